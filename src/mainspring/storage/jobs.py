@@ -1,0 +1,105 @@
+"""Values of the job queue: what is put on it, what it gives out, and how long to wait before trying again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class JobState(StrEnum):
+    """Where a job stands. `queued` and `running` are unfinished; the others are final (a `dead` job can be revived)."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+    DEAD = "dead"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no worker will touch the job any more."""
+        return self not in (JobState.QUEUED, JobState.RUNNING)
+
+
+class QueueMode(StrEnum):
+    """What a queue lets through: `open` both ways, `paused` nothing out, `draining` nothing in."""
+
+    OPEN = "open"
+    PAUSED = "paused"
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A job to put on a queue.
+
+    Args:
+        queue: Name of the queue, for instance "pipelines".
+        kind: What the worker should do with it, for instance "pipeline_run".
+        payload: JSON object the worker gets.
+        key: While an unfinished job of this project and queue has the same key, putting again returns that job. "" = no key.
+        group: Jobs of one group share the queue's `group_limit`. "" = no group.
+        id: A deterministic id (see `job_id`): put twice, even after it finished, it is the same job. "" = a new id.
+        priority: Higher goes first; within one priority the earliest `run_at` goes first.
+        run_at: Epoch microseconds before which nobody gets it; 0 = now, by the database's clock.
+        max_attempts: How often it may be leased before it is put aside as dead.
+    """
+
+    queue: str
+    kind: str
+    payload: Mapping[str, object] = field(default_factory=dict)
+    key: str = ""
+    group: str = ""
+    id: str = ""
+    priority: int = 0
+    run_at: int = 0
+    max_attempts: int = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job as the queue knows it. Times are epoch microseconds, 0 when it has not happened."""
+
+    id: str
+    project: str
+    actor: str
+    queue: str
+    kind: str
+    payload: dict[str, object]
+    key: str
+    group: str
+    priority: int
+    state: JobState
+    attempt: int
+    max_attempts: int
+    run_at: int
+    created_at: int
+    finished_at: int = 0
+    worker: str = ""
+    lease_until: int = 0
+    result: dict[str, object] | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on a job until `until`. `attempt` is the fencing token: every write names it."""
+
+    job: Job
+    worker: str
+    attempt: int
+    until: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueStatus:
+    """One queue at a glance. `running` counts live leases only; a limit of 0 means no limit."""
+
+    queue: str
+    mode: QueueMode
+    limit: int
+    group_limit: int
+    queued: int
+    running: int
+    dead: int
