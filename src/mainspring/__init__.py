@@ -1,0 +1,31 @@
+"""Mainspring keeps machine-learning models good for their whole life. Importing it loads almost nothing."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mainspring.pipelines import context, pipeline, step
+    from mainspring.sdk import connect, run
+
+__version__ = "0.1.0"
+__all__ = ["connect", "context", "pipeline", "run", "step"]
+_HOMES = {
+    "connect": "mainspring.sdk",
+    "context": "mainspring.pipelines",
+    "pipeline": "mainspring.pipelines",
+    "run": "mainspring.sdk",
+    "step": "mainspring.pipelines",
+}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'mainspring' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(importlib.import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

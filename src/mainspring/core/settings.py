@@ -1,0 +1,264 @@
+"""Settings: `mainspring.toml`, then the environment, then flags. Unknown keys are refused with place and near names."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import TypeVar, get_type_hints
+
+from mainspring.core.errors import Invalid, did_you_mean
+from mainspring.core.ids import check_name
+
+FILE = "mainspring.toml"
+T = TypeVar("T")
+Place = Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectSettings:
+    """`[project]`: whose work this is."""
+
+    name: str = "default"
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "project")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """`[server]`: where the API and the pages listen."""
+
+    host: str = "127.0.0.1"
+    port: int = 7600
+
+    def __post_init__(self) -> None:
+        _check_port(self.port, "server.port")
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSettings:
+    """`[storage]`: the data folder, the metadata database and the blobs (empty: SQLite and files in it)."""
+
+    data: str = ".mainspring"
+    db: str = ""
+    blobs: str = ""
+
+    def __post_init__(self) -> None:
+        if self.db and not self.db.startswith(("postgresql://", "sqlite:///")):
+            raise Invalid(
+                f"the database address starts with {self.db.split(':', 1)[0]!r}",
+                where="storage.db",
+                hint="use postgresql://user@host/name, sqlite:///path, or leave it empty for SQLite in the data folder",
+            )
+        if self.blobs and not self.blobs.startswith(("s3://", "file://")):
+            raise Invalid(f"{self.blobs!r} is no place for blobs", where="storage.blobs", hint="use s3://bucket/prefix")
+
+
+@dataclass(frozen=True, slots=True)
+class ServingSettings:
+    """`[serving]`: the model server. Port 0 means the port after the server's."""
+
+    port: int = 0
+    workers: int = 1
+    durability: str = "fsync"
+
+    def __post_init__(self) -> None:
+        if self.port:
+            _check_port(self.port, "serving.port")
+        if not 1 <= self.workers <= 64:
+            raise Invalid(f"{self.workers} workers asked for", where="serving.workers", hint="use 1 to 64")
+        if self.durability not in ("fsync", "process"):
+            raise Invalid(
+                f"unknown durability {self.durability!r}", where="serving.durability", hint="use fsync or process"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSettings:
+    """`[loop]`: the kill switch and the dry run of all policies."""
+
+    enabled: bool = True
+    dry_run: bool = False
+    workers: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings, and the tables of `mainspring.toml` that belong to rooms (`gate`, `policy`, ...), as read."""
+
+    project: ProjectSettings = field(default_factory=ProjectSettings)
+    server: ServerSettings = field(default_factory=ServerSettings)
+    storage: StorageSettings = field(default_factory=StorageSettings)
+    serving: ServingSettings = field(default_factory=ServingSettings)
+    loop: LoopSettings = field(default_factory=LoopSettings)
+    root: Path = field(default_factory=Path.cwd)
+    tables: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def data_dir(self) -> Path:
+        """The data folder; relative paths start where the settings file is."""
+        return (self.root / self.storage.data).absolute()
+
+    @property
+    def serving_port(self) -> int:
+        """Port of the model server."""
+        return self.serving.port or self.server.port + 1
+
+
+SECTIONS: dict[str, type] = {
+    "project": ProjectSettings,
+    "server": ServerSettings,
+    "storage": StorageSettings,
+    "serving": ServingSettings,
+    "loop": LoopSettings,
+}
+ROOM_TABLES = ("gate", "policy", "monitor", "train")
+
+
+def find_file(start: Path) -> Path | None:
+    """The nearest `mainspring.toml` in `start` or above it."""
+    for folder in (start, *start.parents):
+        if (folder / FILE).is_file():
+            return folder / FILE
+    return None
+
+
+def load(
+    start: Path | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    flags: Mapping[str, object] | None = None,
+) -> Settings:
+    """Read the settings for work in folder `start` (default: here).
+
+    The environment names a setting as `MAINSPRING_SECTION_KEY`, such as `MAINSPRING_SERVER_PORT`; `flags` as
+    `"section.key"`. Flags that are None are left out.
+
+    Raises:
+        Invalid: The file is not TOML, or a name or value in file, environment or flags is not known or not right.
+    """
+    root = (start or Path.cwd()).absolute()
+    path = find_file(root)
+    text = path.read_text(encoding="utf-8") if path else ""
+    document = _parse(text, path)
+    values: dict[str, dict[str, object]] = {name: {} for name in SECTIONS}
+    for name, entry in document.items():
+        if name not in SECTIONS and name not in ROOM_TABLES:
+            raise _unknown(name, [*SECTIONS, *ROOM_TABLES], _place(path, text, name), "section")
+        if not isinstance(entry, dict):
+            raise Invalid(f"{name} is a value", where=_place(path, text, name), hint=f"write a section: [{name}]")
+        if name in SECTIONS:
+            values[name].update(_checked(name, entry, lambda key: _place(path, text, key)))
+    for name, given in _from_environ(environ).items():
+        values[name].update(given)
+    for dotted, value in (flags or {}).items():
+        if value is not None:
+            name, key = dotted.split(".")
+            values[name].update(_checked(name, {key: value}, lambda key: f"flag --{key}"))
+    built = {name: kind(**values[name]) for name, kind in SECTIONS.items()}
+    tables = {name: document[name] for name in ROOM_TABLES if name in document}
+    return replace(Settings(), **built, root=path.parent if path else root, tables=tables)
+
+
+def fill(kind: type[T], values: Mapping[str, object], *, where: str) -> T:
+    """Make the dataclass `kind` from plain values: unknown names refused with near ones, types checked.
+
+    Raises:
+        Invalid: A name is unknown, is missing, or has a value of the wrong type.
+    """
+    if not is_dataclass(kind):
+        raise TypeError(f"{kind} is not a dataclass")
+    hints = get_type_hints(kind)
+    names = [entry.name for entry in fields(kind)]
+    for key, value in values.items():
+        if key not in names:
+            raise _unknown(key, names, where, "setting")
+        _check_type(value, hints[key], f"{where}.{key}")
+    try:
+        return kind(**values)
+    except TypeError as reason:
+        raise Invalid(str(reason).split("__init__() ")[-1], where=where, hint=f"give {', '.join(names)}") from None
+
+
+def _checked(section: str, entry: Mapping[str, object], place: Place) -> dict[str, object]:
+    kind = SECTIONS[section]
+    hints = get_type_hints(kind)
+    for key, value in entry.items():
+        if key not in hints:
+            raise _unknown(key, hints, place(key), "setting")
+        _check_type(value, hints[key], f"{place(key)} ({section}.{key})")
+    return dict(entry)
+
+
+def _check_type(value: object, hint: object, where: str) -> None:
+    if not isinstance(hint, type):
+        return
+    right = isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+    if not right and not (hint is float and isinstance(value, int) and not isinstance(value, bool)):
+        raise Invalid(f"{value!r} is not {_article(hint)}", where=where, hint=f"write {_article(hint)}")
+
+
+def _article(kind: type) -> str:
+    return {int: "a whole number", str: 'a text in quotes "..."', bool: "true or false", float: "a number"}.get(
+        kind, f"a {kind.__name__}"
+    )
+
+
+def _from_environ(environ: Mapping[str, str]) -> dict[str, dict[str, object]]:
+    found: dict[str, dict[str, object]] = {}
+    known = {f"MAINSPRING_{s}_{k}".upper(): (s, k) for s, kind in SECTIONS.items() for k in get_type_hints(kind)}
+    for name, text in environ.items():
+        section = next((s for s in SECTIONS if name.startswith(f"MAINSPRING_{s.upper()}_")), None)
+        if section is None:
+            continue
+        if name not in known:
+            raise _unknown(name, known, "environment", "variable")
+        key = known[name][1]
+        value = _from_text(text, get_type_hints(SECTIONS[section])[key], name)
+        found.setdefault(section, {})[key] = value
+    return found
+
+
+def _from_text(text: str, hint: object, name: str) -> object:
+    if hint is bool:
+        if text.lower() in ("1", "true", "yes", "on"):
+            return True
+        if text.lower() in ("0", "false", "no", "off"):
+            return False
+        raise Invalid(f"{text!r} is not true or false", where=name, hint=f"{name}=true")
+    if hint is int:
+        try:
+            return int(text)
+        except ValueError:
+            raise Invalid(f"{text!r} is not a whole number", where=name, hint=f"{name}=1") from None
+    return text
+
+
+def _parse(text: str, path: Path | None) -> dict[str, object]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as reason:
+        raise Invalid(f"not TOML: {reason}", where=str(path), hint="mend the line it names") from None
+
+
+def _place(path: Path | None, text: str, key: str) -> str:
+    pattern = re.compile(rf"^\s*\[*\s*\"?{re.escape(key)}\"?\s*[.\]=]")
+    for number, line in enumerate(text.splitlines(), start=1):
+        if pattern.match(line):
+            return f"{path}, line {number}"
+    return str(path)
+
+
+def _unknown(name: str, known: Iterable[str], where: str, what: str) -> Invalid:
+    names = sorted(known)
+    near = did_you_mean(name, names)
+    return Invalid(f"unknown {what} {name!r}", where=where, hint=near or "known are " + ", ".join(names))
+
+
+def _check_port(port: int, where: str) -> None:
+    if not 1 <= port <= 65535:
+        raise Invalid(f"port {port} is out of range", where=where, hint="use 1 to 65535")
