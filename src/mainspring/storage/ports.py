@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+@runtime_checkable
 class Tables(Protocol):
     """Relational tables with transactions. Safe to share between threads; processes share the database.
 
@@ -75,6 +76,7 @@ class Tables(Protocol):
         ...
 
 
+@runtime_checkable
 class Journal(Protocol):
     """The append-only event log, and how far each consumer has read.
 
@@ -123,6 +125,7 @@ class Journal(Protocol):
         ...
 
 
+@runtime_checkable
 class Queue(Protocol):
     """Durable jobs with leases. The behaviour is fixed by `mainspring.testing.QueueContract`.
 
@@ -193,6 +196,7 @@ class Queue(Protocol):
         ...
 
 
+@runtime_checkable
 class QueueControl(Protocol):
     """Running a queue: stop and go, limits, and second chances. Every `Queue` of this package is one too."""
 
@@ -217,6 +221,7 @@ class QueueControl(Protocol):
         ...
 
 
+@runtime_checkable
 class Blobs(Protocol):
     """Immutable bytes under the blake3 digest of their content (64 hex digits).
 
@@ -263,6 +268,7 @@ class Blobs(Protocol):
         ...
 
 
+@runtime_checkable
 class Delta(Protocol):
     """Versioned tables of rows. Table names have slashes: "datasets/flights", "predictions/flights-delay".
 
