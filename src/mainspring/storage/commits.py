@@ -1,0 +1,126 @@
+"""Commits: what runs after one, and how many small works share one (group commit)."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from contextvars import Context, copy_context
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from mainspring.core.errors import Failed
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+T = TypeVar("T")
+_HOOKS = "mainspring.after_commit"
+
+
+def after_commit(conn: Connection, call: Callable[[], None]) -> None:
+    """Have `call` run once the transaction of `conn` is committed; not at all when it is rolled back.
+
+    A rolled back savepoint does not take `call` away: use it for wake-ups, where one too many does no harm.
+    """
+    conn.info.setdefault(_HOOKS, []).append(call)
+
+
+def forget_hooks(conn: Connection) -> None:
+    """Drop what waits for a commit that did not come."""
+    conn.info.pop(_HOOKS, None)
+
+
+def run_hooks(conn: Connection) -> None:
+    """Run what waits for the commit that has just happened."""
+    for call in conn.info.pop(_HOOKS, ()):
+        call()
+
+
+class _Work(Generic[T]):
+    """One submitted work: run in the context of its submitter, resolved after the shared commit."""
+
+    def __init__(self, work: Callable[[Connection], T]) -> None:
+        self.future: Future[T] = Future()
+        self._work = work
+        self._context: Context = copy_context()
+        self._resolve: Callable[[], None] = lambda: None
+
+    def run(self, conn: Connection) -> None:
+        try:
+            with conn.begin_nested():
+                value = self._context.run(self._work, conn)
+        except Exception as reason:  # noqa: BLE001  the submitter gets it; its neighbours go on
+            failure = reason
+            self._resolve = lambda: self.future.set_exception(failure)
+        else:
+            self._resolve = lambda: self.future.set_result(value)
+
+    def resolve(self) -> None:
+        self._resolve()
+
+
+class GroupCommit:
+    """Runs submitted works on one thread; all that wait at the same time share one transaction.
+
+    Args:
+        begin: Opens a writing transaction that commits at its end.
+        most: At most so many works in one transaction, so that other writers get their turn.
+    """
+
+    def __init__(self, begin: Callable[[], AbstractContextManager[Connection]], *, most: int = 500) -> None:
+        self._begin = begin
+        self._most = most
+        self._waiting: deque[_Work[Any]] = deque()
+        self._wake = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def submit(self, work: Callable[[Connection], T]) -> Future[T]:
+        """Queue a work for the next commit.
+
+        Raises:
+            Failed: Closed already.
+        """
+        entry = _Work(work)
+        with self._wake:
+            if self._closed:
+                raise Failed("the tables are closed", hint="submit before close()")
+            self._waiting.append(entry)
+            self._wake.notify()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="mainspring-writer", daemon=True)
+                self._thread.start()
+        return entry.future
+
+    def close(self) -> None:
+        """Commit what waits, then end the thread."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def _run(self) -> None:
+        while batch := self._next():
+            self._commit(batch)
+
+    def _next(self) -> list[_Work[Any]]:
+        with self._wake:
+            self._wake.wait_for(lambda: self._waiting or self._closed)
+            return [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+
+    def _commit(self, batch: list[_Work[Any]]) -> None:
+        started = [work for work in batch if work.future.set_running_or_notify_cancel()]
+        try:
+            with self._begin() as conn:
+                for work in started:
+                    work.run(conn)
+        except Exception as reason:  # noqa: BLE001  the commit failed, so every work of it did
+            for work in started:
+                work.future.set_exception(reason)
+        else:
+            for work in started:
+                work.resolve()
