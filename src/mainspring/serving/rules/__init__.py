@@ -1,0 +1,1 @@
+"""Pure decisions of the serving room: which arm answers, what the evidence says, what a rollout does next."""

@@ -1,0 +1,72 @@
+"""Which arm answers a request: sticky, reproducible, with a known probability."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Protocol, TypeVar
+
+from mainspring.core.errors import Invalid
+
+_SPAN = float(1 << 53)
+
+
+class Weighted(Protocol):
+    """Anything with a share of the traffic."""
+
+    @property
+    def share(self) -> float:
+        """Part of the traffic, in [0, 1]."""
+
+
+ArmT = TypeVar("ArmT", bound=Weighted)
+
+
+def fraction(salt: str, key: str) -> float:
+    """Where a routing key falls on the unit interval.
+
+    Args:
+        salt: Fixed for one rollout, so that two rollouts do not pick the same people.
+        key: The routing key of a request.
+    Returns: A number in [0, 1), uniform over keys, the same for the same salt and key on every machine.
+
+    >>> fraction("a", "passenger-7") == fraction("a", "passenger-7")
+    True
+    """
+    raw = blake2b(key.encode(), key=salt.encode()[:64], digest_size=8).digest()
+    return (int.from_bytes(raw, "big") >> 11) / _SPAN
+
+
+def assign(arms: Sequence[ArmT], salt: str, key: str) -> ArmT:
+    """The arm that answers a routing key; its share is the probability to log.
+
+    The last arm owns the low end of the interval. With the canary last, a growing share only adds keys to it:
+    whoever saw the canary keeps it while it ramps up.
+
+    Args:
+        arms: Champion first, canary last; shares sum to 1 (`check_shares`).
+        salt: See `fraction`.
+        key: The routing key.
+    Returns: One of `arms`, never one with share 0.
+    """
+    if len(arms) == 1:
+        return arms[0]
+    place, edge = fraction(salt, key), 0.0
+    for arm in reversed(arms):
+        edge += arm.share
+        if place < edge:
+            return arm
+    return max(arms, key=lambda arm: arm.share)  # shares that sum to just below 1 by rounding
+
+
+def check_shares(shares: Sequence[float]) -> None:
+    """Refuse shares that are no probability distribution.
+
+    Raises: Invalid: No share, a share outside [0, 1], or a sum that is not 1 (to 1e-9).
+    """
+    if not shares or any(not 0.0 <= share <= 1.0 for share in shares) or abs(sum(shares) - 1.0) > 1e-9:
+        raise Invalid(
+            f"traffic shares {list(shares)} do not sum to 1",
+            where="serving.rules.assignment",
+            hint="give every arm a share between 0 and 1",
+        )
