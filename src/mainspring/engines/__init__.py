@@ -1,0 +1,23 @@
+"""Where work runs: one port (`Engine`), one file per engine: `inline` in this process, `process` in a child of its own.
+
+A task names a function by an import string; the function may ask its watcher questions while it runs, and the watcher
+may stop it at any time.
+"""
+
+from __future__ import annotations
+
+from mainspring.engines.inline import InlineEngine
+from mainspring.engines.port import Ask, Engine, Message, Outcome, OutcomeState, Task, Watch
+from mainspring.engines.process import ProcessEngine
+
+__all__ = [
+    "Ask",
+    "Engine",
+    "InlineEngine",
+    "Message",
+    "Outcome",
+    "OutcomeState",
+    "ProcessEngine",
+    "Task",
+    "Watch",
+]

@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from mainspring.core.errors import Fenced, Invalid, NotFound
+from mainspring.engines import Engine, InlineEngine, Message, OutcomeState, ProcessEngine, Task
+
+ENTRIES = """
+import os, signal, subprocess, sys, time
+
+def double(payload, ask):
+    print("working on", payload["n"])
+    return {"n": 2 * payload["n"], "pid": os.getpid()}
+
+def chat(payload, ask):
+    heard = [ask({"say": word})["heard"] for word in payload["words"]]
+    return {"heard": heard}
+
+def break_own(payload, ask):
+    from mainspring.core.errors import NotFound
+    raise NotFound("no such star", where="sky", hint="look again at night")
+
+def break_other(payload, ask):
+    raise ZeroDivisionError("seven by none")
+
+def leave(payload, ask):
+    os._exit(3)
+
+def shoot(payload, ask):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def linger(payload, ask):
+    family = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    ask({"pids": [os.getpid(), os.getppid(), family.pid]})
+    try:
+        while True:
+            time.sleep(600)
+    finally:
+        ask({"say": "tidied up"})
+
+def deaf(payload, ask):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    ask({"pids": [os.getpid()]})
+    while True:
+        time.sleep(600)
+"""
+
+
+@dataclass
+class Listener:
+    """Notes what is said and answers in capitals; `stop_when` says when to raise."""
+
+    said: list[Message] = field(default_factory=list)
+    stop_when: Callable[[list[Message]], bool] = lambda said: False
+
+    def answer(self, message: Message) -> Message:
+        self.said.append(message)
+        return {"heard": str(message.get("say", "")).upper()}
+
+    def beat(self) -> float | None:
+        if self.stop_when(self.said):
+            raise Fenced("the lease is lost")
+        return None
+
+
+@pytest.fixture
+def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Task]:
+    (tmp_path / "entries_of_engines.py").write_text(ENTRIES)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sys.modules.pop("entries_of_engines", None)
+
+    def make(name: str, **payload: object) -> Task:
+        env = {"PYTHONPATH": str(tmp_path)}
+        return Task(entry=f"entries_of_engines:{name}", payload=payload, folder=tmp_path / name, env=env)
+
+    return make
+
+
+@pytest.fixture(params=[InlineEngine, ProcessEngine])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    made: Engine = request.param()
+    return made
+
+
+def until_gone(pids: list[int], seconds: float = 10) -> list[int]:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and any(is_alive(pid) for pid in pids):
+        time.sleep(0.02)
+    return [pid for pid in pids if is_alive(pid)]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_every_engine_returns_the_result(engine: Engine, task: Callable[..., Task]) -> None:
+    outcome = engine.run(task("double", n=21), Listener())
+    assert (outcome.state, outcome.result["n"]) == (OutcomeState.FINISHED, 42)
+
+
+def test_every_engine_carries_questions_and_answers(engine: Engine, task: Callable[..., Task]) -> None:
+    listener = Listener()
+    outcome = engine.run(task("chat", words=["a", "b", "line\nend"]), listener)
+    assert outcome.result == {"heard": ["A", "B", "LINE\nEND"]}
+    assert [message["say"] for message in listener.said] == ["a", "b", "line\nend"]
+
+
+def test_every_engine_brings_back_an_error_with_its_kind_and_hint(engine: Engine, task: Callable[..., Task]) -> None:
+    outcome = engine.run(task("break_own"), Listener())
+    assert outcome.state is OutcomeState.FAILED
+    assert isinstance(outcome.error, NotFound)
+    assert str(outcome.error) == "no such star\nwhere: sky\ntry: look again at night"
+
+
+def test_every_engine_names_the_kind_of_a_foreign_error(engine: Engine, task: Callable[..., Task]) -> None:
+    outcome = engine.run(task("break_other"), Listener())
+    assert outcome.error is not None
+    assert outcome.error.what == "ZeroDivisionError: seven by none"
+
+
+def test_every_engine_says_that_an_entry_does_not_exist(engine: Engine, task: Callable[..., Task]) -> None:
+    outcome = engine.run(task("nothing_like_it"), Listener())
+    assert isinstance(outcome.error, Invalid)
+
+
+def test_every_engine_lets_the_watcher_refuse(engine: Engine, task: Callable[..., Task]) -> None:
+    class Refusing(Listener):
+        def answer(self, message: Message) -> Message:
+            raise Fenced("the lease is lost")
+
+    with pytest.raises(Fenced):
+        engine.run(task("chat", words=["a"]), Refusing())
+
+
+def test_a_process_writes_what_it_prints_to_its_log(task: Callable[..., Task]) -> None:
+    outcome = ProcessEngine().run(task("double", n=1), Listener())
+    assert outcome.log is not None
+    assert outcome.log.read_text() == "working on 1\n"
+    assert outcome.result["pid"] != os.getpid()
+
+
+@pytest.mark.parametrize(("entry", "words"), [("leave", "exited with code 3"), ("shoot", "was killed by SIGKILL")])
+def test_a_process_that_dies_without_a_word_is_described(task: Callable[..., Task], entry: str, words: str) -> None:
+    outcome = ProcessEngine().run(task(entry), Listener())
+    assert outcome.state is OutcomeState.DIED
+    assert outcome.error is not None
+    assert words in outcome.error.what
+
+
+def test_a_stopped_process_may_tidy_up_and_leaves_no_family(task: Callable[..., Task]) -> None:
+    listener = Listener(stop_when=lambda said: bool(said))
+    with pytest.raises(Fenced):
+        ProcessEngine(beat_s=0.05).run(task("linger"), listener)
+    pids = listener.said[0]["pids"]
+    assert isinstance(pids, list)
+    assert until_gone(pids) == []
+
+
+def test_a_process_deaf_to_sigterm_is_killed(task: Callable[..., Task]) -> None:
+    listener = Listener(stop_when=lambda said: bool(said))
+    with pytest.raises(Fenced):
+        ProcessEngine(beat_s=0.05, grace_s=0.2).run(task("deaf"), listener)
+    assert until_gone([listener.said[0]["pids"][0]]) == []  # type: ignore[index]
+
+
+def test_a_process_out_of_time_is_stopped_and_says_so(task: Callable[..., Task]) -> None:
+    outcome = ProcessEngine(grace_s=0.2).run(task("deaf"), Late())
+    assert outcome.state is OutcomeState.TIMED_OUT
+    assert outcome.error is not None
+    assert outcome.error.code == "timeout"
+
+
+class Late(Listener):
+    """Gives no time once the task has said something."""
+
+    def beat(self) -> float | None:
+        return 0.0 if self.said else None
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_child_and_its_family_die_with_a_killed_parent(
+    task: Callable[..., Task], tmp_path: Path, number: signal.Signals
+) -> None:
+    task("linger")
+    program = textwrap.dedent(
+        """
+        import sys
+        from pathlib import Path
+        from mainspring.engines import ProcessEngine, Task
+        class Watch:
+            def answer(self, message): print(*message["pids"], flush=True); return {}
+            def beat(self): return None
+        ProcessEngine().run(Task(entry="entries_of_engines:linger", payload={}, folder=Path("work")), Watch())
+        """
+    )
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        pids = [int(word) for word in parent.stdout.readline().split()]
+        assert len(pids) == 3
+        parent.send_signal(number)
+        parent.wait(10)
+    assert until_gone(pids) == []
