@@ -1,0 +1,145 @@
+"""A grid, the sketch of the table it was learned from, and the sketches of that table's days."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import polars as pl
+
+from mainspring.core.errors import Corrupt
+from mainspring.data.sketch.counting import Sketch, sketch
+from mainspring.data.sketch.grid import Grid, kind_of, learn_grid
+
+DAY_US = 86_400_000_000
+LEAST_ROWS = 200
+MOST_WINDOWS = 40
+_BLOCKS = 20
+_MAGIC = b"MSP1"
+_WINDOW = struct.Struct("<qqI")
+
+
+@dataclass(frozen=True, eq=False)
+class WindowSketch:
+    """The sketch of a stretch of time.
+
+    Attributes:
+        start: First microsecond of the window, UTC.
+        end: First microsecond after it. Both are 0 when rows were grouped by their order and not by time.
+        sketch: Its rows.
+    """
+
+    start: int
+    end: int
+    sketch: Sketch
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """What a table looks like, and how much its days differ.
+
+    Attributes:
+        grid: The cells.
+        sketch: All rows.
+        windows: At most 40 days of at least 200 rows each, evenly chosen, in order of time. They tell how different
+            ordinary days are.
+    """
+
+    grid: Grid
+    sketch: Sketch
+    windows: tuple[WindowSketch, ...] = ()
+
+    def to_bytes(self) -> bytes:
+        """Bytes that `from_bytes` reads back; they hold the grid too."""
+        parts = [_packed(self.grid.to_bytes()), _packed(self.sketch.to_bytes())]
+        for window in self.windows:
+            data = window.sketch.to_bytes()
+            parts.append(_WINDOW.pack(window.start, window.end, len(data)) + data)
+        return _MAGIC + b"".join(parts)
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Profile:
+        """Read a profile back.
+
+        Raises:
+            Corrupt: The bytes are not a profile.
+        """
+        if not data.startswith(_MAGIC):
+            raise Corrupt("these bytes are not a profile", where=repr(data[:4]), hint="ingest the dataset again")
+        grid_bytes, at = _unpacked(data, len(_MAGIC))
+        sketch_bytes, at = _unpacked(data, at)
+        grid = Grid.from_bytes(grid_bytes)
+        windows = []
+        while at < len(data):
+            start, end, size = _WINDOW.unpack_from(data, at)
+            at += _WINDOW.size + size
+            windows.append(WindowSketch(start, end, Sketch.from_bytes(data[at - size : at], grid)))
+        return Profile(grid, Sketch.from_bytes(sketch_bytes, grid), tuple(windows))
+
+
+def _packed(data: bytes) -> bytes:
+    return struct.pack("<I", len(data)) + data
+
+
+def _unpacked(data: bytes, at: int) -> tuple[bytes, int]:
+    (size,) = struct.unpack_from("<I", data, at)
+    return data[at + 4 : at + 4 + size], at + 4 + size
+
+
+def learn_profile(frame: pl.DataFrame, *, time_column: str | None = None) -> Profile:
+    """Summarise a table, and its days when a column tells the time.
+
+    Args:
+        frame: The table.
+        time_column: A date or datetime column. Without one, rows are grouped into 20 blocks by their order, which shows
+            how much the table changes along the way when it was written in order of time, and nothing when it was
+            shuffled.
+    Returns:
+        The profile; `windows` is empty under 400 rows.
+    """
+    grid = learn_grid(frame)
+    timed = (
+        time_column is not None and time_column in frame.columns and kind_of(frame[time_column].dtype) == "timestamp"
+    )
+    windows = _days(frame, str(time_column), grid) if timed else _blocks(frame, grid)
+    return Profile(grid, sketch(frame, grid), windows)
+
+
+def _days(frame: pl.DataFrame, time_column: str, grid: Grid) -> tuple[WindowSketch, ...]:
+    ordered = frame.drop_nulls(time_column).sort(time_column)
+    if ordered.height < 2 * LEAST_ROWS:
+        return ()
+    at = ordered[time_column].cast(pl.Datetime("us")).to_physical().to_numpy()
+    days, first = np.unique(at // DAY_US, return_index=True)
+    spans = _spans(days, np.append(first, len(at)))
+    if len(spans) > MOST_WINDOWS:
+        spans = [spans[int(i)] for i in np.linspace(0, len(spans) - 1, MOST_WINDOWS).round()]
+    return tuple(
+        WindowSketch(int(start) * DAY_US, int(end) * DAY_US, sketch(ordered.slice(low, high - low), grid))
+        for start, end, low, high in spans
+    )
+
+
+def _spans(
+    days: np.ndarray[tuple[int], np.dtype[np.int64]], ends: np.ndarray[tuple[int], np.dtype[np.int64]]
+) -> list[tuple[int, int, int, int]]:
+    """Runs of days of at least 200 rows: (first day, day after, first row, row after); a short rest is dropped."""
+    spans = []
+    begin = 0
+    for i in range(len(days)):
+        if ends[i + 1] - ends[begin] >= LEAST_ROWS:
+            spans.append((int(days[begin]), int(days[i]) + 1, int(ends[begin]), int(ends[i + 1])))
+            begin = i + 1
+    return spans
+
+
+def _blocks(frame: pl.DataFrame, grid: Grid) -> tuple[WindowSketch, ...]:
+    blocks = min(_BLOCKS, frame.height // LEAST_ROWS)
+    if blocks < 2:
+        return ()
+    bounds = np.linspace(0, frame.height, blocks + 1).astype(int)
+    return tuple(
+        WindowSketch(0, 0, sketch(frame.slice(int(low), int(high - low)), grid)) for low, high in pairwise(bounds)
+    )
