@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from mainspring.core.canonical import canonical_json, digest
+
 
 class JobState(StrEnum):
     """Where a job stands. `queued` and `running` are unfinished; the others are final (a `dead` job can be revived)."""
@@ -38,7 +40,7 @@ class NewJob:
         queue: Name of the queue, for instance "pipelines".
         kind: What the worker should do with it, for instance "pipeline_run".
         payload: JSON object the worker gets.
-        key: While an unfinished job of this project and queue has the same key, putting again returns that job. "" = no key.
+        key: While an unfinished job of this project and queue has the same key, putting again returns it. "" = no key.
         group: Jobs of one group share the queue's `group_limit`. "" = no group.
         id: A deterministic id (see `job_id`): put twice, even after it finished, it is the same job. "" = a new id.
         priority: Higher goes first; within one priority the earliest `run_at` goes first.
@@ -103,3 +105,33 @@ class QueueStatus:
     queued: int
     running: int
     dead: int
+
+
+def job_id(*parts: object) -> str:
+    """A deterministic id: the same parts give the same id in every process, so that a job is put once.
+
+    For a schedule the parts are its name and the time it was due; whoever notices first puts the job.
+
+    >>> job_id("nightly", 1364774400000000)
+    '0570a8f68c42af73ba7f1577c0b46ea8'
+    """
+    return digest(canonical_json(list(parts)))[:32]
+
+
+def backoff_s(attempt: int, *, seed: str, base_s: float = 1.0, most_s: float = 300.0) -> float:
+    """Seconds to wait after a failed attempt: doubling, capped, and spread over the upper half so that jobs part.
+
+    Args:
+        attempt: The attempt that failed, 1 for the first.
+        seed: What the spread follows, for instance the job's id: the same seed and attempt give the same wait.
+        base_s: Longest wait after the first attempt, above 0.
+        most_s: Longest wait after any.
+    Returns: Between half and all of `min(most_s, base_s * 2 ** (attempt - 1))`.
+    Source: M. Brooker, Exponential Backoff and Jitter (2015), "equal jitter".
+
+    >>> 2.0 <= backoff_s(3, seed="a") <= 4.0
+    True
+    """
+    longest = min(most_s, base_s * 2.0 ** min(attempt - 1, 60))
+    share = int(job_id(seed, attempt)[:8], 16) / 0xFFFF_FFFF
+    return longest * (0.5 + 0.5 * share)

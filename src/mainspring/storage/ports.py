@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from mainspring.core.events import Event, Fact
-    from mainspring.storage.jobs import Job, JobState, Lease, NewJob, QueueStatus
+    from mainspring.storage.jobs import Job, JobState, Lease, NewJob, QueueMode, QueueStatus
 
 T = TypeVar("T")
 
@@ -121,7 +121,7 @@ class Journal(Protocol):
         ...
 
     def wait(self, after: int, timeout_s: float) -> bool:
-        """Block until an event above `after` is committed by any process, at most `timeout_s`. True when there is one."""
+        """Block until an event above `after` is committed by any process, at most `timeout_s`. True: there is one."""
         ...
 
 
@@ -180,7 +180,7 @@ class Queue(Protocol):
         ...
 
     def cancel(self, job_id: str) -> bool:
-        """Cancel a job that is not finished; its worker is fenced at its next write. False when it was final already."""
+        """Cancel an unfinished job; its worker is fenced at its next write. False when it was final already."""
         ...
 
     def get(self, job_id: str) -> Job:
@@ -200,8 +200,8 @@ class Queue(Protocol):
 class QueueControl(Protocol):
     """Running a queue: stop and go, limits, and second chances. Every `Queue` of this package is one too."""
 
-    def set_mode(self, queue: str, mode: str) -> None:
-        """ "open", "paused" (nothing is given out, running jobs go on) or "draining" (nothing new is taken in)."""
+    def set_mode(self, queue: str, mode: QueueMode) -> None:
+        """Open it, pause it (nothing is given out, running jobs go on) or drain it (nothing new is taken in)."""
         ...
 
     def set_limits(self, queue: str, *, limit: int = 0, group_limit: int = 0) -> None:
@@ -290,7 +290,7 @@ class Delta(Protocol):
     def replace(
         self, table: str, frame: pl.DataFrame | Iterator[pl.DataFrame], *, app: str = "", batch: int = 0
     ) -> int:
-        """A new version with just these rows; earlier versions stay readable. With `app`, once per batch as in `append`.
+        """A new version with just these rows; earlier ones stay readable. With `app`, once per batch as in `append`.
 
         Returns: The new version; for a replay, the version that is current.
         """

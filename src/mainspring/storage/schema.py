@@ -8,6 +8,7 @@ id or a name sorts by bytes.
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -79,13 +80,13 @@ class Flag(TypeDecorator[bool]):
         return None if value is None else bool(value)
 
 
-class Json(TypeDecorator[object]):
+class Json(TypeDecorator[Any]):
     """A JSON value: TEXT on SQLite, JSONB on Postgres. None is SQL NULL; NaN, infinities and NUL are refused."""
 
     impl = sa.Text
     cache_ok = True
 
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[object]:
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """TEXT on SQLite, JSONB on Postgres."""
         if dialect.name == "sqlite":
             return dialect.type_descriptor(sa.Text())
@@ -111,7 +112,8 @@ def _json_text(value: object) -> str:
     try:
         text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError) as reason:
-        raise Invalid(f"not plain JSON: {reason}", hint="use text, finite numbers, booleans, null, lists, objects") from None
+        hint = "use text, finite numbers, booleans, null, lists and objects"
+        raise Invalid(f"not plain JSON: {reason}", hint=hint) from None
     if "\\u0000" in text and "\\u0000" in text.replace("\\\\", ""):
         raise Invalid("JSON with a NUL character cannot be stored", hint="take the character \\x00 out of the text")
     return text

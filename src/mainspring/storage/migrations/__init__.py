@@ -1,0 +1,75 @@
+"""Bringing a database to the schema of this release: one linear history, steps that only add.
+
+`HEAD` names the newest step. Comparing it with the database is all that happens when nothing is to be done; Alembic is
+imported only when there is. Steps only add tables, columns and indexes, so that the release before keeps working on
+the new schema while processes are replaced one by one. `scripts/new_migration.py` writes the next step.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from mainspring.core.errors import Unavailable
+
+if TYPE_CHECKING:
+    from mainspring.storage.ports import Tables
+
+HEAD = ""
+FOLDER = Path(__file__).parent
+_LOCK = 0x6D61696E_73707267  # "mainsprg": the advisory lock of Postgres under which one process migrates
+
+
+def migrate(tables: Tables) -> None:
+    """Bring the schema of `tables` to `HEAD`, in one transaction.
+
+    Raises:
+        Unavailable: The database has a step that this release does not know.
+    """
+    with tables.read() as conn:
+        if version(conn) == HEAD != "":
+            return
+    with tables.write() as conn:
+        if tables.dialect == "postgresql":
+            conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+        if version(conn) != HEAD or HEAD == "":
+            _upgrade(conn)
+
+
+def version(conn: sa.Connection) -> str:
+    """The step the database is at, "" for an empty database."""
+    if not sa.inspect(conn).has_table("alembic_version"):
+        return ""
+    return str(conn.execute(sa.text("SELECT version_num FROM alembic_version")).scalar() or "")
+
+
+def _upgrade(conn: sa.Connection) -> None:
+    if HEAD == "":
+        _create(conn)
+        return
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
+    config.attributes["connection"] = conn
+    try:
+        command.upgrade(config, "head")
+    except CommandError as reason:
+        raise Unavailable(
+            f"the database is at step {version(conn)!r}, this release ends at {HEAD!r}",
+            where=str(reason),
+            hint="install the release that wrote it, or a newer one",
+        ) from reason
+
+
+def _create(conn: sa.Connection) -> None:
+    from mainspring.storage.schema import append_only, metadata
+
+    fresh = not sa.inspect(conn).has_table("event")
+    metadata.create_all(conn)
+    for statement in append_only("event", conn.dialect.name) if fresh else ():
+        conn.exec_driver_sql(statement)

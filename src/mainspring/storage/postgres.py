@@ -1,0 +1,116 @@
+"""Postgres behind the tables port: psycopg 3, a pool of writers and a pool of read-only autocommit readers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from mainspring.core.errors import Failed, Invalid, Unavailable
+from mainspring.storage import migrations
+from mainspring.storage.commits import GroupCommit, forget_hooks, run_hooks
+
+T = TypeVar("T")
+_NOW = sa.text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
+
+
+class PostgresTables:
+    """A Postgres database, version 15 or newer.
+
+    Args:
+        url: For instance `postgresql://user@host/name`.
+        pool: How many connections writers and readers each keep open; as many again for a burst.
+    Raises:
+        Unavailable: The driver is not installed.
+        Invalid: The address cannot be read.
+    """
+
+    dialect = "postgresql"
+
+    def __init__(self, url: str, *, pool: int = 8) -> None:
+        self._writers = _engine(url, pool)
+        self._readers = _engine(url, pool, readers=True)
+        self._thread = threading.local()
+        self._group = GroupCommit(self._transaction)
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """See `ports.Tables.write`."""
+        self._check_outside()
+        with self._transaction() as conn:
+            yield conn
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """See `ports.Tables.read`."""
+        with self._readers.connect() as conn:
+            yield conn
+
+    def submit(self, work: Callable[[sa.Connection], T]) -> Future[T]:
+        """See `ports.Tables.submit`."""
+        self._check_outside()
+        return self._group.submit(work)
+
+    def migrate(self) -> None:
+        """See `ports.Tables.migrate`.
+
+        Raises:
+            Unavailable: Nobody answers at the address, or it says no.
+        """
+        try:
+            self._readers.connect().close()
+        except sa.exc.OperationalError as reason:
+            where = self._readers.url.render_as_string(hide_password=True)
+            raise Unavailable(f"no answer from Postgres: {reason.orig}", where=where, hint="check storage.db") from None
+        migrations.migrate(self)
+
+    def now(self, conn: sa.Connection) -> int:
+        """See `ports.Tables.now`."""
+        return int(conn.execute(_NOW).scalar_one())
+
+    def close(self) -> None:
+        """See `ports.Tables.close`."""
+        self._group.close()
+        self._writers.dispose()
+        self._readers.dispose()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        with self._writers.connect() as conn:
+            self._thread.writing = True
+            try:
+                with conn.begin():
+                    yield conn
+            except BaseException:
+                forget_hooks(conn)
+                raise
+            finally:
+                self._thread.writing = False
+            run_hooks(conn)
+
+    def _check_outside(self) -> None:
+        if getattr(self._thread, "writing", False):
+            raise Failed("a write inside a write would wait for itself", hint="pass the connection on instead")
+
+
+def _engine(url: str, pool: int, *, readers: bool = False) -> sa.Engine:
+    try:
+        address = sa.make_url(url).set(drivername="postgresql+psycopg")
+    except sa.exc.ArgumentError:
+        raise Invalid("the database address cannot be read", hint="write postgresql://user@host/name") from None
+    options = {"options": "-c default_transaction_read_only=on"} if readers else {}
+    try:
+        return sa.create_engine(
+            address,
+            pool_size=pool,
+            max_overflow=pool,
+            pool_pre_ping=True,
+            connect_args=options,
+            isolation_level="AUTOCOMMIT" if readers else "READ COMMITTED",
+        )
+    except ModuleNotFoundError:
+        raise Unavailable("the Postgres driver is not installed", hint='pip install "mainspring[postgres]"') from None

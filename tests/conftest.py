@@ -1,0 +1,106 @@
+"""Databases for tests: a fresh one for each, copied from a template that is migrated once per session."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from mainspring.core.ids import new_id
+from mainspring.storage import FILE, open_tables
+from mainspring.storage.ports import Tables
+from mainspring.testing.postgres import NoPostgres, PostgresServer
+from mainspring.testing.schema import all_metadata
+
+pytest.register_assert_rewrite("mainspring.testing.tables", "mainspring.testing.journal", "mainspring.testing.queue")
+
+Database = Callable[[], Tables]
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file that nobody has open."""
+    folder = tmp_path_factory.mktemp("template")
+    _migrate("", folder)
+    return folder / FILE
+
+
+@pytest.fixture
+def sqlite_database(tmp_path: Path, sqlite_template: Path) -> Database:
+    """Opens a fresh, migrated SQLite database; may be called again, and in other processes."""
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    shutil.copy(sqlite_template, folder / FILE)
+    return partial(open_tables, "", folder)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One Postgres per session. Where there is none, tests are skipped; in CI that is a failure."""
+    try:
+        server = PostgresServer()
+    except NoPostgres as reason:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI must have a Postgres: {reason}")
+        pytest.skip(str(reason))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a migrated database that nobody has open."""
+    postgres_server.execute("CREATE DATABASE template_mainspring")
+    _migrate(postgres_server.url("template_mainspring"), tmp_path_factory.getbasetemp())
+    return "template_mainspring"
+
+
+@pytest.fixture
+def postgres_database(postgres_server: PostgresServer, postgres_template: str, tmp_path: Path) -> Iterator[Database]:
+    """Opens a fresh, migrated Postgres database; may be called again, and in other processes."""
+    name = f"test_{new_id()}"
+    postgres_server.execute(f"CREATE DATABASE {name} TEMPLATE {postgres_template} STRATEGY file_copy")
+    yield partial(open_tables, postgres_server.url(name), tmp_path)
+    postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database(request: pytest.FixtureRequest) -> Database:
+    """Opens a fresh, migrated database of each kind in turn."""
+    return cast(Database, request.getfixturevalue(f"{request.param}_database"))
+
+
+@pytest.fixture
+def sqlite_tables(sqlite_database: Database) -> Iterator[Tables]:
+    """Fresh, migrated tables on SQLite."""
+    yield from _opened(sqlite_database)
+
+
+@pytest.fixture
+def postgres_tables(postgres_database: Database) -> Iterator[Tables]:
+    """Fresh, migrated tables on Postgres."""
+    yield from _opened(postgres_database)
+
+
+@pytest.fixture
+def tables(database: Database) -> Iterator[Tables]:
+    """Fresh, migrated tables on SQLite and on Postgres in turn."""
+    yield from _opened(database)
+
+
+def _opened(database: Database) -> Iterator[Tables]:
+    tables = database()
+    yield tables
+    tables.close()
+
+
+def _migrate(url: str, folder: Path) -> None:
+    all_metadata()
+    tables = open_tables(url, folder)
+    tables.migrate()
+    tables.close()
