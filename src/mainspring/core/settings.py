@@ -108,6 +108,16 @@ class Settings:
         """Port of the model server."""
         return self.serving.port or self.server.port + 1
 
+    def environ(self) -> dict[str, str]:
+        """Variables that give a child process, started in `root`, these very settings."""
+        sections = {name: getattr(self, name) for name in SECTIONS}
+        found = {
+            f"MAINSPRING_{name}_{entry.name}".upper(): str(getattr(section, entry.name))
+            for name, section in sections.items()
+            for entry in fields(section)
+        }
+        return {**found, "MAINSPRING_STORAGE_DATA": str(self.data_dir)}
+
 
 SECTIONS: dict[str, type] = {
     "project": ProjectSettings,

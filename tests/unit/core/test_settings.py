@@ -88,3 +88,9 @@ def test_fill_makes_a_value_or_says_what_is_wrong() -> None:
         fill(Lamp, {}, where="lamp")
     with pytest.raises(Invalid, match="is not true or false"):
         fill(Lamp, {"watts": 5, "lit": 1}, where="lamp")
+
+
+def test_a_child_started_with_the_environ_has_the_same_settings(tmp_path: Path) -> None:
+    settings = load(write(tmp_path, "[server]\nport = 7001\n"), environ={}, flags={"loop.dry_run": True})
+    child = load(tmp_path, environ=settings.environ())
+    assert (child.server, child.loop, child.data_dir) == (settings.server, settings.loop, settings.data_dir)
