@@ -1,0 +1,325 @@
+"""The loop at work: one turn gathers what happened, decides on every event, and does what was decided."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from mainspring.core.caller import Caller, caller, calling
+from mainspring.core.canonical import digest
+from mainspring.core.clock import Clock
+from mainspring.core.errors import Invalid, MainspringError, NotFound, did_you_mean
+from mainspring.core.events import Event
+from mainspring.loop import policies, records
+from mainspring.loop.events import AlarmSkipped, CycleEnded, CycleMoved, CycleStarted, PolicySwitched
+from mainspring.loop.model import OPEN_STATES, Cycle, Policy, Switch, Turn
+from mainspring.storage.jobs import NewJob
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from mainspring.data import Data
+    from mainspring.gates import Gates, GateSpec, Verdict
+    from mainspring.governance import Governance
+    from mainspring.monitoring import Monitoring
+    from mainspring.pipelines import Pipelines
+    from mainspring.registry import Registry
+    from mainspring.serving import Serving
+    from mainspring.storage.ports import Journal, Queue, Tables
+
+log = logging.getLogger("mainspring.loop")
+CONSUMER = "loop"
+QUEUE = "loop"
+GATE_JOB = "loop.gate"
+ALL = "*"
+
+
+class Loop:
+    """Turns events into actions by the policies of the project.
+
+    Args:
+        policies: By name, from `mainspring.toml`.
+        gates_by_name: The gates the policies name.
+        apply_traffic: Called after traffic changed; returns once the model servers route by it.
+    """
+
+    def __init__(
+        self,
+        *,
+        tables: Tables,
+        journal: Journal,
+        queue: Queue,
+        clock: Clock,
+        data: Data,
+        pipelines: Pipelines,
+        registry: Registry,
+        governance: Governance,
+        gates: Gates,
+        serving: Serving,
+        monitoring: Monitoring,
+        policies: Mapping[str, Policy],
+        gates_by_name: Mapping[str, GateSpec],
+        enabled: bool = True,
+        dry_run: bool = False,
+        apply_traffic: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.tables, self.journal, self.queue, self.clock = tables, journal, queue, clock
+        self.data, self.pipelines, self.registry, self.governance = data, pipelines, registry, governance
+        self.gates, self.serving, self.monitoring = gates, serving, monitoring
+        self.policies = dict(policies)
+        self._gate_specs = dict(gates_by_name)
+        self._enabled, self._dry_run = enabled, dry_run
+        self._apply_traffic = apply_traffic
+        self._turning = threading.Lock()
+        for policy in self.policies.values():
+            self._gate_spec(policy)
+
+    # what people ask
+
+    def policy(self, name: str) -> Policy:
+        """The policy with this name.
+
+        Raises:
+            NotFound: There is none.
+        """
+        if name in self.policies:
+            return self.policies[name]
+        hint = did_you_mean(name, self.policies) or f"add [policy.{name}] to mainspring.toml"
+        raise NotFound(f"no policy {name!r}", where="mainspring.toml", hint=hint)
+
+    def cycles(self, deployment: str = "", *, states: Sequence[str] = ()) -> list[Cycle]:
+        """Cycles, newest first, at most 100."""
+        with self.tables.read() as conn:
+            return records.find_cycles(conn, deployment=deployment, states=states)
+
+    def cycle(self, cycle_id: str) -> Cycle:
+        """One cycle.
+
+        Raises:
+            NotFound: There is none with this id.
+        """
+        with self.tables.read() as conn:
+            found = records.find_cycle(conn, cycle_id)
+        if found is None:
+            raise NotFound(f"no cycle {cycle_id!r}", hint="mainspring loop ls")
+        return found
+
+    def switches(self) -> list[Switch]:
+        """How policies are switched; a policy that is not named is on."""
+        with self.tables.read() as conn:
+            return records.find_switches(conn)
+
+    def switch(self, policy: str, *, enabled: bool, reason: str = "") -> Switch:
+        """Switch one policy, or all with `*`, on or off. Takes effect before the next decision."""
+        if policy != ALL:
+            self.policy(policy)
+        made = Switch(policy, enabled, reason, self.clock.now())
+        with self.tables.write() as conn:
+            records.put_switch(conn, made)
+            self.journal.append(conn, PolicySwitched(subject=f"policies/{policy}", enabled=enabled, reason=reason))
+        return made
+
+    def start(self, name: str, *, reason: str, key: str = "", as_of: int = 0) -> Cycle:
+        """Begin a cycle by hand: train, gate, then deploy or canary.
+
+        Args:
+            key: Starting twice with the same key is starting once.
+            as_of: Event time of the data that may be used, microseconds; 0 = now.
+        Raises:
+            Invalid: A cycle of the deployment is open.
+        """
+        policy, at = self.policy(name), as_of or self.clock.now()
+        cycle_id = digest(f"{caller().project}/{name}/by hand/{key or at}".encode())[:32]
+        with self.tables.read() as conn:
+            known = records.find_cycle(conn, cycle_id)
+        if known is not None:
+            return known
+        if self.cycles(policy.deployment, states=OPEN_STATES):
+            raise Invalid(f"a cycle of {policy.deployment} is open", where=f"policy.{name}", hint="mainspring loop ls")
+        return self._begin(policy, cycle_id, reason, at, trigger_seq=0, params={})
+
+    # one turn
+
+    def turn(self) -> Turn:
+        """Gather predictions and labels, look at the monitors, decide on every new event. Turns never overlap."""
+        with self._turning:
+            compacted = self.serving.compact()
+            observed, alarms = 0, []
+            for deployment in self.serving.deployments():
+                self.monitoring.watch(deployment.name)
+                observed += self.monitoring.observe(deployment.name)
+                alarms += [alarm.id for alarm in self.monitoring.evaluate(deployment.name)]
+            handled = self._handle_events()
+            for cycle in self.cycles(states=("canary",)):
+                self._judge_rollout(cycle)
+            handled += self._handle_events()
+            return Turn(compacted, observed, handled, tuple(alarms), tuple(self.cycles(states=OPEN_STATES)))
+
+    def _handle_events(self) -> int:
+        handled = 0
+        while events := self.journal.read(self.journal.offset(CONSUMER), kinds=policies.KINDS, limit=100):
+            for event in events:
+                with calling(Caller(f"loop:{event.seq}", event.project, event.request_id)):
+                    self._handle(event)
+                handled += 1
+        return handled
+
+    def _handle(self, event: Event) -> None:
+        for policy in self.policies.values():
+            action = policies.decide(event, policy, self._situation(policy))
+            if action is not None:
+                log.info("loop.decided event=%s policy=%s action=%s", event.seq, policy.name, type(action).__name__)
+                self._act(action, policy, event)
+        with self.tables.write() as conn:
+            self.journal.advance(conn, CONSUMER, event.seq)
+
+    def _situation(self, policy: Policy) -> policies.Situation:
+        off = {switch.policy for switch in self.switches() if not switch.enabled}
+        enabled = self._enabled and not off & {ALL, policy.name}
+        live = any(deployment.name == policy.deployment for deployment in self.serving.deployments())
+        return policies.Situation(enabled, live, tuple(self.cycles(policy.deployment)))
+
+    # what an action does; doing it twice is doing it once
+
+    def _act(self, action: policies.Action, policy: Policy, event: Event) -> None:
+        match action:
+            case policies.StartCycle(reason, as_of):
+                cycle_id = digest(f"{event.project}/{policy.name}/{event.seq}".encode())[:32]
+                if self._dry_run or policy.dry_run:
+                    self._note_dry_run(policy, cycle_id, reason, as_of, event)
+                    return
+                self._begin(policy, cycle_id, reason, as_of, trigger_seq=event.seq, params={"until": as_of})
+            case policies.SkipAlarm(reason):
+                with self.tables.write() as conn:
+                    self.journal.append(conn, AlarmSkipped(subject=event.subject, policy=policy.name, reason=reason))
+            case policies.JudgeVersion(cycle, version, evaluation, label):
+                payload = {"cycle": cycle.id, "version": version, "evaluation": evaluation, "label": label}
+                with self.tables.write() as conn:
+                    job = NewJob(queue=QUEUE, kind=GATE_JOB, payload=payload, id=f"gate-{cycle.id}")
+                    self.queue.put(conn, job)
+                    self._move(conn, cycle, "gating", f"version {version} against {evaluation}", version=version)
+            case policies.DeployVersion(cycle, verdict):
+                self._crown(cycle, reason=f"passed {policy.gate}; nothing was live")
+                self._end(cycle, "deployed", f"version {cycle.version} is live", verdict=verdict)
+            case policies.StartCanary(cycle, verdict):
+                self._start_canary(cycle, policy, verdict)
+            case policies.Crown(cycle):
+                self._crown(cycle, reason=f"promoted by rollout {cycle.rollout}")
+                self._end(cycle, "promoted", f"version {cycle.version} is the champion")
+            case policies.EndCycle(cycle, outcome, note, verdict):
+                self._end(cycle, outcome, note, **({"verdict": verdict} if verdict else {}))
+
+    def _begin(
+        self,
+        policy: Policy,
+        cycle_id: str,
+        reason: str,
+        as_of: int,
+        *,
+        trigger_seq: int,
+        params: Mapping[str, object],
+    ) -> Cycle:
+        known = self._find(cycle_id)
+        if known is not None:
+            return known
+        run = self.pipelines.submit(policy.pipeline, {**policy.params, **params}, key=cycle_id)
+        cycle = Cycle(
+            id=cycle_id,
+            policy=policy.name,
+            deployment=policy.deployment,
+            model=policy.model,
+            state="training",
+            reason=reason,
+            trigger_seq=trigger_seq,
+            as_of=as_of,
+            started_at=self.clock.now(),
+            pipeline_run=run,
+        )
+        with self.tables.write() as conn:
+            records.add_cycle(conn, cycle)
+            names = {"policy": policy.name, "deployment": policy.deployment}
+            self.journal.append(conn, CycleStarted(subject=cycle.ref, reason=reason, as_of=as_of, **names))
+        return cycle
+
+    def _find(self, cycle_id: str) -> Cycle | None:
+        with self.tables.read() as conn:
+            return records.find_cycle(conn, cycle_id)
+
+    def _note_dry_run(self, policy: Policy, cycle_id: str, reason: str, as_of: int, event: Event) -> None:
+        if self._find(cycle_id) is not None:
+            return
+        now = self.clock.now()
+        cycle = Cycle(
+            cycle_id, policy.name, policy.deployment, policy.model, "dry_run", reason, event.seq, as_of, now, now
+        )
+        note = f"would have run {policy.pipeline}, then {policy.gate}, then a canary at {policy.canary_share:.0%}"
+        with self.tables.write() as conn:
+            records.add_cycle(conn, cycle)
+            self.journal.append(conn, CycleEnded(subject=cycle.ref, policy=policy.name, outcome="dry_run", note=note))
+
+    def _move(self, conn: Connection, cycle: Cycle, state: str, note: str, **values: object) -> None:
+        records.change_cycle(conn, cycle.id, state=state, note=note, **values)
+        self.journal.append(conn, CycleMoved(subject=cycle.ref, policy=cycle.policy, state=state, note=note))
+
+    def _end(self, cycle: Cycle, outcome: str, note: str, **values: object) -> None:
+        with self.tables.write() as conn:
+            records.change_cycle(conn, cycle.id, state=outcome, note=note, ended_at=self.clock.now(), **values)
+            self.journal.append(conn, CycleEnded(subject=cycle.ref, policy=cycle.policy, outcome=outcome, note=note))
+
+    def _crown(self, cycle: Cycle, *, reason: str) -> None:
+        version = _version_of(cycle)
+        if self.registry.alias(cycle.model, "champion") != version:
+            self.registry.set_alias(cycle.model, "champion", version, reason=reason)
+        live = {deployment.name: deployment for deployment in self.serving.deployments()}.get(cycle.deployment)
+        if live is None:
+            self.serving.deploy(cycle.deployment, cycle.model, version, reason=reason)
+        self._apply_traffic()
+        self.monitoring.watch(cycle.deployment)
+
+    def _start_canary(self, cycle: Cycle, policy: Policy, verdict: str) -> None:
+        version = _version_of(cycle)
+        rollout = self.serving.start_rollout(cycle.deployment, version, share=policy.canary_share)
+        self._apply_traffic()
+        with self.tables.write() as conn:
+            note = f"version {version} gets {policy.canary_share:.0%} of the traffic"
+            self._move(conn, cycle, "canary", note, rollout=rollout.id, verdict=verdict)
+
+    def _judge_rollout(self, cycle: Cycle) -> None:
+        if self.serving.advance(cycle.rollout).is_final:
+            self._apply_traffic()
+
+    # the gate's job
+
+    def judge(self, cycle_id: str, version: int, evaluation: str, label: str) -> Verdict:
+        """Put a version before the gate of its cycle's policy, beside the champion. Heavy: for a child process."""
+        cycle = self.cycle(cycle_id)
+        policy = self.policy(cycle.policy)
+        live = {deployment.name: deployment for deployment in self.serving.deployments()}.get(cycle.deployment)
+        champion = self.registry.get(cycle.model, live.champion) if live else None
+        dataset, number = evaluation.removeprefix("datasets/").rsplit("/", 1)
+        verdict = self.gates.evaluate(
+            self._gate_spec(policy),
+            candidate=self.registry.get(cycle.model, version),
+            champion=champion,
+            frame=self.data.frame(dataset, int(number)).collect(),
+            label=label,
+            data_ref=evaluation,
+            key=cycle_id,
+        )
+        self.governance.card(cycle.model, version)
+        return verdict
+
+    def _gate_spec(self, policy: Policy) -> GateSpec:
+        spec = self._gate_specs.get(policy.gate)
+        if spec is None:
+            hint = did_you_mean(policy.gate, self._gate_specs) or f"add [gate.{policy.gate}] to mainspring.toml"
+            raise Invalid(f"no gate {policy.gate!r}", where=f"policy.{policy.name}.gate", hint=hint)
+        return spec
+
+
+def _version_of(cycle: Cycle) -> int:
+    if cycle.version is None:
+        raise MainspringError(f"cycle {cycle.id} has no version yet")
+    return cycle.version
