@@ -1,0 +1,70 @@
+"""Whether the label, or the evaluation rows themselves, were known in training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from mainspring.core.errors import Invalid
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mainspring.gates.case import Case
+    from mainspring.gates.rules.finding import Finding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """`{leakage = true, max_shared = 0.01, time = "departed_at"}`.
+
+    Args:
+        leakage: true.
+        max_shared: The largest share of evaluation rows that may also be training rows.
+        time: Column with the time of a row; the evaluation rows have to be later than the training rows.
+    """
+
+    SIGNS: ClassVar[tuple[str, ...]] = ("leakage",)
+    leakage: bool
+    max_shared: float = 0.01
+    time: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.leakage:
+            raise Invalid("leakage = false checks nothing", hint="take the check out")
+        if not 0 <= self.max_shared <= 1:
+            raise Invalid(f"max_shared is {self.max_shared}", hint="use a share in [0, 1]")
+
+    def title(self) -> str:
+        """The check in a few words."""
+        return "no leakage"
+
+    def measure(self, case: Case) -> Finding:
+        """Label among the inputs, an input that says the label, rows shared with the training set, order of time."""
+        from mainspring.gates.rules.finding import fact
+        from mainspring.gates.rules.leakage import columns_equal_to
+
+        inputs = [field.name for field in case.candidate.signature.inputs]
+        found = [f"the label {case.label!r} is an input"] if case.label in inputs else []
+        found += [f"the input {name!r} says the label" for name in columns_equal_to(case.frame, case.label, inputs)]
+        if case.training is None:
+            note = "the training rows are not on record, so shared rows were not looked for"
+        else:
+            trouble, note = self._against(case.training(), case, inputs)
+            found += trouble
+        return fact(not found, value=len(found), n=case.n, method="leakage", note="; ".join(found) or note)
+
+    def _against(self, training: pl.DataFrame, case: Case, inputs: list[str]) -> tuple[list[str], str]:
+        from mainspring.gates.rules.leakage import rows_before, shared_rows
+
+        found = []
+        shared = shared_rows(training, case.frame, [*inputs, case.label])
+        if shared > self.max_shared * case.n:
+            found.append(f"{shared} of {case.n} evaluation rows are training rows")
+        if self.time:
+            case.column(self.time)
+            if self.time not in training.columns:
+                raise Invalid(f"the training rows have no column {self.time!r}", hint="name a column of both sets")
+            if early := rows_before(training, case.frame, self.time):
+                found.append(f"{early} evaluation rows are earlier than the last training row")
+        return found, f"{shared} rows shared with the training set"

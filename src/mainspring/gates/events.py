@@ -1,0 +1,24 @@
+"""What the gates say happened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mainspring.core.events import Fact
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerdictReached(Fact):
+    """A gate looked at a version and came to a verdict. Subject: `verdicts/ID`."""
+
+    kind: ClassVar[str] = "gates.verdict_reached"
+    gate: str
+    model: str
+    version: int
+    champion: int | None
+    outcome: str
+    rows: int
+    data_ref: str
+    digest: str
+    reason: str

@@ -1,0 +1,132 @@
+"""Runs the checks of a gate on a case and judges them together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from mainspring.core.errors import Invalid, MainspringError
+from mainspring.gates.checks import Check, build
+from mainspring.gates.model import CheckResult, CheckSpec, GateSpec, SliceResult
+from mainspring.gates.rules.finding import Finding
+from mainspring.gates.rules.verdict import Judged, harmed, judge
+
+if TYPE_CHECKING:
+    from mainspring.gates.case import Case
+
+_MOST_SLICES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    spec: CheckSpec
+    finding: Finding | None = None
+    slices: tuple[SliceResult, ...] = ()
+    error: str = ""
+
+
+def run_checks(gate: GateSpec, case: Case) -> tuple[CheckResult, ...]:
+    """One result per check, in the order of the gate. A check that cannot measure gives `error`, not an exception."""
+    measured = [_measure(spec, case) for spec in gate.checks]
+    known = [(place, one.finding) for place, one in enumerate(measured) if one.finding is not None]
+    judged = dict(zip((p for p, _ in known), judge([f for _, f in known], alpha=gate.alpha), strict=True))
+    return tuple(_result(one, judged.get(place)) for place, one in enumerate(measured))
+
+
+def all_errors(gate: GateSpec, reason: str) -> tuple[CheckResult, ...]:
+    """The results when nothing could be measured at all."""
+    return tuple(CheckResult(title=s.title, kind=s.kind, outcome="error", note=reason) for s in gate.checks)
+
+
+def _measure(spec: CheckSpec, case: Case) -> _Measured:
+    try:
+        check = build(spec)
+        finding = check.measure(case)
+        return _Measured(spec, finding, _slices(check, case) if finding is not None else ())
+    except MainspringError as reason:
+        return _Measured(spec, error=reason.what + (f" (try: {reason.hint})" if reason.hint else ""))
+
+
+def _slices(check: Check, case: Case) -> tuple[SliceResult, ...]:
+    """The slices a check asks for, each tested for being bad, with Benjamini-Hochberg over them."""
+    columns: Sequence[str] = getattr(check, "slices", ())
+    least: int = getattr(check, "min_rows", 0)
+    found: list[tuple[SliceResult, Finding | None]] = []
+    for column in columns:
+        values = case.column(column).cast(str).fill_null("(missing)")
+        names = values.unique().sort().to_list()
+        if len(names) > _MOST_SLICES:
+            raise Invalid(f"{column} has {len(names)} values, too many for slices", hint="slice by a coarser column")
+        found += [_slice(check, case.only((values == name).to_numpy()), f"{column}={name}", least) for name in names]
+    tested = [finding for _, finding in found if finding is not None]
+    bad = iter(harmed(tested, alpha=case.alpha))
+    return tuple(
+        replace(result, state="bad") if finding is not None and next(bad) else result for result, finding in found
+    )
+
+
+def _slice(check: Check, part: Case, name: str, least: int) -> tuple[SliceResult, Finding | None]:
+    try:
+        finding = check.measure(part) if part.n >= least else None
+    except Invalid:  # a class is missing in this slice: it is too small to be tested
+        finding = None
+    if finding is None:
+        return SliceResult(name=name, state="small", n=part.n), None
+    low, high, value = (_finite(number) for number in (finding.low, finding.high, finding.value))
+    return SliceResult(name=name, state="ok", n=part.n, value=value, low=low, high=high), finding
+
+
+def _result(one: _Measured, judged: Judged | None) -> CheckResult:
+    blank = CheckResult(title=one.spec.title, kind=one.spec.kind, outcome="error", note=one.error)
+    if one.error:
+        return blank
+    if one.finding is None or judged is None:
+        return replace(blank, outcome="skipped", note="no champion to compare with")
+    finding, bad = one.finding, [result.name for result in one.slices if result.state == "bad"]
+    notes = [finding.note, f"shown to be bad: {', '.join(bad)}" if bad else ""]
+    return CheckResult(
+        title=one.spec.title,
+        kind=one.spec.kind,
+        outcome="fail" if bad else judged.outcome,
+        value=_finite(finding.value),
+        low=_finite(finding.low),
+        high=_finite(finding.high),
+        threshold=_finite(finding.threshold),
+        better=finding.better,
+        p=judged.p,
+        n=finding.n,
+        rows_needed=None if bad else judged.needed,
+        method=finding.method,
+        note="; ".join(note for note in notes if note),
+        slices=one.slices,
+    )
+
+
+def _finite(number: float) -> float | None:
+    return float(number) if math.isfinite(number) else None
+
+
+def reason_for(outcome: str, results: Sequence[CheckResult]) -> str:
+    """The verdict in one sentence, naming what decided it.
+
+    >>> reason_for("pass", [CheckResult(title="no leakage", kind="leakage", outcome="pass")])
+    'all checks passed (1 of 1)'
+    """
+    if outcome == "pass":
+        passed = sum(result.outcome == "pass" for result in results)
+        rest = "" if passed == len(results) else ", the others had no champion to compare with"
+        return f"all checks passed ({passed} of {len(results)}{rest})"
+    deciding = [result for result in results if result.outcome == outcome]
+    deciding = deciding or [result for result in results if result.outcome == "undecided"]
+    return "; ".join(_sentence(result) for result in deciding)
+
+
+def _sentence(result: CheckResult) -> str:
+    if result.outcome == "undecided" and result.rows_needed is not None:
+        return f"{result.title} is undecided on {result.n} rows; about {result.rows_needed} would decide"
+    if result.outcome == "undecided":
+        return f"{result.title} is undecided on {result.n} rows"
+    word = "failed" if result.outcome == "fail" else "could not be measured"
+    return f"{result.title} {word}" + (f": {result.note}" if result.note else "")

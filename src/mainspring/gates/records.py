@@ -1,0 +1,105 @@
+"""The table of verdicts. Rows are written once and never changed."""
+
+from __future__ import annotations
+
+import msgspec
+import sqlalchemy as sa
+
+from mainspring.gates.model import CheckResult, Verdict
+from mainspring.storage.schema import Id, Json, Micros, Real, metadata
+from mainspring.storage.upsert import insert_into
+
+verdict = sa.Table(
+    "verdict",
+    metadata,
+    sa.Column("project", Id, primary_key=True),
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("gate", Id, nullable=False),
+    sa.Column("model", Id, nullable=False),
+    sa.Column("version", Micros, nullable=False),
+    sa.Column("champion", Micros),
+    sa.Column("outcome", Id, nullable=False),
+    sa.Column("undecided", sa.Text, nullable=False),
+    sa.Column("checks", Json, nullable=False),
+    sa.Column("spec", Json, nullable=False),
+    sa.Column("n", Micros, nullable=False),
+    sa.Column("data_ref", Id, nullable=False),
+    sa.Column("use", Micros, nullable=False),
+    sa.Column("alpha", Real, nullable=False),
+    sa.Column("seed", Micros, nullable=False),
+    sa.Column("candidate_digest", Id, nullable=False),
+    sa.Column("champion_digest", Id, nullable=False),
+    sa.Column("idempotency_key", Id, nullable=False),
+    sa.Column("created_at", Micros, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Index("ix_verdict_model", "project", "model", "id"),
+    sa.Index("ix_verdict_data_ref", "project", "data_ref"),
+    sqlite_strict=True,
+)
+"""Verdicts with their evidence; `idempotency_key` is empty when none was given."""
+
+_keyed = verdict.c.idempotency_key != ""
+sa.Index(
+    "uq_verdict_key",
+    verdict.c.project,
+    verdict.c.idempotency_key,
+    unique=True,
+    sqlite_where=_keyed,
+    postgresql_where=_keyed,
+)
+_PLAIN = [column.name for column in verdict.c if column.name not in ("project", "spec", "idempotency_key")]
+
+
+def add(conn: sa.Connection, project: str, found: Verdict, *, spec: object, key: str) -> bool:
+    """Store a verdict; False when one with the same key is there already."""
+    values: dict[str, object] = msgspec.to_builtins(found)
+    values.update(project=project, spec=msgspec.to_builtins(spec), idempotency_key=key)
+    insert = insert_into(conn, verdict).values(values)
+    if key:
+        insert = insert.on_conflict_do_nothing(index_elements=["project", "idempotency_key"], index_where=_keyed)
+    return conn.execute(insert).rowcount == 1
+
+
+def by_id(conn: sa.Connection, project: str, verdict_id: str) -> Verdict | None:
+    """The verdict of that id."""
+    return _one(conn, verdict.c.project == project, verdict.c.id == verdict_id)
+
+
+def by_key(conn: sa.Connection, project: str, key: str) -> Verdict | None:
+    """The verdict that was stored under an idempotency key."""
+    return _one(conn, verdict.c.project == project, verdict.c.idempotency_key == key, _keyed)
+
+
+def spec_of(conn: sa.Connection, project: str, verdict_id: str) -> object:
+    """The gate as it was when the verdict was reached, plain."""
+    where = verdict.c.project == project, verdict.c.id == verdict_id
+    return conn.execute(sa.select(verdict.c.spec).where(*where)).scalar()
+
+
+def newest(
+    conn: sa.Connection, project: str, *, model: str = "", gate: str = "", before: str = "", limit: int = 100
+) -> list[Verdict]:
+    """Verdicts, newest first, those older than the id `before`."""
+    query = sa.select(*(verdict.c[name] for name in _PLAIN)).where(verdict.c.project == project)
+    for column, value in ((verdict.c.model, model), (verdict.c.gate, gate)):
+        query = query.where(column == value) if value else query
+    query = query.where(verdict.c.id < before) if before else query
+    return [_verdict(row) for row in conn.execute(query.order_by(verdict.c.id.desc()).limit(limit))]
+
+
+def uses(conn: sa.Connection, project: str, data_ref: str) -> int:
+    """How many verdicts rest on a data version."""
+    where = verdict.c.project == project, verdict.c.data_ref == data_ref
+    return int(conn.execute(sa.select(sa.func.count()).where(*where)).scalar_one())
+
+
+def _one(conn: sa.Connection, *where: sa.ColumnElement[bool]) -> Verdict | None:
+    row = conn.execute(sa.select(*(verdict.c[name] for name in _PLAIN)).where(*where)).first()
+    return None if row is None else _verdict(row)
+
+
+def _verdict(row: sa.Row[tuple[object, ...]]) -> Verdict:
+    values = dict(row._mapping)
+    values["checks"] = msgspec.convert(values["checks"], tuple[CheckResult, ...])
+    return msgspec.convert(values, Verdict, strict=False)

@@ -1,0 +1,80 @@
+"""What one check found: an estimate with its interval, and the two p-values a verdict is made of."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Literal
+
+NORMAL = NormalDist()
+LEAST_ROWS = 30
+LEAST_PER_CLASS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What a check measured, before the verdict.
+
+    Args:
+        value: The estimate, in units of the metric; for a comparison candidate minus champion, positive when the
+            candidate is better.
+        low: Lower end of the interval with coverage `1 - 2 alpha` (its end is the one-sided `1 - alpha` bound).
+        high: Upper end of the same interval.
+        threshold: The line the estimate is held against: minus the margin, the floor or the limit.
+        better: Which side of the threshold is good.
+        p_pass: P-value of "the truth is on the bad side of the threshold"; small means passed.
+        p_fail: P-value of "the truth is on the good side"; small means failed.
+        se: Standard error of the estimate; 0 when it has none.
+        n: Rows the estimate rests on.
+        settled: True or False for a plain fact that needs no test (a file size); None for an estimate.
+        method: The name of the method, for the page.
+        note: One sentence for the reader.
+    """
+
+    value: float
+    threshold: float
+    n: int
+    method: str
+    low: float = math.nan
+    high: float = math.nan
+    better: Literal["higher", "lower"] = "higher"
+    p_pass: float = 1.0
+    p_fail: float = 1.0
+    se: float = 0.0
+    settled: bool | None = None
+    note: str = ""
+
+
+def fact(
+    passed: bool, *, method: str, value: float = 0.0, threshold: float = 0.0, n: int = 0, note: str = ""
+) -> Finding:
+    """A finding that is simply so: a limit kept or broken, lower being better."""
+    return Finding(value=value, threshold=threshold, n=n, method=method, settled=passed, better="lower", note=note)
+
+
+def tail(z: float) -> float:
+    """The probability that a standard normal exceeds `z`.
+
+    >>> round(tail(1.6448536), 4)
+    0.05
+    """
+    return 0.5 * math.erfc(z / math.sqrt(2))
+
+
+def rows_needed(finding: Finding, *, alpha: float, power: float = 0.8) -> int | None:
+    """How many rows would decide, if the truth is what was estimated.
+
+    Args:
+        finding: An estimate with its standard error on `finding.n` rows.
+        alpha: One-sided level at which the check has to be decided, in (0, 0.5).
+        power: Chance of a decision at that number of rows.
+    Returns: Rows in total (not in addition), or None when no number can be given: the estimate sits on the threshold,
+        or has no spread.
+    Source: The usual sample size of a one-sided z test; Chow, Shao & Wang (2008), section 3.1.
+    """
+    distance = abs(finding.value - finding.threshold)
+    if finding.settled is not None or finding.se <= 0 or not math.isfinite(finding.se) or distance < 0.01 * finding.se:
+        return None
+    z = NORMAL.inv_cdf(1 - alpha) + NORMAL.inv_cdf(power)
+    return max(finding.n + 1, math.ceil(finding.n * (z * finding.se / distance) ** 2))

@@ -1,0 +1,32 @@
+"""The names of the metrics, known without loading anything numeric."""
+
+from __future__ import annotations
+
+from mainspring.core.errors import Invalid, did_you_mean
+
+CLASSIFICATION = ("roc_auc", "accuracy", "recall", "precision", "specificity", "f1", "brier", "log_loss")
+REGRESSION = ("mae", "rmse", "r2")
+METRIC_NAMES = (*CLASSIFICATION, *REGRESSION)
+
+
+def check_metric(name: str) -> str:
+    """Return `name` when it is a metric.
+
+    Raises:
+        Invalid: It is not, with the near names.
+    """
+    if name in METRIC_NAMES:
+        return name
+    hint = did_you_mean(name, METRIC_NAMES) or f"known: {', '.join(METRIC_NAMES)}"
+    raise Invalid(f"unknown metric {name!r}", hint=hint)
+
+
+def check_task(metric: str, task: str) -> None:
+    """Return when the metric fits a model of that task, "classification" or "regression".
+
+    Raises:
+        Invalid: It does not.
+    """
+    fitting = CLASSIFICATION if task == "classification" else REGRESSION
+    if metric not in fitting:
+        raise Invalid(f"{metric} does not fit a model of {task}", hint=f"use {', '.join(fitting)}")

@@ -1,0 +1,315 @@
+"""The verbs of the gates: evaluate a version, and find verdicts again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mainspring.core.caller import caller
+from mainspring.core.canonical import canonical_json, digest
+from mainspring.core.clock import Clock, SystemClock
+from mainspring.core.errors import Conflict, Invalid, MainspringError, NotFound, did_you_mean
+from mainspring.core.ids import new_id
+from mainspring.gates import records
+from mainspring.gates.answers import answers_of, asking, check_label, inputs_of, truth_of
+from mainspring.gates.case import Answers, Case
+from mainspring.gates.events import VerdictReached
+from mainspring.gates.judging import all_errors, reason_for, run_checks
+from mainspring.gates.model import CheckResult, GateSpec, Verdict, parse_gate
+from mainspring.gates.rules.verdict import combine
+from mainspring.storage.ports import Journal, Tables
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mainspring.data import Data
+    from mainspring.registry import ModelVersion, Registry
+
+Probe = Callable[["ModelVersion", "pl.DataFrame"], Mapping[str, list[float]]]
+
+
+class Gates:
+    """Judges versions and keeps the verdicts. Safe to share between threads.
+
+    Args:
+        tables: Where verdicts are kept.
+        journal: Where `gates.verdict_reached` is written, in the transaction that stores the verdict.
+        registry: Loads the versions.
+        data: Finds evaluation and training rows by name; without it callers bring the rows.
+        sections: The `[gate.NAME]` sections of the settings, by name.
+        probe: Asks a version through a real model server, for golden requests; may be set later by `answer_through`.
+        clock: Time of the verdicts.
+    """
+
+    def __init__(
+        self,
+        *,
+        tables: Tables,
+        journal: Journal,
+        registry: Registry,
+        data: Data | None = None,
+        sections: Mapping[str, object] | None = None,
+        probe: Probe | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._tables = tables
+        self._journal = journal
+        self._registry = registry
+        self._data = data
+        self._sections = dict(sections or {})
+        self._probe = probe
+        self._clock = clock or SystemClock()
+
+    def answer_through(self, probe: Probe) -> None:
+        """Send golden requests through `probe` from now on: serving, a higher room, gives it."""
+        self._probe = probe
+
+    def specs(self) -> list[GateSpec]:
+        """The gates of the settings, by name."""
+        return [self.spec(name) for name in sorted(self._sections)]
+
+    def spec(self, name: str) -> GateSpec:
+        """The gate of that name in the settings.
+
+        Raises:
+            NotFound: There is none, with the near names.
+            Invalid: It is not written as a gate is.
+        """
+        section = self._sections.get(name)
+        if section is None:
+            hint = did_you_mean(name, self._sections) or f"write a section [gate.{name}] in mainspring.toml"
+            raise NotFound(f"there is no gate {name!r}", where="gate", hint=hint)
+        if not isinstance(section, Mapping):
+            raise Invalid(f"gate.{name} is a value", where=f"gate.{name}", hint=f"write a section: [gate.{name}]")
+        return parse_gate(name, section)
+
+    def run(
+        self, gate: str, model: str, version: int | str, *, data: str = "", label: str = "", key: str = ""
+    ) -> Verdict:
+        """Judge a version by a gate of the settings, against the version its `baseline` alias points to.
+
+        Args:
+            gate: Name of the gate.
+            model: Name of the model.
+            version: Number or alias of the candidate.
+            data: Dataset to judge on, "NAME" or "NAME/VERSION"; default: the gate's.
+            label: Column with the truth; default: the gate's.
+            key: Idempotency key.
+        Raises:
+            NotFound: No such gate, model, version or dataset.
+            Invalid: Neither the gate nor the caller names the data and the label.
+        """
+        spec = self.spec(gate)
+        candidate = self._registry.get(model, version)
+        frame, ref = self._rows(data or spec.data)
+        column = label or spec.label
+        if not column:
+            hint = f'write label = "..." in [gate.{gate}], or --label'
+            raise Invalid("it is not said which column holds the truth", where=f"gate.{gate}", hint=hint)
+        champion = self._baseline(model, spec.baseline, candidate)
+        return self.evaluate(
+            spec, candidate=candidate, champion=champion, frame=frame, label=column, data_ref=ref, key=key
+        )
+
+    def evaluate(
+        self,
+        gate: GateSpec,
+        *,
+        candidate: ModelVersion,
+        champion: ModelVersion | None,
+        frame: pl.DataFrame,
+        label: str,
+        data_ref: str,
+        key: str = "",
+    ) -> Verdict:
+        """Judge a version on rows, and store the verdict with its evidence.
+
+        The same version, champion, data and gate give the same verdict: the seed follows from them.
+
+        Args:
+            gate: The checks.
+            candidate: The version under judgement.
+            champion: The version to compare with; None skips the comparisons.
+            frame: Rows that neither version was trained on, with the inputs and the label.
+            label: Column with the truth.
+            data_ref: Reference of the data version, such as `datasets/flights/3`: its uses are counted.
+            key: Idempotency key: a second call with it gives the stored verdict.
+        Returns: The verdict. Rows or models that cannot be judged give the outcome "error" and say why.
+        Raises:
+            Invalid: There is no column `label`.
+            Conflict: The key was used for another version, champion, gate or data version.
+        """
+        if (stored := self._stored(key)) is not None:
+            return _same(stored, gate, candidate, champion, data_ref)
+        check_label(frame, label)
+        seed = _seed(gate, candidate, champion, data_ref)
+        try:
+            results = run_checks(gate, self._case(gate, candidate, champion, frame, label, seed))
+        except MainspringError as reason:
+            results = all_errors(gate, reason.what + (f" (try: {reason.hint})" if reason.hint else ""))
+        found = self._verdict(gate, candidate, champion, results)
+        found = replace(found, n=frame.height, data_ref=data_ref, seed=seed)
+        return self._store(gate, found, key)
+
+    def verdict(self, verdict_id: str) -> Verdict:
+        """One verdict.
+
+        Raises:
+            NotFound: There is none of that id.
+        """
+        with self._tables.read() as conn:
+            found = records.by_id(conn, caller().project, verdict_id)
+        if found is None:
+            raise NotFound(f"there is no verdict {verdict_id!r}", where="verdict", hint="mainspring gate ls")
+        return found
+
+    def verdicts(self, model: str = "", *, gate: str = "", before: str = "", limit: int = 100) -> list[Verdict]:
+        """Verdicts, newest first.
+
+        Args:
+            model: Only of this model.
+            gate: Only of this gate.
+            before: Only those older than this id, for the next page.
+            limit: At most so many, 1 to 500.
+        """
+        with self._tables.read() as conn:
+            project = caller().project
+            size = min(max(limit, 1), 500)
+            return records.newest(conn, project, model=model, gate=gate, before=before, limit=size)
+
+    def uses(self, data_ref: str) -> int:
+        """How many verdicts rest on a data version: a test set wears out."""
+        with self._tables.read() as conn:
+            return records.uses(conn, caller().project, data_ref)
+
+    def _rows(self, data: str) -> tuple[pl.DataFrame, str]:
+        if self._data is None or not data:
+            raise Invalid("it is not said on which data to judge", where="data", hint='write data = "NAME", or --data')
+        name, _, number = data.removeprefix("datasets/").partition("/")
+        if number and not number.isdecimal():
+            raise Invalid(f"{data!r} names no dataset version", where="data", hint="NAME or NAME/NUMBER")
+        version = self._data.get(name, int(number) if number else None)
+        return self._data.frame(name, version.number).collect(), version.ref
+
+    def _baseline(self, model: str, alias: str, candidate: ModelVersion) -> ModelVersion | None:
+        try:
+            champion = self._registry.get(model, alias)
+        except NotFound:
+            return None
+        return None if champion.number == candidate.number else champion
+
+    def _case(
+        self,
+        gate: GateSpec,
+        candidate: ModelVersion,
+        champion: ModelVersion | None,
+        frame: pl.DataFrame,
+        label: str,
+        seed: int,
+    ) -> Case:
+        if champion is not None and (champion.task, champion.classes) != (candidate.task, candidate.classes):
+            raise Invalid(
+                f"{champion.ref} is {champion.task} and {candidate.ref} is {candidate.task}, or of other classes"
+            )
+        truth = truth_of(frame, label, candidate)
+        predict = asking(self._registry, candidate)
+        probe = self._probe
+        return Case(
+            candidate=candidate,
+            champion=champion,
+            frame=frame,
+            label=label,
+            task="regression" if candidate.task == "regression" else "classification",
+            truth=truth,
+            answers=answers_of(predict(frame), candidate, frame.height),
+            baseline=None if champion is None else self._answers(champion, frame),
+            alpha=gate.alpha,
+            seed=seed,
+            predict=predict,
+            probe=None if probe is None else lambda rows: probe(candidate, inputs_of(candidate, rows)),
+            training=self._training(candidate),
+        )
+
+    def _answers(self, version: ModelVersion, frame: pl.DataFrame) -> Answers:
+        return answers_of(asking(self._registry, version)(frame), version, frame.height)
+
+    def _training(self, candidate: ModelVersion) -> Callable[[], pl.DataFrame] | None:
+        data = self._data
+        name, _, number = candidate.reference.removeprefix("datasets/").partition("/")
+        if data is None or not number.isdecimal():
+            return None
+        return lambda: data.frame(name, int(number)).collect()
+
+    def _verdict(
+        self,
+        gate: GateSpec,
+        candidate: ModelVersion,
+        champion: ModelVersion | None,
+        results: Sequence[CheckResult],
+    ) -> Verdict:
+        outcome = combine([result.outcome for result in results], undecided=gate.undecided)
+        return Verdict(
+            id=new_id(),
+            gate=gate.name,
+            model=candidate.model,
+            version=candidate.number,
+            champion=None if champion is None else champion.number,
+            outcome=outcome,
+            undecided=gate.undecided,
+            checks=tuple(results),
+            n=0,
+            data_ref="",
+            use=0,
+            alpha=gate.alpha,
+            seed=0,
+            candidate_digest=candidate.digest,
+            champion_digest="" if champion is None else champion.digest,
+            created_at=self._clock.now(),
+            actor=caller().actor,
+            reason=reason_for(outcome, results),
+        )
+
+    def _store(self, gate: GateSpec, found: Verdict, key: str) -> Verdict:
+        project = caller().project
+        with self._tables.write() as conn:
+            found = replace(found, use=records.uses(conn, project, found.data_ref) + 1)
+            if not records.add(conn, project, found, spec=gate, key=key):
+                return records.by_key(conn, project, key) or found
+            self._journal.append(conn, _reached(found))
+        return found
+
+    def _stored(self, key: str) -> Verdict | None:
+        if not key:
+            return None
+        with self._tables.read() as conn:
+            return records.by_key(conn, caller().project, key)
+
+
+def _reached(found: Verdict) -> VerdictReached:
+    return VerdictReached(
+        subject=found.ref,
+        gate=found.gate,
+        model=found.model,
+        version=found.version,
+        champion=found.champion,
+        outcome=found.outcome,
+        rows=found.n,
+        data_ref=found.data_ref,
+        digest=found.candidate_digest,
+        reason=found.reason,
+    )
+
+
+def _same(
+    stored: Verdict, gate: GateSpec, candidate: ModelVersion, champion: ModelVersion | None, data_ref: str
+) -> Verdict:
+    asked = gate.name, candidate.digest, "" if champion is None else champion.digest, data_ref
+    if (stored.gate, stored.candidate_digest, stored.champion_digest, stored.data_ref) != asked:
+        raise Conflict("this key was used for another evaluation", where=stored.ref, hint="use a new key")
+    return stored
+
+
+def _seed(gate: GateSpec, candidate: ModelVersion, champion: ModelVersion | None, data_ref: str) -> int:
+    other = "" if champion is None else champion.digest
+    return int(digest(canonical_json([gate.name, candidate.digest, other, data_ref]))[:12], 16)
