@@ -217,6 +217,7 @@ class QueueControl(Protocol):
 
         Raises:
             NotFound: No such job.
+            Conflict: An unfinished job has its key by now.
         """
         ...
 

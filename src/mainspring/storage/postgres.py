@@ -109,6 +109,7 @@ def _engine(url: str, pool: int, *, readers: bool = False) -> sa.Engine:
             pool_size=pool,
             max_overflow=pool,
             pool_pre_ping=True,
+            execution_options={"preserve_rowcount": True},  # also of inserts, as on SQLite
             connect_args=options,
             isolation_level="AUTOCOMMIT" if readers else "READ COMMITTED",
         )

@@ -142,12 +142,15 @@ class SqlQueue:
 
     def revive(self, job_id: str) -> bool:
         """See `ports.QueueControl.revive`."""
-        self.get(job_id)
-        with self._tables.write() as conn:
-            again = _job.update().where(_job.c.id == job_id, _job.c.state == JobState.DEAD)
-            more = {"max_attempts": _job.c.max_attempts + _job.c.attempt}  # attempts go on counting: they fence
-            values = {"state": JobState.QUEUED, "run_at": self._now(conn), "finished_at": 0, "worker": "", **more}
-            return conn.execute(again.values(values)).rowcount == 1
+        job = self.get(job_id)
+        again = _job.update().where(_job.c.id == job_id, _job.c.state == JobState.DEAD)
+        more = {"max_attempts": _job.c.max_attempts + _job.c.attempt}  # attempts go on counting: they fence
+        try:
+            with self._tables.write() as conn:
+                values = {"state": JobState.QUEUED, "run_at": self._now(conn), "finished_at": 0, "worker": "", **more}
+                return conn.execute(again.values(values)).rowcount == 1
+        except sa.exc.IntegrityError:
+            raise Conflict(f"a newer job has the key {job.key!r}", where=job_id, hint="wait for it to finish") from None
 
     def _new_row(self, conn: sa.Connection, job: NewJob) -> dict[str, object]:
         now, who = self._now(conn), caller()
