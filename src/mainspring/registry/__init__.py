@@ -1,0 +1,31 @@
+"""The registry: models as immutable, signed packages, and the aliases that say which version is which.
+
+Nouns: model, version, alias, package, flavour, signature. Invariants: a version never changes; its digest covers every
+file of its package and is signed with the key of this instance; a package is data, never code that runs when it is
+loaded (no pickles); an alias keeps its whole history.
+
+`mainspring.registry.packages` loads a package without SQL or a web framework; model servers import only that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mainspring.registry.model import AliasChange, Field, Model, ModelVersion, Signature
+from mainspring.registry.rules import breaking_changes
+
+if TYPE_CHECKING:
+    from mainspring.registry.packages import Predictor
+    from mainspring.registry.service import Registry
+
+__all__ = ["AliasChange", "Field", "Model", "ModelVersion", "Predictor", "Registry", "Signature", "breaking_changes"]
+
+_LAZY = {"Predictor": "mainspring.registry.packages", "Registry": "mainspring.registry.service"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_LAZY[name]), name)

@@ -1,0 +1,134 @@
+"""Model formats, one file each, found by name. A format is data: reading it runs no code of the one who wrote it.
+
+Adding a format is adding a file here that has what `Flavour` asks for, and nothing else.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, cast
+
+from mainspring.core.errors import Invalid, NotFound, did_you_mean
+from mainspring.registry.model import Label
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Trait:
+    """What a model says about itself.
+
+    Args:
+        task: "binary", "multiclass" or "regression".
+        classes: Labels in the order of the probabilities; empty for regression.
+        trained_on: Names of the training columns in order; empty when the model remembers none.
+        wants_frame: It selects columns by name, so it is given a frame and not a matrix.
+        levels: Levels of text columns that the model itself remembers, in the order of their codes.
+    """
+
+    task: str
+    classes: tuple[Label, ...] = ()
+    trained_on: tuple[str, ...] = ()
+    wants_frame: bool = False
+    levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+class Scorer(Protocol):
+    """A loaded model. Safe to share between threads."""
+
+    def score(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
+        """Scores of `inputs` (rows, columns).
+
+        Returns: Binary: probability of the second class (rows,). Multiclass: (rows, classes). Regression: (rows,).
+        """
+        ...
+
+
+class Flavour(Protocol):
+    """One model format."""
+
+    NAME: str
+    FILE: str
+    PACKAGES: tuple[str, ...]
+
+    def handles(self, model: object) -> bool:
+        """Whether the model can be kept in this format. Must not import the format's package for other models."""
+        ...
+
+    def recognises(self, data: bytes) -> bool:
+        """Whether the content of a file is of this format."""
+        ...
+
+    def trait(self, model: object) -> Trait:
+        """What the model says about itself.
+
+        Raises:
+            Invalid: It is not fitted, or does what this format can't serve.
+        """
+        ...
+
+    def dump(self, model: object) -> bytes:
+        """The content of `FILE`.
+
+        Raises:
+            Refused: The model holds objects that this format can't keep as data.
+        """
+        ...
+
+    def read(self, data: bytes) -> object:
+        """The model from the content of `FILE`.
+
+        Raises:
+            Refused: It holds objects that are not on the list of trusted types.
+            Corrupt: It is not of this format.
+        """
+        ...
+
+    def scorer(self, model: object, trait: Trait) -> Scorer:
+        """How to score with the model."""
+        ...
+
+
+def names() -> list[str]:
+    """Names of the formats that are there."""
+    return sorted(entry.name for entry in pkgutil.iter_modules(__path__))
+
+
+def flavour(name: str) -> Flavour:
+    """A format by its name.
+
+    Raises:
+        NotFound: No file of that name is here.
+    """
+    if name not in names():
+        raise NotFound(f"no model format {name!r}", where="flavour", hint=did_you_mean(name, names()))
+    return cast(Flavour, import_module(f"{__name__}.{name}"))
+
+
+def flavour_for(model: object) -> Flavour:
+    """The format that keeps this model.
+
+    Raises:
+        Invalid: None does.
+    """
+    for entry in map(flavour, names()):
+        if entry.handles(model):
+            return entry
+    raise Invalid(
+        f"no format keeps a {type(model).__module__}.{type(model).__qualname__}",
+        where="model",
+        hint="register a fitted model of " + " or ".join(names()) + ", or the path of its file",
+    )
+
+
+def scalars(values: object) -> tuple[Label, ...]:
+    """The entries of a NumPy array of labels as plain Python values."""
+    from numpy import asarray
+
+    return tuple(asarray(values).tolist())

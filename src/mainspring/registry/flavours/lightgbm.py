@@ -1,0 +1,114 @@
+"""LightGBM's own text format. Holds trees and nothing else."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, cast
+
+from mainspring.core.errors import Corrupt, Invalid
+from mainspring.registry.flavours import Scorer, Trait, scalars
+
+if TYPE_CHECKING:
+    import lightgbm
+    import numpy as np
+    import polars as pl
+    from numpy.typing import NDArray
+
+NAME = "lightgbm"
+FILE = "model.txt"
+PACKAGES = ("lightgbm", "numpy")
+_OBJECTIVE = re.compile(r"^objective=(\w+)(?:.*num_class:(\d+))?", re.MULTILINE)
+_CATEGORICAL = re.compile(r"^\[categorical_feature: ([\d,]+)\]", re.MULTILINE)
+_DEFAULT_NAME = re.compile(r"Column_\d+")
+_FEW_ROWS = 512
+
+
+def handles(model: object) -> bool:
+    """Whether it is a `Booster` or one of LightGBM's scikit-learn estimators."""
+    return any(kind.__module__.split(".")[0] == "lightgbm" for kind in type(model).__mro__)
+
+
+def recognises(data: bytes) -> bool:
+    """Whether it starts like a text model."""
+    return data.startswith(b"tree\n") and b"\nversion=" in data[:200]
+
+
+def trait(model: object) -> Trait:
+    """Task from the objective, classes from the estimator, names and text levels from the booster."""
+    booster = _booster(model)
+    text = booster.model_to_string()
+    names = () if all(map(_DEFAULT_NAME.fullmatch, booster.feature_name())) else tuple(booster.feature_name())
+    task, count = _task(text)
+    if task == "regression" and hasattr(model, "classes_"):
+        raise Invalid(
+            "a classifier with an objective of its own gives no probabilities",
+            where="lightgbm",
+            hint="use objective='binary' or 'multiclass'",
+        )
+    classes = scalars(model.classes_) if hasattr(model, "classes_") else tuple(range(count))
+    return Trait(task=task, classes=classes, trained_on=names, levels=_levels(booster, text))
+
+
+def dump(model: object) -> bytes:
+    """The text model, up to its best iteration."""
+    return _booster(model).model_to_string().encode()
+
+
+def read(data: bytes) -> object:
+    """The booster of a text model."""
+    import lightgbm
+
+    if not recognises(data):
+        raise Corrupt("not a LightGBM text model", where=FILE, hint="save it with booster.save_model(path)")
+    try:
+        return lightgbm.Booster(model_str=data.decode())
+    except (lightgbm.basic.LightGBMError, UnicodeDecodeError) as reason:
+        raise Corrupt(f"LightGBM can't read it: {reason}", where=FILE) from None
+
+
+def scorer(model: object, trait: Trait) -> Scorer:
+    """Score with the booster."""
+    return _BoosterScorer(_booster(model))
+
+
+class _BoosterScorer:
+    def __init__(self, booster: lightgbm.Booster) -> None:
+        self._booster = booster
+
+    def score(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
+        """Few rows on one thread: waking others costs more than they save."""
+        threads = 1 if len(inputs) <= _FEW_ROWS else 0
+        return cast("NDArray[np.float64]", self._booster.predict(inputs, num_threads=threads))
+
+
+def _booster(model: object) -> lightgbm.Booster:
+    import lightgbm
+
+    if isinstance(model, lightgbm.Booster):
+        return model
+    try:
+        return cast(lightgbm.Booster, model.booster_)  # type: ignore[attr-defined]
+    except (AttributeError, lightgbm.basic.LightGBMError):
+        raise Invalid("the model is not fitted", where="lightgbm", hint="call fit() first") from None
+
+
+def _task(text: str) -> tuple[str, int]:
+    found = _OBJECTIVE.search(text)
+    objective = found[1] if found else ""
+    if objective in ("binary", "cross_entropy"):
+        return "binary", 2
+    if found and objective.startswith("multiclass"):
+        return "multiclass", int(found[2])
+    return "regression", 0
+
+
+def _levels(booster: lightgbm.Booster, text: str) -> dict[str, tuple[str, ...]]:
+    """Levels of pandas' categorical columns, which LightGBM keeps in the order of the columns."""
+    kept = booster.pandas_categorical or []
+    found = _CATEGORICAL.search(text)
+    columns = [int(index) for index in found[1].split(",")] if found else []
+    if not kept or len(kept) != len(columns):
+        return {}
+    names = booster.feature_name()
+    text_levels = zip(columns, kept, strict=True)
+    return {names[column]: tuple(levels) for column, levels in text_levels if all(isinstance(x, str) for x in levels)}

@@ -1,0 +1,151 @@
+"""scikit-learn estimators, kept by skops: a zip of JSON and arrays, read through a list of trusted types."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from mainspring.core.errors import Corrupt, Invalid, Refused
+from mainspring.registry.flavours import Scorer, Trait, scalars
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    import polars as pl
+    from numpy.typing import NDArray
+
+NAME = "sklearn"
+FILE = "model.skops"
+PACKAGES = ("scikit-learn", "skops", "numpy", "scipy")
+
+TRUSTED = frozenset(
+    {
+        "collections.OrderedDict",
+        "functools.partial",
+        "lightgbm.basic.Booster",
+        "lightgbm.sklearn.LGBMClassifier",
+        "lightgbm.sklearn.LGBMRegressor",
+        "numpy.dtype",
+        "scipy.interpolate._bsplines.BSpline",
+        "sklearn._loss.loss.HalfTweedieLossIdentity",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.feature_selection._univariate_selection.f_classif",
+        "sklearn.feature_selection._univariate_selection.f_regression",
+        "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
+        "sklearn.gaussian_process.kernels.ConstantKernel",
+        "sklearn.gaussian_process.kernels.Product",
+        "sklearn.gaussian_process.kernels.RBF",
+        "sklearn.gaussian_process.kernels.WhiteKernel",
+        "sklearn.metrics._dist_metrics.EuclideanDistance64",
+        "sklearn.neighbors._kd_tree.KDTree",
+        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+        "sklearn.tree._tree.Tree",
+        "sklearn.utils.validation.check_array",
+    }
+)
+"""Types beyond those skops trusts itself: each holds arrays and settings and runs nothing when it is loaded."""
+
+
+def handles(model: object) -> bool:
+    """Whether it is an estimator of scikit-learn, or built like one by somebody else."""
+    kinds = [f"{kind.__module__.split('.')[0]}.{kind.__name__}" for kind in type(model).__mro__]
+    return "sklearn.BaseEstimator" in kinds and not kinds[0].startswith("lightgbm.")
+
+
+def recognises(data: bytes) -> bool:
+    """Whether it is a zip with a skops schema inside."""
+    return data.startswith(b"PK\x03\x04") and b"schema.json" in data
+
+
+def trait(model: object) -> Trait:
+    """Task and classes from the estimator; column names when it was fitted on a frame."""
+    names = tuple(str(name) for name in getattr(model, "feature_names_in_", ()))
+    if hasattr(model, "classes_"):
+        return _classifier(model, names)
+    if not _is_fitted(model):
+        raise Invalid("the model is not fitted", where="sklearn", hint="call fit() first")
+    if not hasattr(model, "predict"):
+        raise Invalid(f"a {type(model).__name__} predicts nothing", where="sklearn", hint="register the whole pipeline")
+    return Trait(task="regression", trained_on=names, wants_frame=bool(names))
+
+
+def dump(model: object) -> bytes:
+    """The skops archive, refused when it holds a type that loading would refuse."""
+    import skops.io
+    from skops.io.exceptions import UnsupportedTypeException
+
+    try:
+        data = cast(bytes, skops.io.dumps(model))
+    except (UnsupportedTypeException, TypeError, AttributeError, NotImplementedError) as reason:
+        raise Refused(f"skops can't keep this model: {reason}", where="sklearn", hint=_HINT) from None
+    _check_types(data)
+    return data
+
+
+def read(data: bytes) -> object:
+    """The estimator of a skops archive."""
+    import skops.io
+
+    _check_types(data)
+    try:
+        return cast(object, skops.io.loads(data, trusted=sorted(TRUSTED)))
+    except Exception as reason:  # noqa: BLE001  # a hostile archive can raise anything, and all of it means the same
+        raise Corrupt(f"skops can't read it: {type(reason).__name__}: {reason}", where=FILE) from None
+
+
+def scorer(model: object, trait: Trait) -> Scorer:
+    """Score with `predict_proba` or `predict`."""
+    method = "predict" if trait.task == "regression" else "predict_proba"
+    return _EstimatorScorer(getattr(model, method), second_class_only=trait.task == "binary")
+
+
+class _EstimatorScorer:
+    def __init__(self, method: Callable[[object], NDArray[np.float64]], *, second_class_only: bool) -> None:
+        self._method = method
+        self._second = second_class_only
+
+    def score(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
+        """One call of the estimator."""
+        scores = self._method(inputs)
+        return scores[:, 1] if self._second else scores
+
+
+_HINT = "use estimators of scikit-learn only, without functions or classes of your own"
+
+
+def _classifier(model: object, names: tuple[str, ...]) -> Trait:
+    classes = scalars(model.classes_)  # type: ignore[attr-defined]
+    if len(classes) < 2:
+        raise Invalid(f"the model knows {len(classes)} class", where="sklearn", hint="train on rows of both classes")
+    if not hasattr(model, "predict_proba"):
+        raise Invalid(
+            f"a {type(model).__name__} gives no probabilities",
+            where="sklearn",
+            hint="wrap it: CalibratedClassifierCV(model).fit(...)",
+        )
+    task = "binary" if len(classes) == 2 else "multiclass"
+    return Trait(task=task, classes=classes, trained_on=names, wants_frame=bool(names))
+
+
+def _is_fitted(model: object) -> bool:
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    try:
+        check_is_fitted(model)
+    except (NotFittedError, TypeError):
+        return False
+    return True
+
+
+def _check_types(data: bytes) -> None:
+    import skops.io
+
+    try:
+        unknown = sorted(set(skops.io.get_untrusted_types(data=data)) - TRUSTED)
+    except Exception as reason:  # noqa: BLE001  # as in read()
+        raise Corrupt(f"not a skops archive: {type(reason).__name__}: {reason}", where=FILE) from None
+    if unknown:
+        raise Refused(f"types that are not trusted: {', '.join(unknown[:5])}", where="sklearn", hint=_HINT)

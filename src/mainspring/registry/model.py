@@ -1,0 +1,172 @@
+"""The values of the registry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mainspring.core.errors import Invalid, did_you_mean
+
+INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+FLOATS = ("float32", "float64")
+DTYPES = ("bool", *INTEGERS, *FLOATS, "string")
+TASKS = ("binary", "multiclass", "regression")
+
+Scalar = str | int | float | bool | None
+Label = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One named input or output of a model.
+
+    Args:
+        name: Name of the column.
+        dtype: One of `DTYPES`.
+        levels: For text: the levels known at training, in the order of their codes. Empty: not encoded.
+    """
+
+    name: str
+    dtype: str
+    levels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise Invalid("a field needs a name", where="signature")
+        if self.dtype not in DTYPES:
+            hint = did_you_mean(self.dtype, DTYPES) or "use one of " + ", ".join(DTYPES)
+            raise Invalid(f"{self.dtype!r} is no type of a field", where=f"field {self.name}", hint=hint)
+        if len(set(self.levels)) != len(self.levels):
+            raise Invalid("the same level is listed twice", where=f"field {self.name}")
+        if self.levels and self.dtype != "string":
+            raise Invalid(f"a field of type {self.dtype} has no levels", where=f"field {self.name}")
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a model takes, in the order it was trained on, and what it gives."""
+
+    inputs: tuple[Field, ...]
+    outputs: tuple[Field, ...] = ()
+
+    def __post_init__(self) -> None:
+        for side, entries in (("inputs", self.inputs), ("outputs", self.outputs)):
+            names = [entry.name for entry in entries]
+            if len(set(names)) != len(names):
+                twice = next(name for name in names if names.count(name) > 1)
+                raise Invalid(f"{twice!r} is listed twice", where=f"signature {side}")
+        if not self.inputs:
+            raise Invalid("a signature needs at least one input", where="signature inputs")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the inputs, in order."""
+        return tuple(entry.name for entry in self.inputs)
+
+    def plain(self) -> dict[str, object]:
+        """As plain JSON."""
+        return {"inputs": [_plain(f) for f in self.inputs], "outputs": [_plain(f) for f in self.outputs]}
+
+    @classmethod
+    def of(cls, plain: object) -> Signature:
+        """Back from `plain()`.
+
+        Raises:
+            Invalid: It is not the form that `plain` gives.
+        """
+        try:
+            sides = {str(side): entries for side, entries in plain.items()}  # type: ignore[attr-defined]
+            inputs, outputs = (tuple(_field(entry) for entry in sides[side]) for side in ("inputs", "outputs"))
+        except (AttributeError, KeyError, TypeError) as reason:
+            raise Invalid(f"not a signature: {reason!r}", where="signature") from None
+        return cls(inputs, outputs)
+
+
+def _plain(entry: Field) -> dict[str, object]:
+    plain: dict[str, object] = {"name": entry.name, "dtype": entry.dtype}
+    return {**plain, "levels": list(entry.levels)} if entry.levels else plain
+
+
+def _field(plain: dict[str, object]) -> Field:
+    levels = plain.get("levels", ())
+    if not isinstance(levels, (list, tuple)):
+        raise TypeError("levels")
+    return Field(str(plain["name"]), str(plain["dtype"]), tuple(str(level) for level in levels))
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A few rows a model understands, as columns, and what it answered to them when it was packaged."""
+
+    inputs: dict[str, list[Scalar]]
+    outputs: dict[str, list[object]] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """How many rows."""
+        return min((len(column) for column in self.inputs.values()), default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A name under which versions are kept; `latest` is its newest version, 0 before the first."""
+
+    name: str
+    latest: int
+    created_at: int
+    updated_at: int
+    aliases: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def ref(self) -> str:
+        """Reference, `models/NAME`."""
+        return f"models/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """One immutable version of a model.
+
+    `digest` is the BLAKE3 of the package's manifest, which lists the digest of every other file. `reference` is the
+    dataset version the model was trained on: what drift is measured against.
+    """
+
+    model: str
+    number: int
+    digest: str
+    signature: Signature
+    flavour: str
+    task: str
+    classes: tuple[Label, ...]
+    example: Example
+    run_id: str
+    datasets: tuple[str, ...]
+    reference: str
+    metrics: dict[str, float]
+    size_bytes: int
+    environment: dict[str, str]
+    signed_by: str
+    created_at: int
+    created_by: str = ""
+
+    @property
+    def ref(self) -> str:
+        """Reference, `models/NAME/NUMBER`."""
+        return f"models/{self.model}/{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class AliasChange:
+    """An alias moved to `version` (None: it was removed) from `before` (None: it was new)."""
+
+    model: str
+    alias: str
+    version: int | None
+    before: int | None
+    at: int
+    actor: str
+    reason: str
+
+    @property
+    def ref(self) -> str:
+        """Reference of the version it points to now, or of the model."""
+        return f"models/{self.model}" + ("" if self.version is None else f"/{self.version}")

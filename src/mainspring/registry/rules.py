@@ -1,0 +1,163 @@
+"""Pure decisions of the registry: signatures of frames, what breaks callers, and which names may be used."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from mainspring.core.errors import Invalid, did_you_mean
+from mainspring.core.ids import check_name
+from mainspring.registry.model import FLOATS, INTEGERS, Field, Label, Signature
+
+_RESERVED = re.compile(r"latest|v?\d+", re.IGNORECASE)
+_POLARS = {
+    "Boolean": "bool",
+    **{name.capitalize().replace("Ui", "UI"): name for name in INTEGERS},
+    **{name.capitalize(): name for name in FLOATS},
+    "String": "string",
+    "Categorical": "string",
+    "Enum": "string",
+}
+_PICKLE_SUFFIXES = (".pkl", ".pickle", ".joblib", ".pk", ".dill", ".cloudpickle", ".pt", ".pth", ".npy.pkl")
+_PICKLE_MAGIC = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
+
+
+def field_dtype(polars_name: str, column: str) -> str:
+    """The field type of a Polars type, by the name of its class.
+
+    Raises:
+        Invalid: Models take no such type.
+
+    >>> field_dtype("UInt8", "hour"), field_dtype("Categorical", "carrier")
+    ('uint8', 'string')
+    """
+    if polars_name not in _POLARS:
+        raise Invalid(
+            f"a model input can't be a {polars_name}",
+            where=f"column {column}",
+            hint="turn it into numbers, booleans or text first, such as pl.col(...).dt.hour() for a time",
+        )
+    return _POLARS[polars_name]
+
+
+def infer_inputs(schema: Mapping[str, str], levels: Mapping[str, Sequence[str]]) -> tuple[Field, ...]:
+    """The input fields of a frame.
+
+    Args:
+        schema: Column name to the name of its Polars type, in order.
+        levels: Levels of the text columns that are encoded.
+    Raises:
+        Invalid: A column of a type models can't take, or levels for a column that is not there.
+    """
+    for name in levels:
+        if name not in schema:
+            raise Invalid(f"levels were given for {name!r}, which is no input", hint=did_you_mean(name, schema))
+    return tuple(Field(name, field_dtype(kind, name), tuple(levels.get(name, ()))) for name, kind in schema.items())
+
+
+def outputs_of(task: str, classes: Sequence[Label]) -> tuple[Field, ...]:
+    """What a model of this task gives for each row.
+
+    >>> [f.name for f in outputs_of("binary", (0, 1))]
+    ['probability', 'label']
+    """
+    if task == "regression":
+        return (Field("prediction", "float64"),)
+    return (Field("probability", "float64"), Field("label", label_dtype(classes)))
+
+
+def label_dtype(classes: Sequence[Label]) -> str:
+    """The type of a model's labels: the one that all its classes have, else text."""
+    kinds = {type(entry) for entry in classes}
+    if kinds == {bool}:
+        return "bool"
+    if kinds == {int}:
+        return "int64"
+    return "float64" if kinds and kinds <= {int, float} else "string"
+
+
+def in_order(signature: Signature, trained_on: Sequence[str]) -> Signature:
+    """The signature with its inputs in the order the model was trained on.
+
+    Args:
+        trained_on: Names the model remembers; empty when it remembers none, then the order is kept.
+    Raises:
+        Invalid: The names are not the same set.
+    """
+    if not trained_on:
+        return signature
+    missing = [name for name in trained_on if name not in signature.names]
+    extra = [name for name in signature.names if name not in trained_on]
+    if missing or extra:
+        found = (
+            f"the model was trained on other columns: missing {missing or 'none'}, not known to it {extra or 'none'}"
+        )
+        raise Invalid(found, where="signature inputs", hint="give the example the columns of the training matrix")
+    by_name = {entry.name: entry for entry in signature.inputs}
+    return Signature(tuple(by_name[name] for name in trained_on), signature.outputs)
+
+
+def breaking_changes(old: Signature, new: Signature) -> tuple[str, ...]:
+    """Why callers of `old` could not call `new`; empty when they can.
+
+    A caller breaks when an input appears that it does not send, when a type no longer holds what it sends, or when an
+    output it reads is gone or has another type. Inputs that are no longer read and new outputs break nobody; so do
+    levels, as an unknown level is scored as missing.
+    """
+    before = {entry.name: entry for entry in old.inputs}
+    found = [f"input {f.name!r} is new" for f in new.inputs if f.name not in before]
+    for entry in new.inputs:
+        if entry.name in before and not holds(entry.dtype, before[entry.name].dtype):
+            found.append(f"input {entry.name!r} was {before[entry.name].dtype} and is {entry.dtype}")
+    after = {entry.name: entry for entry in new.outputs}
+    for entry in old.outputs:
+        if entry.name not in after:
+            found.append(f"output {entry.name!r} is gone")
+        elif after[entry.name].dtype != entry.dtype:
+            found.append(f"output {entry.name!r} was {entry.dtype} and is {after[entry.name].dtype}")
+    return tuple(found)
+
+
+def holds(wide: str, narrow: str) -> bool:
+    """Whether every value of type `narrow` fits type `wide`; whole numbers fit every float.
+
+    >>> holds("int64", "uint32"), holds("int32", "uint32"), holds("float64", "int64"), holds("int64", "float32")
+    (True, False, True, False)
+    """
+    if wide == narrow:
+        return True
+    if wide in FLOATS:
+        return narrow in INTEGERS or narrow == "bool" or (narrow == "float32" and wide == "float64")
+    if wide in INTEGERS and narrow in INTEGERS:
+        (low, high), (least, most) = _range(wide), _range(narrow)
+        return low <= least and most <= high
+    return wide in INTEGERS and narrow == "bool"
+
+
+def _range(dtype: str) -> tuple[int, int]:
+    bits = int(dtype.lstrip("uint"))
+    return (0, 2**bits - 1) if dtype.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+
+def check_alias(name: str) -> str:
+    """Return `name` when it may be an alias.
+
+    Raises:
+        Invalid: It is no name, or it would read like a version number or `latest`.
+    """
+    check_name(name, "alias")
+    if _RESERVED.fullmatch(name):
+        raise Invalid(f"{name!r} can't be an alias", where="alias", hint="use a word such as champion or challenger")
+    return name
+
+
+def is_pickle(name: str, head: bytes) -> bool:
+    """Whether a file is a pickle by its name or by its first bytes.
+
+    >>> is_pickle("model.txt", bytes([0x80, 4, 0x95])), is_pickle("model.txt", b"tree")
+    (True, False)
+    """
+    lowered = name.lower()
+    while lowered.endswith((".gz", ".bz2", ".xz", ".lz4", ".z", ".zst")):
+        lowered = lowered.rsplit(".", 1)[0]
+    return lowered.endswith(_PICKLE_SUFFIXES) or head.startswith(_PICKLE_MAGIC)
