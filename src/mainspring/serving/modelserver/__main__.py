@@ -1,0 +1,77 @@
+"""`python -m mainspring.serving.modelserver --plan DIR [--port N] [--host H] [--workers N]`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+
+def main() -> int:
+    """Bind the port, then serve it here (one worker) or from equal child processes."""
+    parser = argparse.ArgumentParser(prog="python -m mainspring.serving.modelserver", description=__doc__)
+    parser.add_argument("--plan", type=Path, required=True, help="folder with plan.json")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one; see applied-*.json")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--drain-s", type=float, default=1.0, help="how long to answer on after SIGTERM")
+    parser.add_argument("--fd", type=int, default=-1, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    _limit_threads(given.workers)
+    parent = os.getppid()
+    sock = socket.socket(fileno=given.fd) if given.fd >= 0 else _bind(given.host, given.port)
+    if given.workers > 1:
+        return _master(given, sock)
+    from mainspring.serving.modelserver.worker import WorkerOptions, serve
+
+    serve(WorkerOptions(given.plan.absolute(), parent, given.drain_s), sock)
+    return 0
+
+
+def _limit_threads(workers: int) -> None:
+    """OpenMP reads these once, when it is first loaded: set them before anything numeric is imported."""
+    threads = str(max(1, len(os.sched_getaffinity(0)) // workers))
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"):
+        os.environ.setdefault(name, threads)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((host, port))
+    sock.listen(2048)
+    return sock
+
+
+def _master(given: argparse.Namespace, sock: socket.socket) -> int:
+    """Start equal workers on one socket; when one ends unasked, end all: the supervisor starts the group anew."""
+    command = [sys.executable, "-m", "mainspring.serving.modelserver", "--plan", str(given.plan.absolute())]
+    command += ["--drain-s", str(given.drain_s), "--fd", str(sock.fileno())]
+    children = [subprocess.Popen(command, pass_fds=[sock.fileno()]) for _ in range(given.workers)]
+
+    def stop(*_: object) -> None:
+        for child in children:
+            if child.poll() is None:
+                child.terminate()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    parent, code = os.getppid(), 0
+    signal.signal(signal.SIGALRM, lambda *_: stop() if os.getppid() != parent else None)
+    signal.setitimer(signal.ITIMER_REAL, 0.2, 0.2)
+    first, status = os.wait()
+    code = os.waitstatus_to_exitcode(status)
+    stop()
+    for child in children:
+        if child.pid != first:
+            code = child.wait() or code
+    return abs(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""Models in memory: loaded from a verified folder, warmed by one prediction, asked with columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mainspring.core.errors import Failed
+from mainspring.serving.modelserver.wire import Cell, Features
+
+if TYPE_CHECKING:
+    from mainspring.registry.packages import Predictor
+
+_WARM: dict[str, Cell] = {"float": 0.0, "int": 0, "bool": False, "text": ""}
+
+
+class LoadedModel:
+    """A version that can answer: its predictor and the columns it takes."""
+
+    def __init__(self, version: int, predictor: Predictor, *, max_rows: int) -> None:
+        import polars as pl
+
+        self.version = version
+        self.predictor = predictor
+        self.features = Features(predictor.signature.inputs, max_rows=max_rows)
+        self.outputs: list[str] = []
+        types = {"float": pl.Float64, "int": pl.Int64, "bool": pl.Boolean, "text": pl.String}
+        self._columns = [
+            (name, types[kind]) for name, kind in zip(self.features.names, self.features.kinds, strict=True)
+        ]
+        self._frame, self._series = pl.DataFrame, pl.Series
+
+    def predict(self, columns: Sequence[list[Cell]]) -> dict[str, list[object]]:
+        """Answer rows given as columns in the signature's order.
+
+        Raises: Failed: The model gave another number of answers than it got rows.
+        """
+        series = [
+            self._series(name, values, dtype) for (name, dtype), values in zip(self._columns, columns, strict=True)
+        ]
+        outputs = {name: values.tolist() for name, values in self.predictor.predict(self._frame(series)).items()}
+        rows = len(columns[0])
+        for name, values in outputs.items():
+            if len(values) != rows:
+                raise Failed(f"output {name!r} has {len(values)} rows, expected {rows}")
+        return outputs
+
+    def warm(self) -> None:
+        """One prediction, so that the first request does not pay for lazy set-up; it also names the outputs."""
+        shown = self.predictor.example.inputs
+        first: list[list[Cell]] = [
+            [shown[name][0] if shown.get(name) else _WARM[kind]]
+            for name, kind in zip(self.features.names, self.features.kinds, strict=True)
+        ]
+        self.outputs = list(self.predict(first))
+
+
+def load_model(folder: Path, version: int, digest: str, *, public_key: bytes | None, max_rows: int) -> LoadedModel:
+    """Load a folder (digest and signature checked there) and warm it up.
+
+    Raises: Corrupt: The folder is not what was registered. Failed: It can't predict.
+    """
+    from mainspring.registry.packages import load_folder
+
+    model = LoadedModel(version, load_folder(folder, public_key=public_key, expected=digest), max_rows=max_rows)
+    model.warm()
+    return model

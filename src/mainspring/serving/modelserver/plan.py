@@ -1,0 +1,105 @@
+"""What the model server shall serve (`plan.json`), and what each worker says it serves (`applied-WORKER.json`).
+
+Both files are replaced atomically. The plan is written by the serving room alone; a worker that has loaded and warmed
+everything in it answers with the plan's generation.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from mainspring.core.errors import Corrupt
+
+PLAN = "plan.json"
+SPOOLS = "spool"
+
+
+class ArmPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """One version behind an endpoint. A share of 0 keeps it loaded for requests that name it."""
+
+    name: str
+    version: int
+    share: float
+    folder: str
+    digest: str = ""
+
+
+class EndpointPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """One endpoint: its arms (champion first), the salt of its assignment and the rollout it is in."""
+
+    name: str
+    arms: list[ArmPlan]
+    salt: str = ""
+    rollout: str = ""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything one model server serves. `public_key` is hex; empty means that signatures are not asked for."""
+
+    generation: int = 0
+    endpoints: list[EndpointPlan] = []
+    durability: str = "fsync"
+    public_key: str = ""
+    deadline_ms: int = 30_000
+    max_body_bytes: int = 16 * 1024 * 1024
+    max_rows: int = 10_000
+    max_queued_rows: int = 50_000
+
+
+class Applied(msgspec.Struct, frozen=True, kw_only=True):
+    """What one worker serves: the generation it reached, where it listens, and what it could not load."""
+
+    generation: int
+    worker: str
+    pid: int
+    port: int
+    problems: dict[str, str] = {}
+
+
+def read_plan(folder: Path) -> Plan:
+    """The plan in `folder`; an empty one when none was written yet.
+
+    Raises: Corrupt: The file is no plan.
+    """
+    try:
+        raw = (folder / PLAN).read_bytes()
+    except FileNotFoundError:
+        return Plan()
+    try:
+        return msgspec.json.decode(raw, type=Plan)
+    except msgspec.MsgspecError as reason:
+        raise Corrupt(f"not a plan: {reason}", where=str(folder / PLAN), hint="deploy again to write it anew") from None
+
+
+def write_plan(folder: Path, plan: Plan) -> None:
+    """Replace the plan; readers see the old one or the new one, never half."""
+    _replace(folder / PLAN, msgspec.json.encode(plan))
+
+
+def read_applied(folder: Path) -> list[Applied]:
+    """What every worker that left a file says, the dead ones included."""
+    found = []
+    for path in sorted(folder.glob("applied-*.json")):
+        try:
+            found.append(msgspec.json.decode(path.read_bytes(), type=Applied))
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def write_applied(folder: Path, applied: Applied) -> None:
+    """Say what this worker serves."""
+    _replace(folder / f"applied-{applied.worker}.json", msgspec.json.encode(applied))
+
+
+def _replace(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)

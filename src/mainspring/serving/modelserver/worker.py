@@ -1,0 +1,168 @@
+"""One worker: serves a socket, follows the plan, drains on SIGTERM, and ends when its parent is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from mainspring.core.errors import Corrupt
+from mainspring.core.ids import new_id
+from mainspring.serving.modelserver.app import App
+from mainspring.serving.modelserver.batching import Batcher
+from mainspring.serving.modelserver.models import LoadedModel
+from mainspring.serving.modelserver.plan import PLAN, SPOOLS, Applied, Plan, read_plan, write_applied
+from mainspring.serving.modelserver.spool import Spool
+from mainspring.serving.modelserver.traffic import Table, build
+
+_WATCH_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """Where a worker finds its plan, whose child it is, and how long it answers after SIGTERM."""
+
+    folder: Path
+    parent: int
+    drain_s: float = 1.0
+
+
+class _Server(uvicorn.Server):
+    """Keeps answering for a while after the signal, telling clients to close, then finishes what is in flight."""
+
+    def __init__(self, config: uvicorn.Config, app: App, drain_s: float) -> None:
+        super().__init__(config)
+        self._app = app
+        self._drain_s = drain_s
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def follow(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Use this loop for the drain."""
+        self._loop = loop
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM and SIGINT: not ready any more, and an end after the drain."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self.drain)
+
+    def drain(self) -> None:
+        """Say not ready, answer on, and leave after the drain."""
+        if not self._app.draining:
+            self._app.draining = True
+            asyncio.get_running_loop().call_later(self._drain_s, self._leave)
+
+    def _leave(self) -> None:
+        self.should_exit = True
+
+
+class Worker:
+    """Ties app, batcher and spool to a plan folder."""
+
+    def __init__(self, options: WorkerOptions, plan: Plan, loop: asyncio.AbstractEventLoop, port: int) -> None:
+        self.name = new_id()
+        self._options = options
+        self._port = port
+        self.batcher = Batcher(loop, max_queued_rows=plan.max_queued_rows)
+        self.spool = Spool(options.folder / SPOOLS / f"{self.name}.sqlite", plan.durability, loop)
+        self.app = App(self.batcher, self.spool)
+        self.app.table = Table(plan)
+
+    async def follow(self, plan: Plan) -> None:
+        """Load a plan in a thread, then swap the whole table at once."""
+        self.app.table = await asyncio.to_thread(build, plan, self.app.table, self._declare)
+        self._say(self.app.table)
+
+    async def watch(self, server: _Server) -> None:
+        """Follow the plan file and the parent until cancelled."""
+        seen = (0, 0)  # the plan may have changed while the first one was loaded
+        while True:
+            await asyncio.sleep(_WATCH_S)
+            if os.getppid() != self._options.parent:
+                server.drain()
+            stamp = _stamp(self._options.folder)
+            if stamp != seen:
+                seen = stamp
+                await self._refresh()
+
+    async def _refresh(self) -> None:
+        try:
+            plan = read_plan(self._options.folder)
+        except Corrupt as error:
+            self._say(Table(self.app.table.plan, self.app.table.endpoints, {"": error.what}))
+            return
+        if plan.generation != self.app.table.plan.generation:
+            await self.follow(plan)
+
+    def _declare(self, deployment: str, model: LoadedModel) -> None:
+        self.spool.declare(
+            deployment, model.version, list(zip(model.features.names, model.features.kinds, strict=True))
+        )
+
+    def _say(self, table: Table) -> None:
+        applied = Applied(
+            generation=table.plan.generation,
+            worker=self.name,
+            pid=os.getpid(),
+            port=self._port,
+            problems=dict(table.problems),
+        )
+        write_applied(self._options.folder, applied)
+
+    def close(self) -> None:
+        """Finish predictions, commit the log, take back what this worker said."""
+        self.batcher.close()
+        self.spool.close()
+        (self._options.folder / f"applied-{self.name}.json").unlink(missing_ok=True)
+
+
+def _stamp(folder: Path) -> tuple[int, int]:
+    try:
+        stat = (folder / PLAN).stat()
+    except FileNotFoundError:
+        return 0, 0
+    return stat.st_ino, stat.st_mtime_ns
+
+
+def serve(options: WorkerOptions, sock: socket.socket) -> None:
+    """Serve `sock` until told to stop. Health answers from the start, predictions once the plan is loaded."""
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(options, sock))
+
+
+async def _serve(options: WorkerOptions, sock: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    plan = read_plan(options.folder)
+    worker = Worker(options, plan, loop, sock.getsockname()[1])
+    config = uvicorn.Config(
+        worker.app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_level="warning",
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=60,
+    )
+    server = _Server(config, worker.app, options.drain_s)
+    server.follow(loop)
+    serving = loop.create_task(server.serve(sockets=[sock]))
+    following = loop.create_task(_follow(worker, plan, server))
+    try:
+        await serving
+    finally:
+        following.cancel()
+        await asyncio.to_thread(worker.close)
+
+
+async def _follow(worker: Worker, plan: Plan, server: _Server) -> None:
+    await worker.follow(plan)
+    await worker.watch(server)

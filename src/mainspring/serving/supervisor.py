@@ -1,0 +1,166 @@
+"""The model server as a child process: started, watched, started again, asked to drain."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mainspring.core.errors import Failed, Timeout, Unavailable
+from mainspring.serving.modelserver.plan import Applied, read_applied, read_plan
+
+_POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """Where the model server listens (port 0: a free one, kept over restarts) and how many workers it has."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    workers: int = 1
+    drain_s: float = 1.0
+
+
+class Supervisor:
+    """Keeps one model server alive over a plan folder. Safe to share between threads.
+
+    Args:
+        folder: The plan folder; the serving room writes `plan.json` there.
+        options: Where it listens.
+    """
+
+    def __init__(self, folder: Path, options: ServerOptions | None = None) -> None:
+        self.folder = folder
+        self._options = options or ServerOptions()
+        self._port = self._options.port
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.RLock()
+        self.restarts = 0
+
+    @property
+    def url(self) -> str:
+        """Where it answers.
+
+        Raises: Unavailable: It was never started, so it has no port.
+        """
+        if not self._port:
+            raise Unavailable("the model server is not running", hint="mainspring serve")
+        host = f"[{self._options.host}]" if ":" in self._options.host else self._options.host
+        return f"http://{host}:{self._port}"
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the model server, None when it is not alive."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
+    def start(self, *, timeout_s: float = 60.0) -> str:
+        """Start the model server if it is not alive, and wait until it serves the plan.
+
+        Returns: Its address.
+        Raises: Failed: It ended at once. Timeout: It was not ready in time.
+        """
+        with self._lock:
+            if self.pid is None:
+                self._spawn()
+            self.wait_applied(read_plan(self.folder).generation, timeout_s=timeout_s, strict=False)
+            return self.url
+
+    def ensure(self) -> bool:
+        """Start the model server again if it died. Returns whether it had to."""
+        with self._lock:
+            if self._process is None or self._process.poll() is None:
+                return False
+            self.restarts += 1
+            self._spawn()
+            return True
+
+    def stop(self, *, timeout_s: float = 60.0) -> int | None:
+        """Drain and end it; what is in flight is answered. Returns its exit code, None when it was not alive."""
+        with self._lock:
+            process, self._process = self._process, None
+            if process is None:
+                return None
+            process.terminate()
+            try:
+                return process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                return process.wait()
+
+    def close(self) -> None:
+        """End it."""
+        self.stop()
+
+    def apply(self, generation: int, *, timeout_s: float = 60.0) -> None:
+        """Wait until every worker serves this generation of the plan (or a later one).
+
+        Raises: Failed: A model of the plan could not be loaded; what was served before still is. Timeout.
+        """
+        self.wait_applied(generation, timeout_s=timeout_s, strict=True)
+
+    def wait_applied(self, generation: int, *, timeout_s: float, strict: bool) -> None:
+        """As `apply`; with `strict` off, models that could not be loaded are no failure."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if self.pid is None:
+                raise Failed("the model server ended", where=str(self.folder), hint=self._last_words())
+            workers = self._workers()
+            if len(workers) >= self._options.workers and all(w.generation >= generation for w in workers):
+                self._port = workers[0].port
+                if strict:
+                    _refuse_problems(workers)
+                return
+            time.sleep(_POLL_S)
+        raise Timeout(f"the model server did not reach plan {generation} in {timeout_s:g} s", where=str(self.folder))
+
+    def _workers(self) -> list[Applied]:
+        """What the workers of the present process say (files of dead ones are left out)."""
+        pid = self.pid
+        return [w for w in read_applied(self.folder) if w.pid == pid or _parent(w.pid) == pid]
+
+    def _spawn(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for worker in read_applied(self.folder):
+            if not _alive(worker.pid):
+                (self.folder / f"applied-{worker.worker}.json").unlink(missing_ok=True)
+        options = self._options
+        command = [sys.executable, "-m", "mainspring.serving.modelserver", "--plan", str(self.folder)]
+        command += ["--host", options.host, "--port", str(self._port), "--workers", str(options.workers)]
+        command += ["--drain-s", str(options.drain_s)]
+        with (self.folder / "modelserver.log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+    def _last_words(self) -> str:
+        lines = (self.folder / "modelserver.log").read_text(errors="replace").splitlines()
+        return lines[-1][:300] if lines else "it said nothing"
+
+
+def _refuse_problems(workers: Sequence[Applied]) -> None:
+    for worker in workers:
+        for name, problem in worker.problems.items():
+            raise Failed(f"{name or 'the plan'} could not be loaded: {problem}", where=name)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _parent(pid: int) -> int | None:
+    """The parent of a process, from /proc; None when it is gone or there is no /proc."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError, IndexError):
+        return None
