@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # typing itself is not loaded for it; type checkers know the name
 if TYPE_CHECKING:
     from mainspring.pipelines import context, pipeline, step
     from mainspring.sdk import connect, run
@@ -24,6 +22,8 @@ def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'mainspring' has no attribute {name!r}; it has {', '.join(__all__)}")
+    import importlib
+
     return getattr(importlib.import_module(home), name)
 
 

@@ -1,19 +1,14 @@
-"""The command line. A command's module is imported when the command is used, so `mainspring --help` stays quick."""
+"""The command line. Asking it for help loads nothing but this file; a command is imported when it is used."""
 
 from __future__ import annotations
 
-import importlib
-import os
 import sys
-from typing import TYPE_CHECKING
-
-import click
 
 from mainspring import __version__
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mainspring.core.errors import MainspringError
-    from mainspring.core.wiring import Wiring
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "alarms": ("mainspring.monitoring.commands:alarms", "What is wrong, and since when."),
@@ -37,67 +32,36 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "why": ("mainspring.loop.commands:why", "Why a prediction was what it was."),
 }
 EXIT_CODES = {"invalid": 2, "not_found": 3, "refused": 4, "unavailable": 5}
+OPTIONS = {
+    "--data DIR": "Data folder (default: .mainspring beside mainspring.toml).",
+    "--db URL": "Metadata database (default: SQLite in the data folder).",
+    "--blobs URL": "Where blobs and tables live (default: the data folder).",
+    "--version": "Show the version and exit.",
+    "-h, --help": "Show this message and exit; also after a command.",
+}
 
 
-class Commands(click.Group):
-    """A group that knows names and one-line helps, and imports nothing before it must."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names, sorted."""
-        return sorted(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command's module."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, name = COMMANDS[cmd_name][0].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that was asked for, or the near name of one that exists."""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            from mainspring.core.errors import did_you_mean
-
-            near = did_you_mean(args[0], COMMANDS)
-            raise click.UsageError(f"{error.message} {near}".strip(), ctx) from None
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list of commands, without importing one."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, COMMANDS[name][1]) for name in sorted(COMMANDS)])
-
-
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="mainspring")
-@click.option("--data", default=None, metavar="DIR", help="Data folder (default: .mainspring beside mainspring.toml).")
-@click.option("--db", default=None, metavar="URL", help="Metadata database (default: SQLite in the data folder).")
-@click.option("--blobs", default=None, metavar="URL", help="Where blobs and tables live (default: the data folder).")
-@click.pass_context
-def root(ctx: click.Context, data: str | None, db: str | None, blobs: str | None) -> None:
-    """Mainspring keeps machine-learning models good for their whole life."""
-    flags = {"storage.data": data, "storage.db": db, "storage.blobs": blobs}
-    opened: list[Wiring] = []
-
-    def opener() -> Wiring:
-        if not opened:
-            from mainspring.core.settings import load
-            from mainspring.server.house import open_house
-
-            opened.append(open_house(load(flags=flags)))
-            ctx.call_on_close(opened[0].close)
-        return opened[0]
-
-    ctx.obj = opener
-    ctx.meta["mainspring.flags"] = flags
+def help_text() -> str:
+    """What `mainspring --help` says."""
+    width = max(len(name) for name in (*COMMANDS, *OPTIONS)) + 2
+    lines = ["Usage: mainspring [OPTIONS] COMMAND [ARGS]...", ""]
+    lines += ["  Mainspring keeps machine-learning models good for their whole life.", "", "Options:"]
+    lines += [f"  {name:<{width}}{says}" for name, says in OPTIONS.items()]
+    lines += ["", "Commands:", *(f"  {name:<{width}}{COMMANDS[name][1]}" for name in sorted(COMMANDS))]
+    return "\n".join(lines)
 
 
 def main() -> None:
     """Run the command line; errors are three lines and an exit code, never a trace."""
+    if sys.argv[1:] in (["--help"], ["-h"], []):
+        sys.stdout.write(help_text() + "\n")
+        return
+    if sys.argv[1:] == ["--version"]:
+        sys.stdout.write(f"mainspring, version {__version__}\n")
+        return
+    import click
+
+    from mainspring.cli.root import root
     from mainspring.core.errors import MainspringError
 
     try:
@@ -113,6 +77,8 @@ def main() -> None:
         click.echo("stopped", err=True)
         sys.exit(130)
     except BrokenPipeError:
+        import os
+
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
@@ -123,6 +89,8 @@ def main() -> None:
 
 
 def _complain(error: MainspringError) -> None:
+    import click
+
     first, *rest = str(error).splitlines()
     click.echo(click.style(first, fg="red"), err=True)
     for line in rest:

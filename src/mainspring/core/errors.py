@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -134,5 +133,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     >>> did_you_mean("chrun", ["churn", "fraud"])
     'did you mean "churn"?'
     """
+    import difflib  # 2 ms, and only errors need it
+
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f'did you mean "{near[0]}"?' if near else ""

@@ -148,7 +148,7 @@ class Why:
         """The chain, a line a link."""
         said = [
             f"prediction {self.prediction['id']}: {self.prediction['outputs']} at {self.prediction['event_at']}",
-            f"  answered by {self.version['ref']}, {self.version['flavour']}, digest {str(self.version['digest'])[:12]},"
+            f"  answered by {self.version['ref']}, {self.version['flavour']}, digest {str(self.version['digest'])[:12]}"
             f" as {self.prediction['arm']}",
         ]
         said += [f"  live since {change['at']}: {change['reason']}" for change in self.live]

@@ -1,0 +1,110 @@
+"""What runs behind the doors of a server: the model server, the worker, the turning loop and the sealer."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import threading
+from pathlib import Path
+from typing import TextIO
+
+from mainspring.access import Audit, Sealer
+from mainspring.core.caller import Caller, calling
+from mainspring.core.errors import Conflict, MainspringError
+from mainspring.core.settings import Settings
+from mainspring.core.wiring import Wiring
+from mainspring.loop import Loop
+from mainspring.pipelines.worker import Worker
+from mainspring.serving.supervisor import Supervisor
+
+log = logging.getLogger("mainspring.server")
+
+
+class FolderLock:
+    """One server a data folder, held as long as the process lives."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "server.lock"
+        self._file: TextIO | None = None
+
+    def take(self) -> None:
+        """Take the folder.
+
+        Raises:
+            Conflict: Another server has it.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(self._path, "a+", encoding="utf-8")  # noqa: SIM115  held until the process ends
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            pid = file.read().strip() or "unknown"
+            file.close()
+            hint = "use that server, or --data DIR for another folder"
+            raise Conflict(f"a server runs on this folder (process {pid})", where=str(self._path), hint=hint) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        self._file = file
+
+    def release(self) -> None:
+        """Let the folder go."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+class Turner:
+    """Turns the loop every second, and keeps the model server alive."""
+
+    def __init__(self, loop: Loop, supervisor: Supervisor, *, project: str, every_s: float = 1.0) -> None:
+        self._loop, self._supervisor, self._project, self._every_s = loop, supervisor, project, every_s
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="turner", daemon=True)
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the turn that is under way."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        with calling(Caller("loop", self._project)):
+            while not self._stopping.wait(self._every_s):
+                try:
+                    self._supervisor.ensure()
+                    self._loop.turn()
+                except MainspringError as error:
+                    log.warning("loop.turn_failed code=%s what=%s where=%s", error.code, error.what, error.where)
+                except Exception:
+                    log.exception("loop.turn_failed")
+
+
+class Background:
+    """Everything that runs behind the doors, started in order and stopped in the opposite one."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        self._wiring = wiring
+        self._parts: list[Worker | Turner | Sealer] = []
+
+    def start(self) -> None:
+        """Start the model server and wait until it serves, then worker, loop and sealer."""
+        settings, supervisor = self._wiring.get(Settings), self._wiring.get(Supervisor)
+        supervisor.start()
+        loop = self._wiring.get(Loop)
+        turner = Turner(loop, supervisor, project=settings.project.name)
+        self._parts = [self._wiring.get(Worker), turner, Sealer(self._wiring.get(Audit))]
+        for part in self._parts:
+            part.start()
+
+    def stop(self) -> None:
+        """Stop all of it; what is leased is given back, what is answered is logged."""
+        for part in reversed(self._parts):
+            part.stop()
+        self._wiring.get(Supervisor).stop()
