@@ -88,6 +88,8 @@ def build(spec: CheckSpec, *, where: str = "") -> Check:
         raise Invalid(f"unknown kind of check {spec.kind!r}", where=where, hint=hint)
     try:
         return msgspec.convert(dict(spec.options), kind)
+    except Invalid as reason:
+        raise Invalid(reason.what, where=where, hint=reason.hint) from None
     except msgspec.ValidationError as reason:
         raise Invalid(f"{spec.kind}: {reason}", where=where, hint=f"options: {', '.join(_fields(kind))}") from None
 
