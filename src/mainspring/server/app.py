@@ -1,0 +1,166 @@
+"""The app: the handlers of all rooms behind one door, one guard and one error table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from litestar import Litestar, Router, get
+from litestar.connection import ASGIConnection
+from litestar.contrib.jinja import JinjaTemplateEngine
+from litestar.di import Provide
+from litestar.handlers import BaseRouteHandler
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.template import TemplateConfig
+
+from mainspring.access import Access, Identity
+from mainspring.access.model import PUBLIC, check_permission
+from mainspring.access.rules import own_hosts
+from mainspring.core.errors import Invalid, MainspringError
+from mainspring.core.wiring import Wiring
+from mainspring.server.door import Door
+from mainspring.server.errors import exception_handlers
+from mainspring.server.rooms import ROOMS, SERVICES, collect_handlers, service_type
+from mainspring.server.stream import Pulse, stream
+from mainspring.storage.ports import Journal
+from mainspring.ui.pages import page_environment
+
+BODY_LIMIT = 64 * 1024 * 1024
+"""Most bytes of a request's body, unless a route says otherwise."""
+
+Connection = ASGIConnection[BaseRouteHandler, object, object, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The answer of the health check."""
+
+    status: str = "ok"
+
+
+@get("/health", opt={"permission": PUBLIC}, sync_to_thread=False, tags=["server"])
+def health() -> Health:
+    """Say that the server answers. The one route without a permission."""
+    return Health()
+
+
+def create_app(
+    wiring: Wiring,
+    *,
+    port: int = 7600,
+    project: str = "default",
+    access: Access | None = None,
+    rooms: Sequence[str] = ROOMS,
+) -> Litestar:
+    """Build the app over the services of `wiring`.
+
+    Args:
+        wiring: Builds each service when a handler first asks for it.
+        port: Where browsers see the server, for the check of `Host` and `Origin`.
+        project: The project of a request that names none.
+        access: Who may do what; by default the embedded mode, where whoever asks from this machine is the owner.
+        rooms: Whose routes and pages are served.
+    Raises:
+        MainspringError: A route does not declare its permission.
+    """
+    access = access or Access()
+    handlers = collect_handlers(rooms)
+    pages = page_environment()
+    pulse = _Once(lambda: Pulse(wiring.get(Journal)))
+    app = Litestar(
+        [health, stream, *handlers.api, Router("/", route_handlers=handlers.pages, include_in_schema=False)],
+        dependencies={
+            **{name: _provide(wiring, name) for name in SERVICES},
+            "wiring": Provide(lambda: wiring, sync_to_thread=False),
+            "pulse": Provide(pulse, sync_to_thread=False),
+        },
+        guards=[_guard(access)],
+        exception_handlers=exception_handlers(pages),
+        request_max_body_size=BODY_LIMIT,
+        template_config=TemplateConfig(instance=JinjaTemplateEngine.from_environment(pages)),
+        openapi_config=OpenAPIConfig(
+            title="Mainspring",
+            version="1",
+            use_handler_docstrings=True,
+            render_plugins=[
+                JsonRenderPlugin(path=["/", "/openapi.json"])
+            ],  # JSON only: the usual pages load from a CDN
+            openapi_router=Router(
+                "/schema", route_handlers=[], opt={"permission": "schema:read"}, include_in_schema=False
+            ),
+        ),
+        logging_config=None,
+        on_shutdown=[pulse.end],
+    )
+    app.state.end_streams = pulse.close
+    _check_routes(app)
+    app.asgi_handler = Door(app.asgi_handler, access=access, hosts=own_hosts(port), project=project)
+    return app
+
+
+class _Once:
+    """The pulse of the app, made when the first page listens."""
+
+    def __init__(self, make: Callable[[], Pulse]) -> None:
+        self._make = make
+        self._pulse: Pulse | None = None
+
+    def __call__(self) -> Pulse:
+        self._pulse = self._pulse or self._make()
+        return self._pulse
+
+    def close(self) -> None:
+        if self._pulse is not None:
+            self._pulse.close()
+
+    def end(self) -> None:
+        if self._pulse is not None:
+            self._pulse.close()
+            self._pulse.join()
+
+
+def _provide(wiring: Wiring, name: str) -> Provide:
+    return Provide(lambda: wiring.get(service_type(name)), sync_to_thread=False)
+
+
+def _guard(access: Access) -> Callable[[Connection, BaseRouteHandler], None]:
+    def guard(connection: Connection, handler: BaseRouteHandler) -> None:
+        identity: Identity = connection.scope["state"]["identity"]
+        access.check(identity, handler.opt["permission"])
+        for name, value in connection.path_params.items():
+            if isinstance(value, int):
+                _check_range(name, value)
+        for name, text in connection.query_params.items():
+            if isinstance(text, str) and text.lstrip("-").isdecimal() and _is_number(handler, name):
+                _check_range(name, int(text[:30]))
+
+    return guard
+
+
+def _is_number(handler: BaseRouteHandler, name: str) -> bool:
+    field = handler.parsed_fn_signature.parameters.get(name)
+    return field is not None and field.is_subclass_of(int)
+
+
+def _check_range(name: str, value: int) -> None:
+    if not -(2**63) <= value < 2**63:
+        raise Invalid(f"{name} is out of range", where=name, hint="use a smaller number")
+
+
+def _check_routes(app: Litestar) -> None:
+    """Refuse to start when a route does not say what it takes to call it."""
+    for route in app.routes:
+        for handler in getattr(route, "route_handlers", ()):
+            if handler.http_methods == {"OPTIONS"}:
+                continue  # the framework adds these; the door lets no such request in
+            permission = handler.opt.get("permission")
+            if permission is None:
+                raise MainspringError(
+                    f"the route {route.path} declares no permission",
+                    where=str(handler),
+                    hint='write opt={"permission": "noun:read"}',
+                )
+            check_permission(permission)
+            if permission == PUBLIC and route.path != "/health":
+                raise MainspringError(f"the route {route.path} is public", hint="only /health may be")

@@ -1,0 +1,97 @@
+"""The door: what every request passes before the app looks at it, and what every answer carries."""
+
+from __future__ import annotations
+
+import json
+
+from litestar.datastructures import Headers, MutableScopeHeaders
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+from mainspring.access import Access
+from mainspring.access.rules import host_is_own, origin_is_own
+from mainspring.core.caller import Caller, calling
+from mainspring.core.errors import Forbidden, Invalid, MainspringError
+from mainspring.core.ids import check_name, new_id
+from mainspring.server.errors import STATUS, MethodNotAllowed, error_body
+
+PROJECT_HEADER = "x-mainspring-project"
+
+SECURITY_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+"""On every answer. No CORS header is ever sent, so no other origin can read one."""
+
+
+class Door:
+    """Lets in requests that name this server and, when they change something, come from a program or our own pages.
+
+    It also says on whose behalf, for which project and under which request id everything behind it happens.
+
+    Args:
+        app: What is behind the door.
+        access: Knows who is asking.
+        hosts: The `Host` values under which the server knows itself.
+        project: The project of a request that names none.
+    """
+
+    def __init__(self, app: ASGIApp, *, access: Access, hosts: frozenset[str], project: str) -> None:
+        self._app = app
+        self._access = access
+        self._hosts = hosts
+        self._project = project
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            return  # no websockets here; the connection is closed
+        request_id = new_id()
+        headers = Headers.from_scope(scope)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message.setdefault("headers", [])
+                answer = MutableScopeHeaders(message)
+                for name, value in SECURITY_HEADERS.items():
+                    answer.setdefault(name, value)
+                answer["x-request-id"] = request_id
+            await send(message)
+
+        identity = self._access.identify(scope["client"][0] if scope.get("client") else "")
+        scope.setdefault("state", {})["identity"] = identity
+        with calling(Caller(identity.actor, self._project, request_id)):
+            try:
+                self._look_at(scope, headers)
+                project = check_name(headers.get(PROJECT_HEADER, self._project), "project")
+            except MainspringError as reason:
+                await _refuse(reason, send_with_headers)
+                return
+            with calling(Caller(identity.actor, project, request_id)):
+                await self._app(scope, receive, send_with_headers)
+
+    def _look_at(self, scope: HTTPScope, headers: Headers) -> None:
+        if scope["method"] == "OPTIONS":
+            raise MethodNotAllowed("no other origin may ask what is allowed here", where="OPTIONS")
+        host = headers.get("host", "")
+        if not host_is_own(host, self._hosts):
+            raise Forbidden(
+                f"this server is not known as {host[:100]!r}", where="Host", hint=f"ask for http://{min(self._hosts)}"
+            )
+        if not origin_is_own(scope["method"], headers.get("origin"), headers.get("sec-fetch-site"), self._hosts):
+            raise Forbidden("another site may not change anything here", where="Origin")
+        if "\x00" in scope["path"] or b"%00" in scope["query_string"]:
+            raise Invalid("the address holds a zero byte", where="URL")
+
+
+async def _refuse(reason: MainspringError, send: Send) -> None:
+    body = json.dumps(error_body(reason)).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": STATUS[reason.code], "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

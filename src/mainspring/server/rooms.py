@@ -1,0 +1,81 @@
+"""Which rooms have doors, and under which name a handler asks for a service."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from litestar.types import ControllerRouterHandler
+
+ROOMS = (
+    "access",
+    "data",
+    "tracking",
+    "pipelines",
+    "registry",
+    "governance",
+    "gates",
+    "serving",
+    "monitoring",
+    "loop",
+    "ui",
+)
+"""Packages that may have a `routes.py` and a `page/`, each with a list `handlers`."""
+
+SERVICES = {
+    "access": "mainspring.access:Access",
+    "audit": "mainspring.access:Audit",
+    "event_log": "mainspring.access:EventLog",
+    "datasets": "mainspring.data:Data",  # the web framework keeps the name "data" for the body of a request
+    "tracking": "mainspring.tracking:Tracking",
+    "pipelines": "mainspring.pipelines:Pipelines",
+    "registry": "mainspring.registry:Registry",
+    "governance": "mainspring.governance:Governance",
+    "gates": "mainspring.gates:Gates",
+    "serving": "mainspring.serving:Serving",
+    "monitoring": "mainspring.monitoring:Monitoring",
+    "loop": "mainspring.loop:Loop",
+    "tables": "mainspring.storage.ports:Tables",
+    "journal": "mainspring.storage.ports:Journal",
+    "queue": "mainspring.storage.ports:Queue",
+    "blobs": "mainspring.storage.ports:Blobs",
+    "delta": "mainspring.storage.ports:Delta",
+    "settings": "mainspring.core.settings:Settings",
+}
+"""Name of a handler's parameter -> the type the wiring knows it by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """What the rooms serve: the API and the pages."""
+
+    api: tuple[ControllerRouterHandler, ...]
+    pages: tuple[ControllerRouterHandler, ...]
+
+
+def collect_handlers(rooms: Sequence[str] = ROOMS) -> Handlers:
+    """The handlers of every room that has some."""
+    api = [handler for room in rooms for handler in _handlers(f"mainspring.{room}.routes")]
+    pages = [handler for room in rooms for handler in _handlers(f"mainspring.{room}.page")]
+    return Handlers(tuple(api), tuple(pages))
+
+
+def service_type(name: str) -> type:
+    """The type of a service of `SERVICES`, imported now."""
+    module, _, attribute = SERVICES[name].partition(":")
+    kind: type = getattr(importlib.import_module(module), attribute)
+    return kind
+
+
+def _handlers(module: str) -> Sequence[ControllerRouterHandler]:
+    return importlib.import_module(module).handlers if _exists(module) else ()
+
+
+def _exists(module: str) -> bool:
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        return False
+    return spec is not None and spec.origin is not None

@@ -1,0 +1,52 @@
+// Keeps parts of a page fresh: a section with an id and data-live="PREFIX ..." is fetched again when an event of such a
+// kind happens ("*" is every kind). One stream a page, closed while the page is not seen. Without this file all works,
+// by reloading.
+"use strict";
+(() => {
+  const parts = () => [...document.querySelectorAll("[data-live][id]")];
+  if (!parts().length || !window.EventSource) return;
+  const due = new Set();
+  let source = null, timer = 0, last = "";
+
+  const matches = (part, kind) =>
+    part.dataset.live.split(" ").some((prefix) => prefix === "*" || kind.startsWith(prefix));
+
+  async function refresh() {
+    timer = 0;
+    const ids = [...due];
+    due.clear();
+    const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+    if (!answer.ok) return;
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const id of ids) {
+      const old = document.getElementById(id), next = fresh.getElementById(id);
+      if (!old || !next || old.contains(document.activeElement) && document.activeElement.matches("input,select,textarea")) continue;
+      const focus = [...old.querySelectorAll("a,button,[tabindex]")].indexOf(document.activeElement);
+      const open = [...old.querySelectorAll("details")].map((details) => details.open);
+      old.replaceChildren(...next.childNodes);
+      old.querySelectorAll("details").forEach((details, i) => { details.open = open[i] ?? details.open; });
+      if (focus >= 0) old.querySelectorAll("a,button,[tabindex]")[focus]?.focus();
+    }
+  }
+
+  function listen() {
+    if (source || document.hidden) return;
+    source = new EventSource("/api/v1/events/stream" + (last ? "?after=" + last : ""));
+    source.onmessage = (message) => {
+      last = message.lastEventId;
+      const kind = JSON.parse(message.data).kind;
+      for (const part of parts()) if (matches(part, kind)) due.add(part.id);
+      if (due.size && !timer) timer = setTimeout(() => refresh().catch(() => {}), 400);
+    };
+  }
+
+  function rest() {
+    if (source) source.close();
+    source = null;
+  }
+
+  document.addEventListener("visibilitychange", () => (document.hidden ? rest() : listen()));
+  window.addEventListener("pagehide", rest);
+  window.addEventListener("pageshow", listen);
+  listen();
+})();

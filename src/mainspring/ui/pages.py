@@ -1,0 +1,178 @@
+"""The Jinja environment of all pages: where templates are found, and the filters and functions they may use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+from mainspring import __version__
+from mainspring.core.caller import caller
+from mainspring.core.clock import SECOND_US, SystemClock, iso, moment
+from mainspring.ui.files import address_of
+from mainspring.ui.svg import svg_bars, svg_interval, svg_line, svg_steps
+
+NAVIGATION = (
+    ("loop", "/", "Loop"),
+    ("datasets", "/datasets", "Data"),
+    ("runs", "/runs", "Runs"),
+    ("pipelines", "/pipelines", "Pipelines"),
+    ("models", "/models", "Models"),
+    ("gates", "/gates", "Gates"),
+    ("deployments", "/deployments", "Deployments"),
+    ("monitors", "/monitors", "Monitors"),
+    ("events", "/events", "Events"),
+)
+"""Section, address and name of every entry of the navigation, in the order of the loop."""
+
+
+def page_environment() -> Environment:
+    """Templates by name: `shell.html` from here, `<room>/page/NAME.html` from the rooms. Everything is escaped."""
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader("mainspring.ui", "page"), PackageLoader("mainspring", "")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "ago": ago,
+        "brief": brief,
+        "bytes": size,
+        "count": count,
+        "iso": iso,
+        "percent": percent,
+        "reference": reference,
+        "short": short,
+        "time": time,
+        "address": address,
+        "significant": significant,
+    }
+    environment.globals |= {
+        "caller": caller,
+        "file": address_of,
+        "navigation": NAVIGATION,
+        "now": SystemClock().now,
+        "svg_bars": svg_bars,
+        "svg_interval": svg_interval,
+        "svg_line": svg_line,
+        "svg_steps": svg_steps,
+        "version": __version__,
+    }
+    return environment
+
+
+def ago(at: int | None, now: int | None = None) -> str:
+    """How long ago `at` was, in words.
+
+    >>> ago(0, 90_000_000)
+    '1 min ago'
+    """
+    if at is None:
+        return "never"
+    seconds = ((SystemClock().now() if now is None else now) - at) // SECOND_US
+    if abs(seconds) < 5:
+        return "just now"
+    steps = ((86400 * 365, "years"), (86400, "days"), (3600, "h"), (60, "min"), (1, "s"))
+    length, unit = next(step for step in steps if abs(seconds) >= step[0])
+    number = abs(seconds) // length
+    words = f"{number} {unit[:-1] if number == 1 and unit.endswith('s') and len(unit) > 1 else unit}"
+    return f"{words} ago" if seconds > 0 else f"in {words}"
+
+
+def time(at: int | None) -> str:
+    """A time in UTC to the second, empty when there is none.
+
+    >>> time(1364774400000000)
+    '2013-04-01 00:00:00'
+    """
+    return "" if at is None else moment(at).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def size(number: int | None) -> str:
+    """Bytes in a readable unit.
+
+    >>> size(1536)
+    '1.5 KiB'
+    """
+    if number is None:
+        return ""
+    value = float(number)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(value) < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def count(number: float | None) -> str:
+    """A whole number with thousands apart.
+
+    >>> count(1234567)
+    '1,234,567'
+    """
+    return "" if number is None else f"{number:,.0f}"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share as a percentage.
+
+    >>> percent(0.256)
+    '25.6 %'
+    """
+    return "" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def significant(value: float | None, digits: int = 4) -> str:
+    """A number to some significant digits.
+
+    >>> significant(0.123456)
+    '0.1235'
+    """
+    return "" if value is None else f"{value:.{digits}g}"
+
+
+def short(text: str | None, length: int = 8) -> str:
+    """The end of an id, which is where two ids of the same moment differ; other text from its start.
+
+    >>> short("0192f3a4b5c67d8e9f00112233445566")
+    '33445566'
+    """
+    if not text:
+        return ""
+    return text[-length:] if len(text) == 32 and not set(text) - set("0123456789abcdef") else text[:length]
+
+
+def reference(subject: str) -> str:
+    """A reference as a person reads it: ids are shortened.
+
+    >>> reference("runs/0192f3a4b5c67d8e9f00112233445566")
+    'runs/33445566'
+    """
+    return "/".join(short(part) if len(part) == 32 else part for part in subject.split("/"))
+
+
+def address(subject: str) -> str:
+    """The page about the thing a reference names; its events when it has no page of its own."""
+    noun, _, rest = subject.partition("/")
+    names = [quote(part, safe="") for part in rest.split("/")]
+    template = PAGES_OF.get((noun, len(names)))
+    return template.format(*names) if template and rest else f"/events?subject={quote(subject, safe='/')}"
+
+
+PAGES_OF: dict[tuple[str, int], str] = {}
+"""Which page shows a subject: (noun, parts after it) -> address."""
+
+
+def brief(value: object) -> str:
+    """A value of a payload on one line."""
+    if isinstance(value, float):
+        return significant(value)
+    if isinstance(value, str):
+        return short(value) if len(value) == 32 else value if len(value) <= 80 else value[:79] + "…"
+    if isinstance(value, Mapping | Sequence):
+        text = json.dumps(value, ensure_ascii=False, default=str)
+        return text if len(text) <= 80 else text[:79] + "…"
+    return str(value)

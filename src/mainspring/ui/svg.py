@@ -1,0 +1,296 @@
+"""Charts as SVG text: the same on pages, in cards and in notebooks. No numpy, no script; colours come from the page.
+
+Every chart has a title that says what it shows and a description with its numbers in words, for those who do not see it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+from itertools import pairwise
+
+from markupsafe import Markup
+
+from mainspring.core.clock import DAY_US, moment
+
+Point = tuple[float, float]
+
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 22
+
+
+def svg_line(
+    points: Sequence[Point],
+    *,
+    label: str,
+    width: int = 480,
+    height: int = 150,
+    times: bool = False,
+    reference: float | None = None,
+    marks: Sequence[float] = (),
+) -> Markup:
+    """A line through points in the order of x; a point whose y is missing or not finite leaves a gap.
+
+    Args:
+        points: Pairs (x, y).
+        label: What the chart shows; its accessible name.
+        width: Pixels.
+        height: Pixels.
+        times: x is epoch microseconds.
+        reference: A level to compare with, drawn as a dashed line.
+        marks: Values of x to mark with a vertical line, such as alarms.
+    """
+    frame = _Frame(points, width, height, times=times, reference=reference)
+    parts = [_path(piece, "line") for piece in frame.pieces()]
+    parts += [frame.dot(piece[0]) for piece in frame.pieces() if len(piece) == 1]
+    return frame.drawn(parts, label, marks)
+
+
+def svg_steps(
+    points: Sequence[Point],
+    *,
+    label: str,
+    width: int = 480,
+    height: int = 150,
+    times: bool = False,
+    reference: float | None = None,
+    marks: Sequence[float] = (),
+) -> Markup:
+    """Like `svg_line`, but a value holds until the next point: versions that were live, counts, running evidence."""
+    frame = _Frame(points, width, height, times=times, reference=reference)
+    parts = []
+    for piece in frame.pieces():
+        corners = [piece[0]]
+        for (_, before), (x, y) in pairwise(piece):
+            corners += [(x, before), (x, y)]
+        parts.append(_path(corners, "line"))
+    return frame.drawn(parts, label, marks)
+
+
+def svg_bars(
+    values: Sequence[float],
+    labels: Sequence[str] = (),
+    *,
+    label: str,
+    width: int = 480,
+    height: int = 150,
+    reference: Sequence[float] = (),
+) -> Markup:
+    """Bars from zero, one a value.
+
+    Args:
+        values: Heights; negative values hang down.
+        labels: Names under the bars; those that do not fit are left out.
+        label: What the chart shows.
+        width: Pixels.
+        height: Pixels.
+        reference: Heights to compare with, drawn as an outline behind each bar.
+    """
+    count = max(len(values), len(reference))
+    tops = [(index + 0.5, value) for index, value in enumerate([*values])]
+    hidden = [(0.0, 0.0), (float(max(count, 1)), 0.0), *((index + 0.5, r) for index, r in enumerate(reference))]
+    frame = _Frame([*tops, *hidden], width, height, ticks_x=False)
+    slot = (width - _LEFT - _RIGHT) / max(count, 1)
+    parts = [frame.bar(index, value, slot, "ref-bar", 0.92) for index, value in enumerate(reference) if _finite(value)]
+    parts += [frame.bar(index, value, slot, "bar", 0.72) for index, value in enumerate(values) if _finite(value)]
+    every = max(1, math.ceil(max((len(name) for name in labels), default=1) * 6.5 / slot)) if labels else 1
+    for index, name in enumerate(labels):
+        if index % every == 0:
+            parts.append(_text(_LEFT + (index + 0.5) * slot, height - 6, name, "middle"))
+    words = ", ".join(f"{name} {_number(value)}" for name, value in zip(labels, values, strict=False)) or _range(values)
+    return _svg(width, height, label, words, [*frame.axes(), *parts])
+
+
+def svg_interval(
+    low: float,
+    value: float,
+    high: float,
+    *,
+    label: str,
+    width: int = 240,
+    height: int = 28,
+    reference: float = 0.0,
+    tone: str = "",
+) -> Markup:
+    """An estimate with its confidence interval, and the level it is held against.
+
+    Args:
+        low: Lower bound.
+        value: Estimate.
+        high: Upper bound.
+        label: What is estimated.
+        width: Pixels.
+        height: Pixels.
+        reference: The level, such as a margin, drawn as a vertical line.
+        tone: "ok", "warn" or "bad" colours the estimate.
+    """
+    known = [n for n in (low, value, high, reference) if _finite(n)] or [0.0]
+    spread = (max(known) - min(known)) or 1.0
+    start, scale = min(known) - 0.08 * spread, (width - 8) / (1.16 * spread)
+    middle = height / 2
+
+    def x_of(n: float) -> str:
+        return f"{4 + (n - start) * scale:.1f}"
+
+    parts = [
+        f'<line class="ref" stroke="currentColor" stroke-dasharray="3 3" x1="{x_of(reference)}" x2="{x_of(reference)}" '
+        f'y1="2" y2="{height - 2}"/>'
+    ]
+    if _finite(low) and _finite(high):
+        parts.append(
+            f'<line class="line {tone}" stroke="currentColor" stroke-width="2" x1="{x_of(low)}" x2="{x_of(high)}" '
+            f'y1="{middle}" y2="{middle}"/>'
+        )
+    if _finite(value):
+        parts.append(f'<circle class="dot {tone}" fill="currentColor" cx="{x_of(value)}" cy="{middle}" r="4"/>')
+    words = f"{_number(value)}, between {_number(low)} and {_number(high)}; compared with {_number(reference)}"
+    return _svg(width, height, label, words, parts)
+
+
+class _Frame:
+    """Where data lies on the paper: scales, axes and labels."""
+
+    def __init__(
+        self,
+        points: Sequence[Point],
+        width: int,
+        height: int,
+        *,
+        times: bool = False,
+        reference: float | None = None,
+        ticks_x: bool = True,
+    ) -> None:
+        self.points = [(float(x), float(y) if _finite(y) else math.nan) for x, y in points if _finite(x)]
+        self.width, self.height, self.times, self.reference, self.ticks_x = width, height, times, reference, ticks_x
+        xs = [x for x, _ in self.points] or [0.0, 1.0]
+        ys = [y for _, y in self.points if _finite(y)] or [0.0, 1.0]
+        if reference is not None:
+            ys = [*ys, reference]
+        self.x0, self.x1 = _widened(min(xs), max(xs), 0)
+        self.y0, self.y1 = _widened(min(ys), max(ys), 0.06)
+        if min(ys) >= 0 and (min(ys) <= 0.3 * max(ys) or min(ys) == 0):
+            self.y0 = 0.0
+
+    def x(self, value: float) -> float:
+        return _LEFT + (value - self.x0) / (self.x1 - self.x0) * (self.width - _LEFT - _RIGHT)
+
+    def y(self, value: float) -> float:
+        return self.height - _BOTTOM - (value - self.y0) / (self.y1 - self.y0) * (self.height - _TOP - _BOTTOM)
+
+    def pieces(self) -> list[list[Point]]:
+        """Stretches without a gap, on the paper."""
+        found: list[list[Point]] = [[]]
+        for x, y in self.points:
+            if _finite(y):
+                found[-1].append((self.x(x), self.y(y)))
+            elif found[-1]:
+                found.append([])
+        return [piece for piece in found if piece]
+
+    def dot(self, point: Point) -> str:
+        return f'<circle class="dot" fill="currentColor" cx="{point[0]:.1f}" cy="{point[1]:.1f}" r="3"/>'
+
+    def bar(self, index: int, value: float, slot: float, name: str, share: float) -> str:
+        top, bottom = sorted((self.y(value), self.y(0.0)))
+        left = _LEFT + index * slot + slot * (1 - share) / 2
+        style = 'fill="none" stroke="currentColor"' if name == "ref-bar" else 'fill="currentColor"'
+        return (
+            f'<rect class="{name}" {style} x="{left:.1f}" y="{top:.1f}" width="{slot * share:.1f}" '
+            f'height="{max(bottom - top, 0.5):.1f}"/>'
+        )
+
+    def axes(self) -> list[str]:
+        parts = []
+        for tick in _ticks(self.y0, self.y1):
+            y = self.y(tick)
+            parts.append(
+                f'<line class="axis" stroke="currentColor" stroke-opacity="0.2" x1="{_LEFT}" '
+                f'x2="{self.width - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            )
+            parts.append(_text(_LEFT - 6, y + 4, _number(tick), "end"))
+        if self.ticks_x:
+            for tick, words in self._x_ticks():
+                parts.append(_text(self.x(tick), self.height - 6, words, "middle"))
+        return parts
+
+    def drawn(self, parts: list[str], label: str, marks: Sequence[float]) -> Markup:
+        lines = [
+            f'<line class="mark" stroke="currentColor" x1="{self.x(at):.1f}" x2="{self.x(at):.1f}" y1="{_TOP}" '
+            f'y2="{self.height - _BOTTOM}"/>'
+            for at in marks
+            if self.x0 <= at <= self.x1
+        ]
+        if self.reference is not None:
+            y = self.y(self.reference)
+            lines.append(
+                f'<line class="ref" stroke="currentColor" stroke-dasharray="4 3" x1="{_LEFT}" '
+                f'x2="{self.width - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            )
+        return _svg(self.width, self.height, label, self._words(len(lines)), [*self.axes(), *lines, *parts])
+
+    def _x_ticks(self) -> list[tuple[float, str]]:
+        if not self.times:
+            return [(tick, _number(tick)) for tick in _ticks(self.x0, self.x1)]
+        form = "%d %b" if self.x1 - self.x0 >= 2 * DAY_US else "%H:%M"
+        inner = [self.x0 + share * (self.x1 - self.x0) for share in (0.08, 0.36, 0.64, 0.92)]
+        return [(at, moment(int(at)).strftime(form)) for at in inner]
+
+    def _words(self, lines: int) -> str:
+        ys = [y for _, y in self.points if _finite(y)]
+        if not ys:
+            return "no data yet"
+        return f"{len(ys)} points, {_range(ys)}, last {_number(ys[-1])}" + (
+            f", {lines} lines drawn in" if lines else ""
+        )
+
+
+def _svg(width: int, height: int, label: str, words: str, parts: Sequence[str]) -> Markup:
+    return Markup(  # noqa: S704 - every text in it is escaped by _text or here
+        f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+        f'height="{height}" role="img" aria-label="{escape(f"{label}: {words}")}" font-size="11" '
+        f'font-family="system-ui, sans-serif"><title>{escape(label)}</title><desc>{escape(words)}</desc>'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def _path(points: Sequence[Point], name: str) -> str:
+    steps = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+    return f'<path class="{name}" fill="none" stroke="currentColor" stroke-width="1.5" d="M{steps}"/>'
+
+
+def _text(x: float, y: float, text: str, anchor: str) -> str:
+    return (
+        f'<text class="tick" fill="currentColor" text-anchor="{anchor}" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>'
+    )
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _widened(low: float, high: float, share: float) -> tuple[float, float]:
+    if high > low:
+        return low - share * (high - low), high + share * (high - low)
+    margin = abs(low) * 0.1 or 1.0
+    return low - margin, high + margin
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """About four round numbers between `low` and `high`."""
+    step = 10 ** math.floor(math.log10((high - low) / 4))
+    step *= next(m for m in (1, 2, 5, 10, 20) if (high - low) / (step * m) <= 5)
+    first = math.ceil(low / step - 1e-9)
+    return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _number(value: float) -> str:
+    if not _finite(value):
+        return "unknown"
+    if value and (abs(value) >= 1e6 or abs(value) < 1e-3):
+        return f"{value:.1e}".replace("e+0", "e").replace("e-0", "e-")
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _range(values: Sequence[float]) -> str:
+    known = [value for value in values if _finite(value)]
+    return f"from {_number(min(known))} to {_number(max(known))}" if known else "no data yet"
