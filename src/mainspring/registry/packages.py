@@ -434,11 +434,12 @@ def _try(manifest: Manifest, kind: Flavour, model: object, content: bytes, examp
         if not array_equal(values, again[name], equal_nan=values.dtype.kind == "f"):
             raise Invalid(f"read back, the model answers another {name}", where="example", hint="report this model")
     outputs = {name: cast("list[object]", values.tolist()) for name, values in first.items()}
-    return Example(rows.to_dict(as_series=False), outputs)
+    plain = _without_nan({"inputs": rows.to_dict(as_series=False), "outputs": outputs})
+    return _example_of(canonical_json(plain))
 
 
 def _example_bytes(shown: Example) -> bytes:
-    return canonical_json(_without_nan({"inputs": shown.inputs, "outputs": shown.outputs}))
+    return canonical_json({"inputs": shown.inputs, "outputs": shown.outputs})
 
 
 def _without_nan(value: object) -> object:

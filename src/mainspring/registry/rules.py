@@ -89,9 +89,7 @@ def in_order(signature: Signature, trained_on: Sequence[str]) -> Signature:
     missing = [name for name in trained_on if name not in signature.names]
     extra = [name for name in signature.names if name not in trained_on]
     if missing or extra:
-        found = (
-            f"the model was trained on other columns: missing {missing or 'none'}, not known to it {extra or 'none'}"
-        )
+        found = f"the model was trained on other columns: missing {missing or 'none'}, unknown {extra or 'none'}"
         raise Invalid(found, where="signature inputs", hint="give the example the columns of the training matrix")
     by_name = {entry.name: entry for entry in signature.inputs}
     return Signature(tuple(by_name[name] for name in trained_on), signature.outputs)
