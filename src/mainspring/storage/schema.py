@@ -57,7 +57,7 @@ class Real(TypeDecorator[float]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[float]:
-        """REAL on SQLite, DOUBLE PRECISION on Postgres."""
+        """REAL on SQLite, FLOAT of 53 bits on Postgres."""
         return dialect.type_descriptor(sa.REAL() if dialect.name == "sqlite" else sa.Double())
 
 
@@ -213,6 +213,10 @@ queue_control = sa.Table(
     sqlite_strict=True,
 )
 """Mode and limits of queues that are not just open and unlimited."""
+
+
+APPEND_ONLY = ("event",)
+"""Tables whose rows are never changed, which the database itself sees to."""
 
 
 def append_only(table: str, dialect: str) -> list[str]:

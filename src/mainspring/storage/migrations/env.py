@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
-from alembic import context
+from typing import Literal
 
-context.configure(connection=context.config.attributes["connection"], transactional_ddl=True)
+from alembic import context
+from alembic.autogenerate.api import AutogenContext
+
+attributes = context.config.attributes
+
+
+def render_type(kind: str, item: object, _: AutogenContext) -> str | Literal[False]:
+    """Name our own column types the way the steps import them."""
+    if kind == "type" and type(item).__module__ == "mainspring.storage.schema":
+        return f"schema.{type(item).__name__}()"
+    return False
+
+
+context.configure(
+    connection=attributes["connection"],
+    target_metadata=attributes.get("metadata"),
+    render_item=render_type,
+    compare_type=True,
+    transactional_ddl=True,
+)
 context.run_migrations()
