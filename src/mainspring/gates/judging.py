@@ -35,9 +35,16 @@ def run_checks(gate: GateSpec, case: Case) -> tuple[CheckResult, ...]:
     return tuple(_result(one, judged.get(place)) for place, one in enumerate(measured))
 
 
-def all_errors(gate: GateSpec, reason: str) -> tuple[CheckResult, ...]:
+def all_errors(gate: GateSpec, error: MainspringError) -> tuple[CheckResult, ...]:
     """The results when nothing could be measured at all."""
+    reason = in_one_line(error)
     return tuple(CheckResult(title=s.title, kind=s.kind, outcome="error", note=reason) for s in gate.checks)
+
+
+def in_one_line(error: MainspringError) -> str:
+    """What, where and the hint of an error, for the note of a result."""
+    where = f"{error.where}: " if error.where else ""
+    return f"{where}{error.what}" + (f" (try: {error.hint})" if error.hint else "")
 
 
 def _measure(spec: CheckSpec, case: Case) -> _Measured:
@@ -46,7 +53,7 @@ def _measure(spec: CheckSpec, case: Case) -> _Measured:
         finding = check.measure(case)
         return _Measured(spec, finding, _slices(check, case) if finding is not None else ())
     except MainspringError as reason:
-        return _Measured(spec, error=reason.what + (f" (try: {reason.hint})" if reason.hint else ""))
+        return _Measured(spec, error=in_one_line(reason))
 
 
 def _slices(check: Check, case: Case) -> tuple[SliceResult, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import msgspec
 import sqlalchemy as sa
 
@@ -48,7 +50,7 @@ sa.Index(
     sqlite_where=_keyed,
     postgresql_where=_keyed,
 )
-_PLAIN = [column.name for column in verdict.c if column.name not in ("project", "spec", "idempotency_key")]
+_PLAIN = [field.name for field in fields(Verdict)]
 
 
 def add(conn: sa.Connection, project: str, found: Verdict, *, spec: object, key: str) -> bool:
@@ -100,6 +102,6 @@ def _one(conn: sa.Connection, *where: sa.ColumnElement[bool]) -> Verdict | None:
 
 
 def _verdict(row: sa.Row[tuple[object, ...]]) -> Verdict:
-    values = dict(row._mapping)
+    values: dict[str, object] = dict(zip(_PLAIN, row, strict=True))
     values["checks"] = msgspec.convert(values["checks"], tuple[CheckResult, ...])
-    return msgspec.convert(values, Verdict, strict=False)
+    return msgspec.convert(values, Verdict)

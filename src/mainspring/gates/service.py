@@ -138,16 +138,16 @@ class Gates:
         Returns: The verdict. Rows or models that cannot be judged give the outcome "error" and say why.
         Raises:
             Invalid: There is no column `label`.
-            Conflict: The key was used for another version, champion, gate or data version.
+            Conflict: The key was used for another version, gate or data version.
         """
         if (stored := self._stored(key)) is not None:
-            return _same(stored, gate, candidate, champion, data_ref)
+            return _same(stored, gate, candidate, data_ref)
         check_label(frame, label)
         seed = _seed(gate, candidate, champion, data_ref)
         try:
             results = run_checks(gate, self._case(gate, candidate, champion, frame, label, seed))
         except MainspringError as reason:
-            results = all_errors(gate, reason.what + (f" (try: {reason.hint})" if reason.hint else ""))
+            results = all_errors(gate, reason)
         found = self._verdict(gate, candidate, champion, results)
         found = replace(found, n=frame.height, data_ref=data_ref, seed=seed)
         return self._store(gate, found, key)
@@ -301,11 +301,9 @@ def _reached(found: Verdict) -> VerdictReached:
     )
 
 
-def _same(
-    stored: Verdict, gate: GateSpec, candidate: ModelVersion, champion: ModelVersion | None, data_ref: str
-) -> Verdict:
-    asked = gate.name, candidate.digest, "" if champion is None else champion.digest, data_ref
-    if (stored.gate, stored.candidate_digest, stored.champion_digest, stored.data_ref) != asked:
+def _same(stored: Verdict, gate: GateSpec, candidate: ModelVersion, data_ref: str) -> Verdict:
+    """The stored verdict of a repeated call; the champion may have changed since, which does not make it another."""
+    if (stored.gate, stored.candidate_digest, stored.data_ref) != (gate.name, candidate.digest, data_ref):
         raise Conflict("this key was used for another evaluation", where=stored.ref, hint="use a new key")
     return stored
 
