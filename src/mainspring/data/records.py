@@ -1,0 +1,120 @@
+"""The data room's tables: datasets and their versions. The rows themselves are in Delta tables."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import cast
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from mainspring.core.caller import caller
+from mainspring.data.model import Column, Dataset, DatasetVersion
+from mainspring.storage.schema import Id, Json, Micros, metadata
+from mainspring.storage.upsert import insert_into
+
+dataset = sa.Table(
+    "dataset",
+    metadata,
+    sa.Column("project", Id, primary_key=True),
+    sa.Column("name", Id, primary_key=True),
+    sa.Column("latest", Micros, nullable=False),
+    sa.Column("rows", Micros, nullable=False),
+    sa.Column("created_at", Micros, nullable=False),
+    sa.Column("changed_at", Micros, nullable=False),
+    sqlite_strict=True,
+)
+
+dataset_version = sa.Table(
+    "dataset_version",
+    metadata,
+    sa.Column("project", Id, primary_key=True),
+    sa.Column("dataset", Id, primary_key=True),
+    sa.Column("number", Micros, primary_key=True, autoincrement=False),
+    sa.Column("id", Id, nullable=False, unique=True),
+    sa.Column("rows", Micros, nullable=False),
+    sa.Column("quarantined", Micros, nullable=False),
+    sa.Column("columns", Json, nullable=False),
+    sa.Column("checks", Json, nullable=False),
+    sa.Column("digest", Id, nullable=False),
+    sa.Column("profile", Id, nullable=False),
+    sa.Column("parents", Json, nullable=False),
+    sa.Column("created_at", Micros, nullable=False),
+    sa.Column("delta_version", Micros, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("time_column", Id, nullable=False),
+    sa.Column("dedup_key", Id, nullable=False),
+    sqlite_strict=True,
+)
+_keyed = dataset_version.c.dedup_key != ""
+sa.Index(
+    "uq_dataset_version_key",
+    dataset_version.c.project,
+    dataset_version.c.dataset,
+    dataset_version.c.dedup_key,
+    unique=True,
+    sqlite_where=_keyed,
+    postgresql_where=_keyed,
+)
+
+_NAMES = [name for name in dataset_version.c.keys() if name not in ("project", "dedup_key")]  # noqa: SIM118
+_SHOWN = [dataset.c[name] for name in ("name", "latest", "rows", "created_at", "changed_at")]
+
+
+def add_version(conn: Connection, made: DatasetVersion, *, key: str) -> DatasetVersion:
+    """Store a version under the next number of its dataset, and give it back with that number."""
+    project, now = caller().project, made.created_at
+    first = {"project": project, "name": made.dataset, "latest": 1, "rows": made.rows, "created_at": now}
+    insert = insert_into(conn, dataset).values(**first, changed_at=now)
+    counted = insert.on_conflict_do_update(
+        index_elements=["project", "name"],
+        set_={"latest": dataset.c.latest + 1, "rows": made.rows, "changed_at": now},
+    )
+    number = conn.execute(counted.returning(dataset.c.latest)).scalar_one()
+    values = {name: getattr(made, name) for name in _NAMES}
+    values |= {"number": number, "columns": [asdict(column) for column in made.columns]}
+    values |= {"checks": list(made.checks), "parents": list(made.parents)}
+    conn.execute(dataset_version.insert().values(project=project, dedup_key=key, **values))
+    return _version({**values})
+
+
+def find_version(conn: Connection, name: str, number: int | None = None) -> DatasetVersion | None:
+    """A version by number, the newest by default."""
+    query = _versions_of(name).order_by(dataset_version.c.number.desc()).limit(1)
+    if number is not None:
+        query = query.where(dataset_version.c.number == number)
+    row = conn.execute(query).one_or_none()
+    return None if row is None else _version(dict(row._mapping))
+
+
+def find_keyed(conn: Connection, name: str, key: str) -> DatasetVersion | None:
+    """The version that was ingested under this key."""
+    row = conn.execute(_versions_of(name).where(dataset_version.c.dedup_key == key)).one_or_none()
+    return None if row is None else _version(dict(row._mapping))
+
+
+def list_versions(conn: Connection, name: str, *, limit: int, before: int) -> list[DatasetVersion]:
+    """Versions of a dataset, newest first, those below `before` (0: all)."""
+    query = _versions_of(name).order_by(dataset_version.c.number.desc()).limit(limit)
+    if before:
+        query = query.where(dataset_version.c.number < before)
+    return [_version(dict(row._mapping)) for row in conn.execute(query)]
+
+
+def list_datasets(conn: Connection, *, limit: int, after: str) -> list[Dataset]:
+    """Datasets of the project by name, those after the name `after`."""
+    query = sa.select(*_SHOWN).where(dataset.c.project == caller().project, dataset.c.name > after)
+    return [Dataset(**row._mapping) for row in conn.execute(query.order_by(dataset.c.name).limit(limit))]
+
+
+def _versions_of(name: str) -> sa.Select[tuple[object, ...]]:
+    columns = [dataset_version.c[column] for column in _NAMES]
+    return sa.select(*columns).where(dataset_version.c.project == caller().project, dataset_version.c.dataset == name)
+
+
+def _version(values: dict[str, object]) -> DatasetVersion:
+    columns = cast("list[dict[str, object]]", values["columns"])
+    values["columns"] = tuple(Column(**column) for column in columns)  # type: ignore[arg-type]
+    values["checks"] = tuple(cast("list[str]", values["checks"]))
+    values["parents"] = tuple(cast("list[str]", values["parents"]))
+    return DatasetVersion(**values)  # type: ignore[arg-type]
