@@ -18,12 +18,18 @@ class Caller:
 
 
 _caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
-_DEFAULT = Caller()
+_adopted = Caller()
 
 
 def caller() -> Caller:
-    """The caller of the code that is running; the owner of the default project when no door said otherwise."""
-    return _caller.get() or _DEFAULT
+    """The caller of the code that is running; whom the process adopted when no door said otherwise."""
+    return _caller.get() or _adopted
+
+
+def adopt(who: Caller) -> None:
+    """Make `who` the caller of everything in this process that no door speaks for: a script, a command, a child."""
+    global _adopted
+    _adopted = who
 
 
 @contextmanager

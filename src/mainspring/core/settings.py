@@ -79,11 +79,18 @@ class ServingSettings:
 
 @dataclass(frozen=True, slots=True)
 class LoopSettings:
-    """`[loop]`: the kill switch and the dry run of all policies."""
+    """`[loop]`: the kill switch and dry run of all policies, and how long a silent worker keeps its job."""
 
     enabled: bool = True
     dry_run: bool = False
     workers: int = 1
+    lease_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.workers <= 64:
+            raise Invalid(f"{self.workers} workers asked for", where="loop.workers", hint="use 1 to 64")
+        if not 1 <= self.lease_s <= 3600:
+            raise Invalid(f"a lease of {self.lease_s} s", where="loop.lease_s", hint="use 1 to 3600 seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,11 +247,12 @@ def _from_text(text: str, hint: object, name: str) -> object:
         if text.lower() in ("0", "false", "no", "off"):
             return False
         raise Invalid(f"{text!r} is not true or false", where=name, hint=f"{name}=true")
-    if hint is int:
+    if hint in (int, float):
         try:
-            return int(text)
+            return int(text) if hint is int else float(text)
         except ValueError:
-            raise Invalid(f"{text!r} is not a whole number", where=name, hint=f"{name}=1") from None
+            kind = "a whole number" if hint is int else "a number"
+            raise Invalid(f"{text!r} is not {kind}", where=name, hint=f"{name}=1") from None
     return text
 
 

@@ -10,6 +10,7 @@ import polars as pl
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 import mainspring as ms
+from mainspring.serving import Serving
 
 MODEL = "late-flights"
 LABEL = "late"
@@ -35,7 +36,7 @@ def collect(until: int) -> str:
     history = rooms.data.get("flights")
     frame = rooms.data.frame("flights", history.number).collect()
     if until:
-        live = rooms.serving.labelled(MODEL, until=until).rename({"event_at": "scheduled"})
+        live = rooms.room(Serving).labelled(MODEL, until=until).rename({"event_at": "scheduled"})
         frame = pl.concat([frame, live.select(frame.columns)], how="vertical_relaxed").sort("scheduled")
     return rooms.data.ingest("flights-known", frame, parents=[history.ref], key=f"until {until}").ref
 
@@ -68,7 +69,7 @@ def evaluate(model: lgb.Booster, training: pl.DataFrame, rows: pl.DataFrame) -> 
         "log_loss": float(log_loss(label, probability)),
         "brier": float(brier_score_loss(label, probability)),
     }
-    ms.context().log(metrics)
+    ms.context().log("on the held-out days", **metrics)
     return metrics
 
 
