@@ -123,7 +123,7 @@ def test_a_loaded_version_predicts_as_the_model_did(registry: Registry) -> None:
     register(registry, 2.0)
     for _ in range(2):
         answer = registry.load("flights", 1).predict(FRAME)["prediction"]
-        np.testing.assert_allclose(answer, [0.0, 2.0, 4.0, 6.0], atol=1e-9)
+        assert answer.tolist() == pytest.approx([0.0, 2.0, 4.0, 6.0], abs=1e-9)
 
 
 def test_an_unpacked_package_can_be_loaded_elsewhere_with_the_public_key(registry: Registry, tmp_path: Path) -> None:

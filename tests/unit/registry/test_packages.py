@@ -138,7 +138,7 @@ def test_every_task_gives_its_outputs(task: str) -> None:
         "regression": RandomForestRegressor(3).fit(matrix, matrix[:, 1]),
     }
     package = build(models[task], frame.drop_nulls().head(4), levels=LEVELS)
-    shapes = {name: np.shape(values) for name, values in package.example.outputs.items()}
+    shapes = {name: np.asarray(values).shape for name, values in package.example.outputs.items()}
     expected = {
         "binary": {"probability": (4,), "label": (4,)},
         "multiclass": {"probability": (4, 3), "label": (4,)},

@@ -1,0 +1,197 @@
+"""Tracking over HTTP. Metrics come in as raw bytes, decoded once, and wait for the shared commit without a thread."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from litestar import Request, Response, get, post, put
+from litestar.datastructures import State
+
+from mainspring.core.errors import TooLarge
+from mainspring.tracking.model import Artifact, CodeState, Environment, Experiment, Metric, Run, RunInput
+from mainspring.tracking.service import Tracking
+from mainspring.tracking.wire import decode, number_or_word
+
+_READ = {"permission": "runs:read"}
+_WRITE = {"permission": "runs:write"}
+MAX_BATCH = 4 * 1024**2
+MAX_ARTIFACT = 512 * 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """What starts a run. With `run_id`, sending it again gives the same run."""
+
+    experiment: str = "default"
+    name: str = ""
+    parent: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    code: CodeState | None = None
+    environment: Environment | None = None
+    seed: int | None = None
+    run_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EndOfRun:
+    """How a run ended: finished, failed or killed."""
+
+    status: str = "finished"
+
+
+@dataclass(frozen=True, slots=True)
+class PointAnswer:
+    """One point; a value that is no finite number comes as "NaN", "Infinity" or "-Infinity"."""
+
+    key: str
+    value: float | str
+    step: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunAnswer:
+    """A run as it is sent."""
+
+    id: str
+    experiment: str
+    name: str
+    parent: str
+    status: str
+    started_at: int
+    ended_at: int | None
+    seed: int | None
+    created_by: str
+    params: dict[str, str]
+    tags: dict[str, str]
+    metrics: dict[str, PointAnswer]
+    inputs: list[RunInput]
+    code: CodeState | None
+    environment: Environment | None
+
+
+@post("/api/v1/runs", opt=_WRITE, sync_to_thread=True)
+def create_run(tracking: Tracking, data: NewRun) -> RunAnswer:
+    """Start a run."""
+    made = tracking.create_run(
+        data.experiment,
+        name=data.name,
+        parent=data.parent,
+        tags=data.tags,
+        code=data.code,
+        environment=data.environment,
+        seed=data.seed,
+        run_id=data.run_id,
+    )
+    return _run(made)
+
+
+@get("/api/v1/runs", opt=_READ, sync_to_thread=True)
+def list_runs(
+    tracking: Tracking, experiment: str = "", run_status: str = "", limit: int = 100, after: str = ""
+) -> list[RunAnswer]:
+    """Runs, newest first; `after` is the id of the last run of the page before."""
+    runs = tracking.search(experiment, status=run_status, limit=min(max(limit, 1), 1000), after=after)
+    return [_run(found) for found in runs]
+
+
+@get("/api/v1/experiments", opt=_READ, sync_to_thread=True)
+def list_experiments(tracking: Tracking) -> list[Experiment]:
+    """Experiments by name."""
+    return tracking.experiments()
+
+
+@get("/api/v1/runs/{run_id:str}", opt=_READ, sync_to_thread=True)
+def show_run(tracking: Tracking, run_id: str) -> RunAnswer:
+    """One run."""
+    return _run(tracking.get(run_id))
+
+
+@post("/api/v1/runs/{run_id:str}/log", opt=_WRITE, status_code=200, media_type="application/json")
+async def log_batch(tracking: Tracking, request: Request[object, object, State], run_id: str) -> bytes:
+    """Store metrics, params and tags: all of them or none, once however often they are sent."""
+    body = await request.body()
+    if len(body) > MAX_BATCH:
+        raise TooLarge(f"{len(body)} bytes", where="body", hint=f"send at most {MAX_BATCH}")
+    batch = decode(body)
+    stored = tracking.submit_batch(run_id, metrics=batch.points(), params=batch.params, tags=batch.tags)
+    await asyncio.wrap_future(stored)
+    return b"{}"
+
+
+@post("/api/v1/runs/{run_id:str}/finish", opt=_WRITE, status_code=200, sync_to_thread=True)
+def finish_run(tracking: Tracking, run_id: str, data: EndOfRun) -> RunAnswer:
+    """End a run."""
+    return _run(tracking.finish(run_id, data.status))
+
+
+@get("/api/v1/runs/{run_id:str}/metrics/{key:path}", opt=_READ, sync_to_thread=True)
+def show_history(tracking: Tracking, run_id: str, key: str) -> list[PointAnswer]:
+    """Every point of a metric in the order of step, time and value."""
+    return [_point(point) for point in tracking.history(run_id, key.removeprefix("/"))]
+
+
+@post("/api/v1/runs/{run_id:str}/inputs", opt=_WRITE, status_code=200, sync_to_thread=True)
+def add_input(tracking: Tracking, run_id: str, data: RunInput) -> RunInput:
+    """Note that a run read a dataset version."""
+    tracking.log_input(run_id, data.dataset, data.context)
+    return data
+
+
+@get("/api/v1/runs/{run_id:str}/artifacts", opt=_READ, sync_to_thread=True)
+def list_artifacts(tracking: Tracking, run_id: str) -> list[Artifact]:
+    """Files of a run."""
+    return tracking.artifacts(run_id)
+
+
+@put("/api/v1/runs/{run_id:str}/artifacts/{path:path}", opt=_WRITE, request_max_body_size=MAX_ARTIFACT)
+async def put_artifact(tracking: Tracking, request: Request[object, object, State], run_id: str, path: str) -> Artifact:
+    """Keep the body as a file of a run."""
+    body = await request.body()
+    return await asyncio.to_thread(tracking.log_artifact, run_id, path.removeprefix("/"), body)
+
+
+@get("/api/v1/runs/{run_id:str}/artifacts/{path:path}", opt=_READ, sync_to_thread=True)
+def show_artifact(tracking: Tracking, run_id: str, path: str) -> Response[bytes]:
+    """A file of a run, always as an attachment that may run nothing."""
+    data = tracking.artifact(run_id, path.removeprefix("/"))
+    name = path.rsplit("/", 1)[-1].replace('"', "")
+    headers = {
+        "Content-Disposition": f'attachment; filename="{name.encode("ascii", "replace").decode()}"',
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return Response(data, media_type="application/octet-stream", headers=headers)
+
+
+def _point(point: Metric) -> PointAnswer:
+    return PointAnswer(point.key, number_or_word(point.value), point.step, point.at)
+
+
+def _run(found: Run) -> RunAnswer:
+    names = ("id", "experiment", "name", "parent", "status", "started_at", "ended_at", "seed", "created_by")
+    return RunAnswer(
+        **{name: getattr(found, name) for name in names},
+        params=found.params,
+        tags=found.tags,
+        metrics={key: _point(point) for key, point in found.metrics.items()},
+        inputs=list(found.inputs),
+        code=found.code,
+        environment=found.environment,
+    )
+
+
+handlers = [
+    create_run,
+    list_runs,
+    list_experiments,
+    show_run,
+    log_batch,
+    finish_run,
+    show_history,
+    add_input,
+    list_artifacts,
+    put_artifact,
+    show_artifact,
+]

@@ -1,0 +1,182 @@
+"""Pure decisions of tracking: names, texts, special values, which point is the latest, and what a chart shows."""
+
+from __future__ import annotations
+
+import math
+import posixpath
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from mainspring.core.errors import Conflict, Invalid, TooLarge, did_you_mean
+from mainspring.tracking.model import STATUSES, Metric
+
+MAX_METRICS = 1000
+MAX_PARAMS = 1000
+MAX_VALUE = 6000
+MAX_TAG = 8000
+_KEY = re.compile(r"[/\w.\- :]{1,250}")
+_STEP = 2**63
+_NAN, _MINUS, _FINITE, _PLUS = -2, -1, 0, 1
+
+
+def check_key(key: str, what: str) -> str:
+    """Return `key` when it may name a metric, param or tag.
+
+    Raises:
+        Invalid: It is empty, longer than 250 characters, or reads like a path with `..`, `//` or a leading `/`.
+    """
+    if _KEY.fullmatch(key) and posixpath.normpath(key) == key and not key.startswith(("/", "../")) and key != "..":
+        return key
+    raise Invalid(
+        f"{key[:60]!r} can't name a {what}",
+        where=what,
+        hint="use 1 to 250 letters, digits, '_', '.', '-', ' ', ':' or single '/' between them",
+    )
+
+
+def check_path(path: str) -> str:
+    """Return `path` when it may be the place of an artifact in its run.
+
+    Raises:
+        Invalid: It is absolute, leaves the run, or has control characters or backslashes.
+    """
+    plain = posixpath.normpath(path) == path and not path.startswith(("/", "../")) and path not in ("", ".", "..")
+    if plain and len(path) <= 500 and "\\" not in path and path.isprintable():
+        return path
+    raise Invalid(
+        f"{path[:60]!r} can't be the path of an artifact", where="artifact", hint="use a path like plots/a.svg"
+    )
+
+
+def check_metrics(metrics: Sequence[Metric]) -> None:
+    """Refuse names, steps and counts that can't be stored.
+
+    Raises:
+        Invalid: A name or a step is out of range.
+        TooLarge: More than `MAX_METRICS` points.
+    """
+    if len(metrics) > MAX_METRICS:
+        raise TooLarge(f"{len(metrics)} points in one batch", where="metrics", hint=f"send at most {MAX_METRICS}")
+    for key in {metric.key for metric in metrics}:
+        check_key(key, "metric")
+    for metric in metrics:
+        if not (-_STEP <= metric.step < _STEP and 0 <= metric.at < _STEP):
+            raise Invalid(f"step {metric.step} or time {metric.at} is out of range", where=f"metric {metric.key}")
+
+
+def check_texts(texts: Mapping[str, str], what: str, limit: int) -> None:
+    """Refuse params or tags whose name or text can't be stored.
+
+    Raises:
+        Invalid: A name or a text.
+        TooLarge: Too many, or a text over `limit` characters.
+    """
+    if len(texts) > MAX_PARAMS:
+        raise TooLarge(f"{len(texts)} {what}s in one batch", where=what, hint=f"send at most {MAX_PARAMS}")
+    for key, text in texts.items():
+        check_key(key, what)
+        if len(text) > limit:
+            raise TooLarge(f"{len(text)} characters, at most {limit}", where=f"{what} {key}", hint="log an artifact")
+        if "\x00" in text:
+            raise Invalid("a text can't hold the character NUL", where=f"{what} {key}")
+
+
+def changed_params(stored: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+    """Params are written once: the same value again is fine, another is not.
+
+    Raises:
+        Conflict: A param has another value already.
+    """
+    for key, value in wanted.items():
+        if stored.get(key, value) != value:
+            found = f"param {key!r} is {stored[key][:60]!r} and can't become {value[:60]!r}"
+            raise Conflict(found, where=f"param {key}", hint="start a new run, or log it as a tag")
+
+
+def split(value: float) -> tuple[float, int]:
+    """A number as (finite number, sort of number): databases lose NaN, so it is kept beside the value.
+
+    The sort orders NaN < -inf < numbers < inf.
+
+    >>> split(1.5), split(float("-inf"))
+    ((1.5, 0), (0.0, -1))
+    """
+    if math.isfinite(value):
+        return value, _FINITE
+    if math.isnan(value):
+        return 0.0, _NAN
+    return 0.0, _PLUS if value > 0 else _MINUS
+
+
+def joined(value: float, sort: int) -> float:
+    """Back from `split`.
+
+    >>> joined(0.0, 1)
+    inf
+    """
+    if sort == _FINITE:
+        return value
+    return {_NAN: math.nan, _MINUS: -math.inf, _PLUS: math.inf}[sort]
+
+
+def rank(metric: Metric) -> tuple[int, int, int, float]:
+    """What decides which point is the latest: step, then time, then value."""
+    value, sort = split(metric.value)
+    return metric.step, metric.at, sort, value
+
+
+def latest(metrics: Iterable[Metric]) -> dict[str, Metric]:
+    """The latest point of each metric; the order they come in does not matter."""
+    found: dict[str, Metric] = {}
+    for metric in metrics:
+        known = found.get(metric.key)
+        if known is None or rank(metric) > rank(known):
+            found[metric.key] = metric
+    return found
+
+
+def thinned(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
+    """At most `most` points that draw the same curve: first and last, and the lowest and highest of every stretch.
+
+    Args:
+        points: (x, y) in the order of x; points whose y is not finite are left out.
+        most: At least 4.
+
+    >>> thinned([(float(i), float(i == 500)) for i in range(1000)], 10)[0], (500.0, 1.0) in thinned(
+    ...     [(float(i), float(i == 500)) for i in range(1000)], 10)
+    ((0.0, 0.0), True)
+    """
+    kept = [point for point in points if math.isfinite(point[1])]
+    if len(kept) <= most:
+        return kept
+    stretches = max(1, (most - 2) // 2)
+    size = math.ceil((len(kept) - 2) / stretches)
+    chosen = [kept[0]]
+    for start in range(1, len(kept) - 1, size):
+        stretch = kept[start : min(start + size, len(kept) - 1)]
+        low, high = min(stretch, key=lambda p: p[1]), max(stretch, key=lambda p: p[1])
+        chosen.extend(sorted({low, high}))
+    return [*chosen, kept[-1]]
+
+
+def check_status(status: str) -> str:
+    """Return `status` when a run can end with it.
+
+    Raises:
+        Invalid: It is not one of finished, failed, killed.
+    """
+    if status in STATUSES[1:]:
+        return status
+    hint = did_you_mean(status, STATUSES[1:]) or "use finished, failed or killed"
+    raise Invalid(f"a run can't end as {status!r}", where="status", hint=hint)
+
+
+def differences(sides: Sequence[Mapping[str, object]]) -> dict[str, tuple[object, ...]]:
+    """The keys on which mappings differ, with the value of each side (None where it has none), sorted by key.
+
+    >>> differences([{"a": 1, "b": 2}, {"a": 1, "b": 3}])
+    {'b': (2, 3)}
+    """
+    keys = sorted({key for side in sides for key in side})
+    rows = {key: tuple(side.get(key) for side in sides) for key in keys}
+    return {key: row for key, row in rows.items() if any(entry != row[0] for entry in row)}

@@ -1,0 +1,258 @@
+"""The verbs of tracking."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mainspring.core.caller import caller
+from mainspring.core.clock import Clock
+from mainspring.core.errors import Conflict, Invalid, NotFound, did_you_mean
+from mainspring.core.ids import check_name, is_id, new_id
+from mainspring.tracking import records
+from mainspring.tracking.events import RunEnded, RunStarted
+from mainspring.tracking.model import Artifact, CodeState, Environment, Experiment, Metric, Run, RunInput
+from mainspring.tracking.rules import (
+    MAX_TAG,
+    MAX_VALUE,
+    changed_params,
+    check_metrics,
+    check_path,
+    check_status,
+    check_texts,
+    latest,
+)
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from mainspring.storage.ports import Blobs, Journal, Tables
+
+
+class Tracking:
+    """Keeps runs: params, tags, metrics, files, and the code, environment and data they came from."""
+
+    def __init__(self, *, tables: Tables, journal: Journal, blobs: Blobs, clock: Clock) -> None:
+        self._tables = tables
+        self._journal = journal
+        self._blobs = blobs
+        self._clock = clock
+
+    def create_run(
+        self,
+        experiment: str,
+        *,
+        name: str = "",
+        parent: str = "",
+        tags: Mapping[str, str] | None = None,
+        code: CodeState | None = None,
+        environment: Environment | None = None,
+        seed: int | None = None,
+        run_id: str = "",
+    ) -> Run:
+        """Start a run. With a `run_id` that is known, that run is given back.
+
+        Raises:
+            Invalid: The experiment's name or the id is malformed.
+            Conflict: The id belongs to a run of another project.
+            NotFound: There is no run `parent`.
+        """
+        check_name(experiment, "experiment")
+        check_texts(tags or {}, "tag", MAX_TAG)
+        if run_id and not is_id(run_id):
+            raise Invalid(f"{run_id[:40]!r} is no run id", where="run_id", hint="leave it out, or use 32 hex digits")
+        project, made_id = caller().project, run_id or new_id()
+        made = Run(
+            id=made_id,
+            experiment=experiment,
+            name=name[:250] or f"run-{made_id[-6:]}",
+            parent=parent,
+            status="running",
+            started_at=self._clock.now(),
+            ended_at=None,
+            seed=seed,
+            created_by=caller().actor,
+            tags=dict(sorted((tags or {}).items())),
+            code=code,
+            environment=environment,
+        )
+        with self._tables.write() as conn:
+            if parent:
+                self._number(conn, project, parent)
+            if records.add_run(conn, project, made):
+                if tags:
+                    number = self._number(conn, project, made.id)
+                    records.add_texts(conn, records.tag, number, tags, replace=True)
+                fact = RunStarted(subject=made.ref, experiment=experiment, name=made.name, parent=parent)
+                self._journal.append(conn, fact)
+                return made
+            known = records.find_run(conn, project, made_id)
+        if known is None:
+            raise Conflict("the run id is taken", where=f"runs/{made_id}", hint="leave the id out")
+        return known
+
+    def log_batch(
+        self,
+        run_id: str,
+        *,
+        metrics: Sequence[Metric] = (),
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Store metrics, params and tags of a run: all of them or none. Sending the same batch again changes nothing.
+
+        Raises:
+            NotFound: No such run.
+            Conflict: A param has another value already.
+            Invalid: A name that can't be used.
+            TooLarge: More than 1000 points.
+        """
+        self.submit_batch(run_id, metrics=metrics, params=params, tags=tags).result()
+
+    def submit_batch(
+        self,
+        run_id: str,
+        *,
+        metrics: Sequence[Metric] = (),
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> Future[None]:
+        """As `log_batch`, but without waiting: the future resolves once the batch is committed, or with the error."""
+        params, tags = params or {}, tags or {}
+        check_metrics(metrics)
+        check_texts(params, "param", MAX_VALUE)
+        check_texts(tags, "tag", MAX_TAG)
+        project, now = caller().project, self._clock.now()
+        points = [metric if metric.at else replace(metric, at=now) for metric in metrics]
+
+        def store(conn: Connection) -> None:
+            number = self._number(conn, project, run_id)
+            if points:
+                self._store_points(conn, number, points)
+            if params:
+                records.add_texts(conn, records.param, number, params, replace=False)
+                changed_params(records.texts_of(conn, records.param, [number])[number], params)
+            if tags:
+                records.add_texts(conn, records.tag, number, tags, replace=True)
+
+        return self._tables.submit(store)
+
+    def finish(self, run_id: str, status: str = "finished") -> Run:
+        """End a run as finished, failed or killed. Ending it the same way again changes nothing.
+
+        Raises:
+            NotFound: No such run.
+            Conflict: It ended in another way.
+        """
+        check_status(status)
+        project = caller().project
+        with self._tables.write() as conn:
+            number = self._number(conn, project, run_id)
+            experiment, before = records.run_status(conn, number)
+            if before == "running":
+                records.end_run(conn, number, status, self._clock.now())
+                self._journal.append(conn, RunEnded(subject=f"runs/{run_id}", experiment=experiment, status=status))
+            elif before != status:
+                raise Conflict(f"the run is {before} already", where=f"runs/{run_id}", hint="start a new run")
+        return self.get(run_id)
+
+    def get(self, run_id: str) -> Run:
+        """One run with all that is known of it.
+
+        Raises:
+            NotFound: No such run.
+        """
+        with self._tables.read() as conn:
+            found = records.find_run(conn, caller().project, run_id)
+        if found is None:
+            raise _no_run(run_id)
+        return found
+
+    def search(self, experiment: str = "", *, status: str = "", limit: int = 100, after: str = "") -> list[Run]:
+        """Runs, newest first, without their code and environment.
+
+        Args:
+            experiment: Only this one; "" = all.
+            status: Only runs with this status; "" = all.
+            limit: At most so many.
+            after: The id of the last run of the page before.
+        """
+        with self._tables.read() as conn:
+            return records.list_runs(
+                conn, caller().project, experiment=experiment, status=status, limit=limit, after=after
+            )
+
+    def experiments(self) -> list[Experiment]:
+        """Experiments by name, with how many runs they have."""
+        with self._tables.read() as conn:
+            return records.list_experiments(conn, caller().project)
+
+    def history(self, run_id: str, key: str) -> list[Metric]:
+        """Every point of a metric in the order of step, time and value; none when it was never logged.
+
+        Raises:
+            NotFound: No such run.
+        """
+        with self._tables.read() as conn:
+            return records.list_points(conn, self._number(conn, caller().project, run_id), key)
+
+    def log_artifact(self, run_id: str, path: str, data: bytes) -> Artifact:
+        """Keep a file of a run; the same path again replaces it.
+
+        Raises:
+            NotFound: No such run.
+            Invalid: The path leaves the run.
+        """
+        check_path(path)
+        made = Artifact(path, self._blobs.put(data), len(data), self._clock.now())
+        with self._tables.write() as conn:
+            records.put_artifact(conn, self._number(conn, caller().project, run_id), made)
+        return made
+
+    def artifacts(self, run_id: str) -> list[Artifact]:
+        """Files of a run by path.
+
+        Raises:
+            NotFound: No such run.
+        """
+        with self._tables.read() as conn:
+            return records.list_artifacts(conn, self._number(conn, caller().project, run_id))
+
+    def artifact(self, run_id: str, path: str) -> bytes:
+        """The content of a file of a run.
+
+        Raises:
+            NotFound: No such run or file.
+        """
+        files = {entry.path: entry.digest for entry in self.artifacts(run_id)}
+        if path not in files:
+            raise NotFound(f"the run has no file {path!r}", where=f"runs/{run_id}", hint=did_you_mean(path, files))
+        return self._blobs.get(files[path])
+
+    def log_input(self, run_id: str, dataset_ref: str, context: str = "training") -> None:
+        """Note that a run read a dataset version.
+
+        Raises:
+            NotFound: No such run.
+        """
+        with self._tables.write() as conn:
+            number = self._number(conn, caller().project, run_id)
+            records.add_input(conn, number, RunInput(dataset_ref, context))
+
+    def _store_points(self, conn: Connection, number: int, points: Sequence[Metric]) -> None:
+        names = {point.key for point in points}
+        known = records.key_numbers(conn, names)
+        records.add_points(conn, number, points, known)
+        records.move_latest(conn, number, latest(points).values(), known)
+
+    def _number(self, conn: Connection, project: str, run_id: str) -> int:
+        number = records.run_number(conn, project, run_id)
+        if number is None:
+            raise _no_run(run_id)
+        return number
+
+
+def _no_run(run_id: str) -> NotFound:
+    return NotFound(f"there is no run {run_id[:40]!r}", where="runs", hint="mainspring runs ls")
