@@ -1,0 +1,261 @@
+"""Tables of this room and their queries. Every query is of the caller's project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import sqlalchemy as sa
+
+from mainspring.core.caller import caller
+from mainspring.pipelines.model import Artifact, Json, KeyParts, PipelineRun, RunState, StepRun, StepState
+from mainspring.storage.schema import Flag, Id, Micros, metadata
+from mainspring.storage.schema import Json as JsonColumn
+from mainspring.storage.upsert import insert_into
+
+UNFINISHED = (RunState.QUEUED, RunState.RUNNING)
+
+pipeline_run = sa.Table(
+    "pipeline_run",
+    metadata,
+    sa.Column("project", Id, primary_key=True),
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("pipeline", Id, nullable=False),
+    sa.Column("target", sa.Text, nullable=False),
+    sa.Column("params", JsonColumn, nullable=False),
+    sa.Column("state", Id, nullable=False),
+    sa.Column("engine", Id, nullable=False),
+    sa.Column("job_id", Id, nullable=False),
+    sa.Column("attempt", Micros, nullable=False),
+    sa.Column("tracked", Flag, nullable=False),
+    sa.Column("pins", JsonColumn, nullable=False),
+    sa.Column("result", JsonColumn),
+    sa.Column("error", sa.Text, nullable=False),
+    sa.Column("created_at", Micros, nullable=False),
+    sa.Column("started_at", Micros, nullable=False),
+    sa.Column("finished_at", Micros, nullable=False),
+    sa.Index("ix_pipeline_run_pipeline", "project", "pipeline", "created_at"),
+    sa.Index("ix_pipeline_run_created_at", "project", "created_at"),
+    sa.Index("ix_pipeline_run_state", "state"),
+    sqlite_strict=True,
+)
+"""Runs. `result` is wrapped as {"value": ...}, so that a pipeline may return null."""
+
+step_run = sa.Table(
+    "step_run",
+    metadata,
+    sa.Column("project", Id, primary_key=True),
+    sa.Column("run", Id, primary_key=True),
+    sa.Column("step", Id, primary_key=True),
+    sa.Column("position", Micros, nullable=False),
+    sa.Column("function", Id, nullable=False),
+    sa.Column("plan", JsonColumn, nullable=False),
+    sa.Column("state", Id, nullable=False),
+    sa.Column("attempt", Micros, nullable=False),
+    sa.Column("failures", Micros, nullable=False),
+    sa.Column("key", Id, nullable=False),
+    sa.Column("parts", JsonColumn),
+    sa.Column("output", JsonColumn),
+    sa.Column("error", sa.Text, nullable=False),
+    sa.Column("log", Id, nullable=False),
+    sa.Column("source", Id, nullable=False),
+    sa.Column("started_at", Micros, nullable=False),
+    sa.Column("finished_at", Micros, nullable=False),
+    sqlite_strict=True,
+)
+"""Steps of runs, in the order of the drawing."""
+
+step_cache = sa.Table(
+    "step_cache",
+    metadata,
+    sa.Column("project", Id, primary_key=True),
+    sa.Column("key", Id, primary_key=True),
+    sa.Column("output", JsonColumn, nullable=False),
+    sa.Column("reads", JsonColumn, nullable=False),
+    sa.Column("run", Id, nullable=False),
+    sa.Column("created_at", Micros, nullable=False),
+    sqlite_strict=True,
+)
+"""Results by cache key, the newest for each. `reads` are datasets read without a version, and the version they had."""
+
+_r, _s, _c = pipeline_run.c, step_run.c, step_cache.c
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """What the drawing says about a step that the ledger has to know."""
+
+    id: str
+    function: str
+    needs: tuple[str, ...]
+    may_reuse: bool
+    retries: int
+    retry_in_s: float
+    timeout_s: float | None
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Json]) -> StepPlan:
+        """The plan of a step as the runner sent it."""
+        values = {**plain, "needs": tuple(cast("list[str]", plain["needs"]))}
+        return cls(**values)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """A stored result."""
+
+    output: Artifact
+    reads: Mapping[str, int]
+    run: str
+
+
+def add_run(conn: sa.Connection, run: PipelineRun) -> bool:
+    """Add a run; False when its id is there already."""
+    names = ("id", "pipeline", "target", "state", "engine", "job_id", "created_at")
+    row = {name: getattr(run, name) for name in names}
+    insert = insert_into(conn, pipeline_run).values(
+        **row,
+        project=caller().project,
+        params=dict(run.params),
+        attempt=0,
+        tracked=False,
+        pins={},
+        error="",
+        started_at=0,
+        finished_at=0,
+    )
+    return conn.execute(insert.on_conflict_do_nothing()).rowcount == 1
+
+
+def find_run(conn: sa.Connection, run_id: str) -> PipelineRun | None:
+    """A run with its steps."""
+    row = conn.execute(pipeline_run.select().where(_r.project == caller().project, _r.id == run_id)).mappings().first()
+    return _run(row, steps_of(conn, run_id)) if row else None
+
+
+def find_runs(
+    conn: sa.Connection, *, pipeline: str, states: Sequence[str], before: int, limit: int
+) -> list[PipelineRun]:
+    """Runs without their steps, newest first."""
+    query = pipeline_run.select().where(_r.project == caller().project)
+    query = query.where(_r.pipeline == pipeline) if pipeline else query
+    query = query.where(_r.state.in_(states)) if states else query
+    query = query.where(_r.created_at < before) if before else query
+    rows = conn.execute(query.order_by(_r.created_at.desc(), _r.id.desc()).limit(limit)).mappings()
+    return [_run(row, ()) for row in rows]
+
+
+def unfinished(conn: sa.Connection) -> list[tuple[str, str, str]]:
+    """Project, id and job id of every run of every project that is not final: for settling after crashes."""
+    query = sa.select(_r.project, _r.id, _r.job_id).where(_r.state.in_(UNFINISHED)).limit(500)
+    return [(row.project, row.id, row.job_id) for row in conn.execute(query)]
+
+
+def change_run(conn: sa.Connection, run_id: str, values: Mapping[str, object], *, states: Iterable[RunState]) -> bool:
+    """Change a run when it is in one of `states`; False when it is not."""
+    query = pipeline_run.update().where(_r.project == caller().project, _r.id == run_id, _r.state.in_(list(states)))
+    return conn.execute(query.values(dict(values))).rowcount == 1
+
+
+def pins_of(conn: sa.Connection, run_id: str) -> dict[str, str]:
+    """The dataset versions a run was fixed to."""
+    query = sa.select(_r.pins).where(_r.project == caller().project, _r.id == run_id)
+    return cast("dict[str, str]", conn.execute(query).scalar_one())
+
+
+def plan_steps(conn: sa.Connection, run_id: str, plans: Sequence[Mapping[str, Json]]) -> None:
+    """Add the steps that are not there yet, and drop those that the pipeline no longer has."""
+    names = [str(plan["id"]) for plan in plans]
+    here = (_s.project == caller().project, _s.run == run_id)
+    conn.execute(step_run.delete().where(*here, _s.step.not_in(names)))
+    known = set(conn.execute(sa.select(_s.step).where(*here)).scalars())
+    for position, plan in enumerate(plans):
+        values = {"position": position, "function": plan["function"], "plan": dict(plan)}
+        if plan["id"] in known:
+            conn.execute(step_run.update().where(*here, _s.step == plan["id"]).values(values))
+        else:
+            conn.execute(step_run.insert().values(project=caller().project, run=run_id, **_fresh(plan), **values))
+
+
+def change_step(conn: sa.Connection, run_id: str, step: str, values: Mapping[str, object]) -> None:
+    """Change a step of a run."""
+    here = (_s.project == caller().project, _s.run == run_id, _s.step == step)
+    conn.execute(step_run.update().where(*here).values(dict(values)))
+
+
+def end_steps(conn: sa.Connection, run_id: str, *, running: StepState, at: int) -> None:
+    """Close the steps of a run that will not go on: running ones become `running`, waiting ones skipped."""
+    here = (_s.project == caller().project, _s.run == run_id)
+    stop = step_run.update().where(*here, _s.state == StepState.RUNNING)
+    conn.execute(stop.values(state=running, finished_at=at))
+    conn.execute(step_run.update().where(*here, _s.state == StepState.WAITING).values(state=StepState.SKIPPED))
+
+
+def steps_of(conn: sa.Connection, run_id: str) -> tuple[StepRun, ...]:
+    """The steps of a run in the order of the drawing."""
+    query = step_run.select().where(_s.project == caller().project, _s.run == run_id).order_by(_s.position)
+    return tuple(_step(row) for row in conn.execute(query).mappings())
+
+
+def step_plan(conn: sa.Connection, run_id: str, step: str) -> tuple[StepRun, StepPlan, int]:
+    """A step as it stands, what the drawing says about it, and how often it has failed."""
+    here = (_s.project == caller().project, _s.run == run_id, _s.step == step)
+    row = conn.execute(step_run.select().where(*here)).mappings().one()
+    return _step(row), StepPlan.from_json(row["plan"]), int(row["failures"])
+
+
+def earlier_step(conn: sa.Connection, run: PipelineRun, step: StepRun) -> tuple[str, StepRun] | None:
+    """The same step in the latest run of the pipeline before `run` that had its key, with that run's id."""
+    joined = step_run.join(pipeline_run, sa.and_(_r.project == _s.project, _r.id == _s.run))
+    query = (
+        sa.select(*step_run.c)
+        .select_from(joined)
+        .where(_s.project == caller().project, _s.step == step.id, _r.pipeline == run.pipeline, _s.key != "")
+        .where(_r.created_at <= run.created_at, _r.id != run.id)
+        .order_by(_r.created_at.desc(), _r.id.desc())
+        .limit(1)
+    )
+    row = conn.execute(query).mappings().first()
+    return (str(row["run"]), _step(row)) if row else None
+
+
+def find_cached(conn: sa.Connection, key: str) -> Cached | None:
+    """The stored result under a key."""
+    query = step_cache.select().where(_c.project == caller().project, _c.key == key)
+    row = conn.execute(query).mappings().first()
+    return Cached(Artifact.from_json(row["output"]), row["reads"], row["run"]) if row else None
+
+
+def store_cached(conn: sa.Connection, key: str, cached: Cached, at: int) -> None:
+    """Keep a result under a key, instead of an older one."""
+    here = (_c.project == caller().project, _c.key == key)
+    conn.execute(step_cache.delete().where(*here))
+    values = {"output": cached.output.to_json(), "reads": dict(cached.reads), "run": cached.run, "created_at": at}
+    conn.execute(step_cache.insert().values(project=caller().project, key=key, **values))
+
+
+def _fresh(plan: Mapping[str, Json]) -> dict[str, Json]:
+    texts = dict.fromkeys(("key", "error", "log", "source"), "")
+    counts = dict.fromkeys(("attempt", "failures", "started_at", "finished_at"), 0)
+    return {"step": plan["id"], "state": StepState.WAITING, **texts, **counts}
+
+
+def _run(row: sa.RowMapping, steps: tuple[StepRun, ...]) -> PipelineRun:
+    names = ("id", "pipeline", "target", "params", "engine", "job_id", "attempt", "tracked", "error")
+    times = ("created_at", "started_at", "finished_at")
+    result = (row["result"] or {}).get("value")
+    known = {name: row[name] for name in (*names, *times)}
+    return PipelineRun(**known, state=RunState(row["state"]), result=result, steps=steps)
+
+
+def _step(row: sa.RowMapping) -> StepRun:
+    names = ("function", "attempt", "key", "error", "log", "source", "started_at", "finished_at")
+    return StepRun(
+        **{name: row[name] for name in names},
+        id=row["step"],
+        needs=tuple(row["plan"]["needs"]),
+        state=StepState(row["state"]),
+        parts=KeyParts.from_json(row["parts"]) if row["parts"] else None,
+        output=Artifact.from_json(row["output"]) if row["output"] else None,
+    )

@@ -1,0 +1,391 @@
+"""The verbs of the room: submit, run, work, cancel, look, and say why."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mainspring.core.caller import Caller, caller, calling
+from mainspring.core.clock import Clock, SystemClock
+from mainspring.core.errors import Failed, Fenced, Invalid, NotFound, did_you_mean
+from mainspring.core.ids import new_id
+from mainspring.core.wiring import Wiring
+from mainspring.engines import Engine, InlineEngine, OutcomeState, ProcessEngine, Task
+from mainspring.pipelines import child, logs, records, rules
+from mainspring.pipelines.decorators import Pipeline
+from mainspring.pipelines.events import RunCancelled, RunFailed, RunRequested
+from mainspring.pipelines.ledger import Desk, Ledger
+from mainspring.pipelines.model import Change, Json, PipelineRun, RunState, StepRun, StepState, Why
+from mainspring.pipelines.targets import AnyPipeline, check_target
+from mainspring.pipelines.worker import Heart, Hold, Stopping, never_stopping
+from mainspring.storage.jobs import JobState, Lease, NewJob, backoff_s, job_id
+from mainspring.storage.ports import Blobs, Journal, Queue, Tables
+
+if TYPE_CHECKING:
+    from mainspring.data import Data
+    from mainspring.tracking import Tracking
+
+QUEUE, KIND = "pipelines", "pipelines.run"
+ATTEMPTS = 10
+"""How many workers may have a run. Errors of steps do not count: they end the run or are tried again in it."""
+_HERE = "inline"
+
+
+class Pipelines:
+    """Runs pipelines, durably.
+
+    Args:
+        tables: Metadata.
+        journal: The event log.
+        queue: Where runs wait for a worker.
+        blobs: Where results of steps are kept.
+        scratch: A folder for files of runs under way.
+        clock: Times of records.
+        data: The data room, for datasets named by parameters.
+        tracking: The tracking room; each run is tracked there under the same id.
+        wiring: The house, for steps that run in this process.
+        house: "module:function" that opens the house in a child process.
+        house_env: Environment variables that the child needs for it.
+        root: Folder that relative targets start from, and working directory of children; the current one by default.
+        engine: "process" or "inline": how workers run pipelines that do not say it themselves.
+        engines: The engines by name.
+        lease_s: How long a run stays with a worker that shows no sign of life.
+    """
+
+    def __init__(
+        self,
+        *,
+        tables: Tables,
+        journal: Journal,
+        queue: Queue,
+        blobs: Blobs,
+        scratch: Path,
+        clock: Clock | None = None,
+        data: Data | None = None,
+        tracking: Tracking | None = None,
+        wiring: Wiring | None = None,
+        house: str = "",
+        house_env: Mapping[str, str] | None = None,
+        root: Path | None = None,
+        engine: str = "process",
+        engines: Sequence[Engine] = (),
+        lease_s: float = 30.0,
+    ) -> None:
+        self._desk = Desk(tables, journal, queue, blobs, clock or SystemClock(), data, tracking, lease_s)
+        self._engines = {each.name: each for each in engines or (InlineEngine(), ProcessEngine())}
+        self._engine = self._known_engine(engine)
+        self._wiring = wiring or _small_house(self._desk)
+        self._house = house
+        self._house_env = dict(house_env or {})
+        self._root = (root or Path.cwd()).absolute()
+        self._scratch = scratch
+        self._heart = Heart(tables, queue, lease_s=lease_s)
+
+    def submit(self, target: str, params: Mapping[str, Json] | None = None, *, key: str = "", engine: str = "") -> str:
+        """Put a run of a pipeline on the queue. Once this returns it will be run, whatever dies.
+
+        Args:
+            target: "path/to/file.py:function" or "package.module:function".
+            params: JSON values by parameter name; texts are read as the parameter's type.
+            key: The same key in the same project is the same run, however often it is submitted.
+            engine: "process" or "inline"; empty for the default.
+        Returns: The id of the run.
+        Raises:
+            Invalid: The target has the wrong form, or a parameter is not JSON.
+            NotFound: There is no such file.
+        """
+        place = check_target(target, self._root)
+        name = self._known_engine(engine or self._engine)
+        return self._add(place, place.rpartition(":")[2], params or {}, key=key, engine=name, queue=QUEUE)
+
+    def run_inline(self, pipeline: AnyPipeline | str, params: Mapping[str, Json] | None = None) -> PipelineRun:
+        """Run a pipeline now, in this process, and return the run when it has ended, well or not.
+
+        Args:
+            pipeline: The pipeline itself, or a target.
+            params: As for `submit`.
+        Raises:
+            Invalid, NotFound: The target is wrong.
+        """
+        held = pipeline if isinstance(pipeline, Pipeline) else None
+        target = check_target(pipeline, self._root) if isinstance(pipeline, str) else _target_of(pipeline)
+        name = held.name if held else target.rpartition(":")[2]
+        queue = f"{_HERE}-{new_id()}"
+        run_id = self._add(target, name, params or {}, key="", engine=_HERE, queue=queue)
+        lease = self._desk.queue.lease(f"inline {run_id}", [queue], lease_s=self._desk.lease_s)
+        if lease is None:
+            raise Failed("the run was taken from the queue by another", where=f"pipeline-runs/{run_id}")
+        with self._heart.beating(Hold(lease, never_stopping())):
+            try:
+                with suppress(Fenced):  # cancelled from elsewhere: the run says so
+                    self._work(lease, held)
+            except BaseException:
+                self.cancel(run_id, reason="interrupted")
+                raise
+        return self.get(run_id)
+
+    def work_once(self, lease: Lease) -> None:
+        """Do the work of one lease: the remaining steps of its run. For `Worker` handlers; it finishes the job itself.
+
+        Raises:
+            Fenced: The lease was lost or the run cancelled; nothing more is stored.
+        """
+        with calling(Caller(lease.job.actor, lease.job.project)):
+            self._work(lease, None)
+
+    def get(self, run_id: str) -> PipelineRun:
+        """One run with its steps.
+
+        Raises:
+            NotFound: There is no such run in the project.
+        """
+        with self._desk.tables.read() as conn:
+            run = records.find_run(conn, run_id)
+        if run is None:
+            raise NotFound(f"no pipeline run {run_id!r}", where="pipelines", hint="mainspring pipeline ls")
+        return run
+
+    def runs(
+        self, pipeline: str = "", *, states: Sequence[str] = (), before: int = 0, limit: int = 100
+    ) -> list[PipelineRun]:
+        """Runs without their steps, newest first.
+
+        Args:
+            pipeline: Only this pipeline; empty for all.
+            states: Only these states; empty for all.
+            before: Only runs created before this time in microseconds, for the next page; 0 for all.
+            limit: At most this many, 1 to 1000.
+        """
+        limit = max(1, min(limit, 1000))
+        with self._desk.tables.read() as conn:
+            return records.find_runs(conn, pipeline=pipeline, states=states, before=before, limit=limit)
+
+    def cancel(self, run_id: str, *, reason: str = "") -> bool:
+        """Stop a run. Its worker is refused from now on, and stops the step that is running within a second.
+
+        Returns: False when the run had ended already.
+        Raises:
+            NotFound: There is no such run.
+        """
+        run = self.get(run_id)
+        now = self._desk.clock.now()
+        values = {"state": RunState.CANCELLED, "finished_at": now, "error": reason}
+        with self._desk.tables.write() as conn:
+            if not records.change_run(conn, run_id, values, states=records.UNFINISHED):
+                return False
+            records.end_steps(conn, run_id, running=StepState.CANCELLED, at=now)
+            self._desk.journal.append(conn, RunCancelled(subject=run.ref, pipeline=run.pipeline, reason=reason))
+        self._desk.queue.cancel(run.job_id)
+        self._close_tracked(run, RunState.CANCELLED)
+        return True
+
+    def why(self, run_id: str, step_id: str) -> Why:
+        """Why a step ran, or did not: which parts of its cache key differ from the run before.
+
+        Raises:
+            NotFound: There is no such run or step.
+        """
+        run = self.get(run_id)
+        step = self._step(run, step_id)
+        with self._desk.tables.read() as conn:
+            _, plan, _ = records.step_plan(conn, run_id, step_id)
+            found = records.earlier_step(conn, run, step) if step.parts else None
+        if step.parts is None:
+            return Why(step.id, step.state, "", (), f"it has not had its turn: {step.state}")
+        before, earlier = found or ("", None)
+        changed: tuple[Change, ...] = ()
+        if earlier and earlier.parts:
+            changed = self._in_words(rules.changes(earlier.parts, step.parts))
+        reason = rules.why_it_ran(step, earlier, changed, may_reuse=plan.may_reuse)
+        return Why(step.id, step.state, before, changed, reason)
+
+    def log(self, run_id: str, step_id: str) -> str:
+        """What a step wrote, the last part of it; while it runs, as far as it can be seen from this machine.
+
+        Raises:
+            NotFound: There is no such run or step.
+        """
+        run = self.get(run_id)
+        step = self._step(run, step_id)
+        if step.log:
+            data = self._desk.blobs.get(step.log)
+        else:
+            data = logs.tail(logs.log_path(self._folder(run_id, run.attempt), step_id, step.attempt))
+        return data.decode(errors="replace")
+
+    def settle(self) -> int:
+        """End runs that nobody will work on any more: their job is dead, or the process they ran in is gone.
+
+        Returns: How many there were, over all projects.
+        """
+        with self._desk.tables.read() as conn:
+            waiting = records.unfinished(conn)
+        settled = 0
+        for project, run_id, job in waiting:
+            with calling(Caller("pipelines", project)):
+                reason = self._lost(job)
+                settled += bool(reason) and self._end_lost(run_id, reason)
+        return settled
+
+    def _add(self, target: str, name: str, params: Mapping[str, Json], *, key: str, engine: str, queue: str) -> str:
+        run_id = job_id("pipeline-run", caller().project, key) if key else new_id()
+        with self._desk.tables.write() as conn:
+            job = NewJob(
+                queue=queue,
+                kind=KIND,
+                payload={"run": run_id},
+                id=job_id("pipeline-job", run_id),
+                max_attempts=1 if engine == _HERE and queue != QUEUE else ATTEMPTS,
+            )
+            run = PipelineRun(
+                id=run_id,
+                pipeline=name,
+                target=target,
+                params=dict(params),
+                state=RunState.QUEUED,
+                engine=engine,
+                job_id=self._desk.queue.put(conn, job),
+                created_at=self._desk.clock.now(),
+            )
+            if records.add_run(conn, run):
+                self._desk.journal.append(conn, RunRequested(subject=run.ref, pipeline=name, target=target))
+        return run_id
+
+    def _work(self, lease: Lease, held: AnyPipeline | None) -> None:
+        run = self.get(str(lease.job.payload["run"]))
+        if run.state.is_final:
+            with self._desk.tables.write() as conn:
+                self._desk.queue.finish(conn, lease, {"state": run.state})
+            return
+        folder = self._folder(run.id, lease.attempt)
+        ledger = Ledger(self._desk, run, lease, folder)
+        try:
+            ledger.start(tracked=self._open_tracked(run))
+            self._run(run, lease, ledger, self._task(run, folder), held)
+        except Stopping as reason:
+            ledger.give_back(reason.what, retry_in_s=0.0)
+            raise
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        state = self.get(run.id).state
+        if state.is_final:
+            shutil.rmtree(folder.parent, ignore_errors=True)  # attempts that were killed left theirs
+            self._close_tracked(run, state)
+
+    def _run(self, run: PipelineRun, lease: Lease, ledger: Ledger, task: Task, held: AnyPipeline | None) -> None:
+        engine = self._engines[run.engine]
+        while True:
+            with child.holding(child.Held(self._wiring, held) if run.engine == _HERE else None):
+                outcome = engine.run(task, ledger)
+            if outcome.state is not OutcomeState.TIMED_OUT:
+                break
+            late = ledger.time_is_up()
+            if late is not None:
+                return ledger.fail_run(late)
+        if outcome.state is OutcomeState.FINISHED:
+            return ledger.finish_run(outcome.result["result"])
+        error = outcome.error or Failed(f"the run {outcome.state}", where=run.ref)
+        if outcome.state is OutcomeState.DIED:
+            ledger.note_death(error)
+            if ledger.may_go_on_after_death():
+                return ledger.give_back(error.what, retry_in_s=backoff_s(lease.attempt, seed=run.id))
+        return ledger.fail_run(error)
+
+    def _task(self, run: PipelineRun, folder: Path) -> Task:
+        who = caller()
+        payload: dict[str, object] = {
+            "run": run.id,
+            "target": run.target,
+            "params": dict(run.params),
+            "root": str(self._root),
+            "folder": str(folder),
+            "house": self._house,
+            "actor": who.actor,
+            "project": who.project,
+        }
+        return Task(entry=child.ENTRY, payload=payload, folder=folder, cwd=self._root, env=self._house_env)
+
+    def _folder(self, run_id: str, attempt: int) -> Path:
+        return self._scratch / "pipeline-runs" / run_id / str(attempt)
+
+    def _step(self, run: PipelineRun, step_id: str) -> StepRun:
+        step = run.step(step_id)
+        if step is None:
+            names = [each.id for each in run.steps]
+            hint = did_you_mean(step_id, names) or f"it has {', '.join(names) or 'no steps yet'}"
+            raise NotFound(f"no step {step_id!r} in the run", where=run.ref, hint=hint)
+        return step
+
+    def _in_words(self, changed: Sequence[Change]) -> tuple[Change, ...]:
+        found: list[Change] = []
+        for change in changed:
+            found += self._packages(change) if change.part == "lock" else (change,)
+        return tuple(found)
+
+    def _packages(self, change: Change) -> Sequence[Change]:
+        try:
+            lists = [self._desk.blobs.get(digest).decode().splitlines() for digest in (change.before, change.after)]
+        except (NotFound, Invalid):
+            return (change,)
+        return rules.table_diff(lists[0], lists[1])
+
+    def _known_engine(self, name: str) -> str:
+        if name not in self._engines:
+            near = did_you_mean(name, self._engines) or f"known are {', '.join(self._engines)}"
+            raise Invalid(f"no engine {name!r}", where="pipelines", hint=near)
+        return name
+
+    def _lost(self, job_id: str) -> str:
+        try:
+            job = self._desk.queue.get(job_id)
+        except NotFound:
+            return "its job is gone from the queue"
+        if job.state is JobState.DEAD:
+            return job.error or "its job was put aside"
+        if job.state.is_final:
+            return f"its job was {job.state} by hand"
+        with self._desk.tables.read() as conn:
+            lapsed = job.lease_until < self._desk.tables.now(conn)
+        if job.queue.startswith(f"{_HERE}-") and lapsed:
+            return "the process that ran it is gone"
+        return ""
+
+    def _end_lost(self, run_id: str, reason: str) -> bool:
+        run = self.get(run_id)
+        now = self._desk.clock.now()
+        values = {"state": RunState.FAILED, "finished_at": now, "error": reason}
+        with self._desk.tables.write() as conn:
+            if not records.change_run(conn, run_id, values, states=records.UNFINISHED):
+                return False
+            records.end_steps(conn, run_id, running=StepState.FAILED, at=now)
+            fact = RunFailed(subject=run.ref, pipeline=run.pipeline, step="", error=reason)
+            self._desk.journal.append(conn, fact)
+        with suppress(Fenced):
+            self._desk.queue.cancel(run.job_id)
+        self._close_tracked(run, RunState.FAILED)
+        return True
+
+    def _open_tracked(self, run: PipelineRun) -> bool:
+        return False
+
+    def _close_tracked(self, run: PipelineRun, state: RunState) -> None:
+        return
+
+
+def _small_house(desk: Desk) -> Wiring:
+    wiring = Wiring()
+    wiring.add(Blobs, lambda _: desk.blobs)  # type: ignore[type-abstract]  # the wiring knows ports by their protocol
+    if desk.data is not None:
+        data = desk.data
+        wiring.add(type(data), lambda _: data)
+    if desk.tracking is not None:
+        tracking = desk.tracking
+        wiring.add(type(tracking), lambda _: tracking)
+    return wiring
+
+
+def _target_of(pipeline: AnyPipeline) -> str:
+    return f"{pipeline.function.__module__}:{pipeline.function.__qualname__}"

@@ -1,0 +1,113 @@
+"""Finds the pipeline that a target names: "package.module:function" or "path/to/file.py:function"."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import NoReturn
+
+from mainspring.core.errors import Invalid, NotFound, did_you_mean
+from mainspring.pipelines.decorators import Pipeline, Step
+
+AnyPipeline = Pipeline[..., object]
+
+
+def check_target(target: str, root: Path) -> str:
+    """The target with an absolute path, when it names a file; nothing is imported.
+
+    Raises:
+        Invalid: It has another form.
+        NotFound: There is no such file.
+    """
+    place, _, name = target.rpartition(":")
+    if not place or not name.isidentifier():
+        hint = 'write "path/to/file.py:function" or "package.module:function"'
+        raise Invalid(f"{target!r} names no pipeline", where="target", hint=hint)
+    if not place.endswith(".py"):
+        if all(part.isidentifier() for part in place.split(".")):
+            return target
+        raise Invalid(f"{place!r} is neither a module nor a Python file", where="target", hint="a file ends in .py")
+    path = (root / place).absolute()
+    if not path.is_file():
+        near = did_you_mean(path.name, (p.name for p in path.parent.glob("*.py"))) if path.parent.is_dir() else ""
+        raise NotFound(f"no file {place}", where=str(path.parent), hint=near or "give the path of a Python file")
+    return f"{path}:{name}"
+
+
+def load_target(target: str, root: Path) -> AnyPipeline:
+    """Import the module or file and return its pipeline.
+
+    Raises:
+        Invalid: The module cannot be imported, or has no such pipeline.
+        NotFound: There is no such file or module.
+    """
+    place, _, name = check_target(target, root).rpartition(":")
+    module = _load_file(Path(place)) if place.endswith(".py") else _load_module(place, root)
+    found = getattr(module, name, None)
+    if isinstance(found, Pipeline):
+        return found
+    known = [key for key, value in vars(module).items() if isinstance(value, Pipeline)]
+    if found is None:
+        hint = did_you_mean(name, known) or f"it has {', '.join(known) or 'no pipelines'}"
+        raise Invalid(f"no pipeline {name!r} in {module.__name__}", where=target, hint=hint)
+    kind = "a step" if isinstance(found, Step) else f"a {type(found).__name__}"
+    raise Invalid(f"{name} is {kind}, not a pipeline", where=target, hint=f"write @pipeline above def {name}")
+
+
+def _load_file(path: Path) -> ModuleType:
+    folder, name = path.parent, path.stem
+    while (folder / "__init__.py").is_file():
+        folder, name = folder.parent, f"{folder.name}.{name}"
+    name = name.removesuffix(".__init__")
+    loaded = sys.modules.get(name)
+    if loaded is not None and getattr(loaded, "__file__", None) == str(path):
+        return loaded
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    if loaded is not None and "." not in name:  # a file may have the name of a module that is loaded already
+        return _load_beside(path)
+    return _load(name, str(path))
+
+
+def _load_beside(path: Path) -> ModuleType:
+    name = f"{path.stem}_{abs(hash(str(path))):x}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise Invalid(f"{path} cannot be imported", where=str(path))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as reason:  # noqa: BLE001 - a module may raise anything; it is told below
+        del sys.modules[name]
+        _complain(reason, str(path))
+    return module
+
+
+def _load_module(name: str, root: Path) -> ModuleType:
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    return _load(name, name)
+
+
+def _load(name: str, where: str) -> ModuleType:
+    importlib.invalidate_caches()
+    try:
+        return importlib.import_module(name)
+    except Exception as reason:  # noqa: BLE001 - a module may raise anything; it is told below
+        _complain(reason, where)
+
+
+def _complain(reason: Exception, where: str) -> NoReturn:
+    if isinstance(reason, ModuleNotFoundError) and reason.name:
+        hint = f"install {reason.name.split('.')[0]} beside Mainspring, or start in the project's folder"
+        raise NotFound(f"no module named {reason.name!r}", where=where, hint=hint) from reason
+    frames = traceback.extract_tb(reason.__traceback__)
+    line = reason.lineno if isinstance(reason, SyntaxError) else frames[-1].lineno
+    file = reason.filename if isinstance(reason, SyntaxError) else frames[-1].filename
+    what = f"importing it raised {type(reason).__name__}: {reason.msg if isinstance(reason, SyntaxError) else reason}"
+    raise Invalid(what, where=f"{file}, line {line}", hint=f"python -c 'import ...' shows the whole trace of {where}")
