@@ -1,0 +1,20 @@
+"""What governance says happened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mainspring.core.events import Fact
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardWritten(Fact):
+    """A revision of a model card was written. Subject: `models/NAME/NUMBER`."""
+
+    kind: ClassVar[str] = "governance.card_written"
+    model: str
+    version: int
+    revision: int
+    digest: str
+    sections: tuple[str, ...]
