@@ -45,6 +45,12 @@ class Client:
             raise Invalid(f"{url!r} is no address of a model server", hint="http://127.0.0.1:7601")
         self._http = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=timeout_s)
 
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def predict(
         self,
         deployment: str,

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,10 +33,14 @@ class Supervisor:
     Args:
         folder: The plan folder; the serving room writes `plan.json` there.
         options: Where it listens.
+        prepare: Called before a start; `Serving.write_plan` makes the plan from the rows again.
     """
 
-    def __init__(self, folder: Path, options: ServerOptions | None = None) -> None:
+    def __init__(
+        self, folder: Path, options: ServerOptions | None = None, *, prepare: Callable[[], object] = lambda: None
+    ) -> None:
         self.folder = folder
+        self._prepare = prepare
         self._options = options or ServerOptions()
         self._port = self._options.port
         self._process: subprocess.Popen[bytes] | None = None
@@ -98,12 +102,15 @@ class Supervisor:
         """End it."""
         self.stop()
 
-    def apply(self, generation: int, *, timeout_s: float = 60.0) -> None:
-        """Wait until every worker serves this generation of the plan (or a later one).
+    def apply(self, generation: int | None = None, *, timeout_s: float = 60.0) -> None:
+        """Wait until every worker serves this generation of the plan (default: the present one) or a later one.
 
-        Raises: Failed: A model of the plan could not be loaded; what was served before still is. Timeout.
+        Raises:
+            Failed: A model of the plan could not be loaded; what was served before still is.
+            Timeout: It took too long.
         """
-        self.wait_applied(generation, timeout_s=timeout_s, strict=True)
+        wanted = read_plan(self.folder).generation if generation is None else generation
+        self.wait_applied(wanted, timeout_s=timeout_s, strict=True)
 
     def wait_applied(self, generation: int, *, timeout_s: float, strict: bool) -> None:
         """As `apply`; with `strict` off, models that could not be loaded are no failure."""
@@ -126,6 +133,7 @@ class Supervisor:
         return [w for w in read_applied(self.folder) if w.pid == pid or _parent(w.pid) == pid]
 
     def _spawn(self) -> None:
+        self._prepare()
         self.folder.mkdir(parents=True, exist_ok=True)
         for worker in read_applied(self.folder):
             if not _alive(worker.pid):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
@@ -39,6 +40,8 @@ class Spool:
     def __init__(self, path: Path, durability: str, loop: asyncio.AbstractEventLoop) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
+        self._alive = path.with_suffix(".lock").open("ab")
+        fcntl.flock(self._alive, fcntl.LOCK_EX | fcntl.LOCK_NB)  # freed by any death: then the file is an orphan
         self.rows = 0
         self.failures = 0
         self._loop = loop
@@ -70,6 +73,7 @@ class Spool:
         """Commit what was appended, then let the file go."""
         self._queue.put(None)
         self._thread.join()
+        self._alive.close()
 
     def _run(self) -> None:
         conn = sqlite3.connect(self.path, isolation_level=None, timeout=30.0)

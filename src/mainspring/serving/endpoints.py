@@ -1,0 +1,212 @@
+"""Endpoints: deploy, look, the model server's plan, and the log of predictions."""
+
+from __future__ import annotations
+
+import fcntl
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mainspring.core.caller import Caller, caller, calling
+from mainspring.core.clock import Clock
+from mainspring.core.errors import Conflict, NotFound, Refused, did_you_mean
+from mainspring.core.ids import check_name
+from mainspring.serving import records
+from mainspring.serving.events import Deployed, TrafficChanged
+from mainspring.serving.log import Compactor, table_of
+from mainspring.serving.model import Deployment, Traffic, TrafficChange
+from mainspring.serving.modelserver.plan import SPOOLS, ArmPlan, EndpointPlan, Plan, read_plan, write_plan
+from mainspring.serving.modelserver.wire import kind_of
+
+if TYPE_CHECKING:
+    import polars as pl
+    from sqlalchemy import Connection
+
+    from mainspring.registry import ModelVersion, Registry
+    from mainspring.storage.ports import Delta, Journal, Tables
+
+
+class Endpoints:
+    """Endpoints, their traffic and their predictions. Safe to share between threads.
+
+    The row of a deployment is the truth; the model server's plan is made from the rows after every change, and again
+    by `write_plan` when a server starts.
+
+    Args:
+        tables: Where rows are kept.
+        journal: The event log.
+        delta: Where predictions are kept, in the tables "predictions/ENDPOINT".
+        registry: Knows and unpacks versions.
+        clock: Tells the time.
+        folder: The plan folder of the model server.
+        durability: "fsync" or "process", see the model server's spool.
+    """
+
+    def __init__(
+        self,
+        *,
+        tables: Tables,
+        journal: Journal,
+        delta: Delta,
+        registry: Registry,
+        clock: Clock,
+        folder: Path,
+        durability: str = "fsync",
+    ) -> None:
+        self._tables = tables
+        self._journal = journal
+        self._delta = delta
+        self._registry = registry
+        self._clock = clock
+        self._durability = durability
+        self.folder = folder
+        self._compactor = Compactor(folder / SPOOLS, delta)
+
+    def deploy(self, name: str, model: str, version: int | str, *, reason: str = "") -> Deployment:
+        """Put a version behind an endpoint: the first one, or a direct switch of all traffic.
+
+        Raises:
+            NotFound: No such model or version.
+            Conflict: A rollout is under way, or the endpoint belongs to another model.
+            Refused: The version takes another type for a column than the predictions logged so far.
+        """
+        check_name(name, "deployment")
+        found = self._registry.get(model, version)
+        self._check_columns(name, found)
+        with self._tables.write() as conn:
+            before = records.find_deployment(conn, name, lock=True)
+            if before is not None and before.model != model:
+                raise Conflict(
+                    f"{name!r} serves the model {before.model!r}", where=before.ref, hint="deploy under another name"
+                )
+            if records.list_rollouts(conn, name, open_only=True):
+                raise Conflict(
+                    "a rollout is under way", where=f"deployments/{name}", hint=f"mainspring rollout rollback {name}"
+                )
+            now = self._clock.now()
+            made = Deployment(name, model, Traffic.only(found.number), before.created_at if before else now, now)
+            self._change(conn, made, reason)
+            champion = before.champion if before else None
+            fact = Deployed(subject=made.ref, model=model, version=found.number, before=champion, reason=reason)
+            self._journal.append(conn, fact)
+        self.write_plan()
+        return made
+
+    def get(self, name: str) -> Deployment:
+        """One deployment.
+
+        Raises:
+            NotFound: There is none of that name.
+        """
+        with self._tables.read() as conn:
+            return self._find(conn, name)
+
+    def deployments(self) -> list[Deployment]:
+        """All deployments of the project by name."""
+        with self._tables.read() as conn:
+            return records.list_deployments(conn)
+
+    def history(self, name: str, *, limit: int = 100) -> list[TrafficChange]:
+        """The traffic of an endpoint, newest first."""
+        with self._tables.read() as conn:
+            return records.history(conn, name, limit=limit)
+
+    def live_at(self, name: str, at: int) -> Traffic | None:
+        """The traffic of an endpoint at a time (wall clock, microseconds); None when it was not there yet."""
+        with self._tables.read() as conn:
+            found = records.history(conn, name, until=at, limit=1)
+        return found[0].traffic if found else None
+
+    def compact(self) -> int:
+        """Move what the model server logged to the tables of predictions. Returns how many rows moved."""
+        return self._compactor.run()
+
+    def predictions(self, name: str, since: int | None = None, until: int | None = None) -> pl.LazyFrame:
+        """Predictions of an endpoint with event time in [since, until), lazily; call `compact` for the newest.
+
+        Raises:
+            NotFound: There is no such deployment, or nothing was predicted yet.
+        """
+        import polars as pl
+
+        self.get(name)
+        table = table_of(endpoint_of(name))
+        if self._delta.version(table) is None:
+            raise NotFound(
+                "no prediction is logged yet", where=f"deployments/{name}", hint=f"mainspring predict {name} ROW.json"
+            )
+        frame = self._delta.scan(table)
+        frame = frame if since is None else frame.filter(pl.col("event_at") >= since)
+        return frame if until is None else frame.filter(pl.col("event_at") < until)
+
+    def write_plan(self) -> int:
+        """Make the model server's plan from the rows of all projects. Returns its generation."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "plan.lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # two writers: the second reads the rows after the first one's file
+            before = read_plan(self.folder)
+            with self._tables.read() as conn:
+                rows = records.every_endpoint(conn)
+            plan = Plan(
+                generation=before.generation,
+                endpoints=[self._endpoint(*row) for row in rows],
+                durability=self._durability,
+                public_key=self._registry.public_key.hex(),
+            )
+            if plan == before:
+                return before.generation
+            plan = Plan(**{name: getattr(plan, name) for name in Plan.__struct_fields__ if name != "generation"},
+                        generation=before.generation + 1)  # fmt: skip
+            write_plan(self.folder, plan)
+            return plan.generation
+
+    def _endpoint(self, project: str, endpoint: str, found: Deployment) -> EndpointPlan:
+        with calling(Caller(caller().actor, project)):
+            arms = [self._arm(found.model, arm.name, arm.version, arm.share) for arm in found.traffic.arms]
+        return EndpointPlan(name=endpoint, arms=arms, salt=found.traffic.salt, rollout=found.traffic.rollout)
+
+    def _arm(self, model: str, name: str, version: int, share: float) -> ArmPlan:
+        digest = self._registry.get(model, version).digest
+        folder = self.folder / "models" / f"{model}-{version}-{digest[:16]}"
+        if not folder.exists():
+            self._registry.materialize(model, version, folder)
+        return ArmPlan(name=name, version=version, share=share, folder=str(folder), digest=digest)
+
+    def _find(self, conn: Connection, name: str, *, lock: bool = False) -> Deployment:
+        found = records.find_deployment(conn, name, lock=lock)
+        if found is None:
+            known = [entry.name for entry in records.list_deployments(conn)]
+            hint = did_you_mean(name, known) or f"mainspring deploy MODEL --name {name}"
+            raise NotFound(f"no deployment {name!r}", where="deployments", hint=hint)
+        return found
+
+    def _change(self, conn: Connection, made: Deployment, reason: str) -> None:
+        """Store new traffic: row, history and event, in the caller's transaction."""
+        records.put_deployment(conn, made, endpoint=endpoint_of(made.name), reason=reason)
+        shares = {str(arm.version): arm.share for arm in made.traffic.arms}
+        fact = TrafficChanged(subject=made.ref, shares=shares, rollout=made.traffic.rollout, reason=reason)
+        self._journal.append(conn, fact)
+
+    def _check_columns(self, name: str, version: ModelVersion) -> None:
+        """Refuse a version that takes another kind of value for a column than what is in the log."""
+        import polars as pl
+
+        table = table_of(endpoint_of(name))
+        if self._delta.version(table) is None:
+            return
+        logged = self._delta.scan(table).collect_schema()["inputs"]
+        fields = {field.name: field.dtype for field in logged.fields} if isinstance(logged, pl.Struct) else {}
+        types = {"float": pl.Float64, "int": pl.Float64, "bool": pl.Boolean, "text": pl.String}
+        for field in version.signature.inputs:
+            wanted, there = types[kind_of(field.dtype)], fields.get(field.name)
+            if there is not None and there != wanted:
+                raise Refused(
+                    f"{field.name!r} is {field.dtype}, in the predictions logged so far it is {there}",
+                    where=version.ref,
+                    hint="deploy under another name",
+                )
+
+
+def endpoint_of(name: str) -> str:
+    """What a deployment of the caller's project is called at the model server, where all projects meet."""
+    project = caller().project
+    return name if project == "default" else f"{project}.{name}"

@@ -1,0 +1,83 @@
+"""What happened in serving."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mainspring.core.events import Fact
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployed(Fact):
+    """An endpoint is new, or was switched to a version by hand. Subject: `deployments/NAME`."""
+
+    kind: ClassVar[str] = "serving.deployed"
+    model: str
+    version: int
+    before: int | None
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrafficChanged(Fact):
+    """An endpoint's traffic is another now: version -> share. Subject: `deployments/NAME`."""
+
+    kind: ClassVar[str] = "serving.traffic_changed"
+    shares: dict[str, float]
+    rollout: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutStarted(Fact):
+    """A version gets its first share of the traffic. Subject: `rollouts/ID`."""
+
+    kind: ClassVar[str] = "serving.rollout_started"
+    deployment: str
+    version: int
+    champion: int
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutAdvanced(Fact):
+    """A step was proved harmless; the next share is on. Subject: `rollouts/ID`."""
+
+    kind: ClassVar[str] = "serving.rollout_advanced"
+    deployment: str
+    version: int
+    share: float
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutPromoted(Fact):
+    """The version is the champion of its endpoint. Subject: `rollouts/ID`."""
+
+    kind: ClassVar[str] = "serving.rollout_promoted"
+    deployment: str
+    version: int
+    before: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutRolledBack(Fact):
+    """The champion has all traffic again. Subject: `rollouts/ID`."""
+
+    kind: ClassVar[str] = "serving.rollout_rolled_back"
+    deployment: str
+    version: int
+    champion: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutHeld(Fact):
+    """Time is up without a proof either way: a person has to decide. Subject: `rollouts/ID`."""
+
+    kind: ClassVar[str] = "serving.rollout_held"
+    deployment: str
+    version: int
+    reason: str

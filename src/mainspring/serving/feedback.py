@@ -1,0 +1,144 @@
+"""What becomes known of predictions later, and predictions joined with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from mainspring.core.errors import Conflict, Invalid, NotFound
+from mainspring.core.ids import check_name
+from mainspring.serving import records
+from mainspring.serving.endpoints import Endpoints
+from mainspring.serving.model import Feedback, StoredFeedback
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_PAGE = 20_000
+ABOUT = ("prediction_id", "event_at", "version", "arm", "score", "label", "label_at")
+
+
+class FeedbackDesk(Endpoints):
+    """The part of serving that takes feedback and gives labelled rows back."""
+
+    def feedback(self, deployment: str, items: Sequence[Feedback]) -> int:
+        """Store feedback. Sent twice it is stored once.
+
+        Args:
+            deployment: The endpoint whose predictions it is about.
+            items: Any number; all are stored or none.
+        Returns: How many were new.
+        Raises:
+            NotFound: No such deployment.
+            Conflict: A prediction has another value of that kind already.
+        """
+        for item in items:
+            check_name(item.kind, "kind of feedback")
+        with self._tables.write() as conn:
+            self._find(conn, deployment)
+            last = records.lock_feedback(conn, deployment)
+            known = records.known_feedback(conn, deployment, items)
+            fresh: dict[tuple[str, str], StoredFeedback] = {}
+            now = self._clock.now()
+            for item in items:
+                name, value = (item.prediction_id, item.kind), _plain(item.value)
+                there = known.get(name, fresh[name].value if name in fresh else None)
+                if there is not None and there != value:
+                    raise Conflict(
+                        f"prediction {item.prediction_id!r} has the {item.kind} {there!r} already, not {value!r}",
+                        where=f"deployments/{deployment}",
+                        hint='send what replaces it as kind "correction"',
+                    )
+                if there is None:
+                    seq = last + len(fresh) + 1
+                    fresh[name] = StoredFeedback(seq, *name, value, item.at or now, now)
+            records.add_feedback(conn, deployment, list(fresh.values()))
+        return len(fresh)
+
+    def feedback_after(self, name: str, seq: int = 0, limit: int = 1000) -> list[StoredFeedback]:
+        """Feedback in the order of arrival, above the number `seq`: a reader that keeps the last one misses nothing."""
+        with self._tables.read() as conn:
+            return records.list_feedback(conn, name, seq, limit)
+
+    def labels(self, name: str, *, stored_since: int = 0) -> Iterator[StoredFeedback]:
+        """All labels of an endpoint in the order of arrival, those stored at `stored_since` or later."""
+        last = 0
+        while True:
+            with self._tables.read() as conn:
+                page = records.list_feedback(conn, name, last, _PAGE, kind="label", stored_since=stored_since)
+            yield from page
+            if len(page) < _PAGE:
+                return
+            last = page[-1].seq
+
+    def prediction(self, name: str, prediction_id: str) -> tuple[dict[str, object], list[StoredFeedback]]:
+        """One logged prediction and what became known of it.
+
+        Raises:
+            NotFound: No such deployment, or it has no such prediction in the log.
+        """
+        import polars as pl
+
+        self.compact()
+        rows = self.predictions(name).filter(pl.col("id") == prediction_id).head(1).collect().to_dicts()
+        if not rows:
+            raise NotFound(
+                f"no prediction {prediction_id!r}", where=f"deployments/{name}", hint="its id came back with it"
+            )
+        with self._tables.read() as conn:
+            return rows[0], records.feedback_of(conn, name, prediction_id)
+
+    def labelled(self, name: str, since: int | None = None, until: int | None = None) -> pl.DataFrame:
+        """Predictions with a label, for training and for measuring: inputs as columns, and the columns `ABOUT`.
+
+        Args:
+            name: The endpoint.
+            since: Earliest event time, microseconds.
+            until: First event time that is left out.
+        Returns: One row for each labelled prediction in the order of event time. Columns that the live version takes
+            as whole numbers are whole numbers. `score` is the probability of the second class, or the number predicted.
+        Raises:
+            NotFound: No such deployment, or nothing was predicted yet.
+            Invalid: A feature has the name of a column of `ABOUT`.
+        """
+        import polars as pl
+
+        from mainspring.serving.counting import labels_frame
+
+        self.compact()
+        known = list(self.labels(name))
+        when = pl.DataFrame(
+            {"id": [item.prediction_id for item in known], "label_at": [item.at for item in known]},
+            schema={"id": pl.String, "label_at": pl.Int64},
+        )
+        labels = labels_frame(known).join(when, on="id")
+        rows = self.predictions(name, since, until).filter(pl.col("status") < 400).collect()
+        rows = rows.unique("id", keep="first", maintain_order=True).join(labels, on="id", how="inner")
+        features = rows["inputs"].struct.unnest()
+        taken = sorted(set(features.columns) & set(ABOUT))
+        if taken:
+            raise Invalid(f"a feature is called {taken[0]!r}", where=f"deployments/{name}", hint="rename the feature")
+        texts = labels["text"].null_count() < labels.height
+        about = rows.select(
+            pl.col("id").alias("prediction_id"),
+            "event_at",
+            "version",
+            "arm",
+            pl.coalesce("probability", "prediction").alias("score"),
+            (pl.coalesce("text", pl.col("number").cast(pl.String)) if texts else pl.col("number")).alias("label"),
+            "label_at",
+        )
+        return self._typed(name, features.hstack(about)).sort("event_at", "prediction_id")
+
+    def _typed(self, name: str, frame: pl.DataFrame) -> pl.DataFrame:
+        """Give back whole numbers, which the log keeps as Float64, to the columns that the live version takes so."""
+        import polars as pl
+
+        live = self.get(name)
+        fields = self._registry.get(live.model, live.champion).signature.inputs
+        whole = [f.name for f in fields if f.dtype.lstrip("u").startswith("int") and f.name in frame.columns]
+        return frame.with_columns(pl.col(whole).cast(pl.Int64, strict=False))
+
+
+def _plain(value: float | str) -> float | str:
+    return value if isinstance(value, str) else float(value)

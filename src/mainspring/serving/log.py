@@ -1,0 +1,200 @@
+"""From the spools of the model server to the table of predictions, exactly once."""
+
+from __future__ import annotations
+
+import fcntl
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mainspring.storage.ports import Delta
+
+if TYPE_CHECKING:
+    import polars as pl
+    from polars._typing import PolarsDataType
+
+_COLUMNS = (
+    "seq, id, request_id, at, event_at, version, arm, propensity, key, rollout, inputs, outputs, latency_us, status, "
+    "error"
+)
+_CHUNK_ROWS = 20_000
+_TRIM_ROWS = 2_000
+_COMPACT_EVERY = 200
+Columns = Sequence[tuple[str, str]]
+
+
+def table_of(endpoint: str) -> str:
+    """The Delta table with the predictions of an endpoint."""
+    return f"predictions/{endpoint}"
+
+
+class Compactor:
+    """Moves logged rows to Delta tables and trims the spools.
+
+    A row is moved exactly once: a batch is named by its spool and its last row's number, the table keeps the last
+    number it has of each spool in the same commit as the rows, and the spool is trimmed after that commit.
+
+    Args:
+        folder: Where the spools are.
+        delta: Where the predictions go.
+    """
+
+    def __init__(self, folder: Path, delta: Delta) -> None:
+        self._folder = folder
+        self._delta = delta
+
+    def run(self) -> int:
+        """Move everything that is committed now. Returns how many rows moved; 0 too when another process is at it."""
+        moved = 0
+        with _exclusive(self._folder / "compact.lock") as mine:
+            if mine:
+                for path in sorted(self._folder.glob("*.sqlite")):
+                    moved += self._drain(path)
+        return moved
+
+    def _drain(self, path: Path) -> int:
+        with _exclusive(path.with_suffix(".lock")) as dead:  # its worker holds this lock as long as it lives
+            moved = self._move(path)
+            if dead:
+                for suffix in (".sqlite", ".sqlite-wal", ".sqlite-shm", ".lock"):
+                    path.with_suffix(suffix).unlink(missing_ok=True)
+        return moved
+
+    def _move(self, path: Path) -> int:
+        moved = 0
+        with closing(sqlite3.connect(path, isolation_level=None, timeout=30.0)) as conn:
+            if not conn.execute("select 1 from sqlite_master where name = 'prediction'").fetchone():
+                return 0  # its worker died before the first table was made
+            endpoints = [row[0] for row in conn.execute("select distinct deployment from prediction")]
+            for endpoint in endpoints:
+                moved += self._move_endpoint(conn, path.stem, endpoint)
+        return moved
+
+    def _move_endpoint(self, conn: sqlite3.Connection, spool: str, endpoint: str) -> int:
+        table, moved = table_of(endpoint), 0
+        last = self._delta.batch(table, spool) if self._delta.version(table) is not None else -1
+        select = f"select {_COLUMNS} from prediction where deployment = ? and seq > ? order by seq limit {_CHUNK_ROWS}"
+        while rows := conn.execute(select, (endpoint, last)).fetchall():
+            last = rows[-1][0]
+            version = self._delta.append(
+                table, frame_of(endpoint, rows, _signatures(conn, endpoint), spool=spool), app=spool, batch=last
+            )
+            moved += len(rows)
+            if version is not None and version % _COMPACT_EVERY == _COMPACT_EVERY - 1:
+                self._delta.compact(table)
+        _trim(conn, endpoint, last)
+        return moved
+
+
+def _trim(conn: sqlite3.Connection, endpoint: str, last: int) -> None:
+    """Delete moved rows in small transactions, so that the worker's commits never wait long."""
+    doomed = f"select seq from prediction where deployment = ? and seq <= ? limit {_TRIM_ROWS}"
+    while conn.execute(f"delete from prediction where seq in ({doomed})", (endpoint, last)).rowcount > 0:
+        pass
+
+
+def _signatures(conn: sqlite3.Connection, endpoint: str) -> dict[int, Columns]:
+    rows = conn.execute("select version, inputs from signature where deployment = ?", (endpoint,))
+    return {version: msgspec.json.decode(text, type=list[tuple[str, str]]) for version, text in rows}
+
+
+def frame_of(
+    endpoint: str, rows: Sequence[tuple[object, ...]], signatures: Mapping[int, Columns], *, spool: str = ""
+) -> pl.DataFrame:
+    """Spooled rows as a typed frame: numbers of the inputs are Float64, so that a table outlives a change of width.
+
+    Args:
+        endpoint: Whose rows.
+        rows: As `_COLUMNS` has them.
+        signatures: The input columns of each version, (name, kind).
+        spool: Where they come from. With `seq` it is a row's place in the log, so that a reader can go on where it was.
+    """
+    import polars as pl
+
+    kinds = {name: kind for columns in signatures.values() for name, kind in columns}
+    unpack = msgspec.msgpack.decode
+    inputs = [_named(signatures.get(_int(row[5]), ()), unpack(_bytes(row[10]))) for row in rows]
+    outputs = [unpack(_bytes(row[11])) if row[11] is not None else {} for row in rows]
+    plain = {"id": 1, "request_id": 2, "at": 3, "event_at": 4, "version": 5, "arm": 6, "propensity": 7, "key": 8}
+    plain |= {"rollout": 9, "latency_us": 12, "status": 13, "error": 14, "seq": 0}
+    schema = _schema(kinds)
+    columns: dict[str, list[object]] = {name: [row[i] for row in rows] for name, i in plain.items()}
+    columns["deployment"] = [endpoint] * len(rows)
+    columns["spool"] = [spool] * len(rows)
+    columns["inputs"] = list(inputs)
+    columns |= {name: [_output(name, output) for output in outputs] for name in _OUTPUTS}
+    return pl.DataFrame({name: columns[name] for name in schema}, schema=schema)
+
+
+_OUTPUTS = ("probability", "prediction", "label_out", "probabilities")
+
+
+def _schema(kinds: Mapping[str, str]) -> dict[str, PolarsDataType]:
+    import polars as pl
+
+    types = {"float": pl.Float64, "int": pl.Float64, "bool": pl.Boolean, "text": pl.String}
+    return {
+        "id": pl.String,
+        "request_id": pl.String,
+        "at": pl.Int64,
+        "event_at": pl.Int64,
+        "deployment": pl.String,
+        "version": pl.Int64,
+        "arm": pl.String,
+        "propensity": pl.Float64,
+        "key": pl.String,
+        "rollout": pl.String,
+        "inputs": pl.Struct({name: types[kind] for name, kind in kinds.items()}),
+        "probability": pl.Float64,
+        "prediction": pl.Float64,
+        "label_out": pl.String,
+        "probabilities": pl.List(pl.Float64),
+        "latency_us": pl.Int64,
+        "status": pl.Int64,
+        "error": pl.String,
+        "spool": pl.String,
+        "seq": pl.Int64,
+    }
+
+
+def _output(name: str, output: Mapping[str, object]) -> object:
+    if name == "label_out":
+        label = output.get("label")
+        return None if label is None else str(label)
+    if name in ("probability", "probabilities"):
+        value = output.get("probability")
+        return value if isinstance(value, list) == (name == "probabilities") else None
+    return output.get(name)
+
+
+def _named(columns: Columns, cells: object) -> dict[str, object]:
+    values = cells if isinstance(cells, list) else []
+    return {
+        name: float(value) if kind == "int" and isinstance(value, int) else value
+        for (name, kind), value in zip(columns, values, strict=True)
+    }
+
+
+def _int(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _bytes(value: object) -> bytes:
+    return value if isinstance(value, bytes) else b""
+
+
+@contextmanager
+def _exclusive(path: Path) -> Iterator[bool]:
+    """Whether this process got the lock of that file, held until the block ends. The kernel frees it on any death."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True

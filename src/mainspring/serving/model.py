@@ -1,0 +1,162 @@
+"""The values of serving: who answers, how that changes, and what comes back later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mainspring.core.errors import Invalid
+from mainspring.serving.rules.assignment import check_shares
+from mainspring.serving.rules.decision import Decision, RolloutSpec
+
+CHAMPION, CANARY = "champion", "canary"
+OPEN_STATES = ("running", "held")
+RolloutState = Literal["running", "held", "promoted", "rolled_back"]
+Label = float | str
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A version and its share of the traffic."""
+
+    name: str
+    version: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Who answers at an endpoint: the champion first, then the canary. `salt` and `rollout` belong to the canary."""
+
+    arms: tuple[Arm, ...]
+    salt: str = ""
+    rollout: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises: Invalid: Shares that do not sum to 1, or a version in two arms."""
+        check_shares([arm.share for arm in self.arms])
+        if len({arm.version for arm in self.arms}) != len(self.arms):
+            raise Invalid("a version is in two arms", where="traffic", hint="roll out another version")
+
+    @classmethod
+    def only(cls, version: int) -> Traffic:
+        """All traffic to one version."""
+        return cls((Arm(CHAMPION, version, 1.0),))
+
+    @classmethod
+    def split(cls, champion: int, canary: int, share: float, *, rollout: str) -> Traffic:
+        """A share of the traffic to a canary; keys are assigned by a hash salted with the rollout's id."""
+        arms = (Arm(CHAMPION, champion, 1.0 - share), Arm(CANARY, canary, share))
+        return cls(arms, salt=rollout, rollout=rollout)
+
+    @property
+    def champion(self) -> int:
+        """The version that is live."""
+        return self.arms[0].version
+
+    @property
+    def canary(self) -> Arm | None:
+        """The arm on trial."""
+        return self.arms[1] if len(self.arms) > 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """An endpoint: a name, the model behind it and its traffic."""
+
+    name: str
+    model: str
+    traffic: Traffic
+    created_at: int
+    updated_at: int
+
+    @property
+    def ref(self) -> str:
+        """Reference, `deployments/NAME`."""
+        return f"deployments/{self.name}"
+
+    @property
+    def champion(self) -> int:
+        """The version that is live."""
+        return self.traffic.champion
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficChange:
+    """One entry of the history of an endpoint: from `at` (wall clock, microseconds) on it had this traffic."""
+
+    seq: int
+    deployment: str
+    at: int
+    actor: str
+    traffic: Traffic
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """A version on its way to be champion, or back."""
+
+    id: str
+    deployment: str
+    champion: int
+    version: int
+    share: float
+    step: int
+    spec: RolloutSpec
+    state: RolloutState
+    started_at: int
+    ended_at: int = 0
+    reason: str = ""
+    decision: Decision = field(default_factory=lambda: Decision("continue", "not judged yet"))
+
+    @property
+    def ref(self) -> str:
+        """Reference, `rollouts/ID`."""
+        return f"rollouts/{self.id}"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it ended, in promotion or back."""
+        return self.state not in OPEN_STATES
+
+    @property
+    def next_share(self) -> float | None:
+        """The canary's share after this step; None when full traffic is next."""
+        return self.spec.then[self.step] if self.step < len(self.spec.then) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """Something learned about a prediction later.
+
+    Args:
+        prediction_id: The request's id for one row, "REQUEST.i" for row i of several.
+        value: For kind "label" the truth: a number (0 or 1 for binary models), or a class as text.
+        kind: What it is; each prediction has one of each kind.
+        at: When it became known, event time in microseconds; 0 = when it is stored.
+    """
+
+    prediction_id: str
+    value: Label
+    kind: str = "label"
+    at: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises: Invalid: No id, or a number that is not finite."""
+        if not self.prediction_id or len(self.prediction_id) > 220:
+            raise Invalid("a feedback needs the id of its prediction", where="feedback", hint="send prediction_id")
+        if isinstance(self.value, int | float) and not abs(self.value) < float("inf"):
+            raise Invalid("the value of a feedback is not finite", where=self.prediction_id, hint="send a number")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFeedback:
+    """A feedback in the order of arrival: `seq` grows with every commit and is never given twice."""
+
+    seq: int
+    prediction_id: str
+    kind: str
+    value: Label
+    at: int
+    stored_at: int

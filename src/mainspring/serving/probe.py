@@ -1,0 +1,67 @@
+"""Golden requests: what a version answers through a real model server, a process started for them alone."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mainspring.serving.client import Client
+from mainspring.serving.modelserver.plan import ArmPlan, EndpointPlan, Plan, write_plan
+from mainspring.serving.supervisor import ServerOptions, Supervisor
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mainspring.registry import ModelVersion, Registry
+
+_ROWS = 500
+_NAME = "probe"
+
+
+class Probe:
+    """Answers rows as production would: package, check, load, decode, predict, encode.
+
+    Args:
+        registry: Unpacks the version.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def __call__(self, version: ModelVersion, frame: pl.DataFrame) -> dict[str, list[float]]:
+        """The numeric outputs for each row, by name.
+
+        Raises:
+            Failed: The version can't be loaded, or can't answer.
+            Invalid: The rows do not fit its signature.
+        """
+        with tempfile.TemporaryDirectory(prefix="mainspring-probe-") as place:
+            folder = Path(place)
+            package = self._registry.materialize(version.model, version.number, folder / "model")
+            arm = ArmPlan(name="only", version=version.number, share=1.0, folder=str(package), digest=version.digest)
+            key = self._registry.public_key.hex()
+            plan = Plan(generation=1, endpoints=[EndpointPlan(name=_NAME, arms=[arm])], public_key=key)
+            write_plan(folder, plan)
+            server = Supervisor(folder, ServerOptions(drain_s=0.0))
+            try:
+                server.start()
+                server.apply(1)
+                return _answers(server.url, frame.select(version.signature.names))
+            finally:
+                server.stop()
+
+
+def _answers(url: str, frame: pl.DataFrame) -> dict[str, list[float]]:
+    client = Client(url)
+    answers: dict[str, list[float]] = {}
+    try:
+        for part in frame.iter_slices(_ROWS):
+            for name, values in client.predict(_NAME, part.to_dict(as_series=False)).outputs.items():
+                if isinstance(values[0], int | float):
+                    answers.setdefault(name, []).extend(
+                        float(value) for value in values if isinstance(value, int | float)
+                    )
+    finally:
+        client.close()
+    return answers

@@ -1,0 +1,251 @@
+"""The tables of serving and the statements over them. Every statement is of the caller's project, unless it says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from mainspring.core.caller import caller
+from mainspring.serving.model import (
+    OPEN_STATES,
+    Deployment,
+    Feedback,
+    Rollout,
+    StoredFeedback,
+    Traffic,
+    TrafficChange,
+)
+from mainspring.storage.schema import Id, Json, Micros, Real, metadata
+from mainspring.storage.upsert import insert_into
+
+deployment = sa.Table(
+    "deployment",
+    metadata,
+    sa.Column("project", Id, primary_key=True),
+    sa.Column("name", Id, primary_key=True),
+    sa.Column("endpoint", Id, nullable=False, unique=True),
+    sa.Column("model", Id, nullable=False),
+    sa.Column("traffic", Json, nullable=False),
+    sa.Column("created_at", Micros, nullable=False),
+    sa.Column("updated_at", Micros, nullable=False),
+    sqlite_strict=True,
+)
+"""What each endpoint serves now. `endpoint` is its name at the model server, one for all projects."""
+
+traffic_change = sa.Table(
+    "traffic_change",
+    metadata,
+    sa.Column("seq", Micros, sa.Identity(), primary_key=True),
+    sa.Column("project", Id, nullable=False),
+    sa.Column("deployment", Id, nullable=False),
+    sa.Column("at", Micros, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("traffic", Json, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Index("ix_traffic_change_project_deployment_seq", "project", "deployment", "seq"),
+    sqlite_strict=True,
+)
+"""Every traffic an endpoint ever had."""
+
+rollout = sa.Table(
+    "rollout",
+    metadata,
+    sa.Column("project", Id, primary_key=True),
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("deployment", Id, nullable=False),
+    sa.Column("champion", Micros, nullable=False),
+    sa.Column("version", Micros, nullable=False),
+    sa.Column("share", Real, nullable=False),
+    sa.Column("step", Micros, nullable=False),
+    sa.Column("spec", Json, nullable=False),
+    sa.Column("state", Id, nullable=False),
+    sa.Column("started_at", Micros, nullable=False),
+    sa.Column("ended_at", Micros, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("decision", Json, nullable=False),
+    sa.Index("ix_rollout_project_deployment_id", "project", "deployment", "id"),
+    sqlite_strict=True,
+)
+
+_open = rollout.c.state.in_(OPEN_STATES)
+sa.Index(
+    "uq_rollout_open",
+    rollout.c.project,
+    rollout.c.deployment,
+    unique=True,
+    sqlite_where=_open,
+    postgresql_where=_open,
+)
+
+feedback = sa.Table(
+    "feedback",
+    metadata,
+    sa.Column("project", Id, primary_key=True),
+    sa.Column("deployment", Id, primary_key=True),
+    sa.Column("prediction_id", Id, primary_key=True),
+    sa.Column("kind", Id, primary_key=True),
+    sa.Column("seq", Micros, nullable=False),
+    sa.Column("number", Real),
+    sa.Column("text", sa.Text),
+    sa.Column("at", Micros, nullable=False),
+    sa.Column("stored_at", Micros, nullable=False),
+    sa.Index("ix_feedback_seq", "project", "deployment", "seq", unique=True),
+    sqlite_strict=True,
+)
+"""What is known of a prediction later: a number or a text, numbered in the order of commits for each deployment."""
+
+_CHUNK = 400
+
+
+def put_deployment(conn: Connection, made: Deployment, *, endpoint: str, reason: str) -> None:
+    """Store what an endpoint serves from now on, and add it to the history."""
+    who = caller()
+    traffic = msgspec.to_builtins(made.traffic)
+    row = {"project": who.project, "name": made.name, "endpoint": endpoint, "model": made.model, "traffic": traffic}
+    insert = insert_into(conn, deployment).values(**row, created_at=made.created_at, updated_at=made.updated_at)
+    changed = {name: insert.excluded[name] for name in ("model", "traffic", "updated_at")}
+    conn.execute(insert.on_conflict_do_update(index_elements=["project", "name"], set_=changed))
+    entry = {"project": who.project, "deployment": made.name, "at": made.updated_at, "actor": who.actor}
+    conn.execute(sa.insert(traffic_change).values(**entry, traffic=traffic, reason=reason))
+
+
+def find_deployment(conn: Connection, name: str, *, lock: bool = False) -> Deployment | None:
+    """One endpoint; with `lock` nobody else changes it before the transaction ends."""
+    where = deployment.c.project == caller().project, deployment.c.name == name
+    query = sa.select(deployment).where(*where)
+    row = conn.execute(query.with_for_update() if lock else query).first()
+    return None if row is None else _deployment(row)
+
+
+def list_deployments(conn: Connection) -> list[Deployment]:
+    """All endpoints of the project by name."""
+    query = sa.select(deployment).where(deployment.c.project == caller().project).order_by(deployment.c.name)
+    return [_deployment(row) for row in conn.execute(query)]
+
+
+def every_endpoint(conn: Connection) -> list[tuple[str, str, Deployment]]:
+    """Endpoints of all projects: (project, endpoint, deployment). For the plan of the model server."""
+    rows = conn.execute(sa.select(deployment).order_by(deployment.c.endpoint))
+    return [(row.project, row.endpoint, _deployment(row)) for row in rows]
+
+
+def history(conn: Connection, name: str, *, until: int | None = None, limit: int = 100) -> list[TrafficChange]:
+    """What an endpoint served, newest first, not later than `until`."""
+    c = traffic_change.c
+    query = sa.select(traffic_change).where(c.project == caller().project, c.deployment == name)
+    query = query if until is None else query.where(c.at <= until)
+    return [
+        TrafficChange(row.seq, row.deployment, row.at, row.actor, msgspec.convert(row.traffic, Traffic), row.reason)
+        for row in conn.execute(query.order_by(c.seq.desc()).limit(limit))
+    ]
+
+
+def add_rollout(conn: Connection, made: Rollout) -> None:
+    """Store a new rollout."""
+    conn.execute(sa.insert(rollout).values(project=caller().project, **msgspec.to_builtins(made)))
+
+
+def change_rollout(conn: Connection, rollout_id: str, **values: object) -> None:
+    """Change a rollout."""
+    where = rollout.c.project == caller().project, rollout.c.id == rollout_id
+    conn.execute(sa.update(rollout).where(*where).values(msgspec.to_builtins(values)))
+
+
+def find_rollout(conn: Connection, rollout_id: str, *, lock: bool = False) -> Rollout | None:
+    """One rollout."""
+    query = sa.select(rollout).where(rollout.c.project == caller().project, rollout.c.id == rollout_id)
+    row = conn.execute(query.with_for_update() if lock else query).first()
+    return None if row is None else _rollout(row)
+
+
+def list_rollouts(conn: Connection, name: str, *, open_only: bool = False, limit: int = 100) -> list[Rollout]:
+    """Rollouts of an endpoint ("" = of all), newest first."""
+    query = sa.select(rollout).where(rollout.c.project == caller().project)
+    query = query.where(rollout.c.deployment == name) if name else query
+    query = query.where(_open) if open_only else query
+    return [_rollout(row) for row in conn.execute(query.order_by(rollout.c.id.desc()).limit(limit))]
+
+
+def known_feedback(conn: Connection, name: str, items: Sequence[Feedback]) -> dict[tuple[str, str], float | str]:
+    """Which of these are stored already, with their values. Call it under `lock_feedback`."""
+    found: dict[tuple[str, str], float | str] = {}
+    ids = sorted({item.prediction_id for item in items})
+    c = feedback.c
+    for start in range(0, len(ids), _CHUNK):
+        part = c.prediction_id.in_(ids[start : start + _CHUNK])
+        query = sa.select(c.prediction_id, c.kind, c.number, c.text)
+        for row in conn.execute(query.where(c.project == caller().project, c.deployment == name, part)):
+            found[row.prediction_id, row.kind] = _value(row)
+    return found
+
+
+def lock_feedback(conn: Connection, name: str) -> int:
+    """Take the right to number feedback of an endpoint until the transaction ends. Returns the last number given."""
+    c, project = feedback.c, caller().project
+    if conn.dialect.name == "postgresql":
+        conn.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"feedback/{project}/{name}"))))
+    query = sa.select(sa.func.coalesce(sa.func.max(c.seq), 0)).where(c.project == project, c.deployment == name)
+    return cast(int, conn.execute(query).scalar_one())
+
+
+def add_feedback(conn: Connection, name: str, items: Sequence[StoredFeedback]) -> None:
+    """Store feedback that is new."""
+    project = caller().project
+    rows = [
+        {
+            "project": project,
+            "deployment": name,
+            "prediction_id": item.prediction_id,
+            "kind": item.kind,
+            "seq": item.seq,
+            "number": None if isinstance(item.value, str) else float(item.value),
+            "text": item.value if isinstance(item.value, str) else None,
+            "at": item.at,
+            "stored_at": item.stored_at,
+        }
+        for item in items
+    ]
+    if rows:
+        conn.execute(sa.insert(feedback), rows)
+
+
+def list_feedback(
+    conn: Connection, name: str, after: int, limit: int, *, kind: str = "", stored_since: int = 0
+) -> list[StoredFeedback]:
+    """Feedback of an endpoint in the order of arrival, above the number `after`."""
+    c = feedback.c
+    query = sa.select(feedback).where(c.project == caller().project, c.deployment == name, c.seq > after)
+    query = query.where(c.kind == kind) if kind else query
+    query = query.where(c.stored_at >= stored_since) if stored_since else query
+    return [
+        StoredFeedback(row.seq, row.prediction_id, row.kind, _value(row), row.at, row.stored_at)
+        for row in conn.execute(query.order_by(c.seq).limit(limit))
+    ]
+
+
+def feedback_of(conn: Connection, name: str, prediction_id: str) -> list[StoredFeedback]:
+    """Everything that is known of one prediction."""
+    c = feedback.c
+    where = c.project == caller().project, c.deployment == name, c.prediction_id == prediction_id
+    return [
+        StoredFeedback(row.seq, row.prediction_id, row.kind, _value(row), row.at, row.stored_at)
+        for row in conn.execute(sa.select(feedback).where(*where).order_by(c.seq))
+    ]
+
+
+def _value(row: sa.Row[*tuple[object, ...]]) -> float | str:
+    return cast(str, row.text) if row.number is None else cast(float, row.number)
+
+
+def _deployment(row: sa.Row[*tuple[object, ...]]) -> Deployment:
+    traffic = msgspec.convert(row.traffic, Traffic)
+    return Deployment(row.name, row.model, traffic, row.created_at, row.updated_at)
+
+
+def _rollout(row: sa.Row[*tuple[object, ...]]) -> Rollout:
+    values = {str(name): value for name, value in row._mapping.items() if name != "project"}
+    return msgspec.convert(values, Rollout, strict=False)

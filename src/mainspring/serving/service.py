@@ -1,0 +1,220 @@
+"""The verbs of serving: on top of endpoints and feedback, rollouts: start, judge, advance, promote, roll back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mainspring.core.errors import Conflict, Invalid, NotFound
+from mainspring.core.ids import new_id
+from mainspring.serving import records
+from mainspring.serving.events import (
+    RolloutAdvanced,
+    RolloutHeld,
+    RolloutPromoted,
+    RolloutRolledBack,
+    RolloutStarted,
+)
+from mainspring.serving.feedback import FeedbackDesk
+from mainspring.serving.model import Deployment, Rollout, Traffic
+from mainspring.serving.rules.decision import Decision, Evidence, RolloutSpec, decide
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from mainspring.core.events import Fact
+
+
+class Serving(FeedbackDesk):
+    """Endpoints, what they answered, what became known of it, and rollouts judged by that."""
+
+    def start_rollout(
+        self,
+        name: str,
+        version: int | str,
+        *,
+        share: float = 0.25,
+        spec: RolloutSpec | None = None,
+        reason: str = "",
+    ) -> Rollout:
+        """Give a version its first share of an endpoint's traffic. Started twice with one version, it is started once.
+
+        Args:
+            name: The endpoint.
+            version: Number or alias.
+            share: The canary's share of the traffic, in (0, 1).
+            spec: How it is judged; the defaults when absent.
+            reason: Kept in the history.
+        Raises:
+            NotFound: No such deployment or version.
+            Conflict: Another version is on trial, or this one is live already.
+            Invalid: The share is out of range.
+        """
+        if not 0.0 < share < 1.0:
+            raise Invalid(f"a canary gets a share between 0 and 1, not {share}", where="share", hint="--share 0.25")
+        with self._tables.read() as conn:
+            model = self._find(conn, name).model
+        found = self._registry.get(model, version)
+        self._check_columns(name, found)
+        with self._tables.write() as conn:
+            live = self._find(conn, name, lock=True)
+            for other in records.list_rollouts(conn, name, open_only=True):
+                if other.version == found.number:
+                    return other
+                raise Conflict(
+                    f"version {other.version} is on trial", where=other.ref, hint=f"mainspring rollout status {name}"
+                )
+            if live.champion == found.number:
+                raise Conflict(f"version {found.number} is live", where=live.ref, hint="roll out another version")
+            now = self._clock.now()
+            made = Rollout(new_id(), name, live.champion, found.number, share, 0, spec or RolloutSpec(), "running", now)
+            records.add_rollout(conn, made)
+            traffic = Traffic.split(live.champion, found.number, share, rollout=made.id)
+            self._change(conn, replace(live, traffic=traffic, updated_at=now), reason or "canary")
+            self._journal.append(
+                conn,
+                RolloutStarted(
+                    subject=made.ref, deployment=name, version=found.number, champion=live.champion, share=share
+                ),
+            )
+        self.write_plan()
+        return made
+
+    def rollout(self, rollout_id: str) -> Rollout:
+        """One rollout.
+
+        Raises:
+            NotFound: No such rollout.
+        """
+        with self._tables.read() as conn:
+            found = records.find_rollout(conn, rollout_id)
+        if found is None:
+            raise NotFound(f"no rollout {rollout_id!r}", where="rollouts", hint="mainspring rollout status DEPLOYMENT")
+        return found
+
+    def rollouts(self, name: str = "", *, open_only: bool = False, limit: int = 100) -> list[Rollout]:
+        """Rollouts of a deployment, or of all, newest first."""
+        with self._tables.read() as conn:
+            return records.list_rollouts(conn, name, open_only=open_only, limit=limit)
+
+    def judge(self, rollout_id: str) -> Decision:
+        """What the stored predictions and labels say about a rollout. Changes nothing; the same rows, the same answer.
+
+        Raises:
+            NotFound: No such rollout.
+        """
+        found = self.rollout(rollout_id)
+        self.compact()
+        return decide(self._evidence(found), found.spec)
+
+    def _evidence(self, found: Rollout) -> Evidence:
+        import polars as pl
+
+        from mainspring.serving.counting import ROW_COLUMNS, evidence_of, labels_frame
+
+        try:
+            scan = self.predictions(found.deployment)
+        except NotFound:
+            return Evidence()
+        rows = scan.filter(pl.col("rollout") == found.id).select(ROW_COLUMNS).collect()
+        labels = labels_frame(self.labels(found.deployment, stored_since=found.started_at))
+        return evidence_of(rows, labels, found.spec, share=found.share)
+
+    def advance(self, rollout_id: str) -> Rollout:
+        """Judge a rollout and do what the judgement says: go on, next step, promote, roll back, or hold.
+
+        Returns: The rollout as it is now, with the decision; `is_final` when it ended.
+        Raises:
+            NotFound: No such rollout.
+        """
+        found = self.rollout(rollout_id)
+        if found.is_final:
+            return found
+        decision = self.judge(rollout_id)
+        with self._tables.write() as conn:
+            live = self._find(conn, found.deployment, lock=True)
+            now = records.find_rollout(conn, rollout_id) or found
+            if now.is_final or now.step != found.step:
+                return now  # somebody else was faster
+            if decision != now.decision:
+                self._finish(conn, live, now, decision)
+        self.write_plan()
+        return self.rollout(rollout_id)
+
+    def promote(self, name: str, reason: str = "") -> Rollout:
+        """End the rollout of a deployment by hand: its version gets all traffic.
+
+        Raises:
+            NotFound: No such deployment. Conflict: No rollout is under way.
+        """
+        return self._end(name, Decision("promote", reason or "by hand"))
+
+    def rollback(self, name: str, reason: str = "") -> Deployment:
+        """Give all traffic back: from the canary to the champion or, without a rollout, to the champion before it.
+
+        Raises:
+            NotFound: No such deployment. Conflict: There is nothing to go back to.
+        """
+        with self._tables.read() as conn:
+            live = self._find(conn, name)
+            under_way = records.list_rollouts(conn, name, open_only=True)
+            past = [entry.traffic.champion for entry in records.history(conn, name, limit=1000)]
+        if under_way:
+            self._end(name, Decision("rollback", reason or "by hand"))
+        else:
+            before = next((version for version in past if version != live.champion), None)
+            if before is None:
+                raise Conflict("no other version was live before", where=live.ref, hint="mainspring deploy MODEL")
+            with self._tables.write() as conn:
+                live = self._find(conn, name, lock=True)
+                made = replace(live, traffic=Traffic.only(before), updated_at=self._clock.now())
+                self._change(conn, made, reason or "rolled back by hand")
+            self.write_plan()
+        with self._tables.read() as conn:
+            return self._find(conn, name)
+
+    def _end(self, name: str, decision: Decision) -> Rollout:
+        with self._tables.write() as conn:
+            live = self._find(conn, name, lock=True)
+            under_way = records.list_rollouts(conn, name, open_only=True)
+            if not under_way:
+                raise Conflict(
+                    "no rollout is under way", where=f"deployments/{name}", hint=f"mainspring rollout start {name}"
+                )
+            last = replace(under_way[0], spec=replace(under_way[0].spec, then=()))
+            self._finish(conn, live, last, decision)
+        self.write_plan()
+        return self.rollout(under_way[0].id)
+
+    def _finish(self, conn: Connection, live: Deployment, found: Rollout, decision: Decision) -> None:
+        """Carry a decision out, in the caller's transaction: rollout, traffic, history and events together."""
+        now, next_share = self._clock.now(), found.next_share
+        changes: dict[str, object] = {"decision": decision}
+        traffic: Traffic | None = None
+        fact: Fact | None = None
+        of, name, version, why = found.ref, found.deployment, found.version, decision.reason
+        match decision.action:
+            case "promote" if next_share is not None:
+                changes |= {"share": next_share, "step": found.step + 1, "state": "running"}
+                traffic = Traffic.split(found.champion, found.version, next_share, rollout=found.id)
+                fact = RolloutAdvanced(subject=of, deployment=name, version=version, share=next_share, reason=why)
+            case "promote":
+                changes |= {"state": "promoted", "ended_at": now, "reason": decision.reason}
+                traffic = Traffic.only(found.version)
+                fact = RolloutPromoted(subject=of, deployment=name, version=version, before=found.champion, reason=why)
+            case "rollback":
+                changes |= {"state": "rolled_back", "ended_at": now, "reason": decision.reason}
+                traffic = Traffic.only(found.champion)
+                fact = RolloutRolledBack(
+                    subject=of, deployment=name, version=version, champion=found.champion, reason=why
+                )
+            case "hold" if found.state != "held":
+                changes |= {"state": "held", "reason": decision.reason}
+                fact = RolloutHeld(subject=of, deployment=name, version=version, reason=why)
+            case _:
+                pass
+        records.change_rollout(conn, found.id, **changes)
+        if traffic is not None:
+            self._change(conn, replace(live, traffic=traffic, updated_at=now), f"{decision.action}: {decision.reason}")
+        if fact is not None:
+            self._journal.append(conn, fact)
