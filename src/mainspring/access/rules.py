@@ -40,6 +40,20 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_remote(peer: str) -> bool:
+    """Whether a peer is an IP address of another machine; pipes and calls within the process have none.
+
+    >>> is_remote("192.0.2.7"), is_remote("::1"), is_remote("")
+    (True, False, False)
+    """
+    try:
+        address = ip_address(peer)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return not (mapped or address).is_loopback
+
+
 def own_hosts(port: int) -> frozenset[str]:
     """The values of a `Host` header under which an embedded server on `port` knows itself."""
     named = {f"{name}:{port}" for name in LOOPBACK_NAMES}

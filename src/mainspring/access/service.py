@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mainspring.access import records
 from mainspring.access.model import ANONYMOUS, OWNER, Identity, check_permission
-from mainspring.access.rules import is_allowed, is_loopback
+from mainspring.access.rules import is_allowed, is_loopback, is_remote
 from mainspring.core.caller import caller
 from mainspring.core.errors import Forbidden, Invalid, Refused, Unauthenticated
 
@@ -26,8 +26,8 @@ class Access:
         self._identity = identity
 
     def identify(self, peer: str) -> Identity:
-        """Who is behind a connection from the address `peer`; empty when the transport has none."""
-        return self._identity if not peer or is_loopback(peer) else ANONYMOUS
+        """Who is behind a connection from `peer`: an IP address, or anything else when it did not come by network."""
+        return ANONYMOUS if is_remote(peer) else self._identity
 
     def check(self, identity: Identity, permission: str) -> None:
         """Return when `identity` may do what `permission` names.

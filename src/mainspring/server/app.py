@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from litestar import Litestar, Router, get
 from litestar.connection import ASGIConnection
-from litestar.contrib.jinja import JinjaTemplateEngine
+from litestar.datastructures import State
 from litestar.di import Provide
+from litestar.exceptions import LitestarDeprecationWarning
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.template import TemplateConfig
 
 from mainspring.access import Access, Identity
@@ -29,7 +32,7 @@ from mainspring.ui.pages import page_environment
 BODY_LIMIT = 64 * 1024 * 1024
 """Most bytes of a request's body, unless a route says otherwise."""
 
-Connection = ASGIConnection[BaseRouteHandler, object, object, object]
+Connection = ASGIConnection[BaseRouteHandler, object, object, State]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,34 +70,37 @@ def create_app(
     access = access or Access()
     handlers = collect_handlers(rooms)
     pages = page_environment()
-    pulse = _Once(lambda: Pulse(wiring.get(Journal)))
-    app = Litestar(
-        [health, stream, *handlers.api, Router("/", route_handlers=handlers.pages, include_in_schema=False)],
-        dependencies={
-            **{name: _provide(wiring, name) for name in SERVICES},
-            "wiring": Provide(lambda: wiring, sync_to_thread=False),
-            "pulse": Provide(pulse, sync_to_thread=False),
-        },
-        guards=[_guard(access)],
-        exception_handlers=exception_handlers(pages),
-        request_max_body_size=BODY_LIMIT,
-        template_config=TemplateConfig(instance=JinjaTemplateEngine.from_environment(pages)),
-        openapi_config=OpenAPIConfig(
-            title="Mainspring",
-            version="1",
-            use_handler_docstrings=True,
-            render_plugins=[
-                JsonRenderPlugin(path=["/", "/openapi.json"])
-            ],  # JSON only: the usual pages load from a CDN
-            openapi_router=Router(
-                "/schema", route_handlers=[], opt={"permission": "schema:read"}, include_in_schema=False
+    pulse = _Once(lambda: Pulse(wiring.get(Journal)))  # type: ignore[type-abstract]  # the wiring knows ports by name
+    with warnings.catch_warnings():
+        # Litestar 3 will want every parameter marked with where it comes from; before it, names are enough.
+        warnings.simplefilter("ignore", LitestarDeprecationWarning)
+        app = Litestar(
+            [health, stream, *handlers.api, Router("/", route_handlers=handlers.pages, include_in_schema=False)],
+            dependencies={
+                **{name: _provide(wiring, name) for name in SERVICES},
+                "wiring": Provide(lambda: wiring, sync_to_thread=False),
+                "pulse": Provide(pulse, sync_to_thread=False),
+            },
+            guards=[_guard(access)],
+            exception_handlers=exception_handlers(pages),
+            request_max_body_size=BODY_LIMIT,
+            template_config=TemplateConfig(instance=JinjaTemplateEngine.from_environment(pages)),
+            openapi_config=OpenAPIConfig(
+                title="Mainspring",
+                version="1",
+                use_handler_docstrings=True,
+                render_plugins=[
+                    JsonRenderPlugin(path=["/", "/openapi.json"])
+                ],  # JSON only: the usual pages load from a CDN
+                openapi_router=Router(
+                    "/schema", route_handlers=[], opt={"permission": "schema:read"}, include_in_schema=False
+                ),
             ),
-        ),
-        logging_config=None,
-        on_shutdown=[pulse.end],
-    )
+            logging_config=None,
+            on_shutdown=[pulse.end],
+        )
     app.state.end_streams = pulse.close
-    _check_routes(app)
+    check_routes(app)
     app.asgi_handler = Door(app.asgi_handler, access=access, hosts=own_hosts(port), project=project)
     return app
 
@@ -148,7 +154,7 @@ def _check_range(name: str, value: int) -> None:
         raise Invalid(f"{name} is out of range", where=name, hint="use a smaller number")
 
 
-def _check_routes(app: Litestar) -> None:
+def check_routes(app: Litestar) -> None:
     """Refuse to start when a route does not say what it takes to call it."""
     for route in app.routes:
         for handler in getattr(route, "route_handlers", ()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from litestar.datastructures import Headers, MutableScopeHeaders
+from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from mainspring.access import Access
@@ -50,7 +51,7 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http":
+        if scope["type"] != ScopeType.HTTP:
             return  # no websockets here; the connection is closed
         request_id = new_id()
         headers = Headers.from_scope(scope)
@@ -64,7 +65,8 @@ class Door:
                 answer["x-request-id"] = request_id
             await send(message)
 
-        identity = self._access.identify(scope["client"][0] if scope.get("client") else "")
+        client = scope.get("client")
+        identity = self._access.identify(client[0] if client else "")
         scope.setdefault("state", {})["identity"] = identity
         with calling(Caller(identity.actor, self._project, request_id)):
             try:

@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 from jinja2 import Environment
 from litestar import Request, Response
+from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap
 
@@ -51,7 +52,7 @@ class MethodNotAllowed(Invalid):
 def exception_handlers(pages: Environment) -> ExceptionHandlersMap:
     """The handlers of the app, which render pages for people with `pages`."""
 
-    def answer(request: Request[object, object, object], reason: Exception) -> Response[object]:
+    def answer(request: Request[object, object, State], reason: Exception) -> Response[object]:
         error, status = _understood(reason)
         body = error_body(error)
         headers = {"Retry-After": str(RETRY_AFTER_S)} if error.code == "overloaded" else {}
@@ -104,6 +105,6 @@ def _details(reason: HTTPException) -> str:
     return "; ".join(parts)
 
 
-def _wants_page(request: Request[object, object, object]) -> bool:
+def _wants_page(request: Request[object, object, State]) -> bool:
     path = request.scope["path"]
     return "text/html" in request.headers.get("accept", "") and not path.startswith(("/api/", "/schema"))

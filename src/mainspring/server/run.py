@@ -118,7 +118,7 @@ class _Server(uvicorn.Server):
 
 @contextlib.contextmanager
 def _signals_return() -> Iterator[None]:
-    """Let `serve` return after a signal: uvicorn sends the signal once more when it is done, to whoever had it before."""
+    """Let `serve` return after a signal: when it is done, uvicorn sends it once more to whoever had it before."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

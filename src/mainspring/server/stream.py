@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator
 
 from litestar import Request, get
+from litestar.datastructures import State
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
 from mainspring.core.caller import caller
@@ -72,7 +73,7 @@ class Pulse:
 
 @get("/api/v1/events/stream", opt={"permission": "events:read"}, tags=["events"])
 async def stream(
-    request: Request[object, object, object], journal: Journal, pulse: Pulse, after: int | None = None
+    request: Request[object, object, State], journal: Journal, pulse: Pulse, after: int | None = None
 ) -> ServerSentEvent:
     """Events of the project as they happen, as server-sent events: `id` is the sequence number, `data` the event.
 
@@ -90,10 +91,10 @@ async def stream(
 async def _messages(journal: Journal, pulse: Pulse, after: int, project: str) -> AsyncIterator[ServerSentEventMessage]:
     pulse.streams += 1
     try:
-        yield ServerSentEventMessage(comment="open", retry=2000)
+        yield ServerSentEventMessage(data=None, comment="open", retry=2000)
         while not pulse.closed:
             if not await pulse.wait(after, KEEP_ALIVE_S):
-                yield ServerSentEventMessage(comment="still here")
+                yield ServerSentEventMessage(data=None, comment="still here")
                 continue
             events = await asyncio.to_thread(journal.read, after, limit=PAGE)
             for event in events:

@@ -171,7 +171,10 @@ def brief(value: object) -> str:
     if isinstance(value, float):
         return significant(value)
     if isinstance(value, str):
-        return short(value) if len(value) == 32 else value if len(value) <= 80 else value[:79] + "…"
+        digest = len(value) in (32, 64) and not set(value) - set("0123456789abcdef")
+        return (
+            short(value, 8 if len(value) == 32 else 12) if digest else value if len(value) <= 80 else value[:79] + "…"
+        )
     if isinstance(value, Mapping | Sequence):
         text = json.dumps(value, ensure_ascii=False, default=str)
         return text if len(text) <= 80 else text[:79] + "…"

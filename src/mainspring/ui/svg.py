@@ -1,6 +1,6 @@
 """Charts as SVG text: the same on pages, in cards and in notebooks. No numpy, no script; colours come from the page.
 
-Every chart has a title that says what it shows and a description with its numbers in words, for those who do not see it.
+Every chart has a title that says what it shows, and a description with its numbers in words.
 """
 
 from __future__ import annotations
