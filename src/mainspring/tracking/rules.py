@@ -25,7 +25,7 @@ def check_key(key: str, what: str) -> str:
     Raises:
         Invalid: It is empty, longer than 250 characters, or reads like a path with `..`, `//` or a leading `/`.
     """
-    if _KEY.fullmatch(key) and posixpath.normpath(key) == key and not key.startswith(("/", "../")) and key != "..":
+    if _KEY.fullmatch(key) and posixpath.normpath(key) == key and not key.startswith(("/", "../")) and key not in (".", ".."):
         return key
     raise Invalid(
         f"{key[:60]!r} can't name a {what}",
@@ -96,13 +96,13 @@ def changed_params(stored: Mapping[str, str], wanted: Mapping[str, str]) -> None
 def split(value: float) -> tuple[float, int]:
     """A number as (finite number, sort of number): databases lose NaN, so it is kept beside the value.
 
-    The sort orders NaN < -inf < numbers < inf.
+    The sort orders NaN < -inf < numbers < inf. Minus zero becomes zero.
 
     >>> split(1.5), split(float("-inf"))
     ((1.5, 0), (0.0, -1))
     """
     if math.isfinite(value):
-        return value, _FINITE
+        return float(value) + 0.0, _FINITE
     if math.isnan(value):
         return 0.0, _NAN
     return 0.0, _PLUS if value > 0 else _MINUS

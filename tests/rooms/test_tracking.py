@@ -1,0 +1,185 @@
+"""Tracking on real storage: atomic and idempotent batches, special values, pages, files."""
+
+from __future__ import annotations
+
+import math
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mainspring.core.caller import Caller, calling
+from mainspring.core.clock import ManualClock
+from mainspring.core.errors import Conflict, Invalid, NotFound
+from mainspring.storage.files import FileBlobs
+from mainspring.storage.journal import SqlJournal
+from mainspring.storage.ports import Tables
+from mainspring.tracking import CodeState, Environment, Metric, Run, RunInput, Tracking
+from mainspring.tracking.rules import latest, rank
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(1_000)
+
+
+@pytest.fixture
+def journal(tables: Tables, clock: ManualClock) -> SqlJournal:
+    return SqlJournal(tables, clock)
+
+
+@pytest.fixture
+def tracking(tables: Tables, journal: SqlJournal, clock: ManualClock, tmp_path: Path) -> Tracking:
+    return Tracking(tables=tables, journal=journal, blobs=FileBlobs(tmp_path / "blobs"), clock=clock)
+
+
+@pytest.fixture
+def run(tracking: Tracking) -> Run:
+    return tracking.create_run("flights", name="first")
+
+
+def test_a_run_comes_back_with_all_that_was_logged(tracking: Tracking, clock: ManualClock) -> None:
+    code = CodeState(commit="c" * 40, branch="main", dirty=True, diff="+x", entry="train.py")
+    where = Environment(python="3.11.7", platform="Linux", cpus=2, gpus=("H200",), packages={"polars": "2.1"})
+    made = tracking.create_run("flights", tags={"team": "ops"}, code=code, environment=where, seed=7)
+    tracking.log_batch(made.id, metrics=[Metric("auc", 0.75, 1)], params={"depth": "6"}, tags={"team": "sea"})
+    tracking.log_input(made.id, "datasets/flights/1", "training")
+    tracking.log_input(made.id, "datasets/flights/1", "training")
+    clock.advance(50)
+    ended = tracking.finish(made.id)
+    assert (ended.code, ended.environment, ended.seed) == (code, where, 7)
+    assert (ended.params, ended.tags) == ({"depth": "6"}, {"team": "sea"})
+    assert ended.metrics == {"auc": Metric("auc", 0.75, 1, 1_000)}
+    assert ended.inputs == (RunInput("datasets/flights/1", "training"),)
+    assert (ended.status, ended.started_at, ended.ended_at) == ("finished", 1_000, 1_050)
+    assert tracking.get(made.id) == ended
+
+
+def test_start_and_end_are_on_record_once(tracking: Tracking, journal: SqlJournal) -> None:
+    made = tracking.create_run("flights", run_id="0" * 32)
+    assert tracking.create_run("flights", run_id="0" * 32) == made
+    for _ in range(2):
+        tracking.finish(made.id, "failed")
+    kinds = [event.kind for event in journal.read(subject=made.ref)]
+    assert kinds == ["tracking.run_started", "tracking.run_ended"]
+
+
+def test_a_run_ends_in_one_way(tracking: Tracking, run: Run) -> None:
+    tracking.finish(run.id, "failed")
+    with pytest.raises(Conflict, match="failed already"):
+        tracking.finish(run.id, "finished")
+
+
+def test_a_batch_with_one_bad_part_stores_nothing(tracking: Tracking, run: Run) -> None:
+    tracking.log_batch(run.id, params={"depth": "6"})
+    with pytest.raises(Conflict):
+        tracking.log_batch(
+            run.id, metrics=[Metric("auc", 0.5)], params={"depth": "7", "new": "1"}, tags={"seen": "yes"}
+        )
+    found = tracking.get(run.id)
+    assert (found.metrics, found.params, found.tags) == ({}, {"depth": "6"}, {})
+
+
+def test_a_batch_for_a_run_that_is_not_there_is_refused(tracking: Tracking) -> None:
+    with pytest.raises(NotFound, match="there is no run"):
+        tracking.log_batch("f" * 32, metrics=[Metric("auc", 0.5)])
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.builds(
+            Metric,
+            st.sampled_from(["loss", "val/auc"]),
+            st.floats(),
+            st.integers(-(2**63), 2**63 - 1),
+            st.integers(1, 2**62),
+        ),
+        max_size=12,
+    ),
+    st.integers(0, 12),
+)
+def test_points_are_a_set_however_they_are_cut_and_sent_again(
+    tracking: Tracking, points: list[Metric], cut: int
+) -> None:
+    made = tracking.create_run("flights")
+    for batch in (points[:cut], points[cut:], points[:cut], points):
+        tracking.log_batch(made.id, metrics=batch)
+    found = tracking.get(made.id).metrics
+    assert {key: rank(point) for key, point in found.items()} == {k: rank(p) for k, p in latest(points).items()}
+    for key in ("loss", "val/auc"):
+        stored = [rank(point) for point in tracking.history(made.id, key)]
+        assert stored == sorted({rank(point) for point in points if point.key == key})
+
+
+def test_nan_and_infinities_come_back(tracking: Tracking, run: Run) -> None:
+    values = [math.nan, math.inf, -math.inf, 5e-324, 1.7976931348623157e308]
+    tracking.log_batch(run.id, metrics=[Metric("loss", value, step) for step, value in enumerate(values)])
+    back = [point.value for point in tracking.history(run.id, "loss")]
+    assert [repr(value) for value in back] == [repr(value) for value in values]
+
+
+def test_many_threads_lose_no_point(tracking: Tracking, run: Run) -> None:
+    def log(worker: int) -> None:
+        for step in range(10):
+            tracking.log_batch(run.id, metrics=[Metric(f"loss-{worker}", 1.0, step), Metric("all", worker, step)])
+
+    threads = [threading.Thread(target=log, args=(worker,)) for worker in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(tracking.history(run.id, "all")) == 60
+    assert all(len(tracking.history(run.id, f"loss-{worker}")) == 10 for worker in range(6))
+
+
+def test_one_bad_batch_does_not_hurt_its_neighbours(tracking: Tracking, run: Run) -> None:
+    good = [tracking.submit_batch(run.id, metrics=[Metric("a", float(step), step)]) for step in range(5)]
+    bad = tracking.submit_batch("f" * 32, metrics=[Metric("a", 0.0)])
+    good += [tracking.submit_batch(run.id, metrics=[Metric("a", float(step), step)]) for step in range(5, 9)]
+    for future in good:
+        future.result(timeout=30)
+    assert isinstance(bad.exception(timeout=30), NotFound)
+    assert len(tracking.history(run.id, "a")) == 9
+
+
+def test_runs_come_in_pages_newest_first(tracking: Tracking, clock: ManualClock) -> None:
+    made = []
+    for number in range(5):
+        made.append(tracking.create_run("flights" if number % 2 else "other").id)
+        clock.advance(number % 2)
+    newest = made[::-1]
+    pages = [tracking.search(limit=2)]
+    while pages[-1]:
+        pages.append(tracking.search(limit=2, after=pages[-1][-1].id))
+    assert [run.id for page in pages for run in page] == newest
+    assert [run.id for run in tracking.search("flights")] == [newest[1], newest[3]]
+    assert [(entry.name, entry.runs) for entry in tracking.experiments()] == [("flights", 2), ("other", 3)]
+
+
+def test_projects_do_not_see_each_other(tracking: Tracking, run: Run) -> None:
+    with calling(Caller(project="other")):
+        assert tracking.search() == []
+        with pytest.raises(NotFound):
+            tracking.log_batch(run.id, metrics=[Metric("a", 1.0)])
+        with pytest.raises(Conflict):
+            tracking.create_run("flights", run_id=run.id)
+
+
+def test_a_file_comes_back_and_is_replaced_by_the_next_of_its_path(tracking: Tracking, run: Run) -> None:
+    tracking.log_artifact(run.id, "plots/a.svg", b"one")
+    tracking.log_artifact(run.id, "plots/a.svg", b"twos")
+    assert tracking.artifact(run.id, "plots/a.svg") == b"twos"
+    assert [(entry.path, entry.size_bytes) for entry in tracking.artifacts(run.id)] == [("plots/a.svg", 4)]
+    with pytest.raises(NotFound, match=r"plots/a\.svg"):
+        tracking.artifact(run.id, "plots/a.svgg")
+    with pytest.raises(Invalid):
+        tracking.log_artifact(run.id, "../a", b"")
+
+
+def test_a_child_run_needs_its_parent(tracking: Tracking, run: Run) -> None:
+    assert tracking.create_run("flights", parent=run.id).parent == run.id
+    with pytest.raises(NotFound):
+        tracking.create_run("flights", parent="f" * 32)
