@@ -14,12 +14,14 @@ from litestar.testing import TestClient
 from sklearn.linear_model import LogisticRegression
 
 from mainspring.core.clock import ManualClock
-from mainspring.core.errors import MainspringError
+from mainspring.core.errors import Invalid, MainspringError, NotFound, Refused
 from mainspring.core.wiring import Wiring
+from mainspring.data import Data
 from mainspring.gates import Gates, Verdict, parse_gate
 from mainspring.gates.commands import group
 from mainspring.registry import ModelVersion, Registry
 from mainspring.server.app import create_app
+from mainspring.storage.delta import DeltaTables, FilePlace
 from mainspring.storage.files import FileBlobs
 from mainspring.storage.journal import SqlJournal
 from mainspring.storage.ports import Journal, Tables
@@ -48,8 +50,11 @@ def wiring(sqlite_tables: Tables, tmp_path: Path) -> Iterator[Wiring]:
     journal, clock = SqlJournal(sqlite_tables), ManualClock(1_700_000_000_000_000)
     blobs = FileBlobs(tmp_path / "blobs")
     registry = Registry(tables=sqlite_tables, journal=journal, blobs=blobs, clock=clock, folder=tmp_path)
-    gates = Gates(tables=sqlite_tables, journal=journal, registry=registry, sections=SECTIONS, clock=clock)
+    delta = DeltaTables(FilePlace(tmp_path / "delta"))
+    data = Data(tables=sqlite_tables, journal=journal, delta=delta, blobs=blobs, clock=clock)
+    gates = Gates(tables=sqlite_tables, journal=journal, registry=registry, data=data, sections=SECTIONS, clock=clock)
     wiring = Wiring()
+    wiring.add(Data, lambda _: data)
     wiring.add(Gates, lambda _: gates)
     wiring.add(Registry, lambda _: registry)
     wiring.add(Journal, lambda _: journal)  # type: ignore[type-abstract]  # the wiring knows ports by name
@@ -150,3 +155,64 @@ def test_a_run_without_data_is_an_error_with_a_hint(wiring: Wiring, verdicts: li
     refused = run(wiring, ["run", "promote", "late"])
     assert isinstance(refused.exception, MainspringError)
     assert "--data" in refused.exception.hint
+
+
+@pytest.fixture
+def champion(wiring: Wiring) -> ModelVersion:
+    """A champion trained on `trips/1`, and a later evaluation set."""
+    wiring.get(Data).ingest("trips", rows(500, 1))
+    wiring.get(Data).ingest("trips", rows(4000, 3))
+    found = version(wiring, 1)
+    wiring.get(Registry).set_alias("late", "champion", found.number, "first")
+    return found
+
+
+def test_a_run_judges_the_newest_data_against_the_champion(wiring: Wiring, champion: ModelVersion) -> None:
+    candidate = version(wiring, 2)
+    shown = run(wiring, ["run", "promote", "late", str(candidate.number), "--data", "trips"])
+    assert shown.exit_code == 0, shown.output
+    assert "PASS  gate promote: models/late/2 against models/late/1" in shown.output
+    assert "4000 rows of datasets/trips/2 (use 1 of them)" in shown.output
+
+
+def test_a_run_that_does_not_pass_is_refused_and_says_where_the_evidence_is(
+    wiring: Wiring, champion: ModelVersion
+) -> None:
+    model = LogisticRegression().fit(rows(500, 2).select("x").to_numpy(), np.arange(500) % 2)
+    wiring.get(Registry).register("late", model, example=rows(2, 2).select("x"))
+    refused = run(wiring, ["run", "promote", "late", "--data", "trips/2"])
+    assert isinstance(refused.exception, Refused)
+    (found,) = wiring.get(Gates).verdicts("late")
+    assert found.outcome == "fail"
+    assert refused.exception.hint == f"mainspring gate show {found.id}"
+    assert refused.output.startswith("FAIL")
+
+
+def test_the_champion_itself_has_nobody_to_be_compared_with(wiring: Wiring, champion: ModelVersion) -> None:
+    found = wiring.get(Gates).run("promote", "late", "champion", data="trips/2")
+    assert (found.champion, found.checks[0].outcome) == (None, "skipped")
+
+
+def test_leakage_looks_at_the_rows_the_version_was_trained_on(wiring: Wiring, champion: ModelVersion) -> None:
+    model = LogisticRegression().fit(rows(500, 1).select("x").to_numpy(), rows(500, 1)["late"].to_numpy())
+    wiring.get(Registry).register("late", model, example=rows(2, 1).select("x"), reference="datasets/trips/1")
+    gate = parse_gate("clean", {"checks": [{"leakage": True}]})
+    outcomes = []
+    for number in (1, 2):
+        frame = wiring.get(Data).frame("trips", number).collect()
+        candidate = wiring.get(Registry).get("late", "latest")
+        found = wiring.get(Gates).evaluate(
+            gate, candidate=candidate, champion=None, frame=frame, label="late", data_ref=f"datasets/trips/{number}"
+        )
+        outcomes.append((found.outcome, found.checks[0].note))
+    assert outcomes == [
+        ("fail", "500 of 500 evaluation rows are training rows"),
+        ("pass", "0 rows shared with the training set"),
+    ]
+
+
+def test_data_that_is_not_there_is_not_found(wiring: Wiring, champion: ModelVersion) -> None:
+    with pytest.raises(NotFound):
+        wiring.get(Gates).run("promote", "late", 1, data="tripz")
+    with pytest.raises(Invalid, match="names no dataset version"):
+        wiring.get(Gates).run("promote", "late", 1, data="trips/newest")

@@ -126,6 +126,8 @@ def reason_for(outcome: str, results: Sequence[CheckResult]) -> str:
         rest = "" if passed == len(results) else ", the others had no champion to compare with"
         return f"all checks passed ({passed} of {len(results)}{rest})"
     deciding = [result for result in results if result.outcome == outcome]
+    if outcome == "error" and len(results) > 1 and len({(result.outcome, result.note) for result in results}) == 1:
+        return f"nothing could be measured: {results[0].note}"
     deciding = deciding or [result for result in results if result.outcome == "undecided"]
     return "; ".join(_sentence(result) for result in deciding)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from litestar import get
+from litestar.di import NamedDependency
 from litestar.response import Template
 
 from mainspring.gates.service import Gates
@@ -13,7 +14,7 @@ TONES = {"pass": "ok", "fail": "bad", "error": "bad", "undecided": "warn", "skip
 
 
 @get("/gates", opt=_READ, sync_to_thread=True, include_in_schema=False)
-def verdicts_page(gates: Gates, model: str = "", gate: str = "", before: str = "") -> Template:
+def verdicts_page(gates: NamedDependency[Gates], model: str = "", gate: str = "", before: str = "") -> Template:
     """Verdicts, newest first, and the gates of the settings."""
     found = gates.verdicts(model, gate=gate, before=before, limit=_ROWS + 1)
     context = {
@@ -29,7 +30,7 @@ def verdicts_page(gates: Gates, model: str = "", gate: str = "", before: str = "
 
 
 @get("/verdicts/{verdict_id:str}", opt=_READ, sync_to_thread=True, include_in_schema=False)
-def verdict_page(gates: Gates, verdict_id: str) -> Template:
+def verdict_page(gates: NamedDependency[Gates], verdict_id: str) -> Template:
     """One verdict: every check with its estimate, interval and line."""
     found = gates.verdict(verdict_id)
     context = {"verdict": found, "uses": gates.uses(found.data_ref), "tones": TONES}

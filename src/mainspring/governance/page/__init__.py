@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from litestar import get
+from litestar.di import NamedDependency
 from litestar.response import Template
 
 from mainspring.core.errors import NotFound
@@ -11,7 +12,7 @@ from mainspring.governance.service import Governance
 
 
 @get("/models/{name:str}/{version:str}/card", opt={"permission": "cards:read"}, sync_to_thread=True)
-def card_page(governance: Governance, name: str, version: str, revision: int = 0) -> Template:
+def card_page(governance: NamedDependency[Governance], name: str, version: str, revision: int = 0) -> Template:
     """The newest card of a version, or an older revision."""
     try:
         found = governance.read(name, version, revision=revision or None)
