@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,7 +15,8 @@ from mainspring.data.sketch.grid import Grid, kind_of, learn_grid
 
 DAY_US = 86_400_000_000
 LEAST_ROWS = 200
-MOST_WINDOWS = 40
+MOST_WINDOWS = 96
+_RUN = 8
 _BLOCKS = 20
 _MAGIC = b"MSP1"
 _WINDOW = struct.Struct("<qqI")
@@ -43,8 +44,8 @@ class Profile:
     Attributes:
         grid: The cells.
         sketch: All rows.
-        windows: At most 40 days of at least 200 rows each, evenly chosen, in order of time. They tell how different
-            ordinary days are.
+        windows: At most 96 days of at least 200 rows each, in runs of 8 when there are more, in order of time, with
+            counts only. They tell how different ordinary days are.
     """
 
     grid: Grid
@@ -115,11 +116,17 @@ def _days(frame: pl.DataFrame, time_column: str, grid: Grid) -> tuple[WindowSket
     days, first = np.unique(at // DAY_US, return_index=True)
     spans = _spans(days, np.append(first, len(at)))
     if len(spans) > MOST_WINDOWS:
-        spans = [spans[int(i)] for i in np.linspace(0, len(spans) - 1, MOST_WINDOWS).round()]
+        starts = np.linspace(0, len(spans) - _RUN, MOST_WINDOWS // _RUN).astype(int)
+        spans = [spans[i] for i in sorted({int(start) + step for start in starts for step in range(_RUN)})]
     return tuple(
-        WindowSketch(int(start) * DAY_US, int(end) * DAY_US, sketch(ordered.slice(low, high - low), grid))
+        WindowSketch(int(start) * DAY_US, int(end) * DAY_US, _counts_only(sketch(ordered.slice(low, high - low), grid)))
         for start, end, low, high in spans
     )
+
+
+def _counts_only(counted: Sketch) -> Sketch:
+    columns = (replace(column, sums=np.zeros_like(column.sums), squares=0.0) for column in counted.columns)
+    return replace(counted, columns=tuple(columns))
 
 
 def _spans(
@@ -141,5 +148,6 @@ def _blocks(frame: pl.DataFrame, grid: Grid) -> tuple[WindowSketch, ...]:
         return ()
     bounds = np.linspace(0, frame.height, blocks + 1).astype(int)
     return tuple(
-        WindowSketch(0, 0, sketch(frame.slice(int(low), int(high - low)), grid)) for low, high in pairwise(bounds)
+        WindowSketch(0, 0, _counts_only(sketch(frame.slice(int(low), int(high - low)), grid)))
+        for low, high in pairwise(bounds)
     )

@@ -1,0 +1,81 @@
+"""From rows of the prediction log to what is counted: sketches per hour, answers that wait for labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from mainspring.core.clock import DAY_US, HOUR_US
+from mainspring.data.sketch import Grid, Sketch, sketch
+from mainspring.monitoring.records import Answer
+from mainspring.monitoring.rules.windows import day_of
+
+BATCH_ROWS = 50_000
+Position = dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of the log that were not counted yet, and the position after them."""
+
+    rows: pl.DataFrame
+    position: Position
+
+    @property
+    def watermark(self) -> int:
+        """Latest event time, 0 without rows."""
+        latest = self.rows["event"].max() if self.rows.height else 0
+        return latest if isinstance(latest, int) else 0
+
+
+def next_batch(log: pl.LazyFrame, position: Position) -> Batch | None:
+    """The next rows of the log after a position, at most 50,000; None when there are none.
+
+    A row's place is its spool and its number in there. Rows that were not answered are passed over. An event time more
+    than a day ahead of the wall clock is a clock gone wrong and is not believed, so that one such row cannot close
+    every window.
+    """
+    before = pl.LazyFrame(
+        {"spool": list(position), "done": list(position.values())}, schema={"spool": pl.String, "done": pl.Int64}
+    )
+    places = (
+        log.select("spool", "seq")
+        .join(before, on="spool", how="left")
+        .filter(pl.col("seq") > pl.col("done").fill_null(-1))
+        .select("spool", "seq")
+        .collect()
+        .sort("spool", "seq")
+        .head(BATCH_ROWS)
+    )
+    if not places.height:
+        return None
+    ends = places.group_by("spool").agg(pl.col("seq").min().alias("low"), pl.col("seq").max().alias("high"))
+    after = {**position, **dict(ends.select("spool", "high").iter_rows())}
+    in_batch = pl.col("seq").is_between(pl.col("low"), pl.col("high"))
+    rows = log.join(ends.lazy(), on="spool").filter(in_batch & (pl.col("status") < 400)).drop("low", "high").collect()
+    event = pl.min_horizontal(pl.col("event_at"), pl.col("at") + DAY_US).clip(lower_bound=0)
+    return Batch(rows.with_columns(event.alias("event")).unique("id", keep="first", maintain_order=True), after)
+
+
+def answers_of(rows: pl.DataFrame) -> list[Answer]:
+    """What was answered to each row, as much as a label needs."""
+    score = pl.coalesce("probability", "prediction")
+    columns = rows.select("id", "version", "event", score, pl.col("label_out").fill_null(""))
+    return [Answer(*values) for values in columns.iter_rows()]
+
+
+def hours_of(rows: pl.DataFrame, grids: Mapping[int, Grid]) -> Iterator[tuple[int, int, Sketch]]:
+    """The sketches of rows: (version, start of the hour, sketch). Without a grid only the rows are counted."""
+    keyed = rows.with_columns((pl.col("event") - pl.col("event") % HOUR_US).alias("hour"))
+    for (version, hour), part in keyed.partition_by("version", "hour", as_dict=True, maintain_order=True).items():
+        yield int(version), int(hour), sketch(part["inputs"].struct.unnest(), grids.get(int(version), Grid(())))
+
+
+def predictions_per_day(rows: pl.DataFrame) -> dict[tuple[int, int], int]:
+    """Rows by (version, first microsecond of the day)."""
+    counted: dict[tuple[int, int], int] = {}
+    for version, event in rows.select("version", "event").iter_rows():
+        counted[version, day_of(event)] = counted.get((version, day_of(event)), 0) + 1
+    return counted

@@ -1,0 +1,171 @@
+"""The values of monitoring."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+CAUSES = ("drift", "performance", "missing")
+ALARM_STATES = ("open", "acknowledged", "repeated", "closed")
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorSpec:
+    """The visible settings of every monitor.
+
+    Attributes:
+        budget: False alarms allowed in a year, all columns and the performance of a model together.
+        tolerance: Share of the reference loss by which realized performance may be worse before it counts.
+        drift_tolerance: Share of the rows that may have moved before it counts.
+        label_share: A day is judged once this share of its predictions has a label ...
+        label_wait_days: ... or once the stream is this many days past its end.
+    """
+
+    budget: float = 1.0
+    tolerance: float = 0.05
+    drift_tolerance: float = 0.02
+    label_share: float = 0.9
+    label_wait_days: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What was decided about a window, kept so that it can be checked later.
+
+    Attributes:
+        deployment: What is watched.
+        version: Version of the model that answered.
+        cause: "drift" or "performance".
+        window_start: First microsecond of the window, event time.
+        window_end: First microsecond after it.
+        rows: Rows of the window; labelled rows for performance.
+        evidence: What evidence had gathered after this window, before a restart.
+        level: What evidence must reach for an alarm.
+        state: "ok", "watch" or "alarm".
+        details: Per column distance, p-value, evidence; or the loss of the window and the measures.
+    """
+
+    deployment: str
+    version: int
+    cause: str
+    window_start: int
+    window_end: int
+    rows: int
+    evidence: float
+    level: float
+    state: str
+    details: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """A decision that something is wrong.
+
+    Attributes:
+        id: Its id.
+        deployment: What is watched.
+        version: Version of the model that answered.
+        cause: One of `CAUSES`.
+        state: "open", "acknowledged", "repeated" (a newer one says the same) or "closed" (the version is no longer
+            live).
+        text: One sentence for people.
+        evidence: The figures behind it.
+        window_start: Since when, event time.
+        window_end: End of the window that raised it.
+        raised_at: Wall time.
+        acknowledged_at: Wall time, 0 before.
+        acknowledged_by: Who, "" before.
+        note: What was said at the acknowledgement.
+    """
+
+    id: str
+    deployment: str
+    version: int
+    cause: str
+    state: str
+    text: str
+    evidence: dict[str, object]
+    window_start: int
+    window_end: int
+    raised_at: int
+    acknowledged_at: int = 0
+    acknowledged_by: str = ""
+    note: str = ""
+
+    @property
+    def ref(self) -> str:
+        """Reference, `alarms/ID`."""
+        return f"alarms/{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Monitor:
+    """What is watched, and how far.
+
+    Attributes:
+        deployment: Name of the deployment.
+        created_at: Wall time.
+        watermark: The stream time: latest event time seen, 0 before the first prediction.
+        predictions: Rows counted so far.
+        labels: Labels counted so far.
+        position: How far the prediction log was read.
+        feedback_seq: How far the feedback was read.
+    """
+
+    deployment: str
+    created_at: int
+    watermark: int = 0
+    predictions: int = 0
+    labels: int = 0
+    position: str = ""
+    feedback_seq: int = 0
+
+    @property
+    def ref(self) -> str:
+        """Reference, `monitors/NAME`."""
+        return f"monitors/{self.deployment}"
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedVersion:
+    """A version that answered predictions of a deployment, and what it is compared with.
+
+    Attributes:
+        deployment: The deployment.
+        version: Number of the model version.
+        model: Name of the model.
+        task: "binary", "multiclass" or "regression".
+        reference: Dataset version it was trained on, "" when it does not say.
+        loss: Name of the loss that is watched, "" when the version has no validation loss.
+        reference_loss: That loss at validation, 0 when there is none.
+        problem: Why a part of the watch is off, "" when all is on.
+        drift_until: End of the last window judged for drift.
+        loss_until: End of the last window judged for performance.
+        state: Evidence gathered so far, per column and for performance.
+    """
+
+    deployment: str
+    version: int
+    model: str
+    task: str
+    reference: str = ""
+    loss: str = ""
+    reference_loss: float = 0.0
+    problem: str = ""
+    drift_until: int = 0
+    loss_until: int = 0
+    state: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorStatus:
+    """All there is to see of a monitor: `state` is "waiting" (nothing seen yet), "ok", "watch" or "alarm"."""
+
+    monitor: Monitor
+    state: str
+    version: int
+    versions: tuple[WatchedVersion, ...]
+    windows: tuple[Judgement, ...]
+    alarms: tuple[Alarm, ...]
+    measures: dict[str, float]
+    awaiting_labels: int
+    problems: tuple[str, ...]

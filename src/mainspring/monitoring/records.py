@@ -1,0 +1,381 @@
+"""The tables of monitoring and the statements over them. Every statement is of the caller's project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TypeVar
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from mainspring.core.caller import caller
+from mainspring.monitoring.model import Alarm, Judgement, Monitor, WatchedVersion
+from mainspring.monitoring.rules.performance import Outcomes
+from mainspring.storage.schema import Flag, Id, Json, Micros, Real, metadata
+from mainspring.storage.upsert import insert_into
+
+monitor = sa.Table(
+    "monitor",
+    metadata,
+    sa.Column("project", Id, primary_key=True),
+    sa.Column("deployment", Id, primary_key=True),
+    sa.Column("created_at", Micros, nullable=False),
+    sa.Column("watermark", Micros, nullable=False),
+    sa.Column("predictions", Micros, nullable=False),
+    sa.Column("labels", Micros, nullable=False),
+    sa.Column("position", sa.Text, nullable=False),
+    sa.Column("feedback_seq", Micros, nullable=False),
+    sqlite_strict=True,
+)
+"""What is watched; `position` and `feedback_seq` are how far predictions and feedback were counted."""
+
+monitor_version = sa.Table(
+    "monitor_version",
+    metadata,
+    sa.Column("project", Id, primary_key=True),
+    sa.Column("deployment", Id, primary_key=True),
+    sa.Column("version", Micros, primary_key=True, autoincrement=False),
+    sa.Column("model", Id, nullable=False),
+    sa.Column("task", Id, nullable=False),
+    sa.Column("reference", Id, nullable=False),
+    sa.Column("loss", Id, nullable=False),
+    sa.Column("reference_loss", Real, nullable=False),
+    sa.Column("problem", sa.Text, nullable=False),
+    sa.Column("drift_until", Micros, nullable=False),
+    sa.Column("loss_until", Micros, nullable=False),
+    sa.Column("state", Json, nullable=False),
+    sqlite_strict=True,
+)
+"""Each version that answered, what it is compared with, and the evidence gathered so far."""
+
+monitor_window = sa.Table(
+    "monitor_window",
+    metadata,
+    sa.Column("project", Id, primary_key=True),
+    sa.Column("deployment", Id, primary_key=True),
+    sa.Column("version", Micros, primary_key=True, autoincrement=False),
+    sa.Column("start", Micros, primary_key=True, autoincrement=False),
+    sa.Column("rows", Micros, nullable=False),
+    sa.Column("sketch", sa.LargeBinary, nullable=False),
+    sqlite_strict=True,
+)
+"""One sketch per version and hour of event time."""
+
+performance_window = sa.Table(
+    "performance_window",
+    metadata,
+    sa.Column("project", Id, primary_key=True),
+    sa.Column("deployment", Id, primary_key=True),
+    sa.Column("version", Micros, primary_key=True, autoincrement=False),
+    sa.Column("start", Micros, primary_key=True, autoincrement=False),
+    sa.Column("outcomes", Json, nullable=False),
+    sqlite_strict=True,
+)
+"""Predictions and labelled rows per version and day of event time."""
+
+awaiting_label = sa.Table(
+    "awaiting_label",
+    metadata,
+    sa.Column("project", Id, primary_key=True),
+    sa.Column("deployment", Id, primary_key=True),
+    sa.Column("prediction_id", Id, primary_key=True),
+    sa.Column("version", Micros, nullable=False),
+    sa.Column("event_at", Micros, nullable=False),
+    sa.Column("score", Real),
+    sa.Column("answer", sa.Text, nullable=False),
+    sa.Column("is_labelled", Flag, nullable=False),
+    sa.Index("ix_awaiting_label_event_at", "project", "deployment", "event_at"),
+    sqlite_strict=True,
+)
+"""Answers whose label may still come, for 90 days of event time."""
+
+early_label = sa.Table(
+    "early_label",
+    metadata,
+    sa.Column("project", Id, primary_key=True),
+    sa.Column("deployment", Id, primary_key=True),
+    sa.Column("prediction_id", Id, primary_key=True),
+    sa.Column("value", Json, nullable=False),
+    sa.Column("at", Micros, nullable=False),
+    sqlite_strict=True,
+)
+"""Labels whose prediction was not counted yet."""
+
+monitor_judgement = sa.Table(
+    "monitor_judgement",
+    metadata,
+    sa.Column("project", Id, primary_key=True),
+    sa.Column("deployment", Id, primary_key=True),
+    sa.Column("version", Micros, primary_key=True, autoincrement=False),
+    sa.Column("cause", Id, primary_key=True),
+    sa.Column("window_end", Micros, primary_key=True, autoincrement=False),
+    sa.Column("window_start", Micros, nullable=False),
+    sa.Column("rows", Micros, nullable=False),
+    sa.Column("evidence", Real, nullable=False),
+    sa.Column("level", Real, nullable=False),
+    sa.Column("state", Id, nullable=False),
+    sa.Column("details", Json, nullable=False),
+    sqlite_strict=True,
+)
+"""Every decision about a window, with the figures it was taken on."""
+
+alarm = sa.Table(
+    "alarm",
+    metadata,
+    sa.Column("project", Id, primary_key=True),
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("deployment", Id, nullable=False),
+    sa.Column("version", Micros, nullable=False),
+    sa.Column("cause", Id, nullable=False),
+    sa.Column("state", Id, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("evidence", Json, nullable=False),
+    sa.Column("window_start", Micros, nullable=False),
+    sa.Column("window_end", Micros, nullable=False),
+    sa.Column("raised_at", Micros, nullable=False),
+    sa.Column("acknowledged_at", Micros, nullable=False),
+    sa.Column("acknowledged_by", sa.Text, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Index("ix_alarm_deployment", "project", "deployment", "id"),
+    sqlite_strict=True,
+)
+
+_CHUNK = 400
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was answered to a prediction, as much as a label needs."""
+
+    prediction_id: str
+    version: int
+    event_at: int
+    score: float | None
+    answer: str
+    is_labelled: bool = False
+
+
+def add_monitor(conn: Connection, deployment: str, at: int) -> bool:
+    """Begin to watch; False when it is watched already."""
+    values = {"project": caller().project, **_plain(Monitor(deployment, at))}
+    return conn.execute(insert_into(conn, monitor).values(values).on_conflict_do_nothing()).rowcount == 1
+
+
+def find_monitor(conn: Connection, deployment: str, *, lock: bool = False) -> Monitor | None:
+    """One monitor; with `lock` nobody else changes it before the transaction ends."""
+    query = sa.select(monitor).where(monitor.c.project == caller().project, monitor.c.deployment == deployment)
+    row = conn.execute(query.with_for_update() if lock else query).first()
+    return None if row is None else _convert(row, Monitor)
+
+
+def list_monitors(conn: Connection) -> list[Monitor]:
+    """Every monitor of the project by name."""
+    query = sa.select(monitor).where(monitor.c.project == caller().project).order_by(monitor.c.deployment)
+    return [_convert(row, Monitor) for row in conn.execute(query)]
+
+
+def change_monitor(conn: Connection, deployment: str, **values: object) -> None:
+    """Move a monitor on."""
+    where = monitor.c.project == caller().project, monitor.c.deployment == deployment
+    conn.execute(sa.update(monitor).where(*where).values(**values))
+
+
+def put_version(conn: Connection, made: WatchedVersion) -> None:
+    """Store a watched version in place of what was known of it."""
+    values = {"project": caller().project, **_plain(made)}
+    insert = insert_into(conn, monitor_version).values(values)
+    keys = ["project", "deployment", "version"]
+    changed = {name: insert.excluded[name] for name in values if name not in keys}
+    conn.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed))
+
+
+def list_versions(conn: Connection, deployment: str) -> list[WatchedVersion]:
+    """The versions that answered for a deployment, in order."""
+    c = monitor_version.c
+    query = sa.select(monitor_version).where(c.project == caller().project, c.deployment == deployment)
+    return [_convert(row, WatchedVersion) for row in conn.execute(query.order_by(c.version))]
+
+
+def find_window(conn: Connection, deployment: str, version: int, start: int) -> bytes | None:
+    """The sketch of an hour."""
+    c = monitor_window.c
+    where = c.project == caller().project, c.deployment == deployment, c.version == version, c.start == start
+    return conn.execute(sa.select(c.sketch).where(*where)).scalar()
+
+
+def put_window(conn: Connection, deployment: str, version: int, start: int, *, rows: int, sketch: bytes) -> None:
+    """Store the sketch of an hour in place of what was there."""
+    values = {"project": caller().project, "deployment": deployment, "version": version, "start": start}
+    insert = insert_into(conn, monitor_window).values(**values, rows=rows, sketch=sketch)
+    changed = {name: insert.excluded[name] for name in ("rows", "sketch")}
+    conn.execute(insert.on_conflict_do_update(index_elements=list(values), set_=changed))
+
+
+def list_windows(
+    conn: Connection, deployment: str, version: int, *, since: int, until: int
+) -> list[tuple[int, int, bytes]]:
+    """The hours of a version that begin in [since, until): (start, rows, sketch), in order."""
+    c = monitor_window.c
+    where = c.project == caller().project, c.deployment == deployment, c.version == version
+    query = sa.select(c.start, c.rows, c.sketch).where(*where, c.start >= since, c.start < until)
+    return [(row.start, row.rows, row.sketch) for row in conn.execute(query.order_by(c.start))]
+
+
+def list_outcomes(conn: Connection, deployment: str, version: int, *, since: int = 0) -> list[tuple[int, Outcomes]]:
+    """The days of a version that begin at `since` or later: (start, outcomes), in order."""
+    c = performance_window.c
+    where = c.project == caller().project, c.deployment == deployment, c.version == version, c.start >= since
+    query = sa.select(c.start, c.outcomes).where(*where).order_by(c.start)
+    return [(row.start, _outcomes(row.outcomes)) for row in conn.execute(query)]
+
+
+def add_outcomes(conn: Connection, deployment: str, version: int, start: int, more: Outcomes) -> None:
+    """Add outcomes to a day."""
+    values = {"project": caller().project, "deployment": deployment, "version": version, "start": start}
+    c = performance_window.c
+    query = sa.select(c.outcomes).where(*(c[name] == value for name, value in values.items()))
+    before = conn.execute(query).scalar()
+    outcomes = msgspec.to_builtins(more if before is None else _outcomes(before).merge(more), str_keys=True)
+    insert = insert_into(conn, performance_window).values(**values, outcomes=outcomes)
+    changed = {"outcomes": insert.excluded.outcomes}
+    conn.execute(insert.on_conflict_do_update(index_elements=list(values), set_=changed))
+
+
+def add_answers(conn: Connection, deployment: str, answers: Sequence[Answer]) -> set[str]:
+    """Keep answers for their labels. Returns the ids that were new: a request that was sent again is one prediction."""
+    unique = {answer.prediction_id: answer for answer in answers}
+    known = find_answers(conn, deployment, unique)
+    fresh = [_plain(answer) for name, answer in unique.items() if name not in known]
+    if fresh:
+        keys = {"project": caller().project, "deployment": deployment}
+        conn.execute(sa.insert(awaiting_label), [{**keys, **values} for values in fresh])
+    return {str(values["prediction_id"]) for values in fresh}
+
+
+def find_answers(conn: Connection, deployment: str, ids: Iterable[str]) -> dict[str, Answer]:
+    """The answers of these predictions that were counted."""
+    c = awaiting_label.c
+    query = sa.select(awaiting_label).where(c.project == caller().project, c.deployment == deployment)
+    rows = (row for part in _chunks(ids) for row in conn.execute(query.where(c.prediction_id.in_(part))))
+    return {row.prediction_id: _convert(row, Answer) for row in rows}
+
+
+def mark_labelled(conn: Connection, deployment: str, ids: Iterable[str]) -> None:
+    """Note that the label of these predictions is counted."""
+    c = awaiting_label.c
+    where = c.project == caller().project, c.deployment == deployment
+    for part in _chunks(ids):
+        conn.execute(sa.update(awaiting_label).where(*where, c.prediction_id.in_(part)).values(is_labelled=True))
+
+
+def count_awaiting(conn: Connection, deployment: str) -> int:
+    """How many answers have no label yet."""
+    c = awaiting_label.c
+    where = c.project == caller().project, c.deployment == deployment, c.is_labelled == False  # noqa: E712
+    return conn.execute(sa.select(sa.func.count()).where(*where)).scalar_one()
+
+
+def add_early_labels(conn: Connection, deployment: str, labels: Mapping[str, object], at: int) -> None:
+    """Keep labels whose prediction was not counted yet; the first one stays."""
+    keys = {"project": caller().project, "deployment": deployment, "at": at}
+    rows = [{**keys, "prediction_id": name, "value": value} for name, value in labels.items()]
+    if rows:
+        conn.execute(insert_into(conn, early_label).on_conflict_do_nothing(), rows)
+
+
+def take_early_labels(conn: Connection, deployment: str, ids: Iterable[str]) -> dict[str, object]:
+    """Take out the labels that came before these predictions."""
+    c = early_label.c
+    where = c.project == caller().project, c.deployment == deployment
+    found: dict[str, object] = {}
+    for part in _chunks(ids):
+        found |= {
+            row.prediction_id: row.value
+            for row in conn.execute(sa.select(early_label).where(*where, c.prediction_id.in_(part)))
+        }
+    for part in _chunks(found):
+        conn.execute(sa.delete(early_label).where(*where, c.prediction_id.in_(part)))
+    return found
+
+
+def forget(conn: Connection, deployment: str, before: int) -> None:
+    """Let go of answers and early labels from before an event time."""
+    project = caller().project
+    for table, column in ((awaiting_label, awaiting_label.c.event_at), (early_label, early_label.c.at)):
+        conn.execute(
+            sa.delete(table).where(table.c.project == project, table.c.deployment == deployment, column < before)
+        )
+
+
+def put_judgement(conn: Connection, made: Judgement) -> None:
+    """Store a decision; the same window judged again replaces it."""
+    values = {"project": caller().project, **_plain(made)}
+    keys = ["project", "deployment", "version", "cause", "window_end"]
+    insert = insert_into(conn, monitor_judgement).values(values)
+    changed = {name: insert.excluded[name] for name in values if name not in keys}
+    conn.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed))
+
+
+def list_judgements(
+    conn: Connection, deployment: str, *, cause: str = "", version: int = 0, limit: int = 400
+) -> list[Judgement]:
+    """The newest decisions, in order of time."""
+    c = monitor_judgement.c
+    query = sa.select(monitor_judgement).where(c.project == caller().project, c.deployment == deployment)
+    query = query.where(c.cause == cause) if cause else query
+    query = query.where(c.version == version) if version else query
+    rows = conn.execute(query.order_by(c.window_end.desc(), c.version.desc(), c.cause).limit(limit)).all()
+    return [_convert(row, Judgement) for row in reversed(rows)]
+
+
+def add_alarm(conn: Connection, made: Alarm) -> None:
+    """Store an alarm."""
+    conn.execute(sa.insert(alarm).values(project=caller().project, **_plain(made)))
+
+
+def change_alarm(conn: Connection, alarm_id: str, **values: object) -> None:
+    """Change an alarm."""
+    conn.execute(sa.update(alarm).where(alarm.c.project == caller().project, alarm.c.id == alarm_id).values(**values))
+
+
+def find_alarm(conn: Connection, alarm_id: str, *, lock: bool = False) -> Alarm | None:
+    """One alarm by its id, or by the first 8 or more characters of it when they name just one."""
+    c = alarm.c
+    same = c.id == alarm_id if len(alarm_id) == 32 else sa.and_(c.id > alarm_id, c.id < alarm_id + "g")
+    query = sa.select(alarm).where(c.project == caller().project, same).limit(2)
+    rows = conn.execute(query.with_for_update() if lock else query).all() if len(alarm_id) >= 8 else []
+    return _convert(rows[0], Alarm) if len(rows) == 1 else None
+
+
+def list_alarms(
+    conn: Connection, deployment: str = "", *, states: Sequence[str] = (), before: str = "", limit: int = 100
+) -> list[Alarm]:
+    """Alarms, newest first; "" = of every deployment."""
+    c = alarm.c
+    query = sa.select(alarm).where(c.project == caller().project)
+    query = query.where(c.deployment == deployment) if deployment else query
+    query = query.where(c.state.in_(states)) if states else query
+    query = query.where(c.id < before) if before else query
+    return [_convert(row, Alarm) for row in conn.execute(query.order_by(c.id.desc()).limit(limit))]
+
+
+def _chunks(ids: Iterable[str]) -> Iterable[list[str]]:
+    every = list(ids)
+    return (every[at : at + _CHUNK] for at in range(0, len(every), _CHUNK))
+
+
+def _plain(value: Monitor | WatchedVersion | Judgement | Alarm | Answer) -> dict[str, object]:
+    return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+def _convert(row: sa.Row[tuple[object, ...]], kind: type[T]) -> T:
+    return msgspec.convert(
+        {name: value for name, value in row._mapping.items() if name != "project"}, kind, strict=False
+    )
+
+
+def _outcomes(plain: object) -> Outcomes:
+    return msgspec.convert(plain, Outcomes, strict=False)

@@ -1,0 +1,263 @@
+"""From closed windows and the evidence so far to judgements, alarms and the evidence after them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import msgspec
+
+from mainspring.core.clock import iso
+from mainspring.data.sketch import ColumnSketch, Grid, Profile, Sketch
+from mainspring.monitoring.model import Judgement, MonitorSpec, WatchedVersion
+from mainspring.monitoring.rules import drift, evidence, performance
+from mainspring.monitoring.rules.causes import cause
+from mainspring.monitoring.rules.windows import InputWindow, LabelWindow
+
+WINDOWS_PER_YEAR = 365.0
+_SHARES = 2
+_MISSING = ("absent", "missing", "invalid")
+_DAYS_KEPT = 90
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What windows of inputs are compared with: the profile of the training data, with the inputs of the model only."""
+
+    profile: Profile
+
+    @cached_property
+    def dispersions(self) -> list[float]:
+        """How much more days vary than independent rows, per column."""
+        return drift.dispersions(self.profile.windows) or [1.0] * len(self.profile.grid.columns)
+
+    @classmethod
+    def of(cls, profile: Profile, inputs: Sequence[str]) -> Reference:
+        """The columns of a profile that a model takes."""
+        kept = [i for i, column in enumerate(profile.grid.columns) if column.name in inputs]
+        grid = Grid(tuple(profile.grid.columns[i] for i in kept))
+
+        def part(sketch: Sketch) -> Sketch:
+            return Sketch(grid, sketch.rows, tuple(sketch.columns[i] for i in kept))
+
+        windows = tuple(type(window)(window.start, window.end, part(window.sketch)) for window in profile.windows)
+        return cls(Profile(grid, part(profile.sketch), windows))
+
+
+class ColumnState(msgspec.Struct, frozen=True):
+    """Evidence about a column: how much, since when, and whether it has raised its alarm and not come back since."""
+
+    m: float = 0.0
+    since: int = 0
+    alarmed: bool = False
+
+
+class LossState(msgspec.Struct, frozen=True):
+    """Evidence about the realized loss: the wealth of each bet, and the days since the loss was last within bounds."""
+
+    wealth: list[float] = []
+    excess: float = 0.0
+    since: int = 0
+    days: list[float] = []
+    rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An alarm that should be raised."""
+
+    cause: str
+    text: str
+    evidence: dict[str, object]
+    window_start: int
+    window_end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The outcome of judging: judgements, alarms to raise, and the evidence afterwards."""
+
+    judgements: list[Judgement]
+    drafts: list[Draft]
+    state: dict[str, object]
+
+
+def drift_level(columns: int, spec: MonitorSpec) -> float:
+    """What a column's evidence must reach: the columns share one half of the budget, performance has the other."""
+    return evidence.alarm_level(columns * _SHARES, WINDOWS_PER_YEAR, spec.budget)
+
+
+def loss_level(spec: MonitorSpec) -> float:
+    """What the evidence about the realized loss must reach."""
+    return evidence.alarm_level(_SHARES, WINDOWS_PER_YEAR, spec.budget)
+
+
+def judge_inputs(
+    version: WatchedVersion, reference: Reference, windows: Sequence[InputWindow], spec: MonitorSpec
+) -> Finding:
+    """Judge windows of inputs, in order, against the training data."""
+    states = msgspec.convert(version.state.get("columns", {}), dict[str, ColumnState])
+    judgements, drafts = [], []
+    for window in windows:
+        found = {
+            column.cells.name: _judge_column(
+                reference, i, column, states.get(column.cells.name, ColumnState()), window, spec
+            )
+            for i, column in enumerate(window.sketch.columns)
+        }
+        states = {name: state for name, (state, _) in found.items()}
+        details = {name: detail for name, (_, detail) in found.items()}
+        judgements.append(_input_judgement(version, window, details, spec))
+        drafts += _input_drafts(window, details, drift_level(len(details), spec))
+    return Finding(judgements, drafts, {**version.state, "columns": msgspec.to_builtins(states)})
+
+
+def _judge_column(
+    reference: Reference, at: int, column: ColumnSketch, before: ColumnState, window: InputWindow, spec: MonitorSpec
+) -> tuple[ColumnState, dict[str, object]]:
+    base, columns = reference.profile.sketch.columns[at], len(reference.profile.grid.columns)
+    d = drift.distance(base, column)
+    p = _p_value(d, base, column, dispersion=reference.dispersions[at], columns=columns, tolerance=spec.drift_tolerance)
+    e, level = evidence.e_value(p), drift_level(columns, spec)
+    m = 0.0 if before.alarmed else evidence.gather(before.m, e)
+    crossed = m >= level
+    since = before.since if before.since and (before.m > 1 or before.alarmed) else window.start
+    after = ColumnState(0.0 if crossed else m, since, crossed or (before.alarmed and e >= 1))
+    what = cause(base, column) if e > 1 else None
+    state = "alarm" if crossed or after.alarmed else evidence.state_of(m, level)
+    detail: dict[str, object] = {"d": d.ks, "effect": max(0.0, d.ks - spec.drift_tolerance), "p": p, "m": m}
+    detail |= {"state": state, "since": since, "crossed": crossed}
+    detail |= {"change": d.change, "level": d.level} if d.change else {}
+    return after, detail | ({"finding": what.kind, "text": what.text} if what else {})
+
+
+def _p_value(
+    d: drift.Distance, base: ColumnSketch, column: ColumnSketch, *, dispersion: float, columns: int, tolerance: float
+) -> float:
+    rows = {"reference_rows": base.rows, "rows": column.rows}
+    p = drift.p_value(d.ks, **rows, dispersion=dispersion, columns=columns, tolerance=tolerance)
+    if base.cells.kind != "categorical" or base.rows < 10 * column.rows:
+        return p
+    single = drift.level_p_value(d.change, **rows, dispersion=dispersion, levels=base.cells.cells, tolerance=tolerance)
+    return min(1.0, 2 * min(p, single))
+
+
+def _input_judgement(
+    version: WatchedVersion, window: InputWindow, details: Mapping[str, dict[str, object]], spec: MonitorSpec
+) -> Judgement:
+    states = {str(detail["state"]) for detail in details.values()}
+    return Judgement(
+        deployment=version.deployment,
+        version=version.version,
+        cause="drift",
+        window_start=window.start,
+        window_end=window.end,
+        rows=window.sketch.rows,
+        evidence=max((_number(detail["m"]) for detail in details.values()), default=0.0),
+        level=drift_level(len(details), spec),
+        state=next((state for state in ("alarm", "watch") if state in states), "ok"),
+        details=dict(details),
+    )
+
+
+def _input_drafts(window: InputWindow, details: Mapping[str, dict[str, object]], level: float) -> list[Draft]:
+    crossed = {name: detail for name, detail in details.items() if detail["crossed"]}
+    drafts = []
+    for kind in ("missing", "drift"):
+        mine = [
+            {"column": name, **{key: value for key, value in detail.items() if key not in ("crossed", "state")}}
+            for name, detail in crossed.items()
+            if (detail.get("finding") in _MISSING) == (kind == "missing")
+        ]
+        if mine:
+            mine.sort(key=lambda entry: -_number(entry["effect"]))
+            start = min(int(_number(entry["since"])) for entry in mine)
+            facts: dict[str, object] = {"columns": mine, "alarm_level": level, "rows": window.sketch.rows}
+            drafts.append(Draft(kind, _drift_text(mine), facts, start, window.end))
+    return drafts
+
+
+def _drift_text(columns: Sequence[Mapping[str, object]]) -> str:
+    first = columns[0]
+    rest = f", and {len(columns) - 1} more" if len(columns) > 1 else ""
+    moved = f"{_number(first['d']):.1%} of the rows moved"
+    return f"{first['column']}: {moved} ({first.get('text', '')}){rest}"
+
+
+def judge_loss(version: WatchedVersion, windows: Sequence[LabelWindow], spec: MonitorSpec) -> Finding:
+    """Judge the realized loss of windows, in order, against the loss at validation and the tolerance."""
+    state = msgspec.convert(version.state.get("loss", {}), LossState)
+    judgements, drafts = [], []
+    for window in windows:
+        state = _after(state, version, window, spec)
+        m, level = sum(state.wealth) / len(state.wealth), loss_level(spec)
+        judgements.append(_loss_judgement(version, window, m, spec))
+        if m >= level:
+            drafts.append(_loss_draft(version, window, state, m, spec))
+            state = LossState()
+    return Finding(judgements, drafts, {**version.state, "loss": msgspec.to_builtins(state)})
+
+
+def _after(state: LossState, version: WatchedVersion, window: LabelWindow, spec: MonitorSpec) -> LossState:
+    loss = window.outcomes.mean_loss or 0.0
+    bar = performance.bar(version.reference_loss, spec.tolerance)
+    wealth = evidence.bet(state.wealth, loss, bar, performance.cap(version.task, version.reference_loss))
+    excess = max(0.0, state.excess + loss - bar)
+    if not excess:
+        return LossState(wealth, 0.0, window.end, [], 0)
+    days, rows = [*state.days, loss][-_DAYS_KEPT:], state.rows + window.outcomes.rows
+    return LossState(wealth, excess, state.since if state.days else window.start, days, rows)
+
+
+def _loss_judgement(version: WatchedVersion, window: LabelWindow, m: float, spec: MonitorSpec) -> Judgement:
+    outcomes = window.outcomes
+    details: dict[str, object] = {
+        "loss": version.loss,
+        "realized": outcomes.mean_loss,
+        "reference": version.reference_loss,
+        "bar": performance.bar(version.reference_loss, spec.tolerance),
+        "coverage": outcomes.coverage,
+        "measures": performance.measures(outcomes, version.task),
+    }
+    return Judgement(
+        deployment=version.deployment,
+        version=version.version,
+        cause="performance",
+        window_start=window.start,
+        window_end=window.end,
+        rows=outcomes.rows,
+        evidence=m,
+        level=loss_level(spec),
+        state=evidence.state_of(m, loss_level(spec)),
+        details=details,
+    )
+
+
+def _loss_draft(version: WatchedVersion, window: LabelWindow, state: LossState, m: float, spec: MonitorSpec) -> Draft:
+    days = state.days or [window.outcomes.mean_loss or 0.0]
+    realized, between = sum(days) / len(days), performance.interval(days)
+    reach = f" (95 % interval {between[0]:.3f} to {between[1]:.3f} over {len(days)} days)" if between else ""
+    start = state.since if state.days else window.start
+    text = (
+        f"{version.loss} {realized:.3f} since {iso(start)[:10]}{reach}, {version.reference_loss:.3f} at validation; "
+        f"{state.rows} labelled rows"
+    )
+    facts: dict[str, object] = {
+        "loss": version.loss,
+        "realized": realized,
+        "interval": list(between) if between else None,
+        "reference": version.reference_loss,
+        "tolerance": spec.tolerance,
+        "bar": performance.bar(version.reference_loss, spec.tolerance),
+        "days": len(days),
+        "rows": state.rows,
+        "since": start,
+        "m": m,
+        "alarm_level": loss_level(spec),
+    }
+    return Draft("performance", text, facts, start, window.end)
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, (int, float)) else 0.0
