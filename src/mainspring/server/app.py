@@ -16,6 +16,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.template import TemplateConfig
+from litestar.types import ControllerRouterHandler
 
 from mainspring.access import Access, Identity
 from mainspring.access.model import PUBLIC, check_permission
@@ -69,7 +70,7 @@ def create_app(
     """
     access = access or Access()
     handlers = collect_handlers(rooms)
-    pages = page_environment()
+    pages = page_environment(_paths(handlers.pages))
     pulse = _Once(lambda: Pulse(wiring.get(Journal)))  # type: ignore[type-abstract]  # the wiring knows ports by name
     with warnings.catch_warnings():
         # Litestar 3 will want every parameter marked with where it comes from; before it, names are enough.
@@ -124,6 +125,10 @@ class _Once:
         if self._pulse is not None:
             self._pulse.close()
             self._pulse.join()
+
+
+def _paths(handlers: Sequence[ControllerRouterHandler]) -> set[str]:
+    return {path for handler in handlers for path in getattr(handler, "paths", ())}
 
 
 def _provide(wiring: Wiring, name: str) -> Provide:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
@@ -28,8 +28,14 @@ NAVIGATION = (
 """Section, address and name of every entry of the navigation, in the order of the loop."""
 
 
-def page_environment() -> Environment:
-    """Templates by name: `shell.html` from here, `<room>/page/NAME.html` from the rooms. Everything is escaped."""
+def page_environment(paths: Iterable[str] = ()) -> Environment:
+    """Templates by name: `shell.html` from here, `<room>/page/NAME.html` from the rooms. Everything is escaped.
+
+    Args:
+        paths: The paths of all pages, so that the navigation and references lead only to pages that exist.
+    """
+    paths = set(paths)
+    shapes = page_shapes(paths)
     environment = Environment(
         loader=ChoiceLoader([PackageLoader("mainspring.ui", "page"), PackageLoader("mainspring", "")]),
         autoescape=True,
@@ -47,13 +53,13 @@ def page_environment() -> Environment:
         "reference": reference,
         "short": short,
         "time": time,
-        "address": address,
+        "address": lambda subject: address(subject, shapes),
         "significant": significant,
     }
     environment.globals |= {
         "caller": caller,
         "file": address_of,
-        "navigation": NAVIGATION,
+        "navigation": [entry for entry in NAVIGATION if entry[1] in paths],
         "now": SystemClock().now,
         "svg_bars": svg_bars,
         "svg_interval": svg_interval,
@@ -154,16 +160,29 @@ def reference(subject: str) -> str:
     return "/".join(short(part) if len(part) == 32 else part for part in subject.split("/"))
 
 
-def address(subject: str) -> str:
-    """The page about the thing a reference names; its events when it has no page of its own."""
-    noun, _, rest = subject.partition("/")
-    names = [quote(part, safe="") for part in rest.split("/")]
-    template = PAGES_OF.get((noun, len(names)))
-    return template.format(*names) if template and rest else f"/events?subject={quote(subject, safe='/')}"
+def address(subject: str, shapes: frozenset[tuple[str, int]]) -> str:
+    """The page about the thing a reference names; its events when it has no page of its own.
+
+    Args:
+        subject: A reference such as `models/flights/3`.
+        shapes: Which pages there are: the noun, and how many names follow it.
+
+    >>> address("models/flights/3", frozenset({("models", 2)}))
+    '/models/flights/3'
+    """
+    noun, *names = subject.split("/")
+    path = quote(subject, safe="/")
+    return f"/{path}" if (noun, len(names)) in shapes else f"/events?subject={path}"
 
 
-PAGES_OF: dict[tuple[str, int], str] = {}
-"""Which page shows a subject: (noun, parts after it) -> address."""
+def page_shapes(paths: Iterable[str]) -> frozenset[tuple[str, int]]:
+    """Which pages there are, from the paths of the routes: `/models/{name:str}` is ("models", 1)."""
+    found = set()
+    for path in paths:
+        noun, *rest = path.strip("/").split("/")
+        if all(part.startswith("{") for part in rest):
+            found.add((noun, len(rest)))
+    return frozenset(found)
 
 
 def brief(value: object) -> str:

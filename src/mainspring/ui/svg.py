@@ -109,7 +109,7 @@ def svg_interval(
     label: str,
     width: int = 240,
     height: int = 28,
-    reference: float = 0.0,
+    reference: float | None = 0.0,
     tone: str = "",
 ) -> Markup:
     """An estimate with its confidence interval, and the level it is held against.
@@ -121,10 +121,10 @@ def svg_interval(
         label: What is estimated.
         width: Pixels.
         height: Pixels.
-        reference: The level, such as a margin, drawn as a vertical line.
+        reference: The level, such as a margin, drawn as a vertical line; None for none.
         tone: "ok", "warn" or "bad" colours the estimate.
     """
-    known = [n for n in (low, value, high, reference) if _finite(n)] or [0.0]
+    known = [n for n in (low, value, high, reference) if n is not None and _finite(n)] or [0.0]
     spread = (max(known) - min(known)) or 1.0
     start, scale = min(known) - 0.08 * spread, (width - 8) / (1.16 * spread)
     middle = height / 2
@@ -132,10 +132,12 @@ def svg_interval(
     def x_of(n: float) -> str:
         return f"{4 + (n - start) * scale:.1f}"
 
-    parts = [
-        f'<line class="ref" stroke="currentColor" stroke-dasharray="3 3" x1="{x_of(reference)}" x2="{x_of(reference)}" '
-        f'y1="2" y2="{height - 2}"/>'
-    ]
+    parts = []
+    if reference is not None and _finite(reference):
+        parts.append(
+            f'<line class="ref" stroke="currentColor" stroke-dasharray="3 3" x1="{x_of(reference)}" '
+            f'x2="{x_of(reference)}" y1="2" y2="{height - 2}"/>'
+        )
     if _finite(low) and _finite(high):
         parts.append(
             f'<line class="line {tone}" stroke="currentColor" stroke-width="2" x1="{x_of(low)}" x2="{x_of(high)}" '
@@ -143,7 +145,9 @@ def svg_interval(
         )
     if _finite(value):
         parts.append(f'<circle class="dot {tone}" fill="currentColor" cx="{x_of(value)}" cy="{middle}" r="4"/>')
-    words = f"{_number(value)}, between {_number(low)} and {_number(high)}; compared with {_number(reference)}"
+    words = f"{_number(value)}, between {_number(low)} and {_number(high)}"
+    if reference is not None:
+        words += f"; compared with {_number(reference)}"
     return _svg(width, height, label, words, parts)
 
 
@@ -265,13 +269,14 @@ def _text(x: float, y: float, text: str, anchor: str) -> str:
 
 
 def _finite(value: object) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    """Whether a value can be drawn: a number, and not so large that differences overflow."""
+    return isinstance(value, (int, float)) and abs(value) < 1e300
 
 
 def _widened(low: float, high: float, share: float) -> tuple[float, float]:
-    if high > low:
+    if high - low > max(1e-9 * max(abs(low), abs(high)), 1e-290):
         return low - share * (high - low), high + share * (high - low)
-    margin = abs(low) * 0.1 or 1.0
+    margin = abs(low) * 0.1 if abs(low) > 1e-280 else 1.0
     return low - margin, high + margin
 
 

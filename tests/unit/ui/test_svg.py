@@ -1,0 +1,72 @@
+"""Charts: well-formed, named, and drawn where the numbers say."""
+
+from __future__ import annotations
+
+import math
+import re
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mainspring.ui.svg import svg_bars, svg_interval, svg_line, svg_steps
+
+NUMBERS = st.floats(allow_nan=True, allow_infinity=True)
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def _tree(svg: str) -> ElementTree.Element:
+    return ElementTree.fromstring(svg)
+
+
+@given(st.lists(st.tuples(NUMBERS, NUMBERS), max_size=20), st.booleans())
+def test_any_points_give_a_well_formed_chart_without_nan(points: list[tuple[float, float]], steps: bool) -> None:
+    svg = (svg_steps if steps else svg_line)(points, label="any")
+    _tree(svg)
+    assert "nan" not in svg.lower().replace("svg", "")
+
+
+@given(st.lists(NUMBERS, max_size=20), st.lists(NUMBERS, max_size=20))
+def test_any_values_give_well_formed_bars(values: list[float], reference: list[float]) -> None:
+    _tree(svg_bars(values, [str(v) for v in values], label="any", reference=reference))
+
+
+@given(NUMBERS, NUMBERS, NUMBERS, NUMBERS)
+def test_any_interval_is_well_formed(low: float, value: float, high: float, reference: float) -> None:
+    _tree(svg_interval(low, value, high, label="any", reference=reference))
+
+
+def test_the_label_and_the_numbers_are_said_in_words() -> None:
+    tree = _tree(svg_line([(0, 1.0), (1, 3.0), (2, 2.0)], label="loss <train>"))
+    assert tree.findtext(f"{SVG}title") == "loss <train>"
+    assert tree.findtext(f"{SVG}desc") == "3 points, from 1 to 3, last 2"
+    assert tree.get("role") == "img"
+    assert tree.get("aria-label") == "loss <train>: 3 points, from 1 to 3, last 2"
+
+
+def test_a_missing_value_leaves_a_gap() -> None:
+    tree = _tree(svg_line([(0, 1), (1, 1), (2, math.nan), (3, 1), (4, 1)], label="x"))
+    assert len(tree.findall(f"{SVG}path")) == 2
+
+
+def test_a_step_holds_its_value_until_the_next_point() -> None:
+    (path,) = _tree(svg_steps([(0, 0), (1, 10)], label="x")).findall(f"{SVG}path")
+    first, corner, last = re.findall(r"[ML]([\d.]+) ([\d.]+)", path.get("d", ""))
+    assert (corner[0], corner[1]) == (last[0], first[1])
+
+
+def test_bars_grow_with_their_values() -> None:
+    bars = _tree(svg_bars([1, 2, 4], ["a", "b", "c"], label="x")).findall(f"{SVG}rect")
+    heights = [float(bar.get("height", "0")) for bar in bars]
+    assert heights[2] == pytest.approx(2 * heights[1], abs=0.2) == pytest.approx(4 * heights[0], abs=0.4)
+
+
+def test_the_reference_of_an_interval_lies_between_its_bounds_when_it_does() -> None:
+    tree = _tree(svg_interval(-1, 0.5, 2, label="x", reference=0))
+    reference, span = tree.findall(f"{SVG}line")
+    assert float(span.get("x1", "")) < float(reference.get("x1", "")) < float(span.get("x2", ""))
+
+
+def test_no_style_attribute_is_needed_so_a_strict_policy_holds() -> None:
+    assert "style=" not in svg_line([(0, 1), (1, 2)], label="x", marks=[0.5], reference=1.5)
