@@ -67,13 +67,13 @@ def _unseen(reference: ColumnSketch, window: ColumnSketch) -> Finding | None:
 
 
 def _unit(reference: ColumnSketch, window: ColumnSketch) -> Finding | None:
-    ratios = [_ratio(window.quantile(q), reference.quantile(q)) for q in (0.25, 0.5, 0.75)]
-    known = [ratio for ratio in ratios if ratio is not None]
-    if len(known) < 2 or max(known) > (1 + _NEAR) ** 2 * min(known):
+    if not reference.cells.is_number:
         return None
-    middle = sorted(known)[len(known) // 2]
+    centre, spread = _ratio(window.mean, reference.mean), _ratio(window.deviation, reference.deviation)
+    if centre is None or spread is None or abs(math.log(centre / spread)) > 2 * _NEAR:
+        return None
     for factor, text in _UNITS.items():
-        if any(abs(math.log(middle / unit)) < _NEAR for unit in (factor, 1 / factor)):
+        if any(abs(math.log(centre / unit)) < _NEAR for unit in (factor, 1 / factor)):
             return Finding("unit", f"the values changed by {text}")
     return None
 
