@@ -25,7 +25,8 @@ def check_key(key: str, what: str) -> str:
     Raises:
         Invalid: It is empty, longer than 250 characters, or reads like a path with `..`, `//` or a leading `/`.
     """
-    if _KEY.fullmatch(key) and posixpath.normpath(key) == key and not key.startswith(("/", "../")) and key not in (".", ".."):
+    plain = posixpath.normpath(key) == key and key not in (".", "..") and not key.startswith(("/", "../"))
+    if plain and _KEY.fullmatch(key):
         return key
     raise Invalid(
         f"{key[:60]!r} can't name a {what}",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mainspring.core.caller import caller
@@ -24,11 +26,13 @@ from mainspring.tracking.rules import (
     check_texts,
     latest,
 )
+from mainspring.tracking.spool import EMBEDDED, recover
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from mainspring.storage.ports import Blobs, Journal, Tables
+    from mainspring.tracking.wire import Batch
 
 
 class Tracking:
@@ -240,6 +244,21 @@ class Tracking:
         with self._tables.write() as conn:
             number = self._number(conn, caller().project, run_id)
             records.add_input(conn, number, RunInput(dataset_ref, context))
+
+    def recover(self, folder: Path) -> list[str]:
+        """Store what killed processes left in the spool files of `folder`, and end their runs as killed.
+
+        Returns: Ids of those runs.
+        """
+
+        def take(run_id: str, batch: Batch) -> None:
+            self.log_batch(run_id, metrics=batch.points(), params=batch.params, tags=batch.tags)
+
+        def end(run_id: str, status: str) -> None:
+            with suppress(Conflict):
+                self.finish(run_id, status)
+
+        return recover(folder, EMBEDDED, take=take, end=end)
 
     def _store_points(self, conn: Connection, number: int, points: Sequence[Metric]) -> None:
         names = {point.key for point in points}

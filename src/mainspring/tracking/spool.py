@@ -17,6 +17,9 @@ from mainspring.core.errors import Conflict, Invalid, NotFound, TooLarge
 from mainspring.tracking.wire import Batch, decode
 
 SUFFIX = ".spool"
+EMBEDDED = "embedded"
+"""The target of runs that log into the data folder their spool lies in; other targets are addresses of servers."""
+_END = b"!"
 Take = Callable[[str, Batch], None]
 End = Callable[[str, str], object]
 
@@ -48,6 +51,10 @@ class Spool:
             written = os.pwrite(self._fd, view, self._end)
             self._end += written
             view = view[written:]
+
+    def end(self, status: str) -> None:
+        """Keep how the run ended, for a recovery that sends the rest."""
+        self.append(_END + status.encode())
 
     def unsent(self) -> bytes:
         """The first batch that was not taken yet, b"" when all were."""
@@ -104,23 +111,31 @@ def _recover(path: Path, target: str, take: Take, end: End) -> str:
         header = json.loads(next(lines, b"{}"))
     except ValueError:
         header = {}
-    if not header:
-        path.unlink(missing_ok=True)
+    if header and header.get("target") != target:
         return ""
-    if header.get("target") != target:
-        return ""
-    run_id = str(header["run"])
-    with calling(Caller(project=str(header["project"]))):
-        try:
-            for line in lines:
-                take(run_id, decode(line))
-            end(run_id, "killed")
-        except (Conflict, NotFound, Invalid, TooLarge) as reason:
-            path.rename(path.with_suffix(".refused"))
-            path.with_suffix(".reason").write_text(str(reason))
-            return run_id
+    run_id = str(header.get("run", ""))
+    left = list(lines) if run_id else []
+    if run_id:
+        with calling(Caller(project=str(header["project"]))):
+            try:
+                _send(run_id, left, take, end)
+            except (Conflict, NotFound, Invalid, TooLarge) as reason:
+                if left or not isinstance(reason, NotFound):  # else it died before its run was created
+                    path.with_suffix(".reason").write_text(str(reason))
+                    path.rename(path.with_suffix(".refused"))
+                    return run_id
     path.unlink(missing_ok=True)
     return run_id
+
+
+def _send(run_id: str, lines: list[bytes], take: Take, end: End) -> None:
+    status = "killed"
+    for line in lines:
+        if line.startswith(_END):
+            status = line.removeprefix(_END).decode()
+        else:
+            take(run_id, decode(line))
+    end(run_id, status)
 
 
 def _whole_lines(path: Path) -> Iterator[bytes]:

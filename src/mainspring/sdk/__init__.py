@@ -1,0 +1,16 @@
+"""The SDK: log runs from any Python program, into the data folder of this project or over HTTP.
+
+Logging never waits for disk or network: points go to a buffer, from there within 50 ms to a spool file, and from the
+spool to the target. A process that is killed loses at most the last moments; the next session sends what it left.
+
+    with mainspring.run("first try", experiment="flights") as run:
+        run.params({"depth": 6})
+        run.log({"loss": 0.5}, step=1)
+"""
+
+from __future__ import annotations
+
+from mainspring.sdk.run import ActiveRun
+from mainspring.sdk.session import Session, connect, run
+
+__all__ = ["ActiveRun", "Session", "connect", "run"]

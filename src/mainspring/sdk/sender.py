@@ -1,0 +1,118 @@
+"""From the buffer to the spool and on to the target: two threads, so that a slow target keeps nothing unsafe."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+
+from mainspring.core.errors import MainspringError, Timeout
+from mainspring.sdk.sinks import LATER, Sink
+from mainspring.tracking.model import Metric
+from mainspring.tracking.rules import MAX_METRICS
+from mainspring.tracking.spool import Spool
+from mainspring.tracking.wire import encode
+
+SPOOL_S = 0.05
+"""How long points are gathered before they are written to the spool."""
+_RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+log = logging.getLogger("mainspring.sdk")
+
+Row = tuple[str, float, int, int]
+
+
+class Sender:
+    """Sends the points of one run in the background, in order, until all are taken.
+
+    Args:
+        run_id: The run.
+        sink: Where points go.
+        spool: Where they are safe until then.
+    """
+
+    def __init__(self, run_id: str, sink: Sink, spool: Spool) -> None:
+        self._run_id = run_id
+        self._sink = sink
+        self._spool = spool
+        self._rows: deque[Row] = deque()
+        self._has_rows, self._has_lines = threading.Event(), threading.Event()
+        self._closing, self._giving_up = threading.Event(), threading.Event()
+        self._spooling = threading.Lock()
+        self._refusal: MainspringError | None = None
+        self._threads = [
+            threading.Thread(target=work, name=f"mainspring-{name}-{run_id[-6:]}", daemon=True)
+            for name, work in (("spool", self._spool_rows), ("send", self._send_lines))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def put(self, row: Row) -> None:
+        """Take a point. Never waits."""
+        self._rows.append(row)
+        if not self._has_rows.is_set():
+            self._has_rows.set()
+
+    def close(self, timeout_s: float) -> None:
+        """Send what is left.
+
+        Raises:
+            Timeout: The target did not take everything in time; the rest is in the spool.
+            MainspringError: The target refused a batch for good.
+        """
+        self._closing.set()
+        self._has_rows.set()
+        self._threads[0].join()
+        self._has_lines.set()
+        self._threads[1].join(timeout_s)
+        self._giving_up.set()
+        self._threads[1].join()
+        if self._refusal is not None:
+            raise self._refusal
+        if self._spool.unsent():
+            raise Timeout(
+                f"{self._sink.target} did not take all points in {timeout_s:.0f} s",
+                where=str(self._spool.path),
+                hint="they are kept there and sent when the next run starts",
+            )
+
+    def _spool_rows(self) -> None:
+        while not (self._closing.is_set() and not self._rows):
+            self._has_rows.wait()
+            self._closing.wait(SPOOL_S)
+            self._has_rows.clear()
+            while self._rows:
+                points = [Metric(*self._rows.popleft()) for _ in range(min(len(self._rows), MAX_METRICS))]
+                with self._spooling:
+                    self._spool.append(encode(points))
+                self._has_lines.set()
+
+    def _send_lines(self) -> None:
+        failures = 0
+        while not self._giving_up.is_set():
+            with self._spooling:
+                line = self._spool.unsent()
+            if not line:
+                if self._closing.is_set() and not self._threads[0].is_alive():
+                    return
+                self._has_lines.wait()
+                self._has_lines.clear()
+                continue
+            try:
+                self._sink.log(self._run_id, line)
+                failures = 0
+            except LATER as reason:
+                log.warning("run.batch_waits run=%s reason=%s", self._run_id, reason.what)
+                self._giving_up.wait(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
+                failures += 1
+                continue
+            except MainspringError as reason:
+                log.error("run.batch_refused run=%s reason=%s", self._run_id, reason.what)
+                self._refusal = self._refusal or reason
+            with self._spooling:
+                self._spool.took(line)
+
+
+def micros_now() -> int:
+    """Microseconds since 1970 on this machine."""
+    return time.time_ns() // 1000
