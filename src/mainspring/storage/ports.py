@@ -6,7 +6,7 @@ eight methods; what only concerns people who run a queue is a second small proto
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -289,9 +289,9 @@ class Delta(Protocol):
         ...
 
     def replace(
-        self, table: str, frame: pl.DataFrame | Iterator[pl.DataFrame], *, app: str = "", batch: int = 0
+        self, table: str, frame: pl.DataFrame | pl.LazyFrame | Iterable[pl.DataFrame], *, app: str = "", batch: int = 0
     ) -> int:
-        """A new version with just these rows; earlier ones stay readable. With `app`, once per batch as in `append`.
+        """A new version with just these rows, in their order; earlier ones stay readable. With `app`, once per batch as in `append`.
 
         Returns: The new version; for a replay, the version that is current.
         """

@@ -1,6 +1,6 @@
 """Contract suites for anyone who writes a backend: subclass a suite, give it the fixtures it names, and run pytest.
 
-`TablesContract`, `JournalContract` and `QueueContract` are here; a backend that passes its suite is a backend.
+One suite for each port of storage; a backend that passes its suite is a backend.
 Needs pytest and hypothesis, which are not dependencies of Mainspring itself.
 """
 
@@ -10,12 +10,20 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mainspring.testing.blobs import BlobsContract as BlobsContract
+    from mainspring.testing.delta import DeltaContract as DeltaContract
     from mainspring.testing.journal import JournalContract as JournalContract
     from mainspring.testing.queue import QueueContract as QueueContract
     from mainspring.testing.tables import TablesContract as TablesContract
 
-_HOMES = {"JournalContract": "journal", "QueueContract": "queue", "TablesContract": "tables"}
-__all__ = ["JournalContract", "QueueContract", "TablesContract"]
+_HOMES = {
+    "BlobsContract": "blobs",
+    "DeltaContract": "delta",
+    "JournalContract": "journal",
+    "QueueContract": "queue",
+    "TablesContract": "tables",
+}
+__all__ = ["BlobsContract", "DeltaContract", "JournalContract", "QueueContract", "TablesContract"]
 
 
 def __getattr__(name: str) -> object:

@@ -1,0 +1,432 @@
+"""Delta tables on files and on S3, behind one commit: retried with backoff, exactly once by (app, batch).
+
+Source: the Delta transaction protocol (https://github.com/delta-io/delta/blob/master/PROTOCOL.md), actions `add`
+and `txn`. The library's own retry accepts a replayed `txn`, so a commit here is tried for one version only and the
+last batch is read again before every try.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from mainspring.core.errors import Invalid, NotFound, Overloaded, Unavailable, did_you_mean
+from mainspring.core.ids import new_id
+from mainspring.storage.files import no_room, sync_folder
+
+if TYPE_CHECKING:
+    import polars as pl
+    from deltalake import CommitProperties, DeltaTable, Schema
+    from deltalake.transaction import AddAction
+    from obstore.store import LocalStore, S3Store
+
+    from mainspring.storage.s3 import S3Address
+
+_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_KEEP = "interval 36500 days"
+_CONFIGURATION: dict[str, str | None] = {
+    "delta.logRetentionDuration": _KEEP,
+    "delta.deletedFileRetentionDuration": _KEEP,
+    "delta.enableExpiredLogCleanup": "false",
+}
+_PATIENCE_S = 60.0
+
+
+class _Place(Protocol):
+    def uri(self, table: str) -> str: ...
+    def options(self) -> dict[str, str] | None: ...
+    def lister(self) -> LocalStore | S3Store: ...
+    def new_file(self, table: str) -> AbstractContextManager[_NewFile]: ...
+    def settle(self, table: str, version: int) -> None: ...
+
+
+@dataclass(slots=True)
+class _NewFile:
+    """A data file that is being written: fill `path`, then keep it under `name`, then commit it."""
+
+    path: Path
+    name: str
+    keep: Callable[[], None]
+    is_committed: bool = False
+
+
+class DeltaTables:
+    """Tables of rows with versions. Every version stays readable: nothing is cleaned up behind a reader's back."""
+
+    def __init__(self, place: _Place) -> None:
+        self._place = place
+
+    def append(self, table: str, frame: pl.DataFrame, *, app: str, batch: int) -> int | None:
+        """Add rows exactly once by (app, batch); None for a replay."""
+        from mainspring.storage.rows import storable
+
+        if not app:
+            raise Invalid("rows are appended without an app", where=table, hint="name who writes, with growing batches")
+
+        def attempt(now: DeltaTable | None) -> int:
+            held = {} if now is None else _columns(now)
+            return self._write(now, table, storable(frame, held), _transaction(app, batch))
+
+        return self._commit(table, attempt, lambda now: _last_batch(now, app) >= batch)
+
+    def replace(
+        self, table: str, frame: pl.DataFrame | pl.LazyFrame | Iterable[pl.DataFrame], *, app: str = "", batch: int = 0
+    ) -> int:
+        """A new version with just these rows, in their order: one file, written before the first try of the commit."""
+        before = self._open(table)
+        if before is None or not (app and _last_batch(before, app) >= batch):
+            with no_room(table), _lazily(frame, table) as rows, self._place.new_file(table) as file:
+                rows.sink_parquet(file.path, compression="zstd")
+                actions = _added(file)
+                file.keep()
+                version = self._commit(
+                    table,
+                    lambda now: self._put(now, table, rows, actions, _transaction(app, batch)),
+                    lambda now: bool(app) and _last_batch(now, app) >= batch,
+                )
+                file.is_committed = version is not None
+            if version is not None:
+                return version
+        return self.version(table) or 0
+
+    def scan(self, table: str, version: int | None = None) -> pl.LazyFrame:
+        """The rows of a version, the newest by default, lazily."""
+        import polars as pl
+
+        opened = self._open(table, version)
+        if opened is None:
+            raise NotFound(
+                f"there is no table {table!r}", where=table, hint=did_you_mean(table, self.names()) or "write it first"
+            )
+        return pl.scan_delta(opened, storage_options=self._place.options(), credential_provider=None)
+
+    def version(self, table: str) -> int | None:
+        """The newest version, None when there is no such table."""
+        opened = self._open(table)
+        return None if opened is None else opened.version()
+
+    def batch(self, table: str, app: str) -> int:
+        """The last batch that `app` committed to the table, -1 when none."""
+        opened = self._open(table)
+        return -1 if opened is None else _last_batch(opened, app)
+
+    def compact(self, table: str) -> None:
+        """Merge small files and write a checkpoint."""
+        from deltalake import WriterProperties
+
+        def attempt(now: DeltaTable | None) -> int:
+            if now is None:
+                raise NotFound(f"there is no table {table!r}", where=table, hint="write it first")
+            now.optimize.compact(writer_properties=WriterProperties(compression="ZSTD"))
+            now.update_incremental()
+            now.create_checkpoint()
+            return now.version()
+
+        self._commit(table, attempt, lambda _now: False)
+
+    def names(self) -> list[str]:
+        """Every table, sorted."""
+        return sorted(_tables(self._place.lister(), ""))
+
+    def _open(self, table: str, version: int | None = None) -> DeltaTable | None:
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError, TableNotFoundError
+
+        with _answering(table):
+            try:
+                return DeltaTable(self._place.uri(table), version=version, storage_options=self._place.options())
+            except TableNotFoundError:
+                return None
+            except DeltaError as reason:
+                if version is None or "end version" not in str(reason):
+                    raise
+        newest = self.version(table)
+        raise NotFound(
+            f"table {table!r} has no version {version}", where=table, hint=f"use 0 to {newest}, or none for the newest"
+        )
+
+    def _commit(
+        self, table: str, attempt: Callable[[DeltaTable | None], int], is_replay: Callable[[DeltaTable], bool]
+    ) -> int | None:
+        """Try until it is in: look at the newest version, stop at a replay, write for exactly the version after it."""
+        from deltalake.exceptions import CommitFailedError, DeltaError
+
+        deadline, pause = time.monotonic() + _PATIENCE_S, 0.01
+        while True:
+            now = self._open(table)
+            if now is not None and is_replay(now):
+                return None
+            try:
+                with _answering(table):
+                    version = attempt(now)
+                self._place.settle(table, version)
+                return version
+            except CommitFailedError as reason:
+                lost: DeltaError = reason
+            except DeltaError as reason:
+                if now is not None or self._open(table) is None:
+                    raise
+                lost = reason
+            if time.monotonic() > deadline:
+                raise Overloaded(
+                    f"others kept writing to table {table!r}", where=table, hint="write fewer, larger batches"
+                ) from lost
+            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  jitter, not a secret
+            pause = min(pause * 2, 1.0)
+
+    def _write(self, now: DeltaTable | None, table: str, frame: pl.DataFrame, commit: CommitProperties) -> int:
+        from deltalake import WriterProperties, write_deltalake
+
+        if not frame.columns:
+            raise Invalid(
+                "there is nothing to write: no columns", where=table, hint="give at least one column with values"
+            )
+        version = 0 if now is None else now.version() + 1
+        write_deltalake(
+            self._place.uri(table) if now is None else now,
+            frame,
+            mode="error" if now is None else "append",
+            schema_mode=None if now is None else "merge",
+            configuration=_CONFIGURATION if now is None else None,
+            storage_options=self._place.options(),
+            writer_properties=WriterProperties(compression="ZSTD"),
+            commit_properties=commit,
+        )
+        return version
+
+    def _put(
+        self, now: DeltaTable | None, table: str, rows: pl.LazyFrame, actions: list[AddAction], commit: CommitProperties
+    ) -> int:
+        from deltalake.transaction import create_table_with_add_actions
+
+        schema = _delta_schema(rows)
+        if now is None:
+            create_table_with_add_actions(
+                self._place.uri(table),
+                schema,
+                actions,
+                mode="error",
+                configuration=_CONFIGURATION,
+                storage_options=self._place.options(),
+                commit_properties=commit,
+            )
+            return 0
+        _allow_naive_times(now, schema)
+        version = now.version() + 1
+        now.create_write_transaction([*actions], "overwrite", schema, commit_properties=commit)
+        return version
+
+
+class FilePlace:
+    """Tables in folders below one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.absolute()
+        with no_room(root):
+            self._root.mkdir(parents=True, exist_ok=True)
+
+    def uri(self, table: str) -> str:
+        """The folder of a table."""
+        return str(self._root / checked(table))
+
+    def options(self) -> None:
+        """Nothing to say to files."""
+        return
+
+    def lister(self) -> LocalStore:
+        """A store that lists folders."""
+        from obstore.store import LocalStore
+
+        return LocalStore(self._root)
+
+    @contextmanager
+    def new_file(self, table: str) -> Iterator[_NewFile]:
+        """A data file in the table's folder, synced; taken away again when it was not committed."""
+        folder = Path(self.uri(table))
+        folder.mkdir(parents=True, exist_ok=True)
+        name = _data_name()
+        file = _NewFile(folder / name, name, keep=lambda: _sync_file(folder / name))
+        try:
+            yield file
+        finally:
+            if not file.is_committed:
+                file.path.unlink(missing_ok=True)
+
+    def settle(self, table: str, version: int) -> None:
+        """Bring a commit to disk: the library renames files but does not sync them."""
+        folder = self._root / table
+        entry = folder / "_delta_log" / f"{version:020}.json"
+        for line in entry.read_text(encoding="utf-8").splitlines():
+            added = json.loads(line).get("add")
+            if added:
+                _sync_file(folder / str(added["path"]))
+        _sync_file(entry)
+        sync_folder(entry.parent)
+        sync_folder(folder)
+
+
+class S3Place:
+    """Tables below a prefix of a bucket."""
+
+    def __init__(self, address: S3Address) -> None:
+        self._address = address
+
+    def uri(self, table: str) -> str:
+        """The address of a table."""
+        return f"{self._address.uri}/{checked(table)}"
+
+    def options(self) -> dict[str, str]:
+        """Keys and endpoint, for deltalake and Polars."""
+        return self._address.options()
+
+    def lister(self) -> S3Store:
+        """A store that lists prefixes."""
+        return self._address.store()
+
+    @contextmanager
+    def new_file(self, table: str) -> Iterator[_NewFile]:
+        """A data file that is written to a temporary folder first and then sent."""
+        import obstore
+
+        from mainspring.storage.s3 import answering
+
+        name = _data_name()
+        store, key = self._address.store(), f"{checked(table)}/{name}"
+        with tempfile.TemporaryDirectory(prefix="mainspring-") as folder:
+            path = Path(folder) / name
+
+            def keep() -> None:
+                with answering(self._address.uri):
+                    obstore.put(store, key, path)
+
+            file = _NewFile(path, name, keep)
+            yield file
+            if not file.is_committed:
+                obstore.delete(store, key)
+
+    def settle(self, table: str, version: int) -> None:
+        """An object that was accepted is durable."""
+
+
+def checked(table: str) -> str:
+    """Return `table` when it may name a table: parts of letters, digits, `_`, `.` and `-` between slashes.
+
+    Raises:
+        Invalid: It may not.
+    """
+    parts = table.split("/")
+    if len(parts) > 4 or not all(_PART.fullmatch(part) for part in parts):
+        raise Invalid(f"{table[:80]!r} can't name a table", where="delta", hint="use names like datasets/flights")
+    return table
+
+
+def _transaction(app: str, batch: int) -> CommitProperties:
+    from deltalake import CommitProperties, Transaction
+
+    return CommitProperties(max_commit_retries=0, app_transactions=[Transaction(app, batch)] if app else None)
+
+
+def _last_batch(table: DeltaTable, app: str) -> int:
+    last = table.transaction_version(app)
+    return -1 if last is None else int(last)
+
+
+def _columns(table: DeltaTable) -> Mapping[str, pl.DataType]:
+    import polars as pl
+
+    return dict(pl.DataFrame(table.schema().to_arrow().empty_table()).schema)
+
+
+@contextmanager
+def _lazily(frame: pl.DataFrame | pl.LazyFrame | Iterable[pl.DataFrame], table: str) -> Iterator[pl.LazyFrame]:
+    """The rows as a lazy frame of storable types; what can be walked once only goes through a temporary folder."""
+    import polars as pl
+
+    from mainspring.storage.rows import storable, storable_rows
+
+    if isinstance(frame, (pl.DataFrame, pl.LazyFrame)):
+        yield storable_rows(frame.lazy())
+        return
+    with tempfile.TemporaryDirectory(prefix="mainspring-") as folder:
+        held: Mapping[str, pl.DataType] | None = None
+        for number, part in enumerate(frame):
+            kept = storable(part, held)
+            held = held or dict(kept.schema)
+            kept.select(list(held)).write_parquet(Path(folder) / f"{number:08}.parquet")
+        if not held:
+            raise Invalid("there is nothing to write: no columns", where=table, hint="give a frame with columns")
+        yield pl.scan_parquet(Path(folder) / "*.parquet")
+
+
+def _added(file: _NewFile) -> list[AddAction]:
+    import polars as pl
+    from deltalake.transaction import AddAction
+
+    count = pl.scan_parquet(file.path, glob=False).select(pl.len()).collect().item()
+    on_disk = file.path.stat()
+    modified = on_disk.st_mtime_ns // 1_000_000
+    return [AddAction(file.name, on_disk.st_size, {}, modified, True, json.dumps({"numRecords": count}))]
+
+
+def _delta_schema(rows: pl.LazyFrame) -> Schema:
+    from arro3.core import Table
+    from deltalake import Schema
+
+    return Schema.from_arrow(Table.from_arrow(rows.collect_schema().to_frame()).schema)
+
+
+def _allow_naive_times(table: DeltaTable, schema: Schema) -> None:
+    """A table made without naive times needs a feature switched on first, or no reader would open it again."""
+    from deltalake import TableFeatures
+
+    if "timestamp_ntz" in schema.to_json() and "timestampNtz" not in (table.protocol().reader_features or []):
+        feature = TableFeatures.TimestampWithoutTimezone
+        table.alter.add_feature(feature, allow_protocol_versions_increase=True)
+
+
+def _data_name() -> str:
+    return f"part-00000-{uuid.UUID(new_id())}-c000.zstd.parquet"
+
+
+def _tables(store: LocalStore | S3Store, prefix: str) -> Iterator[str]:
+    import obstore
+
+    found = obstore.list_with_delimiter(store, prefix or None)["common_prefixes"]
+    names = [str(path).rstrip("/").rsplit("/", 1)[-1] for path in found]
+    if "_delta_log" in names:
+        yield prefix
+        return
+    for name in names:
+        yield from _tables(store, f"{prefix}/{name}".lstrip("/"))
+
+
+def _sync_file(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _answering(table: str) -> Iterator[None]:
+    """Say plainly that the disk is full or that the store does not answer."""
+    try:
+        with no_room(table):
+            yield
+    except (OSError, Exception) as reason:
+        if "error sending request" in str(reason) or "Server returned non-2xx" in str(reason):
+            line = str(reason).split("\n", 1)[0][:200]
+            hint = "check the address, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and that the bucket exists"
+            raise Unavailable(f"the object store did not do it: {line}", where=table, hint=hint) from reason
+        raise

@@ -1,0 +1,205 @@
+"""Blobs as files: content-addressed, read-only, whole or absent even after a power cut."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from mainspring.core.canonical import digest as digest_of
+from mainspring.core.errors import Corrupt, Failed, Invalid, NotFound
+from mainspring.core.ids import new_id
+
+CHUNK = 1 << 20
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class FileBlobs:
+    """Keeps blobs in a folder, under the first two digits of their digest. Safe to share between processes.
+
+    A blob is written to `part/`, synced, and renamed into place; then the folder is synced. Readers see all of it or
+    nothing, and what a killed process leaves in `part/` is never read.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._parts = root / "part"
+        with no_room(root):
+            self._parts.mkdir(parents=True, exist_ok=True)
+
+    def put(self, data: bytes) -> str:
+        """Keep `data` durably and return its digest."""
+        digest = digest_of(data)
+        if not self.has(digest):
+            self._store(lambda part: (part.write(data), digest)[1])
+        return digest
+
+    def put_file(self, path: Path) -> str:
+        """Keep the content of a file without loading it whole, and return its digest."""
+        with open_source(path) as source:
+            return self._store(lambda part: copy(source, part))
+
+    def get(self, digest: str) -> bytes:
+        """The bytes under `digest`, checked."""
+        try:
+            data = self._path(digest).read_bytes()
+        except FileNotFoundError:
+            raise missing(digest) from None
+        if digest_of(data) != digest:
+            raise corrupt(digest, str(self._path(digest)))
+        return data
+
+    def fetch(self, digest: str, to: Path) -> None:
+        """Write the bytes to the file `to`, checked; `to` is either whole or absent."""
+        try:
+            with self._path(digest).open("rb") as source, whole_file(to) as part:
+                if copy(source, part) != digest:
+                    raise corrupt(digest, str(self._path(digest)))
+        except FileNotFoundError:
+            if self.has(digest):
+                raise
+            raise missing(digest) from None
+
+    def has(self, digest: str) -> bool:
+        """Whether something is stored under `digest`."""
+        return self._path(digest).is_file()
+
+    def delete(self, digest: str) -> None:
+        """Forget the bytes."""
+        path = self._path(digest)
+        path.unlink(missing_ok=True)
+        if path.parent.is_dir():
+            sync_folder(path.parent)
+
+    def digests(self) -> Iterator[str]:
+        """Every digest that is stored."""
+        for path in self._root.glob("[0-9a-f][0-9a-f]/*"):
+            yield path.parent.name + path.name
+
+    def _path(self, digest: str) -> Path:
+        check_digest(digest)
+        return self._root / digest[:2] / digest[2:]
+
+    def _store(self, fill: Callable[[BinaryIO], str]) -> str:
+        part = self._parts / new_id()
+        try:
+            with no_room(self._root):
+                with part.open("xb") as file:
+                    digest = fill(file)
+                    file.flush()
+                    os.fchmod(file.fileno(), 0o444)
+                    os.fsync(file.fileno())
+                self._publish(part, self._path(digest))
+        finally:
+            part.unlink(missing_ok=True)
+        return digest
+
+    def _publish(self, part: Path, path: Path) -> None:
+        if not path.parent.is_dir():
+            path.parent.mkdir(exist_ok=True)
+            sync_folder(self._root)
+        part.replace(path)
+        sync_folder(path.parent)
+
+
+def check_digest(digest: str) -> None:
+    """Refuse what is not a digest, so that no path is ever made of it.
+
+    Raises:
+        Invalid: It is not 64 lower-case hex digits.
+    """
+    if not _DIGEST.fullmatch(digest):
+        raise Invalid(f"{digest[:80]!r} is not a blob digest", hint="a digest is 64 hex digits, lower case")
+
+
+def missing(digest: str) -> NotFound:
+    """The error for a blob that is not there."""
+    return NotFound(f"no blob {digest[:12]} is stored", where=digest, hint="mainspring doctor lists missing blobs")
+
+
+def corrupt(digest: str, where: str) -> Corrupt:
+    """The error for a blob whose bytes changed."""
+    return Corrupt(f"blob {digest[:12]} was changed after it was written", where=where, hint="restore it from a backup")
+
+
+def copy(source: BinaryIO, target: BinaryIO) -> str:
+    """Copy a file by chunks and return the digest of what went through."""
+    from blake3 import blake3
+
+    hasher = blake3()
+    while chunk := source.read(CHUNK):
+        hasher.update(chunk)
+        target.write(chunk)
+    return hasher.hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable: a rename is only safe once its folder is on disk."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def open_source(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that a caller named.
+
+    Raises:
+        NotFound: There is no such file.
+    """
+    try:
+        source = path.open("rb")
+    except (FileNotFoundError, IsADirectoryError):
+        raise NotFound(f"there is no file {path.name}", where=str(path), hint="check the path") from None
+    with source:
+        yield source
+
+
+@contextmanager
+def whole_file(to: Path) -> Iterator[BinaryIO]:
+    """A file that appears under its name only when the block ends well."""
+    part = to.with_name(f".{to.name}.{new_id()}.part")
+    try:
+        with no_room(to):
+            to.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(to)
+            sync_folder(to.parent)
+    finally:
+        with suppress(FileNotFoundError):
+            part.unlink()
+
+
+@contextmanager
+def no_room(where: Path | str) -> Iterator[None]:
+    """Turn a full disk into a plain error; whatever failed for another reason passes through.
+
+    Raises:
+        Failed: The disk is full, or a quota or size limit was reached.
+    """
+    try:
+        yield
+    except Exception as reason:
+        if not is_no_room(reason):
+            raise
+        raise Failed(
+            "the disk is full; nothing was stored", where=str(where), hint="free some space, then run it again"
+        ) from reason
+
+
+def is_no_room(reason: BaseException) -> bool:
+    """Whether an error means that the disk is full, whichever library reports it."""
+    if isinstance(reason, OSError) and reason.errno in _NO_ROOM:
+        return True
+    text = str(reason)
+    return any(f"os error {code})" in text or f"code: {code}, kind" in text for code in _NO_ROOM)

@@ -1,0 +1,113 @@
+"""Delta tables on files and on a real S3 server; killed and out of room in the middle of a commit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from mainspring.storage.open import open_delta
+from mainspring.storage.ports import Delta
+from mainspring.testing.delta import TABLE, DeltaContract, numbers
+
+_APPENDER = """
+import sys, polars as pl; from pathlib import Path; from mainspring.storage.open import open_delta
+delta = open_delta(sys.argv[1], Path(sys.argv[2])); app = sys.argv[3]
+print("ready", flush=True); sys.stdin.readline()
+for batch in range(int(sys.argv[4])):
+    delta.append("predictions/flights-delay", pl.DataFrame({"n": [batch] * 100, "app": app}), app=app, batch=batch)
+    print(batch, flush=True)
+"""
+
+
+def appender(url: str, folder: Path, app: str, batches: int) -> subprocess.Popen[str]:
+    """A process that appends batches of 100 rows once it gets a line."""
+    command = [sys.executable, "-c", _APPENDER, url, str(folder), app, str(batches)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def run_all_at_once(children: list[subprocess.Popen[str]]) -> list[int]:
+    """Wait until all are ready, let them go, and wait for their ends."""
+    for child in children:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    for child in children:
+        child.communicate()
+    return [child.returncode for child in children]
+
+
+class TestDeltaOnFiles(DeltaContract):
+    @pytest.fixture
+    def delta(self, tmp_path: Path) -> Delta:
+        return open_delta("", tmp_path)
+
+    def test_eight_processes_at_once_all_land_exactly_once(self, delta: Delta, tmp_path: Path) -> None:
+        assert run_all_at_once([appender("", tmp_path, f"app-{i}", 2) for i in range(8)]) == [0] * 8
+        found = delta.scan(TABLE).group_by("app", "n").len().collect()
+        assert found.height == 16
+        assert found["len"].unique().to_list() == [100]
+
+    def test_a_kill_in_the_middle_of_appends_leaves_whole_batches_and_a_restart_lands_the_rest(
+        self, delta: Delta, tmp_path: Path
+    ) -> None:
+        with appender("", tmp_path, "app", 10**6) as child:
+            assert child.stdin is not None
+            assert child.stdout is not None
+            child.stdin.write("go\n")
+            child.stdin.flush()
+            while child.stdout.readline().strip() != "7":
+                pass
+            child.kill()
+        last = delta.batch(TABLE, "app")
+        assert last >= 7
+        assert numbers(delta) == [n for n in range(last + 1) for _ in range(100)]
+        assert run_all_at_once([appender("", tmp_path, "app", last + 3)]) == [0]
+        assert numbers(delta) == [n for n in range(last + 3) for _ in range(100)]
+
+    def test_naive_times_may_come_into_a_table_that_had_none(self, delta: Delta) -> None:
+        delta.replace(TABLE, pl.DataFrame({"n": [1]}))
+        delta.replace(TABLE, pl.DataFrame({"at": [datetime(2013, 1, 1)]}))
+        delta.append("t/widened", pl.DataFrame({"n": [1]}), app="a", batch=0)
+        delta.append("t/widened", pl.DataFrame({"at": [datetime(2013, 1, 1)]}), app="a", batch=1)
+        assert delta.scan(TABLE).collect()["at"].to_list() == [datetime(2013, 1, 1)]
+        assert delta.scan("t/widened").collect()["at"].drop_nulls().to_list() == [datetime(2013, 1, 1)]
+
+    @pytest.mark.parametrize("verb", ["append", "replace"])
+    def test_a_full_disk_is_a_plain_error_and_the_table_stays_as_it_was(
+        self, delta: Delta, tmp_path: Path, verb: str
+    ) -> None:
+        delta.append(TABLE, pl.DataFrame({"n": [1]}), app="a", batch=0)
+        script = (
+            "import resource, sys, numpy as np, polars as pl; from pathlib import Path\n"
+            "from mainspring.storage.open import open_delta; from mainspring.core.errors import Failed\n"
+            "delta = open_delta('', Path(sys.argv[1]))\n"
+            "rows = pl.DataFrame({'n': np.random.randint(0, 2**60, 200_000)})\n"
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+            f"try: delta.{verb}({TABLE!r}, rows, app='a', batch=1)\n"
+            "except Failed as reason: print(reason)"
+        )
+        done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[:1] == ["the disk is full; nothing was stored"]
+        assert numbers(delta) == [1]
+        assert delta.batch(TABLE, "a") == 0
+
+
+@pytest.mark.s3
+class TestDeltaOnS3(DeltaContract):
+    @pytest.fixture
+    def delta(self, s3_url: str, tmp_path: Path) -> Delta:
+        return open_delta(s3_url, tmp_path)
+
+    def test_processes_at_once_all_land_exactly_once(self, delta: Delta, s3_url: str, tmp_path: Path) -> None:
+        assert run_all_at_once([appender(s3_url, tmp_path, f"app-{i}", 2) for i in range(3)]) == [0] * 3
+        found = delta.scan(TABLE).group_by("app", "n").len().collect()
+        assert found.height == 6
+        assert found["len"].unique().to_list() == [100]
