@@ -282,3 +282,13 @@ def test_golden_requests_go_through_the_probe(room: Room) -> None:
     found = room.judge(gate({"golden": 20}), room.candidate)
     assert found.outcome == "pass", found.reason
     assert asked == [("models/late/2", INPUTS)]
+
+
+def test_a_server_that_breaks_gives_an_error_verdict(room: Room) -> None:
+    def probe(version: ModelVersion, frame: pl.DataFrame) -> Mapping[str, list[float]]:
+        raise OSError("no such port")
+
+    room.gates.answer_through(probe)
+    found = room.judge(gate({"golden": 20}), room.candidate)
+    assert found.outcome == "error"
+    assert "OSError: no such port" in found.reason

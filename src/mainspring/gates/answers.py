@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 from mainspring.core.errors import Failed, Invalid, MainspringError, did_you_mean
 from mainspring.gates.case import LEAST_ROWS, Answers
 
 if TYPE_CHECKING:
-    import numpy as np
     import polars as pl
-    from numpy.typing import NDArray
 
     from mainspring.gates.case import Ask
     from mainspring.gates.rules.bootstrap import Floats
     from mainspring.registry import ModelVersion, Registry
+
+Probe = Callable[["ModelVersion", "pl.DataFrame"], Mapping[str, list[float]]]
+"""Asks a version through a real model server: numeric outputs by name."""
+Answer = TypeVar("Answer")
 
 
 def check_label(frame: pl.DataFrame, label: str) -> None:
@@ -126,13 +128,21 @@ def inputs_of(version: ModelVersion, rows: pl.DataFrame) -> pl.DataFrame:
 def asking(registry: Registry, version: ModelVersion) -> Ask:
     """A function that asks the version, loaded and verified once. Whatever the model raises becomes a `Failed`."""
     predictor = registry.load(version.model, version.number)
+    return _guarded(version, lambda rows: predictor.predict(inputs_of(version, rows)))
 
-    def ask(rows: pl.DataFrame) -> Mapping[str, NDArray[np.generic]]:
+
+def probing(probe: Probe, version: ModelVersion) -> Callable[[pl.DataFrame], Mapping[str, list[float]]]:
+    """The same through a real model server."""
+    return _guarded(version, lambda rows: probe(version, inputs_of(version, rows)))
+
+
+def _guarded(version: ModelVersion, ask: Callable[[pl.DataFrame], Answer]) -> Callable[[pl.DataFrame], Answer]:
+    def guarded(rows: pl.DataFrame) -> Answer:
         try:
-            return predictor.predict(inputs_of(version, rows))
+            return ask(rows)
         except MainspringError:
             raise
         except Exception as reason:  # a model is foreign code and may raise anything
             raise Failed(f"{version.ref} cannot answer: {type(reason).__name__}: {reason}") from reason
 
-    return ask
+    return guarded

@@ -12,7 +12,7 @@ from mainspring.core.clock import Clock, SystemClock
 from mainspring.core.errors import Conflict, Invalid, MainspringError, NotFound, did_you_mean
 from mainspring.core.ids import new_id
 from mainspring.gates import records
-from mainspring.gates.answers import answers_of, asking, check_label, inputs_of, truth_of
+from mainspring.gates.answers import Probe, answers_of, asking, check_label, probing, truth_of
 from mainspring.gates.case import Answers, Case
 from mainspring.gates.events import VerdictReached
 from mainspring.gates.judging import all_errors, reason_for, run_checks
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from mainspring.data import Data
     from mainspring.registry import ModelVersion, Registry
-
-Probe = Callable[["ModelVersion", "pl.DataFrame"], Mapping[str, list[float]]]
 
 
 class Gates:
@@ -227,7 +225,7 @@ class Gates:
             alpha=gate.alpha,
             seed=seed,
             predict=predict,
-            probe=None if probe is None else lambda rows: probe(candidate, inputs_of(candidate, rows)),
+            probe=None if probe is None else probing(probe, candidate),
             training=self._training(candidate),
         )
 

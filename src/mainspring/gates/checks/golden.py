@@ -36,7 +36,7 @@ class Check:
         return f"{self.golden} golden requests"
 
     def measure(self, case: Case) -> Finding:
-        """The largest difference between the server's answers and those of this process."""
+        """The largest difference between the server's numbers and those of this process; text follows from numbers."""
         import numpy as np
 
         from mainspring.gates.rules.finding import fact
@@ -49,7 +49,8 @@ class Check:
         rows = case.frame[np.sort(chosen).tolist()].drop(case.label)
         here, there = case.predict(rows), case.probe(rows)
         worst, where = 0.0, ""
-        for name, expected in here.items():
+        numeric = {name: answers for name, answers in here.items() if answers.dtype.kind in "biuf"}
+        for name, expected in numeric.items():
             if name not in there:
                 return fact(False, method="golden requests", n=len(rows), note=f"the server does not answer {name!r}")
             gap = _gap(expected.tolist(), list(there[name]))
