@@ -288,7 +288,7 @@ def test_files_may_be_kept_under_the_address_of_their_content(client: TestClient
 def test_the_description_of_the_api_is_openapi_3_1(client: TestClient[Litestar]) -> None:
     described = client.get("/schema").json()
     assert described["openapi"].startswith("3.1")
-    assert "/api/v1/events" in described["paths"]
+    assert described["paths"]["/api/v1/events"]["get"]["summary"] == "Events of the project, newest first"
     assert not [path for path in described["paths"] if not path.startswith("/api/") and path != "/health"]
 
 

@@ -14,7 +14,10 @@ from mainspring.core.events import Event, fact_kinds
 def list_events(
     event_log: EventLog, before: int = 0, limit: int = 100, kind: str = "", subject: str = ""
 ) -> list[Event]:
-    """Events of the project, newest first. Pass the smallest `seq` as `before` for the next page."""
+    """Events of the project, newest first.
+
+    Pass the smallest `seq` as `before` for the next page.
+    """
     return event_log.newest(before=before, limit=limit, kind=kind, subject=subject)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,12 +12,13 @@ from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions import LitestarDeprecationWarning
-from litestar.handlers import BaseRouteHandler
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.template import TemplateConfig
-from litestar.types import ControllerRouterHandler
+from litestar.types import ControllerRouterHandler, Method
+from litestar.types.internal_types import PathParameterDefinition
 
 from mainspring.access import Access, Identity
 from mainspring.access.model import PUBLIC, check_permission
@@ -90,6 +92,7 @@ def create_app(
                 title="Mainspring",
                 version="1",
                 use_handler_docstrings=True,
+                operation_id_creator=_operation_id,
                 render_plugins=[
                     JsonRenderPlugin(path=["/", "/openapi.json"])
                 ],  # JSON only: the usual pages load from a CDN
@@ -102,6 +105,7 @@ def create_app(
         )
     app.state.end_streams = pulse.close
     check_routes(app)
+    _describe(app)
     app.asgi_handler = Door(app.asgi_handler, access=access, hosts=own_hosts(port), project=project)
     return app
 
@@ -125,6 +129,21 @@ class _Once:
         if self._pulse is not None:
             self._pulse.close()
             self._pulse.join()
+
+
+def _describe(app: Litestar) -> None:
+    """Take summary and description of every operation from its docstring; the framework may see a wrapper."""
+    for route in app.routes:
+        for handler in getattr(route, "route_handlers", ()):
+            text = inspect.getdoc(getattr(handler.fn, "func", handler.fn)) or ""
+            first, _, rest = text.partition("\n")
+            handler.summary, handler.description = first.rstrip("."), rest.strip() or text
+
+
+def _operation_id(handler: HTTPRouteHandler, method: Method, path: list[str | PathParameterDefinition]) -> str:
+    """Method and path, which no two operations share: `get_models_name_versions`."""
+    names = [part if isinstance(part, str) else part.name for part in path]
+    return "_".join([method.lower(), *(name.replace("-", "_") for name in names if name not in ("api", "v1"))])
 
 
 def _paths(handlers: Sequence[ControllerRouterHandler]) -> set[str]:

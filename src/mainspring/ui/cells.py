@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mainspring.core.wiring import Wiring
-from mainspring.ui.pages import ago, count
+from mainspring.ui.pages import ago, count, percent, time
 
 if TYPE_CHECKING:
     from mainspring.data import Data
@@ -62,7 +62,7 @@ def loop_cells(wiring: Wiring) -> list[Cell]:
         _train(wiring.get(Tracking)),
         _gate(wiring.get(Gates)),
         _deploy(serving),
-        _watch(wiring.get(Monitoring), serving),
+        _watch(wiring.get(Monitoring)),
         _retrain(wiring.get(Loop)),
     ]
 
@@ -71,14 +71,33 @@ def _data(data: Data) -> Cell:
     datasets = data.datasets()
     if not datasets:
         return Cell("Data", "/datasets", detail="No dataset yet.", command="mainspring data ingest NAME FILE.csv")
-    return Cell("Data", "/datasets", number=count(len(datasets)), unit=_plural(len(datasets), "dataset"))
+    newest = max(datasets, key=lambda dataset: dataset.changed_at)
+    return Cell(
+        "Data",
+        "/datasets",
+        number=_many(len(datasets)),
+        unit=_plural(len(datasets), "dataset"),
+        state=f"version {newest.latest}",
+        detail=f"of {newest.name}, {count(newest.rows)} rows, {ago(newest.changed_at)}",
+    )
 
 
 def _train(tracking: Tracking) -> Cell:
-    runs = tracking.search(limit=100)
-    if not runs:
+    experiments = tracking.experiments()
+    newest = tracking.search(limit=1)
+    if not newest:
         return Cell("Train", "/runs", detail="No run yet.", command="mainspring pipeline run FILE.py:FUNCTION")
-    return Cell("Train", "/runs", number=count(len(runs)), unit=_plural(len(runs), "run"))
+    number = sum(experiment.runs for experiment in experiments)
+    run = newest[0]
+    return Cell(
+        "Train",
+        "/runs",
+        number=count(number),
+        unit=_plural(number, "run"),
+        state=run.status,
+        detail=f"{run.experiment}, {ago(run.ended_at or run.started_at)}",
+        tone=TONES.get(run.status, ""),
+    )
 
 
 def _gate(gates: Gates) -> Cell:
@@ -90,10 +109,10 @@ def _gate(gates: Gates) -> Cell:
         "Gate",
         "/gates",
         number=count(sum(verdict.outcome == "pass" for verdict in verdicts)),
-        unit=f"of {len(verdicts)} passed",
+        unit=f"of {_many(len(verdicts))} passed",
         state=newest.outcome,
         detail=f"{newest.model} {newest.version}, {ago(newest.created_at)}",
-        tone={"pass": "ok", "undecided": "warn"}.get(newest.outcome, "bad"),
+        tone=TONES.get(newest.outcome, ""),
     )
 
 
@@ -101,19 +120,75 @@ def _deploy(serving: Serving) -> Cell:
     deployments = serving.deployments()
     if not deployments:
         return Cell("Deploy", "/deployments", detail="Nothing is live.", command="mainspring deploy NAME MODEL VERSION")
-    return Cell("Deploy", "/deployments", number=count(len(deployments)), unit="live", tone="ok", state="live")
+    newest = max(deployments, key=lambda deployment: deployment.updated_at)
+    canary = [arm for arm in newest.traffic.arms if arm.version != newest.champion]
+    return Cell(
+        "Deploy",
+        f"/deployments/{newest.name}" if len(deployments) == 1 else "/deployments",
+        number=f"v{newest.champion}",
+        unit=f"live at {newest.name}" + (f", {len(deployments) - 1} more" if len(deployments) > 1 else ""),
+        state=f"canary v{canary[0].version} {percent(canary[0].share, 0)}" if canary else "live",
+        detail=f"since {ago(newest.updated_at)}",
+        tone="warn" if canary else "ok",
+    )
 
 
-def _watch(monitoring: Monitoring, serving: Serving) -> Cell:
-    alarms = [alarm for deployment in serving.deployments() for alarm in monitoring.alarms(deployment.name)]
-    return Cell("Watch", "/monitors", number=count(len(alarms)), unit=_plural(len(alarms), "alarm"))
+def _watch(monitoring: Monitoring) -> Cell:
+    monitors = monitoring.monitors()
+    if not monitors:
+        return Cell("Watch", "/monitors", detail="Nothing is watched.", command="mainspring deploy NAME MODEL VERSION")
+    alarms = monitoring.alarms(states=("open",))
+    seen = max(monitors, key=lambda monitor: monitor.watermark)
+    until = f", seen up to {time(seen.watermark)[:16]}" if seen.watermark else ""
+    return Cell(
+        "Watch",
+        f"/monitors/{seen.deployment}" if len(monitors) == 1 else "/monitors",
+        number=_many(len(alarms)),
+        unit=_plural(len(alarms), "open alarm"),
+        state=alarms[0].cause if alarms else "ok" if seen.predictions else "waiting",
+        detail=f"{count(sum(monitor.predictions for monitor in monitors))} predictions{until}",
+        tone="bad" if alarms else "ok" if seen.predictions else "",
+    )
 
 
 def _retrain(loop: Loop) -> Cell:
     cycles = loop.cycles()
     if not cycles:
-        return Cell("Retrain", "/loop", detail="No cycle yet.", command="mainspring loop start POLICY")
-    return Cell("Retrain", "/loop", number=count(len(cycles)), unit=_plural(len(cycles), "cycle"))
+        policy = next(iter(loop.policies), "POLICY")
+        return Cell("Retrain", "/cycles", detail="No cycle yet.", command=f"mainspring loop start {policy}")
+    newest = cycles[0]
+    return Cell(
+        "Retrain",
+        "/cycles",
+        number=_many(len(cycles)),
+        unit=_plural(len(cycles), "cycle"),
+        state=newest.state.replace("_", " "),
+        detail=newest.reason or f"{newest.model}, {ago(newest.started_at)}",
+        tone=TONES.get(newest.state, ""),
+    )
+
+
+TONES = {
+    "finished": "ok",
+    "pass": "ok",
+    "promoted": "ok",
+    "deployed": "ok",
+    "undecided": "warn",
+    "canary": "warn",
+    "gating": "warn",
+    "training": "warn",
+    "refused": "warn",
+    "fail": "bad",
+    "error": "bad",
+    "failed": "bad",
+    "rolled_back": "bad",
+}
+"""How a state looks."""
+
+
+def _many(number: int) -> str:
+    """A count of a list that ends at 100."""
+    return "100+" if number >= 100 else str(number)
 
 
 def _plural(number: int, noun: str) -> str:
