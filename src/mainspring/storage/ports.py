@@ -291,7 +291,9 @@ class Delta(Protocol):
     def replace(
         self, table: str, frame: pl.DataFrame | pl.LazyFrame | Iterable[pl.DataFrame], *, app: str = "", batch: int = 0
     ) -> int:
-        """A new version with just these rows, in their order; earlier ones stay readable. With `app`, once per batch as in `append`.
+        """A new version with just these rows, in their order; earlier ones stay readable.
+
+        With `app`, once per batch as in `append`.
 
         Returns: The new version; for a replay, the version that is current.
         """
