@@ -1,0 +1,342 @@
+"""The SDK: embedded and over HTTP, slow and absent servers, and clients that are killed."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import uvicorn
+
+from mainspring.core.errors import Conflict, Invalid, Overloaded, Unavailable
+from mainspring.core.settings import load
+from mainspring.core.wiring import Wiring
+from mainspring.sdk import Session, connect
+from mainspring.sdk.sinks import EmbeddedSink, HttpSink
+from mainspring.server.app import create_app
+from mainspring.server.house import open_house
+from mainspring.tracking import Run, Tracking
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wiring]:
+    """A data folder, opened; children of the test open the same one."""
+    for name in [name for name in os.environ if name.startswith("MAINSPRING_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MAINSPRING_STORAGE_DATA", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    kept = dict(os.environ)
+    wiring = open_house(load(flags={"storage.data": str(tmp_path / "data")}))
+    yield wiring
+    wiring.close()
+    os.environ.clear()
+    os.environ.update(kept)
+
+
+@pytest.fixture
+def tracking(house: Wiring) -> Tracking:
+    return house.get(Tracking)
+
+
+@pytest.fixture
+def url(house: Wiring) -> Iterator[str]:
+    """A real server over the house, on a port of its own."""
+    config = uvicorn.Config(lambda: None, host="127.0.0.1", port=0, log_level="error", lifespan="off")
+    socket = config.bind_socket()
+    port = int(socket.getsockname()[1])
+    app = create_app(house, port=port, rooms=("tracking", "registry"))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
+    thread.start()
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join()
+    socket.close()
+
+
+@pytest.fixture(params=["embedded", "http"])
+def session(request: pytest.FixtureRequest, tracking: Tracking, tmp_path: Path) -> Iterator[Session]:
+    """A session of each kind in turn."""
+    if request.param == "embedded":
+        made = Session(EmbeddedSink(tracking), tmp_path / "spool")
+    else:
+        made = Session(HttpSink(request.getfixturevalue("url")), tmp_path / "spool")
+    yield made
+    made.close()
+
+
+def only(tracking: Tracking) -> Run:
+    (run,) = tracking.search()
+    return tracking.get(run.id)
+
+
+def wait_until(there: Callable[[], object], what: str, timeout_s: float = 30) -> None:
+    end = time.monotonic() + timeout_s
+    while not there():
+        assert time.monotonic() < end, f"{what} did not happen"
+        time.sleep(0.01)
+
+
+def test_everything_logged_is_there_when_the_run_ends(session: Session, tracking: Tracking, tmp_path: Path) -> None:
+    (tmp_path / "plots").mkdir()
+    (tmp_path / "plots" / "a.svg").write_text("<svg/>")
+    with session.run("first", experiment="flights", params={"depth": 6}, tags={"team": "ops"}, seed=7) as run:
+        for step in range(2500):
+            run.log({"loss": 1 / (step + 1), "val/auc": np.float32(0.5)}, step=step)
+        run.log({"odd": math.nan}, step=0)
+        run.log({"odd": -math.inf}, step=1)
+        run.artifact(tmp_path / "plots")
+        run.input("datasets/flights/1")
+    found = only(tracking)
+    assert (found.name, found.experiment, found.status, found.seed) == ("first", "flights", "finished", 7)
+    assert (found.params, found.tags) == ({"depth": "6"}, {"team": "ops"})
+    assert [point.step for point in tracking.history(run.id, "loss")] == list(range(2500))
+    assert [repr(point.value) for point in tracking.history(run.id, "odd")] == ["nan", "-inf"]
+    assert tracking.artifact(run.id, "plots/a.svg") == b"<svg/>"
+    assert found.inputs[0].dataset == "datasets/flights/1"
+    assert found.code is not None
+    assert found.environment is not None
+    assert "polars" in found.environment.packages
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_an_error_in_the_block_is_a_failed_run_and_goes_on_up(session: Session, tracking: Tracking) -> None:
+    with pytest.raises(ZeroDivisionError), session.run(capture=False) as run:
+        run.log({"loss": 1 / 0})
+    assert only(tracking).status == "failed"
+
+
+def test_ctrl_c_in_the_block_is_a_killed_run(session: Session, tracking: Tracking) -> None:
+    with pytest.raises(KeyboardInterrupt), session.run(capture=False):
+        raise KeyboardInterrupt
+    assert only(tracking).status == "killed"
+
+
+def test_a_param_that_changes_is_refused_where_it_is_logged(session: Session) -> None:
+    with session.run(capture=False) as run:
+        run.params({"depth": 6})
+        run.params({"depth": 6})
+        with pytest.raises(Conflict, match="depth"):
+            run.params({"depth": 7})
+
+
+def test_a_name_or_value_that_cannot_be_logged_is_refused_at_once(session: Session) -> None:
+    with session.run(capture=False) as run:
+        with pytest.raises(Invalid, match="can't name a metric"):
+            run.log({"../up": 1.0})
+        with pytest.raises(Invalid, match="no number"):
+            run.log({"loss": "high"})  # type: ignore[dict-item]  # what a careless caller does
+    with pytest.raises(Conflict, match="ended"):
+        run.log({"loss": 1.0})
+
+
+def test_steps_count_up_when_none_are_given(session: Session, tracking: Tracking) -> None:
+    with session.run(capture=False) as run:
+        for value in (3.0, 2.0, 1.0):
+            run.log({"loss": value})
+    assert [(point.step, point.value) for point in tracking.history(run.id, "loss")] == [(0, 3.0), (1, 2.0), (2, 1.0)]
+
+
+def test_threads_may_share_a_run(session: Session, tracking: Tracking) -> None:
+    with session.run(capture=False) as run:
+
+        def log(worker: int) -> None:
+            for step in range(100):
+                run.log({f"loss-{worker}": 1.0}, step=step)
+
+        threads = [threading.Thread(target=log, args=(worker,)) for worker in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [len(tracking.history(run.id, f"loss-{worker}")) for worker in range(4)] == [100] * 4
+
+
+class Slow(EmbeddedSink):
+    """Takes nothing until it is let go; counts what it turned away."""
+
+    def __init__(self, tracking: Tracking) -> None:
+        super().__init__(tracking)
+        self.open = threading.Event()
+        self.turned_away = 0
+
+    def log(self, run_id: str, batch: bytes) -> None:
+        if not self.open.is_set():
+            self.turned_away += 1
+            raise Overloaded("full")
+        super().log(run_id, batch)
+
+
+def test_a_full_target_gets_everything_later(tracking: Tracking, tmp_path: Path) -> None:
+    sink = Slow(tracking)
+    with Session(sink, tmp_path / "spool").run(capture=False) as run:
+        for step in range(50):
+            run.log({"loss": 1.0}, step=step)
+        wait_until(lambda: sink.turned_away >= 2, "two attempts")
+        assert tracking.history(run.id, "loss") == []
+        sink.open.set()
+    assert len(tracking.history(run.id, "loss")) == 50
+    assert only(tracking).status == "finished"
+
+
+def test_a_target_that_stays_away_gets_the_rest_from_the_next_session(tracking: Tracking, tmp_path: Path) -> None:
+    with Session(Slow(tracking), tmp_path / "spool", close_s=0.2).run(capture=False) as run:
+        for step in range(50):
+            run.log({"loss": 1.0}, step=step)
+    assert only(tracking).status == "running"
+    assert Session(EmbeddedSink(tracking), tmp_path / "spool").recovered == [run.id]
+    assert len(tracking.history(run.id, "loss")) == 50
+    assert only(tracking).status == "finished"
+
+
+def test_a_server_that_is_not_there_is_named_with_the_command_that_starts_it(tmp_path: Path) -> None:
+    session = Session(HttpSink("http://127.0.0.1:9"), tmp_path / "spool")
+    with pytest.raises(Unavailable, match="mainspring up"):
+        session.run(capture=False)
+    assert list((tmp_path / "spool").iterdir()) == []
+    session.close()
+
+
+CLIENT = """
+import sys, time, mainspring as ms
+with ms.run("doomed", experiment="flights") as run:
+    run.log({"loss": 0.5}, step=0)
+    step = 0
+    while True:
+        step += 1
+        run.log({"loss": 1.0 / step}, step=step)
+        print(step, time.monotonic(), flush=True)
+        time.sleep(0.002)
+"""
+
+
+def doomed(tmp_path: Path, **environment: str) -> tuple[int, float, float]:
+    """Run a client, kill it in the middle, and say: the last step it logged, when, and when it was killed."""
+    client = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(CLIENT)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, **environment},
+    )
+    assert client.stdout is not None
+    steps: list[tuple[int, float]] = []
+    for line in client.stdout:
+        step, at = line.split()
+        steps.append((int(step), float(at)))
+        if len(steps) == 300:
+            client.send_signal(signal.SIGKILL)
+            killed = time.monotonic()
+            break
+    for line in client.stdout:
+        if line.endswith("\n"):
+            step, at = line.split()
+            steps.append((int(step), float(at)))
+    assert client.wait() == -signal.SIGKILL
+    client.stdout.close()
+    safe = max(step for step, at in steps if at <= killed - 0.2)
+    return safe, steps[-1][0], killed
+
+
+@pytest.mark.parametrize("mode", ["embedded", "http"])
+def test_a_killed_client_loses_nothing_older_than_200_ms(
+    mode: str, tracking: Tracking, url: str, tmp_path: Path
+) -> None:
+    target = {"MAINSPRING_URL": url} if mode == "http" else {}
+    safe, logged, _ = doomed(tmp_path, **target)
+    assert only(tracking).status == "running"
+    sink = HttpSink(url) if mode == "http" else EmbeddedSink(tracking)
+    session = Session(sink, tmp_path / "data" / "spool" / "runs")
+    run = only(tracking)
+    assert session.recovered == [run.id]
+    steps = [point.step for point in tracking.history(run.id, "loss")]
+    assert steps == list(range(len(steps)))
+    assert safe <= steps[-1] <= logged + 1
+    assert run.status == "killed"
+    session.close()
+
+
+def test_a_client_killed_while_the_server_is_away_loses_nothing_either(
+    tracking: Tracking, tmp_path: Path, house: Wiring
+) -> None:
+    code = """
+import sys, mainspring as ms
+from mainspring.core.errors import Overloaded
+from mainspring.sdk.sinks import EmbeddedSink
+def full(self, run_id, batch): raise Overloaded("full")
+EmbeddedSink.log = full
+run = ms.run("doomed")
+for step in range(5000): run.log({"loss": 1.0}, step=step)
+while run._sender._rows: pass
+print("logged", flush=True)
+sys.stdin.read()
+"""
+    client = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stdin=subprocess.PIPE, cwd=tmp_path)
+    assert client.stdout is not None
+    assert client.stdin is not None
+    assert client.stdout.readline() == b"logged\n"
+    spool = tmp_path / "data" / "spool" / "runs"
+    wait_until(lambda: b",4999," in next(iter(spool.glob("*.spool"))).read_bytes(), "the last point in the spool")
+    client.kill()
+    client.wait()
+    client.stdout.close()
+    client.stdin.close()
+    assert tracking.recover(spool) == [only(tracking).id]
+    assert len(tracking.history(only(tracking).id, "loss")) == 5000
+
+
+def test_a_program_that_forgets_to_end_its_run_ends_it_at_exit(tracking: Tracking, tmp_path: Path) -> None:
+    code = 'import mainspring as ms; run = ms.run("forgetful"); run.log({"loss": 1.0})'
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+    assert only(tracking).status == "finished"
+    assert len(tracking.history(only(tracking).id, "loss")) == 1
+
+
+def test_connect_opens_a_data_folder_with_all_its_rooms(house: Wiring, tmp_path: Path) -> None:
+    code = """
+import mainspring as ms
+from mainspring.registry import Registry
+session = ms.connect("elsewhere")
+assert session.get(Registry).models() == []
+with ms.run("there"): pass
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+    assert (tmp_path / "elsewhere").is_dir()
+    assert house.get(Tracking).search() == []
+
+
+def test_an_address_of_another_kind_is_refused() -> None:
+    with pytest.raises(Invalid, match="no address"):
+        connect("ftp://example.org")
+
+
+def test_the_sdk_loads_no_numpy_sql_or_web_framework() -> None:
+    code = (
+        "import sys; before = len(sys.modules); import mainspring; mainspring.run\n"
+        "bad = {'numpy', 'sqlalchemy', 'litestar', 'polars', 'httpx'} & set(sys.modules)\n"
+        "print(len(sys.modules) - before, sorted(bad))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    count, bad = out.strip().split(" ", 1)
+    assert bad == "[]"
+    assert int(count) < 150
+
+
+def test_logging_a_point_takes_microseconds(tracking: Tracking, tmp_path: Path) -> None:
+    with Session(Slow(tracking), tmp_path / "spool", close_s=0.01).run(capture=False) as run:
+        best = math.inf
+        for _ in range(20):
+            start = time.perf_counter()
+            for step in range(200):
+                run.log({"loss": 0.5}, step=step)
+            best = min(best, (time.perf_counter() - start) / 200)
+    assert best < 50e-6
