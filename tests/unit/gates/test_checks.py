@@ -146,6 +146,8 @@ def test_a_metric_of_the_other_task_is_an_error_and_not_an_exception() -> None:
         {"metric": "brier", "ceiling": 0.25},
         {"metric": "recall", "floor": 0.5, "cluster": "customer"},
         {"calibration": "ece", "max": 0.2},
+        {"fairness": "tpr", "group": "region", "max_gap": 0.3},
+        {"fairness": "accuracy", "group": "region", "max_gap": 0.2},
         {"size_mb": 6},
         {"signature": "backward_compatible"},
         {"leakage": True},

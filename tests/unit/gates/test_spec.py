@@ -22,6 +22,7 @@ checks = [
   {metric = "accuracy", compare = "superior"},
   {metric = "rmse",     compare = "non_inferior", margin = "2%", cluster = "customer"},
   {metric = "recall",   floor = 0.70, slices = ["region", "age_band"], min_rows = 200},
+  {fairness = "tpr", group = "sex", max_gap = 0.05, bound = "upper"},
   {calibration = "ece", max = 0.05},
   {latency_p95_ms = 20, size_mb = 200},
   {signature = "backward_compatible"},
@@ -42,9 +43,8 @@ def with_check(check: dict[str, object]) -> GateSpec:
 
 def test_every_kind_of_check_is_read() -> None:
     gate = read(PROMOTE)
-    assert [check.kind for check in gate.checks] == [
-        "compare", "compare", "compare", "floor", "calibration", "latency", "size", "signature", "golden", "leakage",
-    ]  # fmt: skip
+    kinds = "compare compare compare floor fairness calibration latency size signature golden leakage"
+    assert [check.kind for check in gate.checks] == kinds.split()
     assert gate.checks[0].title == "roc_auc non-inferior by 0.005"
     assert gate.checks[1].title == "accuracy superior"
     assert (gate.data, gate.label, gate.undecided, gate.approve["role"]) == (
@@ -124,6 +124,7 @@ def test_a_gate_needs_a_name() -> None:
 EXAMPLES: dict[str, dict[str, object]] = {
     "calibration": {"calibration": "ece", "max": 0.05},
     "compare": {"metric": "roc_auc", "compare": "non_inferior", "margin": 0.005},
+    "fairness": {"fairness": "tpr", "group": "sex", "max_gap": 0.05},
     "floor": {"metric": "recall", "floor": 0.7},
     "golden": {"golden": 50},
     "latency": {"latency_p95_ms": 20},
