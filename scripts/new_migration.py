@@ -78,7 +78,6 @@ def _guarded(text: str) -> str:
             name = f"{table.upper()}_TRIGGERS"
             statements = {dialect: append_only(table, dialect) for dialect in ("sqlite", "postgresql")}
             text = text.replace("\n\ndef upgrade", f"\n{name} = {statements!r}\n\n\ndef upgrade", 1)
-            text = f"# ruff: noqa: E501  statements stand as they run\n{text}"
             text = text.rstrip() + "\n" + _GUARD.format(name=name)
     return text
 

@@ -15,7 +15,6 @@ from mainspring.core.ids import new_id
 from mainspring.storage import FILE, open_tables
 from mainspring.storage.ports import Tables
 from mainspring.testing.postgres import NoPostgres, PostgresServer
-from mainspring.testing.schema import all_metadata
 
 pytest.register_assert_rewrite("mainspring.testing.tables", "mainspring.testing.journal", "mainspring.testing.queue")
 
@@ -100,7 +99,6 @@ def _opened(database: Database) -> Iterator[Tables]:
 
 
 def _migrate(url: str, folder: Path) -> None:
-    all_metadata()
     tables = open_tables(url, folder)
     tables.migrate()
     tables.close()

@@ -56,18 +56,14 @@ class SqlQueue:
         with self._tables.write() as conn:
             now = self._now(conn)
             _sweep(conn, now)
-            row = conn.execute(_next(conn, queues, now)).mappings().first()
-            if row is None:
+            due = conn.execute(_next(conn, queues, now)).scalar()
+            if due is None:
                 return None
             until = now + round(lease_s * SECOND_US)
-            taken = {
-                "state": JobState.RUNNING,
-                "attempt": row["attempt"] + 1,
-                "worker": worker,
-                "lease_until": until,
-            }
-            conn.execute(_job.update().where(_job.c.id == row["id"]).values(taken))
-            return Lease(_from({**row, **taken}), worker, row["attempt"] + 1, until)
+            take = _job.update().where(_job.c.id == due).returning(*_job.c)
+            values = {"state": JobState.RUNNING, "attempt": _job.c.attempt + 1, "worker": worker, "lease_until": until}
+            job = _from(conn.execute(take.values(values)).mappings().one())
+            return Lease(job, worker, job.attempt, until)
 
     def renew(self, conn: sa.Connection, lease: Lease, *, lease_s: float = 30) -> Lease:
         """See `ports.Queue.renew`."""
@@ -221,7 +217,7 @@ def _sweep(conn: sa.Connection, now: int) -> None:
     )
 
 
-def _next(conn: sa.Connection, queues: Sequence[str], now: int) -> sa.Select[tuple[object, ...]]:
+def _next(conn: sa.Connection, queues: Sequence[str], now: int) -> sa.Select[tuple[str]]:
     """The job to give out next, locked against other workers on Postgres."""
     controls = _controls(conn, queues, lock=True)
     live: Counter[str] = Counter()
@@ -234,7 +230,7 @@ def _next(conn: sa.Connection, queues: Sequence[str], now: int) -> sa.Select[tup
         if group and 0 < controls[queue][2] <= count:
             full_groups.append(sa.and_(_job.c.queue == queue, _job.c.project == project, _job.c.job_group == group))
     ready = [q for q in queues if controls[q][0] != QueueMode.PAUSED and not 0 < controls[q][1] <= live[q]]
-    due = _job.select().where(_job.c.state == JobState.QUEUED, _job.c.queue.in_(ready), _job.c.run_at <= now)
+    due = sa.select(_job.c.id).where(_job.c.state == JobState.QUEUED, _job.c.queue.in_(ready), _job.c.run_at <= now)
     for full in full_groups:
         due = due.where(sa.not_(full))
     ordered = due.order_by(_job.c.priority.desc(), _job.c.run_at, _job.c.created_at, _job.c.id)

@@ -1,9 +1,8 @@
-"""The schema of all rooms at once: for migrations, their tests, and databases that tests start from."""
+"""The schema of all rooms at once: for writing migrations and for their tests."""
 
 from __future__ import annotations
 
 import importlib
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,10 +23,9 @@ ROOMS = (
 
 
 def all_metadata() -> MetaData:
-    """The one MetaData with the tables of the floor and of every room that has records."""
+    """The one MetaData with the tables of the floor and of every room."""
     from mainspring.storage.schema import metadata
 
     for room in ROOMS:
-        with suppress(ImportError):
-            importlib.import_module(f"mainspring.{room}.records")
+        importlib.import_module(f"mainspring.{room}.records")
     return metadata

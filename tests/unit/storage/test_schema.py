@@ -11,8 +11,8 @@ from sqlalchemy.engine import Dialect
 from mainspring.core.errors import Invalid
 from mainspring.storage.schema import Flag, Id, Json, Micros, Real, metadata
 
-SQLITE: Dialect = sqlite.dialect()  # type: ignore[no-untyped-call]
-POSTGRES: Dialect = postgresql.dialect()
+SQLITE: Dialect = sqlite.dialect()
+POSTGRES: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
 TEXTS = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]))
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,

@@ -17,7 +17,7 @@ from mainspring.core.errors import Unavailable
 if TYPE_CHECKING:
     from mainspring.storage.ports import Tables
 
-HEAD = ""
+HEAD = "0001"
 FOLDER = Path(__file__).parent
 _LOCK = 0x6D61696E_73707267  # "mainsprg": the advisory lock of Postgres under which one process migrates
 
@@ -29,12 +29,12 @@ def migrate(tables: Tables) -> None:
         Unavailable: The database has a step that this release does not know.
     """
     with tables.read() as conn:
-        if version(conn) == HEAD != "":
+        if version(conn) == HEAD:
             return
     with tables.write() as conn:
         if tables.dialect == "postgresql":
             conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-        if version(conn) != HEAD or HEAD == "":
+        if version(conn) != HEAD:
             _upgrade(conn)
 
 
@@ -46,9 +46,6 @@ def version(conn: sa.Connection) -> str:
 
 
 def _upgrade(conn: sa.Connection) -> None:
-    if HEAD == "":
-        _create(conn)
-        return
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
@@ -64,12 +61,3 @@ def _upgrade(conn: sa.Connection) -> None:
             where=str(reason),
             hint="install the release that wrote it, or a newer one",
         ) from reason
-
-
-def _create(conn: sa.Connection) -> None:
-    from mainspring.storage.schema import append_only, metadata
-
-    fresh = not sa.inspect(conn).has_table("event")
-    metadata.create_all(conn)
-    for statement in append_only("event", conn.dialect.name) if fresh else ():
-        conn.exec_driver_sql(statement)

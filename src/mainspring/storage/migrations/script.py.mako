@@ -1,3 +1,4 @@
+# ruff: noqa: E501, PLR0915  a step is as long as it is, and statements stand as they run
 """${message}."""
 
 from __future__ import annotations
