@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -21,6 +21,7 @@ from mainspring.pipelines import logs, records
 from mainspring.pipelines.events import RunFailed, RunFinished, RunStarted, StepFinished
 from mainspring.pipelines.model import Artifact, Dataset, Json, KeyParts, PipelineRun, RunState, StepRun, StepState
 from mainspring.pipelines.rules import retry_delay_s
+from mainspring.pipelines.tracked import TrackedRun, close_tracked
 from mainspring.pipelines.worker import check_hold
 from mainspring.storage.jobs import JobState, Lease
 from mainspring.storage.ports import Blobs, Journal, Queue, Tables
@@ -59,18 +60,20 @@ class Ledger:
         run: The run as it stood when the lease was taken.
         lease: The right to work on it.
         folder: The run's scratch folder, where the logs of steps are while they run.
+        tracked: The run's twin in the tracking room.
     """
 
-    def __init__(self, desk: Desk, run: PipelineRun, lease: Lease, folder: Path) -> None:
+    def __init__(self, desk: Desk, run: PipelineRun, lease: Lease, folder: Path, tracked: TrackedRun) -> None:
         self._desk = desk
         self._run = run
         self._lease = lease
         self._folder = folder
+        self._tracked = tracked
         self._renewed = time.monotonic()
         self._current: tuple[str, int] | None = None
         self._until: float | None = None
 
-    def start(self, *, tracked: bool) -> None:
+    def start(self) -> None:
         """Note that a worker has the run."""
         first = self._run.started_at == 0
         now = self._desk.clock.now()
@@ -79,7 +82,7 @@ class Ledger:
             "state": RunState.RUNNING,
             "attempt": self._lease.attempt,
             "started_at": self._run.started_at or now,
-            "tracked": tracked,
+            "tracked": self._tracked.is_tracked,
         }
         self._store(lambda conn: None, *facts, run=values)
 
@@ -162,6 +165,11 @@ class Ledger:
             values = {"error": str(error), "log": self._keep_log()}
             self._store(lambda conn: records.change_step(conn, self._run.id, self._current_step, values))
 
+    def close_tracked(self, state: RunState) -> None:
+        """End the tracked run too."""
+        self._tracked.open(self._run)
+        close_tracked(self._desk.tracking, self._run.id, state)
+
     @property
     def _now(self) -> int:
         return self._desk.clock.now()
@@ -178,8 +186,10 @@ class Ledger:
         values = {"pipeline": message["pipeline"], "params": message["params"], "pins": pins}
         plans = cast("list[Mapping[str, Json]]", message["steps"])
         self._store(lambda conn: records.plan_steps(conn, self._run.id, plans), run=values)
+        params = cast("Mapping[str, Json]", message["params"])
+        self._run = replace(self._run, pipeline=str(message["pipeline"]), params=params)
         for ref in pins.values():
-            self._note_input(ref, "parameter")
+            self._tracked.add_input(ref, "parameter")
         return {"pins": pins}
 
     def _newest(self, dataset: Dataset) -> str:
@@ -198,6 +208,7 @@ class Ledger:
         known = {"key": key, "parts": parts.to_json(), "started_at": self._now, "error": ""}
         if cached and not parts.barrier and self._is_there(cached.output) and self._is_fresh(cached.reads):
             return self._reuse(step, cached, known)
+        self._tracked.open(self._run)
         attempt = step.attempt + 1
         values = known | {"state": StepState.RUNNING, "attempt": attempt, "finished_at": 0, "source": "", "log": ""}
         self._store(lambda conn: records.change_step(conn, self._run.id, step_id, values))
@@ -229,7 +240,7 @@ class Ledger:
         self._store(work, fact)
         self._current = self._until = None
         for name, number in reads.items():
-            self._note_input(f"datasets/{name}/{number}", step_id)
+            self._tracked.add_input(f"datasets/{name}/{number}", step_id)
         return {}
 
     def _fail(self, message: Message) -> Message:
@@ -267,10 +278,6 @@ class Ledger:
             return all(self._newest(Dataset(name)) == f"datasets/{name}/{number}" for name, number in reads.items())
         except NotFound:
             return False
-
-    def _note_input(self, ref: str, where: str) -> None:
-        if self._desk.tracking is not None:
-            self._desk.tracking.log_input(self._run.id, ref, where)
 
     def _step_finished(self, step: str, state: StepState, seconds: float) -> StepFinished:
         names = {"pipeline": self._run.pipeline, "step": step, "state": str(state)}

@@ -19,7 +19,8 @@ from mainspring.pipelines.decorators import Pipeline
 from mainspring.pipelines.events import RunCancelled, RunFailed, RunRequested
 from mainspring.pipelines.ledger import Desk, Ledger
 from mainspring.pipelines.model import Change, Json, PipelineRun, RunState, StepRun, StepState, Why
-from mainspring.pipelines.targets import AnyPipeline, check_target
+from mainspring.pipelines.targets import AnyPipeline, check_inside, check_target
+from mainspring.pipelines.tracked import TrackedRun, close_tracked
 from mainspring.pipelines.worker import Heart, Hold, Stopping, never_stopping
 from mainspring.storage.jobs import JobState, Lease, NewJob, backoff_s, job_id
 from mainspring.storage.ports import Blobs, Journal, Queue, Tables
@@ -84,7 +85,15 @@ class Pipelines:
         self._scratch = scratch
         self._heart = Heart(tables, queue, lease_s=lease_s)
 
-    def submit(self, target: str, params: Mapping[str, Json] | None = None, *, key: str = "", engine: str = "") -> str:
+    def submit(
+        self,
+        target: str,
+        params: Mapping[str, Json] | None = None,
+        *,
+        key: str = "",
+        engine: str = "",
+        confined: bool = False,
+    ) -> str:
         """Put a run of a pipeline on the queue. Once this returns it will be run, whatever dies.
 
         Args:
@@ -92,11 +101,15 @@ class Pipelines:
             params: JSON values by parameter name; texts are read as the parameter's type.
             key: The same key in the same project is the same run, however often it is submitted.
             engine: "process" or "inline"; empty for the default.
+            confined: Refuse files outside the project folder: for those who ask from another machine.
         Returns: The id of the run.
         Raises:
             Invalid: The target has the wrong form, or a parameter is not JSON.
             NotFound: There is no such file.
+            Refused: The file is not in the project folder, and `confined` was asked for.
         """
+        if confined:
+            check_inside(target, self._root)
         place = check_target(target, self._root)
         name = self._known_engine(engine or self._engine)
         return self._add(place, place.rpartition(":")[2], params or {}, key=key, engine=name, queue=QUEUE)
@@ -179,7 +192,7 @@ class Pipelines:
             records.end_steps(conn, run_id, running=StepState.CANCELLED, at=now)
             self._desk.journal.append(conn, RunCancelled(subject=run.ref, pipeline=run.pipeline, reason=reason))
         self._desk.queue.cancel(run.job_id)
-        self._close_tracked(run, RunState.CANCELLED)
+        close_tracked(self._desk.tracking, run_id, RunState.CANCELLED)
         return True
 
     def why(self, run_id: str, step_id: str) -> Why:
@@ -261,9 +274,10 @@ class Pipelines:
                 self._desk.queue.finish(conn, lease, {"state": run.state})
             return
         folder = self._folder(run.id, lease.attempt)
-        ledger = Ledger(self._desk, run, lease, folder)
+        tracked = TrackedRun(self._desk.tracking, run.id, root=self._root, target=run.target)
+        ledger = Ledger(self._desk, run, lease, folder, tracked)
         try:
-            ledger.start(tracked=self._open_tracked(run))
+            ledger.start()
             self._run(run, lease, ledger, self._task(run, folder), held)
         except Stopping as reason:
             ledger.give_back(reason.what, retry_in_s=0.0)
@@ -273,7 +287,7 @@ class Pipelines:
         state = self.get(run.id).state
         if state.is_final:
             shutil.rmtree(folder.parent, ignore_errors=True)  # attempts that were killed left theirs
-            self._close_tracked(run, state)
+            ledger.close_tracked(state)
 
     def _run(self, run: PipelineRun, lease: Lease, ledger: Ledger, task: Task, held: AnyPipeline | None) -> None:
         engine = self._engines[run.engine]
@@ -365,14 +379,8 @@ class Pipelines:
             self._desk.journal.append(conn, fact)
         with suppress(Fenced):
             self._desk.queue.cancel(run.job_id)
-        self._close_tracked(run, RunState.FAILED)
+        close_tracked(self._desk.tracking, run_id, RunState.FAILED)
         return True
-
-    def _open_tracked(self, run: PipelineRun) -> bool:
-        return False
-
-    def _close_tracked(self, run: PipelineRun, state: RunState) -> None:
-        return
 
 
 def _small_house(desk: Desk) -> Wiring:

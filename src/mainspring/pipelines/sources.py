@@ -32,16 +32,14 @@ class ProjectSources:
 
     def __call__(self, module: str) -> Module | None:
         """The module, or None when it is not the project's. Notes the newest change among those it gave out."""
+        is_own = module == self._own or module.startswith(f"{self._own}.")
+        if not is_own and _is_foreign(module.partition(".")[0]):
+            return None
         path = _file_of(module)
-        if path is None or not self._is_project(module, path):
+        if path is None:
             return None
         self.newest = max(self.newest, path.stat().st_mtime)
         return Module(read_text(path), path.name == "__init__.py")
-
-    def _is_project(self, module: str, path: Path) -> bool:
-        if module == self._own or module.startswith(f"{self._own}."):
-            return True
-        return module.split(".")[0] != _OURS and not str(path).startswith(_installed())
 
 
 def place_of(function: Callable[..., object]) -> tuple[Place, Path] | None:
@@ -116,6 +114,15 @@ def _installed() -> tuple[str, ...]:
     folders = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     folders += [*site.getsitepackages(), site.getusersitepackages()]
     return tuple(f"{os.path.realpath(folder)}{os.sep}" for folder in folders)
+
+
+@lru_cache(maxsize=4096)
+def _is_foreign(top: str) -> bool:
+    """Whether a top-level package is Python's, installed, or Mainspring itself. That does not change in a process."""
+    if top == _OURS or top in sys.stdlib_module_names:
+        return True
+    path = _file_of(top)
+    return path is not None and str(path).startswith(_installed())
 
 
 def _file_of(module: str) -> Path | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
-from mainspring.core.errors import Invalid, NotFound, did_you_mean
+from mainspring.core.errors import Invalid, NotFound, Refused, did_you_mean
 from mainspring.pipelines.decorators import Pipeline, Step
 
 AnyPipeline = Pipeline[..., object]
@@ -36,6 +36,18 @@ def check_target(target: str, root: Path) -> str:
         near = did_you_mean(path.name, (p.name for p in path.parent.glob("*.py"))) if path.parent.is_dir() else ""
         raise NotFound(f"no file {place}", where=str(path.parent), hint=near or "give the path of a Python file")
     return f"{path}:{name}"
+
+
+def check_inside(target: str, root: Path) -> None:
+    """Refuse a target that names a file outside of `root`, by whatever way.
+
+    Raises:
+        Refused: It does.
+    """
+    place = target.rpartition(":")[0]
+    if place.endswith(".py") and not (root / place).resolve().is_relative_to(root.resolve()):
+        hint = "submit a file of the project, or use the command line on the server's machine"
+        raise Refused("the target is outside the project folder", where="target", hint=hint)
 
 
 def load_target(target: str, root: Path) -> AnyPipeline:

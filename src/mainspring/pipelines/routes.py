@@ -1,0 +1,82 @@
+"""Pipelines over HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from litestar import get, post
+
+from mainspring.pipelines.model import PipelineRun, Why
+from mainspring.pipelines.service import Pipelines
+
+_READ = {"permission": "pipelines:read"}
+_WRITE = {"permission": "pipelines:write"}
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitRequest:
+    """A pipeline to run: "path/to/file.py:function" or "package.module:function", and its parameters.
+
+    `key` makes the request idempotent: the same key is the same run.
+    """
+
+    target: str
+    params: dict[str, object] = field(default_factory=dict)
+    key: str = ""
+    engine: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequest:
+    """Why a run is cancelled."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StepLog:
+    """What a step wrote."""
+
+    step: str
+    text: str
+
+
+@get("/api/v1/pipeline-runs", opt=_READ, sync_to_thread=True)
+def list_runs(pipelines: Pipelines, pipeline: str = "", before: int = 0, limit: int = 100) -> list[PipelineRun]:
+    """Runs without their steps, newest first; for the next page pass the last one's `created_at` as `before`."""
+    return pipelines.runs(pipeline, before=before, limit=limit)
+
+
+@post("/api/v1/pipeline-runs", opt=_WRITE, sync_to_thread=True)
+def submit_run(pipelines: Pipelines, data: SubmitRequest) -> PipelineRun:
+    """Put a run of a pipeline on the queue."""
+    run = pipelines.submit(data.target, data.params, key=data.key, engine=data.engine, confined=True)
+    return pipelines.get(run)
+
+
+@get("/api/v1/pipeline-runs/{run_id:str}", opt=_READ, sync_to_thread=True)
+def show_run(pipelines: Pipelines, run_id: str) -> PipelineRun:
+    """One run with its steps."""
+    return pipelines.get(run_id)
+
+
+@post("/api/v1/pipeline-runs/{run_id:str}/cancel", opt=_WRITE, sync_to_thread=True, status_code=200)
+def cancel_run(pipelines: Pipelines, run_id: str, data: CancelRequest) -> PipelineRun:
+    """Stop a run; one that has ended stays as it is."""
+    pipelines.cancel(run_id, reason=data.reason)
+    return pipelines.get(run_id)
+
+
+@get("/api/v1/pipeline-runs/{run_id:str}/steps/{step:str}/log", opt=_READ, sync_to_thread=True)
+def show_log(pipelines: Pipelines, run_id: str, step: str) -> StepLog:
+    """What a step wrote, the last part of it."""
+    return StepLog(step, pipelines.log(run_id, step))
+
+
+@get("/api/v1/pipeline-runs/{run_id:str}/steps/{step:str}/why", opt=_READ, sync_to_thread=True)
+def show_why(pipelines: Pipelines, run_id: str, step: str) -> Why:
+    """Why a step ran or did not: what changed since the run before."""
+    return pipelines.why(run_id, step)
+
+
+handlers = [list_runs, submit_run, show_run, cancel_run, show_log, show_why]
