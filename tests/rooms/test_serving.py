@@ -253,7 +253,7 @@ def roll(
     spec: RolloutSpec = QUICK,
     share: float = 0.5,
 ) -> str:
-    """A rollout of version 2 with labels that make the canary right (or wrong) and the champion right three times in four."""
+    """A rollout of version 2 whose labels make the canary right (or wrong) and the champion right three times in four."""
     made = lite.serving.start_rollout("flights", 2, share=share, spec=spec)
     server.apply()
     for i in range(n):

@@ -69,16 +69,18 @@ class Compactor:
         with closing(sqlite3.connect(path, isolation_level=None, timeout=30.0)) as conn:
             if not conn.execute("select 1 from sqlite_master where name = 'prediction'").fetchone():
                 return 0  # its worker died before the first table was made
-            endpoints = [row[0] for row in conn.execute("select distinct deployment from prediction")]
-            for endpoint in endpoints:
-                moved += self._move_endpoint(conn, path.stem, endpoint)
+            # No further than what is there now: under load a reader that wants all of it never ends.
+            ends = conn.execute("select deployment, max(seq) from prediction group by deployment").fetchall()
+            for endpoint, end in ends:
+                moved += self._move_endpoint(conn, path.stem, endpoint, end)
         return moved
 
-    def _move_endpoint(self, conn: sqlite3.Connection, spool: str, endpoint: str) -> int:
+    def _move_endpoint(self, conn: sqlite3.Connection, spool: str, endpoint: str, end: int) -> int:
         table, moved = table_of(endpoint), 0
         last = self._delta.batch(table, spool) if self._delta.version(table) is not None else -1
-        select = f"select {_COLUMNS} from prediction where deployment = ? and seq > ? order by seq limit {_CHUNK_ROWS}"
-        while rows := conn.execute(select, (endpoint, last)).fetchall():
+        wanted = "deployment = ? and seq > ? and seq <= ?"
+        select = f"select {_COLUMNS} from prediction where {wanted} order by seq limit {_CHUNK_ROWS}"
+        while rows := conn.execute(select, (endpoint, last, end)).fetchall():
             last = rows[-1][0]
             version = self._delta.append(
                 table, frame_of(endpoint, rows, _signatures(conn, endpoint), spool=spool), app=spool, batch=last

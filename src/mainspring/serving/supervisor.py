@@ -85,6 +85,13 @@ class Supervisor:
             self._spawn()
             return True
 
+    def wait_ended(self, *, timeout_s: float = 30.0) -> bool:
+        """Wait until the model server is not alive; False when it still is."""
+        try:
+            return self._process is None or self._process.wait(timeout_s) is not None
+        except subprocess.TimeoutExpired:
+            return False
+
     def stop(self, *, timeout_s: float = 60.0) -> int | None:
         """Drain and end it; what is in flight is answered. Returns its exit code, None when it was not alive."""
         with self._lock:
