@@ -20,10 +20,9 @@ LATE_MINUTES = 15
 TAXI_MINUTES = 15
 """The data has no taxi times; without them a flight is down this long after it left the gate and its air time."""
 WEATHER = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
+TEXT = ("carrier", "origin", "dest")
 FEATURES = (
-    "carrier",
-    "origin",
-    "dest",
+    *TEXT,
     "departure_minute",
     "weekday",
     "distance",
@@ -79,7 +78,8 @@ def read_year(folder: Path | None = None) -> pl.DataFrame:
         left, _weather(folder), on="scheduled", by=["origin"], created="created", ttl_s=6 * 3600
     )
     named = joined.sort("scheduled", "carrier", "flight", "origin").with_columns(flight_id=_flight_id())
-    return named.select("flight_id", "scheduled", *FEATURES, "known_at", LABEL)
+    features = [name if name in TEXT else pl.col(name).cast(pl.Float64) for name in FEATURES]
+    return named.select("flight_id", "scheduled", *features, "known_at", LABEL)
 
 
 def _weather(folder: Path) -> pl.DataFrame:

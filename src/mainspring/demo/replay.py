@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
 from mainspring.core.clock import micros
+from mainspring.core.errors import Timeout
 from mainspring.demo.client import Api, send_all
-from mainspring.demo.flights import FEATURES, LABEL
+from mainspring.demo.flights import FEATURES, LABEL, TEXT
+from mainspring.serving.endpoints import endpoint_of
 
 if TYPE_CHECKING:
     import polars as pl
 
 DEPLOYMENT = "late-flights"
-TEXT = ("carrier", "origin", "dest")
 BUSY = ("training", "gating")
+PATIENCE_S = 300
 
 
 @dataclass
@@ -28,7 +31,6 @@ class Progress:
     predictions: int = 0
     labels: int = 0
     alarms: list[str] = field(default_factory=list)
-    ended: list[Mapping[str, object]] = field(default_factory=list)
 
 
 def request_body(flight: Mapping[str, object]) -> bytes:
@@ -51,18 +53,18 @@ class Replay:
         api: The server.
         model: The model server.
         flights: As `read_year` gives them.
-        say: Called with a line of progress.
+        first: The first live day: earlier flights are history.
     """
 
-    def __init__(self, api: Api, model: Api, flights: pl.DataFrame, *, say: Callable[[str], None]) -> None:
-        self.api, self.model, self.flights, self.say = api, model, flights, say
+    def __init__(self, api: Api, model: Api, flights: pl.DataFrame, *, first: datetime) -> None:
+        self.api, self.model, self.flights, self.first = api, model, flights, first
         self.progress = Progress()
 
-    def days(self, first: datetime, last: datetime, *, already: int = 0) -> Iterator[datetime]:
+    def days(self, first: datetime, last: datetime, *, already: Container[str] = ()) -> Iterator[datetime]:
         """Replay each day in [first, last) and yield it when the loop has come to rest about it.
 
         Args:
-            already: Event time in microseconds up to which everything was sent before; those flights are left out.
+            already: Flights that were answered before; they are left out.
         """
         day = first
         while day < last:
@@ -72,14 +74,14 @@ class Replay:
             yield day
             day += timedelta(days=1)
 
-    def send_flights(self, start: datetime, end: datetime, *, already: int = 0) -> None:
+    def send_flights(self, start: datetime, end: datetime, *, already: Container[str] = ()) -> None:
         """A request for every flight scheduled in [start, end); returns when each is answered, and so logged."""
         import polars as pl
 
         due = pl.col("scheduled").is_between(start, end, closed="left")
         flights = self.flights.filter(due).select("flight_id", "scheduled", *FEATURES).to_dicts()
-        bodies = [request_body(flight) for flight in flights if micros(flight["scheduled"]) > already]
-        send_all(self.model, f"/v2/models/{DEPLOYMENT}/infer", bodies)
+        bodies = [request_body(flight) for flight in flights if flight["flight_id"] not in already]
+        send_all(self.model, f"/v2/models/{endpoint_of(DEPLOYMENT)}/infer", bodies)
         self.progress.predictions += len(bodies)
 
     def send_labels(self, start: datetime, end: datetime) -> None:
@@ -92,13 +94,11 @@ class Replay:
             for flight_id, late, known_at, scheduled in down.select(
                 "flight_id", LABEL, "known_at", "scheduled"
             ).iter_rows()
-            if scheduled >= self.first_live
+            if scheduled >= self.first
         ]
         for begin in range(0, len(items), 1000):
             self.api.post("/api/v1/feedback", {"deployment": DEPLOYMENT, "items": items[begin : begin + 1000]})
         self.progress.labels += len(items)
-
-    first_live: datetime = datetime(2013, 4, 1)
 
     def settle(self) -> None:
         """Make a turn of the loop; while it trains or judges, event time stands still, so wait for that."""
@@ -109,8 +109,10 @@ class Replay:
 
     def wait(self, cycle_id: str) -> Mapping[str, object]:
         """Wait until a cycle neither trains nor judges."""
-        while True:
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
             path = f"/api/v1/cycles/{cycle_id}?wait_s=20&unlike={','.join(BUSY)}"
             cycle = cast(dict[str, object], self.api.get(path))
             if cycle["state"] not in BUSY:
                 return cycle
+        raise Timeout(f"cycle {cycle_id} did not come to rest in {PATIENCE_S} s", where="server.log", hint="read it")

@@ -6,9 +6,9 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from mainspring.core.clock import iso
+from mainspring.core.clock import DAY_US, iso
 
 if TYPE_CHECKING:
     import polars as pl
@@ -73,23 +73,30 @@ class Contest:
     flights: int
     champion: float
     stale: float
+    difference: float
     low: float
     high: float
 
 
-def contest(registry: Registry, champion: ModelVersion, stale: ModelVersion, rows: pl.DataFrame, label: str) -> Contest:
-    """Score the same rows with both versions. The interval is DeLong's, 95 %, two-sided.
+def contest(registry: Registry, champion: ModelVersion, stale: ModelVersion, rows: pl.DataFrame) -> Contest:
+    """Score the same rows, as `Serving.labelled` gives them, with both versions.
 
-    Source: DeLong, DeLong and Clarke-Pearson 1988.
+    The interval of the difference is two-sided at 95 %, with flights of one day as one cluster.
+
+    Source: DeLong, DeLong and Clarke-Pearson 1988; for clusters Obuchowski 1997.
     """
     import numpy as np
 
-    from mainspring.gates.rules.delong import paired_auc
+    from mainspring.gates.rules.bootstrap import Grouping
+    from mainspring.gates.rules.delong import compare_auc, placements
 
-    truth = rows[label].cast(bool).to_numpy()
-    scores = [
+    truth = rows["label"].to_numpy().astype(np.float64)
+    first, second = (
         np.asarray(registry.load(version.model, version.number).predict(rows)["probability"], dtype=np.float64)
         for version in (champion, stale)
-    ]
-    found = paired_auc(truth, scores[0], scores[1])
-    return Contest(len(truth), found.first, found.second, *cast(tuple[float, float], found.interval(0.05)))
+    )
+    days = np.unique(rows["event_at"].to_numpy() // DAY_US, return_inverse=True)[1]
+    grouping = Grouping(cluster=days.astype(np.int64))
+    found = compare_auc(truth, first, second, threshold=0.0, alpha=0.025, grouping=grouping)
+    areas = [placements(truth, scores).auc for scores in (first, second)]
+    return Contest(len(truth), areas[0], areas[1], found.value, found.low, found.high)

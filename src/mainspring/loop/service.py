@@ -13,21 +13,23 @@ from mainspring.core.clock import Clock
 from mainspring.core.errors import Invalid, MainspringError, NotFound, did_you_mean
 from mainspring.core.events import Event
 from mainspring.loop import policies, records
+from mainspring.loop.chain import trace
 from mainspring.loop.events import AlarmSkipped, CycleEnded, CycleMoved, CycleStarted, PolicySwitched
-from mainspring.loop.model import OPEN_STATES, Cycle, Policy, Switch, Turn
+from mainspring.loop.model import OPEN_STATES, Cycle, Policy, Switch, Turn, Why
 from mainspring.storage.jobs import NewJob
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from mainspring.data import Data
-    from mainspring.gates import Gates, GateSpec, Verdict
+    from mainspring.gates import Gates, Verdict
     from mainspring.governance import Governance
     from mainspring.monitoring import Monitoring
     from mainspring.pipelines import Pipelines
     from mainspring.registry import Registry
     from mainspring.serving import Serving
     from mainspring.storage.ports import Journal, Queue, Tables
+    from mainspring.tracking import Tracking
 
 log = logging.getLogger("mainspring.loop")
 CONSUMER = "loop"
@@ -41,7 +43,6 @@ class Loop:
 
     Args:
         policies: By name, from `mainspring.toml`.
-        gates_by_name: The gates the policies name.
         apply_traffic: Called after traffic changed; returns once the model servers route by it.
     """
 
@@ -53,6 +54,7 @@ class Loop:
         queue: Queue,
         clock: Clock,
         data: Data,
+        tracking: Tracking,
         pipelines: Pipelines,
         registry: Registry,
         governance: Governance,
@@ -60,21 +62,20 @@ class Loop:
         serving: Serving,
         monitoring: Monitoring,
         policies: Mapping[str, Policy],
-        gates_by_name: Mapping[str, GateSpec],
         enabled: bool = True,
         dry_run: bool = False,
         apply_traffic: Callable[[], None] = lambda: None,
     ) -> None:
         self.tables, self.journal, self.queue, self.clock = tables, journal, queue, clock
-        self.data, self.pipelines, self.registry, self.governance = data, pipelines, registry, governance
+        self.data, self.tracking, self.pipelines = data, tracking, pipelines
+        self.registry, self.governance = registry, governance
         self.gates, self.serving, self.monitoring = gates, serving, monitoring
         self.policies = dict(policies)
-        self._gate_specs = dict(gates_by_name)
         self._enabled, self._dry_run = enabled, dry_run
         self._apply_traffic = apply_traffic
         self._turning = threading.Lock()
         for policy in self.policies.values():
-            self._gate_spec(policy)
+            gates.spec(policy.gate)
 
     # what people ask
 
@@ -139,6 +140,14 @@ class Loop:
         if self.cycles(policy.deployment, states=OPEN_STATES):
             raise Invalid(f"a cycle of {policy.deployment} is open", where=f"policy.{name}", hint="mainspring loop ls")
         return self._begin(policy, cycle_id, reason, at, trigger_seq=0, params={})
+
+    def why(self, prediction_id: str) -> Why:
+        """Why a prediction was what it was: version, run, data, verdicts, and the cycle that brought it.
+
+        Raises:
+            NotFound: There is no such prediction.
+        """
+        return trace(self, prediction_id)
 
     # one turn
 
@@ -270,7 +279,7 @@ class Loop:
 
     def _crown(self, cycle: Cycle, *, reason: str) -> None:
         version = _version_of(cycle)
-        if self.registry.alias(cycle.model, "champion") != version:
+        if self.registry.model(cycle.model).aliases.get("champion") != version:
             self.registry.set_alias(cycle.model, "champion", version, reason=reason)
         live = {deployment.name: deployment for deployment in self.serving.deployments()}.get(cycle.deployment)
         if live is None:
@@ -300,7 +309,7 @@ class Loop:
         champion = self.registry.get(cycle.model, live.champion) if live else None
         dataset, number = evaluation.removeprefix("datasets/").rsplit("/", 1)
         verdict = self.gates.evaluate(
-            self._gate_spec(policy),
+            self.gates.spec(policy.gate),
             candidate=self.registry.get(cycle.model, version),
             champion=champion,
             frame=self.data.frame(dataset, int(number)).collect(),
@@ -310,13 +319,6 @@ class Loop:
         )
         self.governance.card(cycle.model, version)
         return verdict
-
-    def _gate_spec(self, policy: Policy) -> GateSpec:
-        spec = self._gate_specs.get(policy.gate)
-        if spec is None:
-            hint = did_you_mean(policy.gate, self._gate_specs) or f"add [gate.{policy.gate}] to mainspring.toml"
-            raise Invalid(f"no gate {policy.gate!r}", where=f"policy.{policy.name}.gate", hint=hint)
-        return spec
 
 
 def _version_of(cycle: Cycle) -> int:

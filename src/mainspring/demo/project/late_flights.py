@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import lightgbm as lgb
 import numpy as np
 import polars as pl
@@ -23,7 +21,7 @@ PARAMS = {
     "min_data_in_leaf": 200,
     "feature_fraction": 0.7,
     "cat_smooth": 50.0,
-    "num_threads": 2,
+    "num_threads": 1,
     "verbose": -1,
     "seed": 1,
 }
@@ -36,8 +34,14 @@ def collect(until: int) -> str:
     history = rooms.data.get("flights")
     frame = rooms.data.frame("flights", history.number).collect()
     if until:
-        live = rooms.room(Serving).labelled(MODEL, until=until).rename({"event_at": "scheduled"})
-        frame = pl.concat([frame, live.select(frame.columns)], how="vertical_relaxed").sort("scheduled")
+        live = rooms.room(Serving).labelled(MODEL, until=until).filter(pl.col("label_at") <= until)
+        live = live.with_columns(
+            flight_id="prediction_id",
+            scheduled=pl.from_epoch("event_at", time_unit="us"),
+            known_at=pl.from_epoch("label_at", time_unit="us"),
+            late=pl.col("label") > 0.5,
+        )
+        frame = pl.concat([frame, live.select(frame.columns)]).sort("scheduled")
     return rooms.data.ingest("flights-known", frame, parents=[history.ref], key=f"until {until}").ref
 
 
@@ -46,8 +50,8 @@ def split(known: str, holdout_days: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Train on all but the last days; those judge the version, so it never saw them."""
     _, name, number = known.split("/")
     frame = ms.context().data.frame(name, int(number)).collect()
-    border = frame["scheduled"].max() - timedelta(days=holdout_days)
-    return frame.filter(pl.col("scheduled") < border), frame.filter(pl.col("scheduled") >= border)
+    held_out = pl.col("scheduled") >= pl.col("scheduled").max() - pl.duration(days=holdout_days)
+    return frame.filter(~held_out), frame.filter(held_out)
 
 
 @ms.step
@@ -63,13 +67,13 @@ def train(rows: pl.DataFrame, trees: int) -> lgb.Booster:
 def evaluate(model: lgb.Booster, training: pl.DataFrame, rows: pl.DataFrame) -> dict[str, float]:
     """Metrics on the days it never saw: what the monitor will hold live traffic against."""
     label = rows[LABEL].cast(pl.Int64).to_numpy()
-    probability = np.asarray(model.predict(matrix(rows, levels(training)), num_threads=2))
+    probability = np.asarray(model.predict(matrix(rows, levels(training)), num_threads=1))
     metrics = {
         "roc_auc": float(roc_auc_score(label, probability)),
         "log_loss": float(log_loss(label, probability)),
         "brier": float(brier_score_loss(label, probability)),
     }
-    ms.context().log("on the held-out days", **metrics)
+    ms.context().log("on the held-out days", at_step=0, **metrics)
     return metrics
 
 

@@ -1,0 +1,104 @@
+"""From a prediction back to the data, the code and the decisions that made it what it was."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from mainspring.core.clock import iso
+from mainspring.core.errors import NotFound
+from mainspring.loop.model import Why
+
+if TYPE_CHECKING:
+    from mainspring.loop.service import Loop
+    from mainspring.registry import ModelVersion
+    from mainspring.serving import Deployment
+
+Link = dict[str, object]
+OUTPUTS = ("probability", "prediction", "label_out")
+
+
+def trace(loop: Loop, prediction_id: str) -> Why:
+    """Walk the chain of a prediction.
+
+    Raises:
+        NotFound: No deployment of the project has such a prediction in its log.
+    """
+    deployment, row, labels = _find(loop, prediction_id)
+    version = loop.registry.get(deployment.model, int(cast(int, row["version"])))
+    outputs = {name: row[name] for name in OUTPUTS if row.get(name) is not None}
+    prediction: Link = {
+        "id": prediction_id,
+        "deployment": deployment.name,
+        "event_at": iso(cast(int, row["event_at"])),
+        "at": iso(cast(int, row["at"])),
+        "arm": row["arm"],
+        "inputs": row["inputs"],
+        "outputs": outputs,
+        "labels": labels,
+    }
+    cycle = next((cycle for cycle in loop.cycles(deployment.name) if cycle.version == version.number), None)
+    return Why(
+        prediction,
+        _version(version),
+        _run(loop, version),
+        tuple(_dataset(loop, ref) for ref in version.datasets),
+        tuple(_verdicts(loop, version)),
+        None if cycle is None else {"id": cycle.id, "reason": cycle.reason, "state": cycle.state, "note": cycle.note},
+        tuple(_live(loop, deployment, version, cast(int, row["at"]))),
+    )
+
+
+def _find(loop: Loop, prediction_id: str) -> tuple[Deployment, Link, list[Link]]:
+    for deployment in loop.serving.deployments():
+        try:
+            row, known = loop.serving.prediction(deployment.name, prediction_id)
+        except NotFound:
+            continue
+        return deployment, row, [{"kind": k.kind, "value": k.value, "at": iso(k.at)} for k in known]
+    raise NotFound(f"no prediction {prediction_id!r}", where="predictions", hint="its id came back with the answer")
+
+
+def _version(version: ModelVersion) -> Link:
+    return {
+        "ref": version.ref,
+        "flavour": version.flavour,
+        "digest": version.digest,
+        "metrics": dict(version.metrics),
+        "created_at": iso(version.created_at),
+    }
+
+
+def _run(loop: Loop, version: ModelVersion) -> Link:
+    if not version.run_id:
+        return {}
+    run = loop.tracking.get(version.run_id)
+    code = run.code
+    return {
+        "id": run.id,
+        "experiment": run.experiment,
+        "commit": code.commit if code else "",
+        "dirty": code.dirty if code else False,
+        "entry": code.entry if code else "",
+        "python": run.environment.python if run.environment else "",
+        "seed": run.seed,
+        "started_at": iso(run.started_at),
+    }
+
+
+def _dataset(loop: Loop, ref: str) -> Link:
+    found = loop.data.resolve(ref)
+    return {"ref": found.ref, "rows": found.rows, "digest": found.digest, "parents": list(found.parents)}
+
+
+def _verdicts(loop: Loop, version: ModelVersion) -> list[Link]:
+    found = [verdict for verdict in loop.gates.verdicts(version.model) if verdict.version == version.number]
+    return [{"id": v.id, "gate": v.gate, "outcome": str(v.outcome), "reason": v.reason, "n": v.n} for v in found]
+
+
+def _live(loop: Loop, deployment: Deployment, version: ModelVersion, at: int) -> list[Link]:
+    """The traffic under which it was answered."""
+    for change in loop.serving.history(deployment.name):
+        if change.at <= at and any(arm.version == version.number for arm in change.traffic.arms):
+            shares = {str(arm.version): arm.share for arm in change.traffic.arms}
+            return [{"at": iso(change.at), "reason": change.reason, "shares": shares}]
+    return []

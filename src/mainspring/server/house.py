@@ -1,0 +1,227 @@
+"""The house: every service of one data folder, built when it is first asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from mainspring.access import Access, Audit, EventLog
+from mainspring.core.caller import Caller, adopt
+from mainspring.core.clock import SystemClock
+from mainspring.core.settings import Settings, load
+from mainspring.core.wiring import Wiring
+from mainspring.data import Data
+from mainspring.engines import ProcessEngine
+from mainspring.gates import Gates
+from mainspring.governance import Governance
+from mainspring.loop import Loop
+from mainspring.loop.judging import GateWork
+from mainspring.loop.model import Policy, policies_of
+from mainspring.loop.service import GATE_JOB, QUEUE
+from mainspring.monitoring import Monitoring
+from mainspring.pipelines.service import KIND as PIPELINE_JOB
+from mainspring.pipelines.service import QUEUE as PIPELINE_QUEUE
+from mainspring.pipelines.service import Pipelines
+from mainspring.pipelines.worker import Worker
+from mainspring.registry import Registry
+from mainspring.serving import Serving
+from mainspring.serving.modelserver.plan import read_plan
+from mainspring.serving.probe import Probe
+from mainspring.serving.supervisor import ServerOptions, Supervisor
+from mainspring.storage import open_tables
+from mainspring.storage.journal import SqlJournal
+from mainspring.storage.open import open_blobs, open_delta
+from mainspring.storage.ports import Blobs, Delta, Journal, Queue, Tables
+from mainspring.storage.queue import SqlQueue
+from mainspring.tracking import Tracking
+
+OPENER = "mainspring.server.house:open_house"
+"""How a child process opens the same house."""
+CLOCK = SystemClock()
+
+
+def open_house(settings: Settings | None = None) -> Wiring:
+    """Open the data folder of `settings` (default: those of the working folder), and bring its schema up to date.
+
+    What is heavy is imported when a room first needs it.
+
+    Raises:
+        Invalid: A setting is wrong.
+        Unavailable: The database or the object store does not answer.
+    """
+    settings = settings or load()
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    os.environ.update(settings.environ())  # children open the same house
+    adopt(Caller(project=settings.project.name))
+    wiring = Wiring()
+    wiring.add(Settings, lambda w: settings)
+    _add_storage(wiring, settings)
+    _add_rooms(wiring, settings)
+    _add_loop(wiring, settings)
+    wiring.get(Tables).migrate()  # type: ignore[type-abstract]
+    return wiring
+
+
+def _add_storage(wiring: Wiring, settings: Settings) -> None:
+    place, folder = settings.storage, settings.data_dir
+    wiring.add(Tables, lambda w: open_tables(place.db, folder))  # type: ignore[type-abstract]
+    wiring.add(Journal, lambda w: SqlJournal(_tables(w), CLOCK))  # type: ignore[type-abstract]
+    wiring.add(Queue, lambda w: SqlQueue(_tables(w)))  # type: ignore[type-abstract]
+    wiring.add(Blobs, lambda w: open_blobs(place.blobs, folder))  # type: ignore[type-abstract]
+    wiring.add(Delta, lambda w: open_delta(place.blobs, folder))  # type: ignore[type-abstract]
+
+
+def _tables(w: Wiring) -> Tables:
+    return w.get(Tables)  # type: ignore[type-abstract]
+
+
+def _journal(w: Wiring) -> Journal:
+    return w.get(Journal)  # type: ignore[type-abstract]
+
+
+def _queue(w: Wiring) -> Queue:
+    return w.get(Queue)  # type: ignore[type-abstract]
+
+
+def _blobs(w: Wiring) -> Blobs:
+    return w.get(Blobs)  # type: ignore[type-abstract]
+
+
+def _delta(w: Wiring) -> Delta:
+    return w.get(Delta)  # type: ignore[type-abstract]
+
+
+def _add_rooms(wiring: Wiring, settings: Settings) -> None:
+    folder = settings.data_dir
+    wiring.add(Access, lambda w: Access())
+    wiring.add(Audit, lambda w: Audit(tables=_tables(w), journal=_journal(w), clock=CLOCK, folder=folder / "audit"))
+    wiring.add(EventLog, lambda w: EventLog(tables=_tables(w)))
+    wiring.add(
+        Data, lambda w: Data(tables=_tables(w), journal=_journal(w), delta=_delta(w), blobs=_blobs(w), clock=CLOCK)
+    )
+    wiring.add(Tracking, lambda w: Tracking(tables=_tables(w), journal=_journal(w), blobs=_blobs(w), clock=CLOCK))
+    wiring.add(Pipelines, lambda w: _pipelines(w, settings))
+    wiring.add(
+        Registry,
+        lambda w: Registry(tables=_tables(w), journal=_journal(w), blobs=_blobs(w), clock=CLOCK, folder=folder),
+    )
+    wiring.add(Governance, lambda w: _governance(w))
+    wiring.add(Gates, lambda w: _gates(w, settings))
+    wiring.add(Serving, lambda w: _serving(w, settings))
+    options = ServerOptions(settings.server.host, settings.serving_port, settings.serving.workers)
+    wiring.add(Supervisor, lambda w: Supervisor(w.get(Serving).folder, options))
+    wiring.add(Monitoring, lambda w: _monitoring(w))
+
+
+def _pipelines(w: Wiring, settings: Settings) -> Pipelines:
+    return Pipelines(
+        tables=_tables(w),
+        journal=_journal(w),
+        queue=_queue(w),
+        blobs=_blobs(w),
+        scratch=settings.data_dir / "scratch",
+        clock=CLOCK,
+        data=w.get(Data),
+        tracking=w.get(Tracking),
+        wiring=w,
+        house=OPENER,
+        house_env=settings.environ(),
+        root=settings.root,
+        lease_s=settings.loop.lease_s,
+    )
+
+
+def _governance(w: Wiring) -> Governance:
+    return Governance(
+        tables=_tables(w),
+        journal=_journal(w),
+        blobs=_blobs(w),
+        data=w.get(Data),
+        tracking=w.get(Tracking),
+        registry=w.get(Registry),
+        clock=CLOCK,
+    )
+
+
+def _gates(w: Wiring, settings: Settings) -> Gates:
+    sections = settings.tables.get("gate", {})
+    gates = Gates(
+        tables=_tables(w),
+        journal=_journal(w),
+        registry=w.get(Registry),
+        data=w.get(Data),
+        sections=sections if isinstance(sections, Mapping) else {},
+        clock=CLOCK,
+    )
+    gates.answer_through(Probe(w.get(Registry)))
+    return gates
+
+
+def _serving(w: Wiring, settings: Settings) -> Serving:
+    return Serving(
+        tables=_tables(w),
+        journal=_journal(w),
+        delta=_delta(w),
+        registry=w.get(Registry),
+        clock=CLOCK,
+        folder=settings.data_dir / "serving",
+        durability=settings.serving.durability,
+    )
+
+
+def _monitoring(w: Wiring) -> Monitoring:
+    return Monitoring(
+        tables=_tables(w),
+        journal=_journal(w),
+        data=w.get(Data),
+        registry=w.get(Registry),
+        serving=w.get(Serving),
+        clock=CLOCK,
+    )
+
+
+def _add_loop(wiring: Wiring, settings: Settings) -> None:
+    policies = policies_of(settings.tables.get("policy", {}))
+    wiring.add(Loop, lambda w: _loop(w, settings, policies))
+    wiring.add(Worker, lambda w: _worker(w, settings))
+
+
+def _loop(w: Wiring, settings: Settings, policies: Mapping[str, Policy]) -> Loop:
+    return Loop(
+        tables=_tables(w),
+        journal=_journal(w),
+        queue=_queue(w),
+        clock=CLOCK,
+        data=w.get(Data),
+        tracking=w.get(Tracking),
+        pipelines=w.get(Pipelines),
+        registry=w.get(Registry),
+        governance=w.get(Governance),
+        gates=w.get(Gates),
+        serving=w.get(Serving),
+        monitoring=w.get(Monitoring),
+        policies=policies,
+        enabled=settings.loop.enabled,
+        dry_run=settings.loop.dry_run,
+        apply_traffic=lambda: _apply(w.get(Supervisor)),
+    )
+
+
+def _apply(supervisor: Supervisor) -> None:
+    """Wait until the model server routes by the newest plan; where none runs there is nothing to wait for."""
+    if supervisor.pid is not None:
+        supervisor.apply(read_plan(supervisor.folder).generation)
+
+
+def _worker(w: Wiring, settings: Settings) -> Worker:
+    gate = GateWork(engine=ProcessEngine(), opener=OPENER, cwd=settings.root, env=settings.environ())
+    pipelines = w.get(Pipelines)
+    return Worker(
+        _tables(w),
+        _queue(w),
+        {PIPELINE_JOB: pipelines.work_once, GATE_JOB: gate},
+        queues=(PIPELINE_QUEUE, QUEUE),
+        threads=settings.loop.workers,
+        lease_s=settings.loop.lease_s,
+        chores=(pipelines.settle,),
+    )
