@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from litestar import Response, delete, get, put
+from litestar import Response, get, put
 
 from mainspring.core.clock import micros
 from mainspring.registry.model import AliasChange, Model, ModelVersion
@@ -16,9 +16,9 @@ _WRITE = {"permission": "models:write"}
 
 @dataclass(frozen=True, slots=True)
 class AliasRequest:
-    """Where an alias should point, and why."""
+    """Where an alias should point (null: nowhere), and why."""
 
-    version: int
+    version: int | None
     reason: str = ""
 
 
@@ -77,14 +77,10 @@ def show_alias(registry: Registry, name: str, alias: str, at: str = "") -> Alias
 
 @put("/api/v1/models/{name:str}/aliases/{alias:str}", opt=_WRITE, sync_to_thread=True)
 def set_alias(registry: Registry, name: str, alias: str, data: AliasRequest) -> AliasChange:
-    """Point an alias to a version."""
+    """Point an alias to a version, or with `version` null nowhere."""
+    if data.version is None:
+        return registry.remove_alias(name, alias, data.reason)
     return registry.set_alias(name, alias, data.version, data.reason)
-
-
-@delete("/api/v1/models/{name:str}/aliases/{alias:str}", opt=_WRITE, sync_to_thread=True, status_code=200)
-def remove_alias(registry: Registry, name: str, alias: str, reason: str = "") -> AliasChange:
-    """Let an alias point nowhere."""
-    return registry.remove_alias(name, alias, reason)
 
 
 @get("/api/v1/models/{name:str}/history", opt=_READ, sync_to_thread=True)
@@ -101,6 +97,5 @@ handlers = [
     download_file,
     show_alias,
     set_alias,
-    remove_alias,
     list_changes,
 ]
