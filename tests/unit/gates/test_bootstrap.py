@@ -73,6 +73,14 @@ def test_the_spread_of_a_mean_is_its_standard_error() -> None:
     assert high == pytest.approx(values.mean() + 1.645 * draws.se, abs=0.01)
 
 
+def test_very_many_rows_in_bags_have_the_same_spread() -> None:
+    values = normal(150_001) ** 2  # skewed
+    draws = bootstrap(with_ones(values), mean, seed=1)
+    assert draws.units == 20_000
+    assert draws.value == pytest.approx(values.mean())
+    assert draws.se == pytest.approx(values.std(ddof=1) / math.sqrt(150_001), rel=0.06)
+
+
 def test_the_same_seed_gives_the_same_draws_whatever_the_chunks() -> None:
     units = with_ones(normal(50))
     assert resample(units, 50, repeats=20, seed=3).tolist() == resample(units, 50, repeats=20, seed=3).tolist()

@@ -185,6 +185,14 @@ def test_a_floor_too_near_says_how_many_rows_would_decide() -> None:
     assert f"about {result.rows_needed} would decide" in reason_for("undecided", [result])
 
 
+def test_a_cluster_may_be_text_and_may_be_missing() -> None:
+    one = case(400)
+    names = pl.Series([None if i % 7 == 0 else f"customer {i // 4}" for i in range(400)])
+    named = replace(one, frame=one.frame.with_columns(customer=names))
+    (result,) = run(named, {"metric": "brier", "compare": "non_inferior", "margin": 0.2, "cluster": "customer"})
+    assert (result.outcome, result.method) == ("pass", "paired bootstrap by customer")
+
+
 def test_a_bad_slice_fails_the_check_and_a_small_one_is_not_tested() -> None:
     one = case(2000)
     south = (one.frame["region"] == "south").to_numpy()

@@ -12,6 +12,7 @@ from mainspring.core.errors import Invalid
 from mainspring.gates.rules.finding import NORMAL
 
 Floats = NDArray[np.float64]
+_MOST_UNITS = 20_000
 _CELLS = 2_000_000  # random indices drawn at once: 16 MB
 
 
@@ -132,7 +133,7 @@ def bootstrap(
     Source: Efron & Tibshirani (1993), section 13.3; widening by Hesterberg (2015), "What teachers should know about
         the bootstrap", section 5.3.
     """
-    units, draws = (grouping or Grouping()).units(parts)
+    units, draws = grouping.units(parts) if grouping else _bags(parts, seed)
     totals = resample(units, draws, repeats=repeats, seed=seed)
     if grouping is not None and grouping.block > 1:
         totals *= len(parts) / (draws * grouping.block)
@@ -143,6 +144,15 @@ def bootstrap(
             hint="use a larger evaluation set",
         )
     return Draws(value, value + (values - value) * _widening(draws, alpha), draws)
+
+
+def _bags(parts: Floats, seed: int) -> tuple[Floats, int]:
+    """Independent rows as they are; very many of them in bags of nearly equal size, which have the same spread."""
+    if len(parts) <= _MOST_UNITS:
+        return Grouping().units(parts)
+    shuffled = parts[np.random.default_rng(seed).permutation(len(parts))]
+    starts = np.arange(_MOST_UNITS) * len(parts) // _MOST_UNITS
+    return np.add.reduceat(shuffled, starts, axis=0), _MOST_UNITS
 
 
 def _widening(units: int, alpha: float) -> float:

@@ -167,4 +167,4 @@ def _without_spread(distance: float, alpha: float) -> str:
     if not 0 < distance < 1:
         return "no spread was seen"
     least = math.ceil(math.log(alpha) / math.log(1 - distance))
-    return f"no spread was seen; {least} rows of each class without one would decide"
+    return f"no spread was seen; at least {least} rows of each class show that"
