@@ -12,7 +12,6 @@ from mainspring.data.sketch import Grid, Sketch, sketch
 from mainspring.monitoring.records import Answer
 from mainspring.monitoring.rules.windows import day_of
 
-BATCH_ROWS = 50_000
 Position = dict[str, int]
 
 
@@ -30,8 +29,8 @@ class Batch:
         return latest if isinstance(latest, int) else 0
 
 
-def next_batch(log: pl.LazyFrame, position: Position) -> Batch | None:
-    """The next rows of the log after a position, at most 50,000; None when there are none.
+def next_batch(log: pl.LazyFrame, position: Position, limit: int) -> Batch | None:
+    """The next rows of the log after a position, at most `limit`; None when there are none.
 
     A row's place is its spool and its number in there. Rows that were not answered are passed over. An event time more
     than a day ahead of the wall clock is a clock gone wrong and is not believed, so that one such row cannot close
@@ -47,7 +46,7 @@ def next_batch(log: pl.LazyFrame, position: Position) -> Batch | None:
         .select("spool", "seq")
         .collect()
         .sort("spool", "seq")
-        .head(BATCH_ROWS)
+        .head(limit)
     )
     if not places.height:
         return None

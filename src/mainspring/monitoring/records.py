@@ -327,7 +327,7 @@ def list_judgements(
     query = sa.select(monitor_judgement).where(c.project == caller().project, c.deployment == deployment)
     query = query.where(c.cause == cause) if cause else query
     query = query.where(c.version == version) if version else query
-    rows = conn.execute(query.order_by(c.window_end.desc(), c.version.desc(), c.cause).limit(limit)).all()
+    rows = conn.execute(query.order_by(c.window_end.desc(), c.version.desc(), c.cause.desc()).limit(limit)).all()
     return [_convert(row, Judgement) for row in reversed(rows)]
 
 
@@ -372,9 +372,8 @@ def _plain(value: Monitor | WatchedVersion | Judgement | Alarm | Answer) -> dict
 
 
 def _convert(row: sa.Row[tuple[object, ...]], kind: type[T]) -> T:
-    return msgspec.convert(
-        {name: value for name, value in row._mapping.items() if name != "project"}, kind, strict=False
-    )
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # every kind is a dataclass
+    return msgspec.convert({name: row._mapping[name] for name in names}, kind, strict=False)
 
 
 def _outcomes(plain: object) -> Outcomes:

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from mainspring.storage.ports import Journal, Tables
 
 log = logging.getLogger(__name__)
-LABELS_A_BATCH = 10_000
 LABEL_HORIZON_US = 90 * DAY_US
 _RECENT_DAYS = 30
 
@@ -59,6 +58,7 @@ class Monitoring:
         registry: Knows versions and their validation loss.
         data: Knows the profiles of training data.
         spec: The visible settings.
+        batch_rows: Most predictions, and most labels, that are counted in one transaction.
     """
 
     def __init__(
@@ -71,10 +71,12 @@ class Monitoring:
         registry: Registry,
         data: Data,
         spec: MonitorSpec | None = None,
+        batch_rows: int = 20_000,
     ) -> None:
         self._tables, self._journal, self._clock = tables, journal, clock
         self._serving, self._registry, self._data = serving, registry, data
         self.spec = spec or MonitorSpec()
+        self._batch_rows = batch_rows
         self._references: dict[tuple[str, str, int], Reference | None] = {}
 
     # watch
@@ -138,7 +140,7 @@ class Monitoring:
             return 0
         counted = 0
         position: intake.Position = json.loads(monitor.position or "{}")
-        while batch := intake.next_batch(rows, position):
+        while batch := intake.next_batch(rows, position, self._batch_rows):
             fresh = self._count_predictions(monitor.deployment, batch, before=json.dumps(position, sort_keys=True))
             if fresh is None:  # somebody else counted these rows
                 return counted + self._observe_predictions(self.get(monitor.deployment))
@@ -193,7 +195,7 @@ class Monitoring:
 
     def _observe_labels(self, monitor: Monitor) -> int:
         counted, last = 0, monitor.feedback_seq
-        while page := self._serving.feedback_after(monitor.deployment, last, LABELS_A_BATCH):
+        while page := self._serving.feedback_after(monitor.deployment, last, self._batch_rows):
             counted += self._count_feedback(monitor.deployment, page, before=last)
             last = page[-1].seq
         return counted

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from mainspring.core.clock import DAY_US, HOUR_US
 from mainspring.data.sketch import ColumnSketch, Grid, WindowSketch, learn_grid, learn_profile, sketch
@@ -31,11 +33,11 @@ VERSION = WatchedVersion("late", 1, "flights", "binary", "datasets/flights/1")
 SPEC = MonitorSpec()
 
 
-def column(values: Sequence[object] | np.ndarray, grid: Grid, name: str = "x") -> ColumnSketch:  # type: ignore[type-arg]
+def column(values: Sequence[object] | NDArray[np.float64], grid: Grid, name: str = "x") -> ColumnSketch:
     return sketch(pl.DataFrame({name: values}), grid).columns[0]
 
 
-def of(values: Sequence[object] | np.ndarray) -> tuple[Grid, ColumnSketch]:  # type: ignore[type-arg]
+def of(values: Sequence[object] | NDArray[np.float64]) -> tuple[Grid, ColumnSketch]:
     grid = learn_grid(pl.DataFrame({"x": values}))
     return grid, column(values, grid)
 
@@ -67,7 +69,8 @@ def test_the_distance_is_worked_by_hand() -> None:
 def test_the_largest_change_of_a_level_is_named() -> None:
     grid, reference = of(["a"] * 50 + ["b"] * 50)
     found = distance(reference, column(["a"] * 80 + ["b"] * 10 + ["c"] * 10, grid))
-    assert (found.level, found.change) == ("b", pytest.approx(0.4))
+    assert found.level == "b"
+    assert found.change == pytest.approx(0.4)
 
 
 @given(st.floats(0, 1), st.integers(0, 10**7), st.integers(0, 10**7), st.floats(1, 500))
@@ -137,15 +140,9 @@ def test_evidence_goes_on_where_it_was() -> None:
     frames = [normal(1000, shift=0.15, seed=i) for i in range(12)]
     whole = judge_inputs(VERSION, base, days(base, frames), SPEC)
     first = judge_inputs(VERSION, base, days(base, frames[:5]), SPEC)
-    second = judge_inputs(
-        WatchedVersion(**{**_plain(VERSION), "state": first.state}), base, days(base, frames[5:], first=5), SPEC
-    )
+    second = judge_inputs(replace(VERSION, state=first.state), base, days(base, frames[5:], first=5), SPEC)
     assert second.state == whole.state
     assert first.drafts + second.drafts == whole.drafts
-
-
-def _plain(version: WatchedVersion) -> dict[str, object]:
-    return {name: getattr(version, name) for name in WatchedVersion.__slots__}
 
 
 @pytest.mark.parametrize("outlier", [1e6, -1e6, 1e300, math.inf])
