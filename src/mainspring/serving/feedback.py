@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from mainspring.core.errors import Conflict, Invalid, NotFound
 from mainspring.core.ids import check_name
 from mainspring.serving import records
 from mainspring.serving.endpoints import Endpoints
-from mainspring.serving.model import Feedback, StoredFeedback
+from mainspring.serving.model import Feedback, LoggedPrediction, StoredFeedback
 
 if TYPE_CHECKING:
     import polars as pl
@@ -71,22 +74,46 @@ class FeedbackDesk(Endpoints):
                 return
             last = page[-1].seq
 
-    def prediction(self, name: str, prediction_id: str) -> tuple[dict[str, object], list[StoredFeedback]]:
+    def prediction(self, prediction_id: str, *, deployment: str = "") -> LoggedPrediction:
         """One logged prediction and what became known of it.
 
+        Args:
+            prediction_id: Its id.
+            deployment: Where to look; "" = everywhere.
         Raises:
-            NotFound: No such deployment, or it has no such prediction in the log.
+            NotFound: No such deployment, or no such prediction in the log.
         """
+        self.compact()
+        for name in [deployment] if deployment else [entry.name for entry in self.deployments()]:
+            found = self._logged(name, prediction_id)
+            if found is not None:
+                return found
+        raise NotFound(f"no prediction {prediction_id!r}", where="predictions", hint="its id came back with the answer")
+
+    def recent(self, name: str, limit: int = 20) -> list[LoggedPrediction]:
+        """The newest predictions of an endpoint by wall clock, newest first."""
         import polars as pl
 
-        self.compact()
-        rows = self.predictions(name).filter(pl.col("id") == prediction_id).head(1).collect().to_dicts()
+        try:
+            rows = self.predictions(name).top_k(limit, by=pl.col("at")).sort("at", descending=True).collect()
+        except NotFound:
+            self.get(name)
+            return []
+        return [_logged(name, row) for row in rows.to_dicts()]
+
+    def _logged(self, name: str, prediction_id: str) -> LoggedPrediction | None:
+        import polars as pl
+
+        try:
+            rows = self.predictions(name).filter(pl.col("id") == prediction_id).head(1).collect().to_dicts()
+        except NotFound:
+            self.get(name)
+            return None
         if not rows:
-            raise NotFound(
-                f"no prediction {prediction_id!r}", where=f"deployments/{name}", hint="its id came back with it"
-            )
+            return None
         with self._tables.read() as conn:
-            return rows[0], records.feedback_of(conn, name, prediction_id)
+            known = records.feedback_of(conn, name, prediction_id)
+        return replace(_logged(name, rows[0]), feedback=tuple(known))
 
     def labelled(self, name: str, since: int | None = None, until: int | None = None) -> pl.DataFrame:
         """Predictions with a label, for training and for measuring: inputs as columns, and the columns `ABOUT`.
@@ -142,3 +169,9 @@ class FeedbackDesk(Endpoints):
 
 def _plain(value: float | str) -> float | str:
     return value if isinstance(value, str) else float(value)
+
+
+def _logged(name: str, row: Mapping[str, object]) -> LoggedPrediction:
+    names = {field.name for field in fields(LoggedPrediction)} - {"feedback"}
+    values = {**{key: row[key] for key in names}, "deployment": name}
+    return msgspec.convert(values, LoggedPrediction)

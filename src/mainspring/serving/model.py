@@ -160,3 +160,30 @@ class StoredFeedback:
     value: Label
     at: int
     stored_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedPrediction:
+    """One row of the log, and what became known of it. Outputs that the model does not give are None."""
+
+    id: str
+    request_id: str
+    deployment: str
+    version: int
+    arm: str
+    rollout: str
+    at: int
+    event_at: int
+    inputs: dict[str, float | str | bool | None]
+    probability: float | None
+    prediction: float | None
+    label_out: str | None
+    status: int
+    error: str
+    latency_us: int
+    feedback: tuple[StoredFeedback, ...] = ()
+
+    @property
+    def ref(self) -> str:
+        """Reference, `predictions/ID`."""
+        return f"predictions/{self.id}"

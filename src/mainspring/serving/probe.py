@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mainspring.core.errors import Invalid
 from mainspring.serving.client import Client
 from mainspring.serving.modelserver.plan import ArmPlan, EndpointPlan, Plan, write_plan
 from mainspring.serving.supervisor import ServerOptions, Supervisor
@@ -36,6 +37,9 @@ class Probe:
             Failed: The version can't be loaded, or can't answer.
             Invalid: The rows do not fit its signature.
         """
+        missing = [name for name in version.signature.names if name not in frame.columns]
+        if missing:
+            raise Invalid(f"the rows have no column {missing[0]!r}", where=version.ref, hint="probe with its inputs")
         with tempfile.TemporaryDirectory(prefix="mainspring-probe-") as place:
             folder = Path(place)
             package = self._registry.materialize(version.model, version.number, folder / "model")

@@ -1,0 +1,180 @@
+"""Serving on the command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TextIO, cast
+
+import click
+
+from mainspring.core.clock import HOUR_US, micros
+from mainspring.core.console import json_option, room, show, table
+from mainspring.core.errors import Invalid
+from mainspring.core.settings import Settings
+from mainspring.serving.client import Client, Value
+from mainspring.serving.model import Feedback, Rollout
+from mainspring.serving.rules.decision import RolloutSpec
+from mainspring.serving.service import Serving
+
+
+@click.command()
+@click.argument("model")
+@click.option("--version", default="champion", show_default=True, help="Number or alias.")
+@click.option("--name", default="", help="Name of the endpoint (default: the model's).")
+@click.option("--reason", default="", help="Kept in the event log.")
+@json_option
+@click.pass_context
+def deploy(ctx: click.Context, model: str, version: str, name: str, reason: str, as_json: bool) -> None:
+    """Put a version behind an endpoint, with all traffic.  Example: mainspring deploy flights --version 3"""
+    made = room(ctx, Serving).deploy(name or model, model, version, reason=reason)
+    show(made, f"{made.ref} serves {made.model} {made.champion}; ask it with: mainspring predict {made.name} ROW.json")
+
+
+@click.command()
+@click.argument("name")
+@click.argument("file", type=click.File("r"), default="-")
+@click.option("--version", type=click.IntRange(min=1), default=None, help="Name a version, past the traffic split.")
+@click.option("--id", "request_id", default="", help="Key for late labels (default: one is made).")
+@click.option("--time", "event_time", default=None, help="When it happened, ISO 8601 (default: now).")
+@click.option("--url", default="", help="The model server (default: that of this project).")
+@json_option
+@click.pass_context
+def predict(
+    ctx: click.Context,
+    name: str,
+    file: TextIO,
+    *,
+    version: int | None,
+    request_id: str,
+    event_time: str | None,
+    url: str,
+    as_json: bool,
+) -> None:
+    """Ask an endpoint. FILE holds a JSON object (one row) or a list of them.
+
+    Example: echo '{"distance": 300, "carrier": "AA"}' | mainspring predict flights
+    """
+    columns = _columns(file.read())
+    settings = room(ctx, Settings) if not url else None
+    address = url or (f"http://{settings.server.host}:{settings.serving_port}" if settings else "")
+    with Client(address) as client:
+        answer = client.predict(name, columns, version=version, request_id=request_id, event_time=event_time)
+    lines = [
+        f"{key}  {', '.join(f'{n} {v[i]}' for n, v in answer.outputs.items())}" for i, key in enumerate(answer.ids)
+    ]
+    show(answer, "\n".join([*lines, f"answered by version {answer.version} ({answer.arm})"]))
+
+
+@click.command()
+@click.argument("name")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@json_option
+@click.pass_context
+def feedback(ctx: click.Context, name: str, file: Path, as_json: bool) -> None:
+    """Send labels for predictions of an endpoint. FILE is CSV with the columns prediction_id and value (kind, at).
+
+    Example: mainspring feedback flights labels.csv
+    """
+    with file.open(newline="", encoding="utf-8") as opened:
+        items = [_item(row, f"{file}, line {number}") for number, row in enumerate(csv.DictReader(opened), start=2)]
+    new = room(ctx, Serving).feedback(name, items)
+    show({"received": len(items), "new": new}, f"{new} of {len(items)} labels are new")
+
+
+@click.group()
+def rollout() -> None:
+    """Canaries: start, status, promote, roll back."""
+
+
+@rollout.command("start")
+@click.argument("name")
+@click.argument("version")
+@click.option("--share", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.25, show_default=True)
+@click.option("--then", default="", help="Further shares before full traffic, such as 0.5,0.75.")
+@click.option("--hours", type=click.IntRange(min=0), default=24, show_default=True, help="Least time of a step.")
+@click.option("--reason", default="", help="Kept in the event log.")
+@json_option
+@click.pass_context
+def start(
+    ctx: click.Context, name: str, version: str, *, share: float, then: str, hours: int, reason: str, as_json: bool
+) -> None:
+    """Give a version a share of the traffic.  Example: mainspring rollout start flights 4 --share 0.1 --then 0.5"""
+    try:
+        steps = tuple(float(part) for part in then.split(",") if part)
+    except ValueError:
+        raise Invalid(f"{then!r} is no list of shares", where="--then", hint="--then 0.5,0.75") from None
+    spec = RolloutSpec(then=steps, min_duration_us=hours * HOUR_US)
+    made = room(ctx, Serving).start_rollout(name, version, share=share, spec=spec, reason=reason)
+    show(made, f"version {made.version} gets {share:.0%} of {name}; see: mainspring rollout status {name}")
+
+
+@rollout.command("status")
+@click.argument("name", default="")
+@json_option
+@click.pass_context
+def status(ctx: click.Context, name: str, as_json: bool) -> None:
+    """Rollouts, newest first, and what the evidence says.  Example: mainspring rollout status flights"""
+    serving = room(ctx, Serving)
+    found = serving.rollouts(name)
+    table(
+        [_line(serving, entry) for entry in found],
+        _COLUMNS,
+        empty="no rollout yet\ntry: mainspring rollout start NAME VERSION",
+    )
+
+
+@rollout.command("promote")
+@click.argument("name")
+@click.option("--reason", default="", help="Kept in the event log.")
+@json_option
+@click.pass_context
+def promote(ctx: click.Context, name: str, reason: str, as_json: bool) -> None:
+    """Give the canary all traffic, proof or not."""
+    done = room(ctx, Serving).promote(name, reason)
+    show(done, f"{name} serves version {done.version}")
+
+
+@rollout.command("rollback")
+@click.argument("name")
+@click.option("--reason", default="", help="Kept in the event log.")
+@json_option
+@click.pass_context
+def rollback(ctx: click.Context, name: str, reason: str, as_json: bool) -> None:
+    """Give all traffic back to the champion or, without a rollout, to the version before it."""
+    now = room(ctx, Serving).rollback(name, reason)
+    show(now, f"{name} serves version {now.champion}")
+
+
+_COLUMNS = ("id", "deployment", "version", "share", "state", "harm", "no_harm", "reason", "started_at")
+
+
+def _line(serving: Serving, found: Rollout) -> dict[str, object]:
+    decision = found.decision if found.is_final else serving.judge(found.id)
+    harm = max(decision.harm.values(), default=1.0)
+    values = {name: getattr(found, name) for name in ("id", "deployment", "version", "share", "state", "started_at")}
+    return {**values, "harm": harm, "no_harm": decision.no_harm, "reason": decision.reason}
+
+
+def _item(row: Mapping[str, str], where: str) -> Feedback:
+    if not row.get("prediction_id") or row.get("value") in (None, ""):
+        raise Invalid("a line needs prediction_id and value", where=where, hint="prediction_id,value as first line")
+    try:
+        value: float | str = float(row["value"])
+    except ValueError:
+        value = row["value"]
+    at = row.get("at") or "0"
+    return Feedback(row["prediction_id"], value, row.get("kind") or "label", int(at) if at.isdigit() else micros(at))
+
+
+def _columns(text: str) -> dict[str, list[Value]]:
+    try:
+        given = json.loads(text)
+    except ValueError as reason:
+        raise Invalid(f"not JSON: {reason}", where="FILE", hint='give an object such as {"distance": 300}') from None
+    rows = given if isinstance(given, list) else [given]
+    if not rows or not all(isinstance(row, dict) and row.keys() == rows[0].keys() for row in rows):
+        raise Invalid("not a row, nor a list of rows with the same keys", where="FILE", hint='{"distance": 300}')
+    return {name: [cast(Value, row[name]) for row in rows] for name in rows[0]}
