@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import click
@@ -39,7 +40,8 @@ def run_(ctx: click.Context, target: str, params: Sequence[str], queue: bool, ke
         run = pipelines.get(pipelines.submit(target, values, key=key))
         show(run, f"queued as {run.id}; look: mainspring pipeline show {run.id}", as_json=as_json)
         return
-    run = pipelines.run_inline(target, values)
+    with redirect_stdout(sys.stderr):  # what steps print is not our answer
+        run = pipelines.run_inline(target, values)
     show(run, _lines(run), as_json=as_json)
     if run.error:
         sys.exit(1)

@@ -22,12 +22,13 @@ from mainspring.pipelines.rules import order
 
 P = ParamSpec("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
-class Step(Generic[P, R]):
+class Step(Generic[P, R_co]):
     """A function that can be a step of a pipeline. Made by `@step`."""
 
-    def __init__(self, function: Callable[P, R], options: StepOptions) -> None:
+    def __init__(self, function: Callable[P, R_co], options: StepOptions) -> None:
         _check_plain(function, "step")
         functools.update_wrapper(self, function)
         self.function = function
@@ -35,12 +36,12 @@ class Step(Generic[P, R]):
         self.name = check_name(function.__name__, "step")
         self.made_at = time.time()
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the function; while a pipeline is drawn, note the step and return a handle of its result."""
         drawing = _drawing.get()
         if drawing is None:
             return self.function(*args, **kwargs)
-        return cast(R, drawing.add(self, self.bind(*args, **kwargs)))
+        return cast(R_co, drawing.add(self, self.bind(*args, **kwargs)))
 
     @functools.cached_property
     def hints(self) -> dict[str, hints.Hint]:
@@ -61,16 +62,16 @@ class Step(Generic[P, R]):
         return f"{self.function.__module__}:{self.function.__qualname__}"
 
 
-class Pipeline(Generic[P, R]):
+class Pipeline(Generic[P, R_co]):
     """A function that calls steps and passes their results on. Made by `@pipeline`."""
 
-    def __init__(self, function: Callable[P, R], name: str) -> None:
+    def __init__(self, function: Callable[P, R_co], name: str) -> None:
         _check_plain(function, "pipeline")
         functools.update_wrapper(self, function)
         self.function = function
         self.name = check_name(name or function.__name__, "pipeline")
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the function, or in the drawing of another pipeline make its steps part of that one."""
         drawing = _drawing.get()
         if drawing is None:

@@ -16,7 +16,7 @@ from mainspring.core.clock import Clock
 from mainspring.core.errors import Fenced, MainspringError, NotFound, Timeout, Unavailable
 from mainspring.core.events import Fact
 from mainspring.engines import Message
-from mainspring.engines.port import unpack_error
+from mainspring.engines.port import pack_error, unpack_error
 from mainspring.pipelines import logs, records
 from mainspring.pipelines.events import RunFailed, RunFinished, RunStarted, StepFinished
 from mainspring.pipelines.model import Artifact, Dataset, Json, KeyParts, PipelineRun, RunState, StepRun, StepState
@@ -182,7 +182,10 @@ class Ledger:
         with self._desk.tables.read() as conn:
             pins = records.pins_of(conn, self._run.id)
         named = cast("list[str]", message["datasets"])
-        pins |= {name: self._newest(Dataset(name)) for name in named if name not in pins}
+        try:
+            pins |= {name: self._newest(Dataset(name)) for name in named if name not in pins}
+        except (NotFound, Unavailable) as reason:
+            return {"error": pack_error(reason)}
         values = {"pipeline": message["pipeline"], "params": message["params"], "pins": pins}
         plans = cast("list[Mapping[str, Json]]", message["steps"])
         self._store(lambda conn: records.plan_steps(conn, self._run.id, plans), run=values)

@@ -15,7 +15,7 @@ from typing import cast
 from mainspring.core.errors import Failed, Invalid, MainspringError
 from mainspring.core.wiring import Wiring
 from mainspring.engines import Ask, Message
-from mainspring.engines.port import pack_error
+from mainspring.engines.port import pack_error, unpack_error
 from mainspring.pipelines import hints, logs
 from mainspring.pipelines.codecs import Shelf
 from mainspring.pipelines.context import StepContext, entered
@@ -59,7 +59,10 @@ class Runner:
             MainspringError: The pipeline cannot be drawn, or a step failed for good.
         """
         graph, steps = pipeline.draw(params)
-        self._pins = cast("dict[str, str]", self._ask(_plan(graph))["pins"])
+        plan = self._ask(_plan(graph))
+        if "error" in plan:
+            raise unpack_error(cast("Mapping[str, object]", plan["error"]))
+        self._pins = cast("dict[str, str]", plan["pins"])
         self._blobs.put("\n".join(packages()).encode())  # what the lock in every key is the digest of
         nodes = {node.id: node for node in graph.nodes}
         for step_id in order({node.id: node.needs for node in graph.nodes}):
