@@ -11,6 +11,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -70,7 +71,7 @@ def _app_with_bell(wiring: Wiring) -> Litestar:
     app = create_app(wiring, rooms=FLOOR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LitestarDeprecationWarning)
-        app.register(ring)
+        app.register(copy(ring))
     return app
 
 

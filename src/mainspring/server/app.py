@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 from litestar import Litestar, Router, get
@@ -17,7 +18,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.template import TemplateConfig
-from litestar.types import ControllerRouterHandler, Method
+from litestar.types import Method
 from litestar.types.internal_types import PathParameterDefinition
 
 from mainspring.access import Access, Identity
@@ -78,7 +79,11 @@ def create_app(
         # Litestar 3 will want every parameter marked with where it comes from; before it, names are enough.
         warnings.simplefilter("ignore", LitestarDeprecationWarning)
         app = Litestar(
-            [health, stream, *handlers.api, Router("/", route_handlers=handlers.pages, include_in_schema=False)],
+            # In routers: registered one by one, the third handler of a path would break the first (Litestar 2.25).
+            [
+                Router("/", route_handlers=[copy(health), copy(stream), *handlers.api]),
+                Router("/", route_handlers=handlers.pages, include_in_schema=False),
+            ],
             dependencies={
                 **{name: _provide(wiring, name) for name in SERVICES},
                 "wiring": Provide(lambda: wiring, sync_to_thread=False),
@@ -146,8 +151,8 @@ def _operation_id(handler: HTTPRouteHandler, method: Method, path: list[str | Pa
     return "_".join([method.lower(), *(name.replace("-", "_") for name in names if name not in ("api", "v1"))])
 
 
-def _paths(handlers: Sequence[ControllerRouterHandler]) -> set[str]:
-    return {path for handler in handlers for path in getattr(handler, "paths", ())}
+def _paths(handlers: Sequence[BaseRouteHandler]) -> set[str]:
+    return {path for handler in handlers for path in handler.paths}
 
 
 def _provide(wiring: Wiring, name: str) -> Provide:

@@ -82,6 +82,8 @@ def _understood(reason: Exception) -> tuple[MainspringError, int]:
         if status == 500:
             log.error("request.failed", exc_info=reason, extra={"request_id": caller().request_id})
         return reason, status
+    if isinstance(reason, RecursionError):
+        return Invalid("the request is nested too deeply", hint="GET /schema describes every request"), 400
     if isinstance(reason, HTTPException) and reason.status_code < 500:
         return _from_framework(reason), reason.status_code
     log.error("request.crashed", exc_info=reason, extra={"request_id": caller().request_id})

@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 
-from litestar.types import ControllerRouterHandler
+from litestar.handlers import BaseRouteHandler
 
 ROOMS = (
     "access",
@@ -51,8 +52,8 @@ SERVICES = {
 class Handlers:
     """What the rooms serve: the API and the pages."""
 
-    api: tuple[ControllerRouterHandler, ...]
-    pages: tuple[ControllerRouterHandler, ...]
+    api: tuple[BaseRouteHandler, ...]
+    pages: tuple[BaseRouteHandler, ...]
 
 
 def collect_handlers(rooms: Sequence[str] = ROOMS) -> Handlers:
@@ -69,8 +70,9 @@ def service_type(name: str) -> type:
     return kind
 
 
-def _handlers(module: str) -> Sequence[ControllerRouterHandler]:
-    return importlib.import_module(module).handlers if _exists(module) else ()
+def _handlers(module: str) -> list[BaseRouteHandler]:
+    """Fresh copies: an app changes the handlers it gets, and a process may build several apps."""
+    return [copy(handler) for handler in importlib.import_module(module).handlers] if _exists(module) else []
 
 
 def _exists(module: str) -> bool:

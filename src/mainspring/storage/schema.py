@@ -28,6 +28,10 @@ metadata = sa.MetaData(
 )
 
 
+class NotStorable(Invalid, sa.exc.DontWrapMixin):
+    """A value that no database would keep; SQLAlchemy passes it on as it is."""
+
+
 class Micros(TypeDecorator[int]):
     """A whole number of 64 bits: epoch microseconds, sequence numbers, counts, sizes."""
 
@@ -37,6 +41,16 @@ class Micros(TypeDecorator[int]):
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[int]:
         """INTEGER on SQLite (so that a primary key is the row id), BIGINT on Postgres."""
         return dialect.type_descriptor(sa.Integer() if dialect.name == "sqlite" else sa.BigInteger())
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
+        """The value itself.
+
+        Raises:
+            Invalid: It does not fit into 64 bits.
+        """
+        if value is not None and not -(2**63) <= value < 2**63:
+            raise NotStorable("a number is out of range", hint="use whole numbers below 2**63")
+        return value
 
 
 class Id(TypeDecorator[str]):
@@ -113,9 +127,9 @@ def _json_text(value: object) -> str:
         text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError) as reason:
         hint = "use text, finite numbers, booleans, null, lists and objects"
-        raise Invalid(f"not plain JSON: {reason}", hint=hint) from None
+        raise NotStorable(f"not plain JSON: {reason}", hint=hint) from None
     if "\\u0000" in text and "\\u0000" in text.replace("\\\\", ""):
-        raise Invalid("JSON with a NUL character cannot be stored", hint="take the character \\x00 out of the text")
+        raise NotStorable("JSON with a NUL character cannot be stored", hint="take the character \\x00 out of the text")
     return text
 
 
