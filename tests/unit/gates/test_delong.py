@@ -15,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 from mainspring.core.errors import Invalid
 from mainspring.gates.rules.bootstrap import Grouping
 from mainspring.gates.rules.delong import auc_above, compare_auc, midranks, placements, variance
+from mainspring.gates.rules.finding import rows_needed
 
 Floats = NDArray[np.float64]
 
@@ -121,7 +122,8 @@ def test_two_perfect_models_on_few_rows_prove_nothing() -> None:
     truth = np.array([0.0, 1.0] * 15)
     found = compare_auc(truth, truth, truth * 2, threshold=-0.005)
     assert found.p_pass == pytest.approx(0.995**15)  # 15 rows of a class without an exception
-    assert "at least 598 rows of each class" in found.note
+    assert found.enough == 2 * 598  # 598 rows of each class: 0.995 ** 598 < 0.05
+    assert rows_needed(found, alpha=0.05) == 1196
 
 
 def test_one_model_against_a_floor() -> None:

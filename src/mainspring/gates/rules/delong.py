@@ -148,7 +148,7 @@ def _finding(value: float, se: float, *, threshold: float, alpha: float, least: 
             n=n,
             method=method,
         )
-    reach = 1 - alpha ** (1 / least)
+    reach, rows = 1 - alpha ** (1 / least), _rows_without_spread(abs(distance), alpha)
     chance = (1 - min(abs(distance), 1.0)) ** least
     return Finding(
         value=value,
@@ -159,12 +159,11 @@ def _finding(value: float, se: float, *, threshold: float, alpha: float, least: 
         method=method,
         p_pass=chance if distance > 0 else 1.0,
         p_fail=chance if distance < 0 else 1.0,
-        note=_without_spread(abs(distance), alpha),
+        enough=None if rows is None else math.ceil(n * rows / least),
+        note="no spread was seen: the bound is that of a rate never observed",
     )
 
 
-def _without_spread(distance: float, alpha: float) -> str:
-    if not 0 < distance < 1:
-        return "no spread was seen"
-    least = math.ceil(math.log(alpha) / math.log(1 - distance))
-    return f"no spread was seen; at least {least} rows of each class show that"
+def _rows_without_spread(distance: float, alpha: float) -> int | None:
+    """Rows of each class that, without one exception, show that exceptions are rarer than `distance`."""
+    return math.ceil(math.log(alpha) / math.log(1 - distance)) if 0 < distance < 1 else None

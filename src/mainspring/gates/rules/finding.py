@@ -26,6 +26,7 @@ class Finding:
         p_pass: P-value of "the truth is on the bad side of the threshold"; small means passed.
         p_fail: P-value of "the truth is on the good side"; small means failed.
         se: Standard error of the estimate; 0 when it has none.
+        enough: Rows that would decide an estimate without a standard error, when that is known.
         n: Rows the estimate rests on.
         settled: True or False for a plain fact that needs no test (a file size); None for an estimate.
         method: The name of the method, for the page.
@@ -42,6 +43,7 @@ class Finding:
     p_pass: float = 1.0
     p_fail: float = 1.0
     se: float = 0.0
+    enough: int | None = None
     settled: bool | None = None
     note: str = ""
 
@@ -73,6 +75,8 @@ def rows_needed(finding: Finding, *, alpha: float, power: float = 0.8) -> int | 
         or has no spread.
     Source: The usual sample size of a one-sided z test; Chow, Shao & Wang (2008), section 3.1.
     """
+    if finding.settled is None and finding.enough is not None:
+        return max(finding.n + 1, finding.enough)
     distance = abs(finding.value - finding.threshold)
     if finding.settled is not None or finding.se <= 0 or not math.isfinite(finding.se) or distance < 0.01 * finding.se:
         return None
