@@ -163,7 +163,7 @@ def key_numbers(conn: Connection, names: Iterable[str]) -> dict[str, int]:
     found = _keys(conn, wanted)
     new = [name for name in wanted if name not in found]
     if new:
-        conn.execute(insert_into(conn, metric_key).values([{"name": n} for n in new]).on_conflict_do_nothing())
+        conn.execute(insert_into(conn, metric_key).on_conflict_do_nothing(), [{"name": name} for name in new])
         found |= _keys(conn, new)
     return found
 
@@ -190,20 +190,22 @@ def move_latest(conn: Connection, number: int, points: Iterable[Metric], keys: M
         rows.append(
             {"run": number, "key": keys[point.key], "step": point.step, "at": point.at, "sort": sort, "value": value}
         )
-    added = insert_into(conn, metric_latest).values(sorted(rows, key=lambda row: cast(int, row["key"])))
+    added = insert_into(conn, metric_latest)
     later = sa.tuple_(*(added.excluded[n] for n in _SPLIT)) > sa.tuple_(*(metric_latest.c[n] for n in _SPLIT))
     changed = {name: added.excluded[name] for name in _SPLIT}
-    conn.execute(added.on_conflict_do_update(index_elements=["run", "key"], set_=changed, where=later))
+    added = added.on_conflict_do_update(index_elements=["run", "key"], set_=changed, where=later)
+    conn.execute(added, sorted(rows, key=lambda row: cast(int, row["key"])))
 
 
 def add_texts(conn: Connection, table: sa.Table, number: int, texts: Mapping[str, str], *, replace: bool) -> None:
     """Insert params or tags; `replace` decides what happens to those that are there."""
     rows = [{"run": number, "key": key, "value": value} for key, value in sorted(texts.items())]
-    added = insert_into(conn, table).values(rows)
+    added = insert_into(conn, table)
     if replace:
-        conn.execute(added.on_conflict_do_update(index_elements=["run", "key"], set_={"value": added.excluded.value}))
+        added = added.on_conflict_do_update(index_elements=["run", "key"], set_={"value": added.excluded.value})
     else:
-        conn.execute(added.on_conflict_do_nothing())
+        added = added.on_conflict_do_nothing()
+    conn.execute(added, rows)
 
 
 def texts_of(conn: Connection, table: sa.Table, numbers: Sequence[int]) -> dict[int, dict[str, str]]:

@@ -182,6 +182,8 @@ def _run(found: Run) -> RunAnswer:
     )
 
 
+# Litestar 2 wraps a threaded handler once more for each later handler of its path, and a `Response` does not survive
+# that: of two handlers of one path, the one that returns a `Response` comes last.
 handlers = [
     create_run,
     list_runs,

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from mainspring.tracking.wire import Batch
 
 
+_REMEMBERED = 20_000
+"""How many metric names a process keeps the numbers of."""
+
+
 class Tracking:
     """Keeps runs: params, tags, metrics, files, and the code, environment and data they came from."""
 
@@ -43,6 +47,7 @@ class Tracking:
         self._journal = journal
         self._blobs = blobs
         self._clock = clock
+        self._keys: dict[str, int] = {}
 
     def create_run(
         self,
@@ -130,18 +135,25 @@ class Tracking:
         check_texts(tags, "tag", MAX_TAG)
         project, now = caller().project, self._clock.now()
         points = [metric if metric.at else replace(metric, at=now) for metric in metrics]
+        names = {metric.key for metric in metrics}
+        keys: dict[str, int] = {}
 
         def store(conn: Connection) -> None:
             number = self._number(conn, project, run_id)
             if points:
-                self._store_points(conn, number, points)
+                keys.clear()
+                keys.update(self._key_numbers(conn, names))
+                records.add_points(conn, number, points, keys)
+                records.move_latest(conn, number, latest(points).values(), keys)
             if params:
                 records.add_texts(conn, records.param, number, params, replace=False)
                 changed_params(records.texts_of(conn, records.param, [number])[number], params)
             if tags:
                 records.add_texts(conn, records.tag, number, tags, replace=True)
 
-        return self._tables.submit(store)
+        stored = self._tables.submit(store)
+        stored.add_done_callback(lambda done: self._remember(keys) if done.exception() is None else None)
+        return stored
 
     def finish(self, run_id: str, status: str = "finished") -> Run:
         """End a run as finished, failed or killed. Ending it the same way again changes nothing.
@@ -260,11 +272,14 @@ class Tracking:
 
         return recover(folder, EMBEDDED, take=take, end=end)
 
-    def _store_points(self, conn: Connection, number: int, points: Sequence[Metric]) -> None:
-        names = {point.key for point in points}
-        known = records.key_numbers(conn, names)
-        records.add_points(conn, number, points, known)
-        records.move_latest(conn, number, latest(points).values(), known)
+    def _key_numbers(self, conn: Connection, names: set[str]) -> Mapping[str, int]:
+        """Numbers of metric names. Only committed ones are remembered: a rolled back work may have made others."""
+        known = self._keys
+        return {name: known[name] for name in names} if names <= known.keys() else records.key_numbers(conn, names)
+
+    def _remember(self, keys: Mapping[str, int]) -> None:
+        if len(self._keys) < _REMEMBERED:
+            self._keys.update(keys)
 
     def _number(self, conn: Connection, project: str, run_id: str) -> int:
         number = records.run_number(conn, project, run_id)
