@@ -81,16 +81,13 @@ class PostgresServer:
         return str(self._folder / "data")
 
     def _call(self, program: str, *arguments: str) -> None:
-        done = subprocess.run(
-            [self._bin / program, *arguments],
-            user=self._user,
-            cwd=self._folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise NoPostgres(f"{program} failed: {(done.stderr or done.stdout).strip()[-500:]}")
+        try:
+            command = [self._bin / program, *arguments]
+            subprocess.run(command, user=self._user, cwd=self._folder, capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError) as reason:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            said = str(getattr(reason, "stderr", "")).strip()[-500:]
+            raise NoPostgres(f"{program} failed: {reason} {said}") from reason
 
     def _start(self) -> subprocess.Popen[bytes]:
         options = [part for setting in _SPEED for part in ("-c", setting)]
