@@ -82,7 +82,7 @@ class PostgresServer:
 
     def _call(self, program: str, *arguments: str) -> None:
         try:
-            command = [self._bin / program, *arguments]
+            command = [str(self._bin / program), *arguments]
             subprocess.run(command, user=self._user, cwd=self._folder, capture_output=True, text=True, check=True)
         except (OSError, subprocess.CalledProcessError) as reason:
             shutil.rmtree(self._folder, ignore_errors=True)
