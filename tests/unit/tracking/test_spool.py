@@ -119,3 +119,22 @@ def test_a_target_that_does_not_answer_leaves_the_spool_for_the_next_time(tmp_pa
     with pytest.raises(Unavailable):
         recover(tmp_path, "here", take=down, end=taken.end)
     assert recover(tmp_path, "here", take=taken.take, end=taken.end) == [RUN]
+
+
+def test_how_a_run_ended_is_kept_with_what_is_left(tmp_path: Path) -> None:
+    spool, taken = opened(tmp_path), Taken()
+    spool.append(line(1))
+    spool.end("failed")
+    spool.close(remove=False)
+    recover(tmp_path, "here", take=taken.take, end=taken.end)
+    assert (taken.steps, taken.ended) == ([1], [(RUN, "failed", "p")])
+
+
+def test_a_process_that_died_before_its_run_was_created_leaves_nothing(tmp_path: Path) -> None:
+    opened(tmp_path).close(remove=False)
+
+    def gone(run_id: str, status: str) -> None:
+        raise NotFound("there is no run")
+
+    recover(tmp_path, "here", take=Taken().take, end=gone)
+    assert list(tmp_path.iterdir()) == []
