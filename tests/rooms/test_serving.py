@@ -12,6 +12,7 @@ from lightgbm import LGBMClassifier
 from numpy.typing import NDArray
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
+from mainspring.core.caller import Caller, calling
 from mainspring.core.clock import DAY_US, HOUR_US, ManualClock
 from mainspring.core.errors import Conflict, Failed, Invalid, NotFound, Refused
 from mainspring.registry.service import Registry
@@ -135,6 +136,17 @@ def test_a_plan_that_would_say_the_same_is_not_written_again(house: House) -> No
     assert house.serving.write_plan() == house.serving.write_plan() == 1
 
 
+def test_two_projects_may_use_one_name_and_see_only_their_own(house: House) -> None:
+    house.serving.deploy("flights", "late", 1)
+    with calling(Caller(project="other")):
+        house.registry.register("other", classifier(3), example=rows().head(3), encoding={"carrier": ["AA", "UA"]})
+        assert house.serving.deployments() == []
+        assert house.serving.deploy("flights", "other", 1).endpoint == "other.flights"
+    assert [made.endpoint for made in house.serving.deployments()] == ["flights"]
+    plan = read_plan(house.serving.folder)
+    assert [endpoint.name for endpoint in plan.endpoints] == ["flights", "other.flights"]
+
+
 def test_a_rollout_started_twice_is_one_and_a_second_version_waits(house: House) -> None:
     house.registry.register("late", classifier(2, 9), example=rows().head(3), encoding={"carrier": ["AA", "UA"]})
     house.serving.deploy("flights", "late", 1)
@@ -254,7 +266,7 @@ def roll(
     spec: RolloutSpec = QUICK,
     share: float = 0.5,
 ) -> str:
-    """A rollout of version 2: its labels make the canary right, or wrong, and the champion right three times in four."""
+    """A rollout of version 2: its labels make the canary right, or wrong, and the champion wrong one time in 4."""
     made = lite.serving.start_rollout("flights", 2, share=share, spec=spec)
     server.apply()
     for i in range(n):

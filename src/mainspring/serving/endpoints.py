@@ -83,7 +83,9 @@ class Endpoints:
                     "a rollout is under way", where=f"deployments/{name}", hint=f"mainspring rollout rollback {name}"
                 )
             now = self._clock.now()
-            made = Deployment(name, model, Traffic.only(found.number), before.created_at if before else now, now)
+            endpoint = before.endpoint if before else records.free_endpoint(conn, name)
+            created = before.created_at if before else now
+            made = Deployment(name, endpoint, model, Traffic.only(found.number), created, now)
             self._change(conn, made, reason)
             champion = before.champion if before else None
             fact = Deployed(subject=made.ref, model=model, version=found.number, before=champion, reason=reason)
@@ -128,8 +130,7 @@ class Endpoints:
         """
         import polars as pl
 
-        self.get(name)
-        table = table_of(endpoint_of(name))
+        table = table_of(self.get(name).endpoint)
         if self._delta.version(table) is None:
             raise NotFound(
                 "no prediction is logged yet", where=f"deployments/{name}", hint=f"mainspring predict {name} ROW.json"
@@ -159,10 +160,10 @@ class Endpoints:
             write_plan(self.folder, plan)
             return plan.generation
 
-    def _endpoint(self, project: str, endpoint: str, found: Deployment) -> EndpointPlan:
+    def _endpoint(self, project: str, found: Deployment) -> EndpointPlan:
         with calling(Caller(caller().actor, project)):
             arms = [self._arm(found.model, arm.name, arm.version, arm.share) for arm in found.traffic.arms]
-        return EndpointPlan(name=endpoint, arms=arms, salt=found.traffic.salt, rollout=found.traffic.rollout)
+        return EndpointPlan(name=found.endpoint, arms=arms, salt=found.traffic.salt, rollout=found.traffic.rollout)
 
     def _arm(self, model: str, name: str, version: int, share: float) -> ArmPlan:
         digest = self._registry.get(model, version).digest
@@ -181,7 +182,7 @@ class Endpoints:
 
     def _change(self, conn: Connection, made: Deployment, reason: str) -> None:
         """Store new traffic: row, history and event, in the caller's transaction."""
-        records.put_deployment(conn, made, endpoint=endpoint_of(made.name), reason=reason)
+        records.put_deployment(conn, made, reason=reason)
         shares = {str(arm.version): arm.share for arm in made.traffic.arms}
         fact = TrafficChanged(subject=made.ref, shares=shares, rollout=made.traffic.rollout, reason=reason)
         self._journal.append(conn, fact)
@@ -190,8 +191,10 @@ class Endpoints:
         """Refuse a version that takes another kind of value for a column than what is in the log."""
         import polars as pl
 
-        table = table_of(endpoint_of(name))
-        if self._delta.version(table) is None:
+        with self._tables.read() as conn:
+            live = records.find_deployment(conn, name)
+        table = table_of(live.endpoint) if live else ""
+        if not table or self._delta.version(table) is None:
             return
         logged = self._delta.scan(table).collect_schema()["inputs"]
         fields = {field.name: field.dtype for field in logged.fields} if isinstance(logged, pl.Struct) else {}
@@ -204,9 +207,3 @@ class Endpoints:
                     where=version.ref,
                     hint="deploy under another name",
                 )
-
-
-def endpoint_of(name: str) -> str:
-    """What a deployment of the caller's project is called at the model server, where all projects meet."""
-    project = caller().project
-    return name if project == "default" else f"{project}.{name}"

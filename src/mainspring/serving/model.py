@@ -62,9 +62,14 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """An endpoint: a name, the model behind it and its traffic."""
+    """An endpoint: a name, the model behind it and its traffic.
+
+    `endpoint` is what it is called at the model server, where all projects meet: its name, unless another project has
+    that already; then "PROJECT.NAME".
+    """
 
     name: str
+    endpoint: str
     model: str
     traffic: Traffic
     created_at: int

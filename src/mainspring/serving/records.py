@@ -101,11 +101,17 @@ feedback = sa.Table(
 _CHUNK = 400
 
 
-def put_deployment(conn: Connection, made: Deployment, *, endpoint: str, reason: str) -> None:
+def put_deployment(conn: Connection, made: Deployment, *, reason: str) -> None:
     """Store what an endpoint serves from now on, and add it to the history."""
     who = caller()
     traffic = msgspec.to_builtins(made.traffic)
-    row = {"project": who.project, "name": made.name, "endpoint": endpoint, "model": made.model, "traffic": traffic}
+    row = {
+        "project": who.project,
+        "name": made.name,
+        "endpoint": made.endpoint,
+        "model": made.model,
+        "traffic": traffic,
+    }
     insert = insert_into(conn, deployment).values(**row, created_at=made.created_at, updated_at=made.updated_at)
     changed = {name: insert.excluded[name] for name in ("model", "traffic", "updated_at")}
     conn.execute(insert.on_conflict_do_update(index_elements=["project", "name"], set_=changed))
@@ -127,10 +133,16 @@ def list_deployments(conn: Connection) -> list[Deployment]:
     return [_deployment(row) for row in conn.execute(query)]
 
 
-def every_endpoint(conn: Connection) -> list[tuple[str, str, Deployment]]:
-    """Endpoints of all projects: (project, endpoint, deployment). For the plan of the model server."""
+def free_endpoint(conn: Connection, name: str) -> str:
+    """What a new deployment of that name is called at the model server."""
+    taken = conn.execute(sa.select(deployment.c.endpoint).where(deployment.c.endpoint == name)).first()
+    return name if taken is None else f"{caller().project}.{name}"
+
+
+def every_endpoint(conn: Connection) -> list[tuple[str, Deployment]]:
+    """Deployments of all projects, each with its project. For the plan of the model server."""
     rows = conn.execute(sa.select(deployment).order_by(deployment.c.endpoint))
-    return [(row.project, row.endpoint, _deployment(row)) for row in rows]
+    return [(row.project, _deployment(row)) for row in rows]
 
 
 def history(conn: Connection, name: str, *, until: int | None = None, limit: int = 100) -> list[TrafficChange]:
@@ -243,7 +255,7 @@ def _value(row: sa.Row[*tuple[object, ...]]) -> float | str:
 
 def _deployment(row: sa.Row[*tuple[object, ...]]) -> Deployment:
     traffic = msgspec.convert(row.traffic, Traffic)
-    return Deployment(row.name, row.model, traffic, row.created_at, row.updated_at)
+    return Deployment(row.name, row.endpoint, row.model, traffic, row.created_at, row.updated_at)
 
 
 def _rollout(row: sa.Row[*tuple[object, ...]]) -> Rollout:

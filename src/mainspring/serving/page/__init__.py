@@ -97,7 +97,7 @@ def curl_of(url: str, deployment: Deployment, version: ModelVersion) -> str:
     ]
     body = {"id": "my-id-1", "parameters": {"event_time": iso(deployment.updated_at)}, "inputs": inputs}
     text = json.dumps(body).replace("'", "'\\''")
-    return f"curl {url}/v2/models/{deployment.name}/infer -H 'content-type: application/json' -d '{text}'"
+    return f"curl {url}/v2/models/{deployment.endpoint}/infer -H 'content-type: application/json' -d '{text}'"
 
 
 def python_of(url: str, deployment: Deployment, version: ModelVersion) -> str:
@@ -105,7 +105,7 @@ def python_of(url: str, deployment: Deployment, version: ModelVersion) -> str:
     return (
         "from mainspring.serving import Client\n\n"
         f'with Client("{url}") as client:\n'
-        f'    print(client.predict("{deployment.name}", {_row(version)!r}))'
+        f'    print(client.predict("{deployment.endpoint}", {_row(version)!r}))'
     )
 
 
