@@ -86,7 +86,7 @@ def _train(tracking: Tracking) -> Cell:
     experiments = tracking.experiments()
     newest = tracking.search(limit=1)
     if not newest:
-        return Cell("Train", "/runs", detail="No run yet.", command="mainspring pipeline run FILE.py:FUNCTION")
+        return Cell("Train", "/runs", detail="No run yet.", command="mainspring pipeline run train.py:FUNCTION")
     number = sum(experiment.runs for experiment in experiments)
     run = newest[0]
     return Cell(
@@ -103,7 +103,7 @@ def _train(tracking: Tracking) -> Cell:
 def _gate(gates: Gates) -> Cell:
     verdicts = gates.verdicts(limit=100)
     if not verdicts:
-        return Cell("Gate", "/gates", detail="No verdict yet.", command="mainspring gate run GATE MODEL VERSION")
+        return Cell("Gate", "/gates", detail="No verdict yet.", command="mainspring gate run GATE MODEL 1 --data DATASET")
     newest = verdicts[0]
     return Cell(
         "Gate",
@@ -119,7 +119,7 @@ def _gate(gates: Gates) -> Cell:
 def _deploy(serving: Serving) -> Cell:
     deployments = serving.deployments()
     if not deployments:
-        return Cell("Deploy", "/deployments", detail="Nothing is live.", command="mainspring deploy NAME MODEL VERSION")
+        return Cell("Deploy", "/deployments", detail="Nothing is live.", command="mainspring deploy MODEL --version 1")
     newest = max(deployments, key=lambda deployment: deployment.updated_at)
     canary = [arm for arm in newest.traffic.arms if arm.version != newest.champion]
     return Cell(
@@ -136,7 +136,7 @@ def _deploy(serving: Serving) -> Cell:
 def _watch(monitoring: Monitoring) -> Cell:
     monitors = monitoring.monitors()
     if not monitors:
-        return Cell("Watch", "/monitors", detail="Nothing is watched.", command="mainspring deploy NAME MODEL VERSION")
+        return Cell("Watch", "/monitors", detail="Nothing is watched.", command="mainspring deploy MODEL --version 1")
     alarms = monitoring.alarms(states=("open",))
     seen = max(monitors, key=lambda monitor: monitor.watermark)
     until = f", seen up to {time(seen.watermark)[:16]}" if seen.watermark else ""
