@@ -7,13 +7,23 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
+from typing import Protocol
 
 from mainspring.core.errors import Failed, MainspringError, Overloaded
-from mainspring.serving.modelserver.models import LoadedModel
 from mainspring.serving.modelserver.wire import Cell
 
 Columns = list[list[Cell]]
 Outputs = dict[str, list[object]]
+
+
+class Model(Protocol):
+    """What a batch is put to: columns in, one answer for each row and output."""
+
+    def predict(self, columns: Sequence[list[Cell]]) -> Outputs:
+        """Answer rows given as columns."""
+        ...
+
+
 _BATCH_ROWS = 4096
 
 
@@ -21,7 +31,7 @@ _BATCH_ROWS = 4096
 class Job:
     """One request's rows on their way through a model."""
 
-    model: LoadedModel
+    model: Model
     columns: Columns
     future: asyncio.Future[Outputs]
 
@@ -49,7 +59,7 @@ class Batcher:
         self._thread = threading.Thread(target=self._run, name="predict", daemon=True)
         self._thread.start()
 
-    def submit(self, model: LoadedModel, columns: Columns) -> asyncio.Future[Outputs]:
+    def submit(self, model: Model, columns: Columns) -> asyncio.Future[Outputs]:
         """Queue the rows of one request; call it on the loop.
 
         Raises: Overloaded: Too many rows wait already.

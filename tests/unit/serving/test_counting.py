@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mainspring.serving.counting import ROW_COLUMNS, evidence_of, labels_frame
+from mainspring.serving.model import StoredFeedback
+from mainspring.serving.rules.decision import RolloutSpec
+from mainspring.serving.rules.eprocess import BadEvents
+
+SPEC = RolloutSpec(latency_us=1000)
+SCHEMA = {
+    "id": pl.String,
+    "request_id": pl.String,
+    "at": pl.Int64,
+    "event_at": pl.Int64,
+    "arm": pl.String,
+    "propensity": pl.Float64,
+    "key": pl.String,
+    "status": pl.Int64,
+    "latency_us": pl.Int64,
+    "probability": pl.Float64,
+    "prediction": pl.Float64,
+    "label_out": pl.String,
+}
+
+
+def row(i: int, arm: str = "canary", share: float = 0.25, **changes: object) -> dict[str, object]:
+    plain = {"id": f"p{i}", "request_id": f"p{i}", "at": i, "event_at": 10 * i, "arm": arm, "key": f"p{i}"}
+    plain |= {"propensity": share if arm == "canary" else 1 - share, "status": 200, "latency_us": 10}
+    return {**plain, "probability": 0.9, "prediction": None, "label_out": "1", **changes}
+
+
+def frame(*rows: dict[str, object]) -> pl.DataFrame:
+    return pl.DataFrame(list(rows), schema=SCHEMA).select(ROW_COLUMNS)
+
+
+def labels(**values: float | str) -> pl.DataFrame:
+    return labels_frame(StoredFeedback(i, name, "label", value, 0, 0) for i, (name, value) in enumerate(values.items()))
+
+
+def test_each_signal_counts_its_bad_events_per_arm() -> None:
+    rows = frame(row(1), row(2, "champion"), row(3, status=500, probability=None), row(4, "champion", latency_us=2000))
+    found = evidence_of(rows, labels(p1=0.0, p2=1.0, p4=0.0), SPEC, share=0.25)
+    assert found.counts == {
+        "errors": (BadEvents(0.25, 1, 0),),
+        "latency": (BadEvents(0.25, 0, 1),),
+        "quality": (BadEvents(0.25, 1, 1),),
+    }
+    assert (found.requests, found.labelled, found.error_run, found.elapsed_us) == ((2, 2), (2, 1), 1, 30)
+
+
+def test_requests_that_named_a_version_do_not_count() -> None:
+    rows = frame(row(1, "direct", propensity=None, status=500), row(2))
+    assert evidence_of(rows, labels(), SPEC, share=0.25).requests == (0, 1)
+
+
+def test_a_row_logged_twice_counts_once() -> None:
+    assert evidence_of(frame(row(1), row(1)), labels(p1=0.0), SPEC, share=0.25).counts["quality"] == (
+        BadEvents(0.25, 1, 0),
+    )
+
+
+def test_a_routing_key_counts_once_by_its_first_label() -> None:
+    rows = frame(row(1, key="k"), row(2, key="k"), row(3, key="k"))
+    assert evidence_of(rows, labels(p2=0.0, p1=1.0, p3=0.0), SPEC, share=0.25).counts["quality"] == (
+        BadEvents(0.25, 1, 0),
+    )
+    assert evidence_of(rows, labels(p1=1.0, p2=0.0, p3=0.0), SPEC, share=0.25).counts["quality"] == ()
+
+
+def test_steps_are_told_apart_by_the_logged_propensity() -> None:
+    rows = frame(row(1, share=0.1), row(2, "champion", share=0.1), row(3, share=0.5), row(4, "champion", share=0.5))
+    found = evidence_of(rows, labels(p1=0.0, p2=0.0, p3=0.0, p4=0.0), SPEC, share=0.5)
+    assert found.counts["quality"] == (BadEvents(0.1, 1, 1), BadEvents(0.5, 1, 1))
+    assert found.step["quality"] == (BadEvents(0.5, 1, 1),)
+    assert found.elapsed_us == 10
+
+
+def test_numbers_are_wrong_beyond_the_limit_and_unjudged_without_one() -> None:
+    rows = frame(*(row(i, probability=None, label_out=None, prediction=10.0) for i in (1, 2)))
+    known = labels(p1=12.0, p2=19.0)
+    assert "quality" not in evidence_of(rows, known, SPEC, share=0.25).counts
+    limited = RolloutSpec(error_limit=5.0)
+    assert evidence_of(rows, known, limited, share=0.25).counts["quality"] == (BadEvents(0.25, 1, 0),)
+
+
+def test_classes_are_compared_by_name() -> None:
+    rows = frame(row(1, label_out="cat"), row(2, label_out="dog"), row(3, probability=None, label_out="3"))
+    found = evidence_of(rows, labels(p1="cat", p2="cat", p3=3.0), SPEC, share=0.25)
+    assert found.counts["quality"] == (BadEvents(0.25, 1, 0),)
+
+
+@pytest.mark.parametrize(("statuses", "longest"), [([500] * 3, 3), ([500, 200, 500, 500, 200], 2), ([200], 0)])
+def test_the_longest_run_of_errors_is_found(statuses: list[int], longest: int) -> None:
+    rows = frame(*(row(i, status=status) for i, status in enumerate(statuses)))
+    assert evidence_of(rows, labels(), SPEC, share=0.25).error_run == longest
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.permutations(range(12)))
+def test_the_order_in_which_rows_are_stored_does_not_matter(order: list[int]) -> None:
+    made = [
+        row(i, "canary" if i % 3 else "champion", status=500 if i % 4 == 0 else 200, key=f"k{i % 7}") for i in range(12)
+    ]
+    known = labels(**{f"p{i}": float(i % 2) for i in range(12)})
+    whole = evidence_of(frame(*made), known, SPEC, share=0.25)
+    assert evidence_of(frame(*(made[i] for i in order)), known, SPEC, share=0.25) == whole
