@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -236,6 +237,14 @@ def site(tables: Tables, tmp_path: Path) -> Iterator[Site]:
     yield Site(folder, tables, url_of(tables))
 
 
+@pytest.fixture
+def local_site(sqlite_tables: Tables, tmp_path: Path) -> Site:
+    """On SQLite only: for what does not depend on the database."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    return Site(folder, sqlite_tables, url_of(sqlite_tables))
+
+
 def url_of(tables: Tables) -> str:
     if tables.dialect == "sqlite":
         with tables.read() as conn:
@@ -269,16 +278,16 @@ def test_a_second_run_takes_what_did_not_change_and_why_says_what_did(site: Site
     assert "nothing it depends on changed" in site.pipelines.why(run.id, "load").reason
 
 
-def test_changed_code_runs_again_with_what_follows_and_a_comment_does_not(site: Site) -> None:
-    site.run("flow.py:flights")
-    flow = site.folder / "flow.py"
+def test_changed_code_runs_again_with_what_follows_and_a_comment_does_not(local_site: Site) -> None:
+    local_site.run("flow.py:flights")
+    flow = local_site.folder / "flow.py"
     flow.write_text(FLOW.replace("return model[", "# the score\n    return 10 * model["))
-    run = site.run("flow.py:flights")
-    assert site.marks()[4:] == ["evaluate", "register"]
-    assert [c.part for c in site.pipelines.why(run.id, "evaluate").changes] == ["code"]
+    run = local_site.run("flow.py:flights")
+    assert local_site.marks()[4:] == ["evaluate", "register"]
+    assert [c.part for c in local_site.pipelines.why(run.id, "evaluate").changes] == ["code"]
     flow.write_text(flow.read_text().replace("# the score", "# the score, per row"))
-    site.run("flow.py:flights")
-    assert site.marks()[6:] == ["register"]
+    local_site.run("flow.py:flights")
+    assert local_site.marks()[6:] == ["register"]
 
 
 def test_the_same_key_is_the_same_run(site: Site) -> None:
@@ -380,14 +389,14 @@ def test_a_run_cancelled_in_the_queue_never_starts(site: Site) -> None:
     assert site.marks() == []
 
 
-def test_a_step_is_tried_again_as_often_as_it_says(site: Site) -> None:
-    assert site.run("flow.py:patience", good=3).result == 3
-    run = site.run("flow.py:patience", good=9)
-    assert (run.state, len(site.marks("shaky"))) == (RunState.FAILED, 6)
+def test_a_step_is_tried_again_as_often_as_it_says(local_site: Site) -> None:
+    assert local_site.run("flow.py:patience", good=3).result == 3
+    run = local_site.run("flow.py:patience", good=9)
+    assert (run.state, len(local_site.marks("shaky"))) == (RunState.FAILED, 6)
     assert run.error.splitlines()[0] == "step shaky raised ValueError: try 3 of 9"
     assert "flow.py, line" in run.error.splitlines()[1]
-    assert "ValueError: try 3 of 9" in site.pipelines.log(run.id, "shaky")
-    assert site.kinds()[-1] == "run_failed"
+    assert "ValueError: try 3 of 9" in local_site.pipelines.log(run.id, "shaky")
+    assert local_site.kinds()[-1] == "run_failed"
 
 
 def test_a_step_over_its_time_is_stopped_tried_again_and_then_fails(site: Site) -> None:
@@ -409,19 +418,19 @@ def test_a_step_over_its_time_is_stopped_tried_again_and_then_fails(site: Site) 
         ("no_such_module:flights", "no module named 'no_such_module'"),
     ],
 )
-def test_what_cannot_run_is_refused_in_three_lines(site: Site, target: str, line: str) -> None:
-    run = site.run(target)
+def test_what_cannot_run_is_refused_in_three_lines(local_site: Site, target: str, line: str) -> None:
+    run = local_site.run(target)
     assert run.state is RunState.FAILED
     lines = run.error.splitlines()
     assert lines[0] == line
     assert [text.partition(":")[0] for text in lines[1:]] == ["where", "try"]
 
 
-def test_a_file_that_is_not_there_is_refused_when_submitted(site: Site) -> None:
+def test_a_file_that_is_not_there_is_refused_when_submitted(local_site: Site) -> None:
     with pytest.raises(NotFound, match=r'no file flo.py\nwhere: .*\ntry: did you mean "flow.py"'):
-        site.pipelines.submit("flo.py:flights", {})
+        local_site.pipelines.submit("flo.py:flights", {})
     with pytest.raises(Invalid, match="names no pipeline"):
-        site.pipelines.submit("flights", {})
+        local_site.pipelines.submit("flights", {})
 
 
 def test_a_run_whose_job_is_dead_is_settled(site: Site) -> None:
@@ -447,3 +456,11 @@ def test_a_worker_that_is_stopped_gives_its_run_back(site: Site) -> None:
     site.work()
     assert site.pipelines.get(run_id).state is RunState.FINISHED
     assert site.marks("load") == ["load"]
+
+
+def test_many_who_submit_the_same_key_at_once_get_one_run(site: Site) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        ids = list(pool.map(lambda _: site.pipelines.submit("flow.py:flights", {}, key="k"), range(12)))
+    assert len(set(ids)) == 1
+    assert site.kinds() == ["run_requested"]
+    assert len(site.queue.find()) == 1

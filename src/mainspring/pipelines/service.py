@@ -19,7 +19,7 @@ from mainspring.pipelines.decorators import Pipeline
 from mainspring.pipelines.events import RunCancelled, RunFailed, RunRequested
 from mainspring.pipelines.ledger import Desk, Ledger
 from mainspring.pipelines.model import Change, Json, PipelineRun, RunState, StepRun, StepState, Why
-from mainspring.pipelines.targets import AnyPipeline, check_inside, check_target
+from mainspring.pipelines.targets import AnyPipeline, check_inside, check_target, load_target
 from mainspring.pipelines.tracked import TrackedRun, close_tracked
 from mainspring.pipelines.worker import Heart, Hold, Stopping, never_stopping
 from mainspring.storage.jobs import JobState, Lease, NewJob, backoff_s, job_id
@@ -121,13 +121,13 @@ class Pipelines:
             pipeline: The pipeline itself, or a target.
             params: As for `submit`.
         Raises:
-            Invalid, NotFound: The target is wrong.
+            Invalid, NotFound: The target or a parameter is wrong, or the pipeline cannot be drawn.
         """
-        held = pipeline if isinstance(pipeline, Pipeline) else None
-        target = check_target(pipeline, self._root) if isinstance(pipeline, str) else _target_of(pipeline)
-        name = held.name if held else target.rpartition(":")[2]
+        held = pipeline if isinstance(pipeline, Pipeline) else load_target(pipeline, self._root)
+        target = _target_of(held) if isinstance(pipeline, Pipeline) else check_target(pipeline, self._root)
+        held.draw(params or {})  # what is wrong with the call is the caller's to hear, and no run
         queue = f"{_HERE}-{new_id()}"
-        run_id = self._add(target, name, params or {}, key="", engine=_HERE, queue=queue)
+        run_id = self._add(target, held.name, params or {}, key="", engine=_HERE, queue=queue)
         lease = self._desk.queue.lease(f"inline {run_id}", [queue], lease_s=self._desk.lease_s)
         if lease is None:
             raise Failed("the run was taken from the queue by another", where=f"pipeline-runs/{run_id}")
