@@ -342,11 +342,13 @@ def change_alarm(conn: Connection, alarm_id: str, **values: object) -> None:
 
 
 def find_alarm(conn: Connection, alarm_id: str, *, lock: bool = False) -> Alarm | None:
-    """One alarm by its id, or by the first 8 or more characters of it when they name just one."""
+    """One alarm by its id, or by 8 or more characters that only its id begins or ends with."""
     c = alarm.c
-    same = c.id == alarm_id if len(alarm_id) == 32 else sa.and_(c.id > alarm_id, c.id < alarm_id + "g")
+    if len(alarm_id) < 8:
+        return None
+    same = sa.or_(c.id.startswith(alarm_id, autoescape=True), c.id.endswith(alarm_id, autoescape=True))
     query = sa.select(alarm).where(c.project == caller().project, same).limit(2)
-    rows = conn.execute(query.with_for_update() if lock else query).all() if len(alarm_id) >= 8 else []
+    rows = conn.execute(query.with_for_update() if lock else query).all()
     return _convert(rows[0], Alarm) if len(rows) == 1 else None
 
 

@@ -2,46 +2,35 @@
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mainspring.core.caller import caller
 from mainspring.core.clock import DAY_US, Clock
-from mainspring.core.errors import MainspringError, NotFound, did_you_mean
+from mainspring.core.errors import NotFound, did_you_mean
 from mainspring.core.ids import new_id
 from mainspring.data.sketch import Sketch
-from mainspring.monitoring import intake, records
+from mainspring.monitoring import records
 from mainspring.monitoring.events import AlarmAcknowledged, AlarmRaised, MonitorStarted
 from mainspring.monitoring.model import Alarm, Judgement, Monitor, MonitorSpec, MonitorStatus, WatchedVersion
+from mainspring.monitoring.observing import Observer
+from mainspring.monitoring.references import References
 from mainspring.monitoring.rules import performance
-from mainspring.monitoring.rules.judging import Draft, Finding, Reference, judge_inputs, judge_loss
+from mainspring.monitoring.rules.drift import smallest_change
+from mainspring.monitoring.rules.judging import Draft, Finding, Reference, drift_level, judge_inputs, judge_loss
 from mainspring.monitoring.rules.performance import Outcomes
 from mainspring.monitoring.rules.windows import closed_inputs, closed_labels, day_of
 
 if TYPE_CHECKING:
-    import polars as pl
     from sqlalchemy import Connection
 
     from mainspring.data import Data
-    from mainspring.registry import ModelVersion, Registry
+    from mainspring.registry import Registry
     from mainspring.serving import Serving
-    from mainspring.serving.model import StoredFeedback
     from mainspring.storage.ports import Journal, Tables
 
-log = logging.getLogger(__name__)
-LABEL_HORIZON_US = 90 * DAY_US
 _RECENT_DAYS = 30
-
-
-@dataclass(frozen=True)
-class _Watched:
-    """A version and what it is compared with; no reference when its training data are not known."""
-
-    version: WatchedVersion
-    reference: Reference | None
 
 
 class Monitoring:
@@ -74,10 +63,10 @@ class Monitoring:
         batch_rows: int = 20_000,
     ) -> None:
         self._tables, self._journal, self._clock = tables, journal, clock
-        self._serving, self._registry, self._data = serving, registry, data
+        self._serving = serving
         self.spec = spec or MonitorSpec()
-        self._batch_rows = batch_rows
-        self._references: dict[tuple[str, str, int], Reference | None] = {}
+        self._references = References(tables=tables, serving=serving, registry=registry, data=data)
+        self._observer = Observer(tables=tables, serving=serving, references=self._references, batch_rows=batch_rows)
 
     # watch
 
@@ -130,165 +119,7 @@ class Monitoring:
         Raises:
             NotFound: The deployment is not watched.
         """
-        monitor = self.get(deployment)
-        return self._observe_predictions(monitor) + self._observe_labels(monitor)
-
-    def _observe_predictions(self, monitor: Monitor) -> int:
-        try:
-            rows = self._serving.predictions(monitor.deployment)
-        except NotFound:
-            return 0
-        counted = 0
-        position: intake.Position = json.loads(monitor.position or "{}")
-        while batch := intake.next_batch(rows, position, self._batch_rows):
-            fresh = self._count_predictions(monitor.deployment, batch, before=json.dumps(position, sort_keys=True))
-            if fresh is None:  # somebody else counted these rows
-                return counted + self._observe_predictions(self.get(monitor.deployment))
-            counted, position = counted + fresh, batch.position
-        return counted
-
-    def _count_predictions(self, deployment: str, batch: intake.Batch, *, before: str) -> int | None:
-        answers = intake.answers_of(batch.rows)
-        with self._tables.read() as conn:
-            known = records.find_answers(conn, deployment, [answer.prediction_id for answer in answers])
-        rows = _without(batch.rows, known)
-        watched = self._watched(deployment, {int(number) for number in rows["version"].unique()})
-        grids = {number: entry.reference.profile.grid for number, entry in watched.items() if entry.reference}
-        hours = list(intake.hours_of(rows, grids))
-        with self._tables.write() as conn:
-            monitor = records.find_monitor(conn, deployment, lock=True)
-            if monitor is None or json.loads(monitor.position or "{}") != json.loads(before):
-                return None
-            self._store_hours(conn, deployment, hours, watched)
-            for (number, day), count in intake.predictions_per_day(rows).items():
-                records.add_outcomes(conn, deployment, number, day, Outcomes(predictions=count))
-            fresh = records.add_answers(conn, deployment, [a for a in answers if a.prediction_id not in known])
-            early = records.take_early_labels(conn, deployment, fresh)
-            labels = self._count_labels(conn, deployment, early, watched)
-            watermark = max(monitor.watermark, batch.watermark)
-            records.forget(conn, deployment, watermark - LABEL_HORIZON_US)
-            records.change_monitor(
-                conn,
-                deployment,
-                watermark=watermark,
-                predictions=monitor.predictions + rows.height,
-                labels=monitor.labels + labels,
-                position=json.dumps(batch.position, sort_keys=True),
-            )
-        return rows.height + labels
-
-    def _store_hours(
-        self,
-        conn: Connection,
-        deployment: str,
-        hours: Iterable[tuple[int, int, Sketch]],
-        watched: Mapping[int, _Watched],
-    ) -> None:
-        known = {entry.version for entry in records.list_versions(conn, deployment)}
-        for number, entry in watched.items():
-            if number not in known:
-                records.put_version(conn, entry.version)
-        for number, hour, counted in hours:
-            there = records.find_window(conn, deployment, number, hour)
-            whole = counted if there is None else counted.merge(Sketch.from_bytes(there, counted.grid))
-            records.put_window(conn, deployment, number, hour, rows=whole.rows, sketch=whole.to_bytes())
-
-    def _observe_labels(self, monitor: Monitor) -> int:
-        counted, last = 0, monitor.feedback_seq
-        while page := self._serving.feedback_after(monitor.deployment, last, self._batch_rows):
-            counted += self._count_feedback(monitor.deployment, page, before=last)
-            last = page[-1].seq
-        return counted
-
-    def _count_feedback(self, deployment: str, page: Sequence[StoredFeedback], *, before: int) -> int:
-        labels: dict[str, object] = {item.prediction_id: item.value for item in page if item.kind == "label"}
-        with self._tables.read() as conn:
-            answers = records.find_answers(conn, deployment, labels)
-        watched = self._watched(deployment, {answer.version for answer in answers.values()})
-        with self._tables.write() as conn:
-            monitor = records.find_monitor(conn, deployment, lock=True)
-            if monitor is None or monitor.feedback_seq != before:
-                return 0  # somebody else counted these labels
-            counted = self._count_labels(conn, deployment, labels, watched)
-            records.change_monitor(conn, deployment, feedback_seq=page[-1].seq, labels=monitor.labels + counted)
-        return counted
-
-    def _count_labels(
-        self, conn: Connection, deployment: str, labels: Mapping[str, object], watched: Mapping[int, _Watched]
-    ) -> int:
-        """Count labels whose prediction was counted, once each, and keep the others until it is."""
-        answers = records.find_answers(conn, deployment, labels)
-        early = {name: value for name, value in labels.items() if name not in answers}
-        monitor = records.find_monitor(conn, deployment)
-        records.add_early_labels(conn, deployment, early, monitor.watermark if monitor else 0)
-        days: dict[tuple[int, int], Outcomes] = {}
-        for name, answer in answers.items():
-            if not answer.is_labelled and answer.version in watched:
-                version = watched[answer.version].version
-                one = performance.outcome(
-                    version.task, answer.score, answer.answer, labels[name], version.reference_loss
-                )
-                key = answer.version, day_of(answer.event_at)
-                days[key] = days.get(key, Outcomes()).merge(one)
-        for (number, day), more in days.items():
-            records.add_outcomes(conn, deployment, number, day, more)
-        records.mark_labelled(conn, deployment, [n for n, a in answers.items() if a.version in watched])
-        return sum(more.rows + more.unread for more in days.values())
-
-    # what versions are compared with
-
-    def _watched(self, deployment: str, numbers: Iterable[int]) -> dict[int, _Watched]:
-        wanted = set(numbers)
-        if not wanted:
-            return {}
-        with self._tables.read() as conn:
-            known = {entry.version: entry for entry in records.list_versions(conn, deployment)}
-        model = self._serving.get(deployment).model
-        found = {}
-        for number in sorted(wanted):
-            version = known.get(number) or self._first_look(deployment, model, number)
-            found[number] = _Watched(version, self._reference(version))
-        return found
-
-    def _first_look(self, deployment: str, model: str, number: int) -> WatchedVersion:
-        blank = WatchedVersion(deployment, number, model, "binary")
-        try:
-            made = self._registry.get(model, number)
-        except NotFound:
-            return replace(blank, problem=f"version {number} is not in the registry")
-        blank = replace(blank, task=made.task)
-        loss = performance.reference_loss(made.task, made.metrics)
-        problems = []
-        if loss is None:
-            problems.append("no validation loss: realized performance is shown but not judged")
-        else:
-            blank = replace(blank, loss=loss[0], reference_loss=loss[1])
-        try:
-            reference = self._load_reference(made)
-            if reference is None:
-                problems.append("no reference dataset: drift is not judged")
-            elif not reference.profile.grid.columns:
-                problems.append(f"{made.reference} has none of the model's inputs: drift is not judged")
-            else:
-                blank = replace(blank, reference=made.reference)
-        except MainspringError as reason:
-            problems.append(f"the reference cannot be read: {reason.what}")
-        return replace(blank, problem="; ".join(problems))
-
-    def _reference(self, version: WatchedVersion) -> Reference | None:
-        if not version.reference:
-            return None
-        key = (caller().project, version.model, version.version)
-        if key not in self._references:
-            self._references[key] = self._load_reference(self._registry.get(version.model, version.version))
-        return self._references[key]
-
-    def _load_reference(self, made: ModelVersion) -> Reference | None:
-        if not made.reference:
-            return None
-        dataset = self._data.resolve(made.reference)
-        profile = self._data.profile(dataset.dataset, dataset.number)
-        return Reference.of(profile, [entry.name for entry in made.signature.inputs])
+        return self._observer.observe(self.get(deployment))
 
     # evaluate
 
@@ -303,7 +134,7 @@ class Monitoring:
         live = self._serving.get(deployment).champion
         with self._tables.read() as conn:
             numbers = [entry.version for entry in records.list_versions(conn, deployment)]
-        watched = self._watched(deployment, numbers)
+        watched = self._references.of(deployment, numbers)
         raised: list[Alarm] = []
         with self._tables.write() as conn:
             monitor = records.find_monitor(conn, deployment, lock=True)
@@ -415,6 +246,27 @@ class Monitoring:
             problems=problems,
         )
 
+    def smallest_change(self, deployment: str) -> float | None:
+        """The least share of rows whose move raises an alarm within one window like the latest; None without windows.
+
+        It is that of the column whose days differ most from each other.
+        """
+        live = self._serving.get(deployment).champion
+        watched = self._references.of(deployment, {live})[live]
+        with self._tables.read() as conn:
+            latest = records.list_judgements(conn, deployment, cause="drift", version=live, limit=1)
+        if watched.reference is None or not latest:
+            return None
+        columns = len(watched.reference.profile.grid.columns)
+        found = smallest_change(
+            reference_rows=watched.reference.profile.sketch.rows,
+            rows=latest[0].rows,
+            dispersion=max(watched.reference.dispersions),
+            columns=columns,
+            level=drift_level(columns, self.spec),
+        )
+        return found if found < 1 else None
+
     def alarms(
         self, deployment: str = "", *, states: Sequence[str] = (), before: str = "", limit: int = 100
     ) -> list[Alarm]:
@@ -448,12 +300,6 @@ class Monitoring:
                     AlarmAcknowledged(subject=alarm.ref, deployment=alarm.deployment, cause=alarm.cause, note=note),
                 )
         return self.alarm(alarm.id)
-
-
-def _without(rows: pl.DataFrame, known: Mapping[str, object]) -> pl.DataFrame:
-    import polars as pl
-
-    return rows.filter(~pl.col("id").is_in(list(known))) if known else rows
 
 
 def _raised(alarm: Alarm, model: str) -> AlarmRaised:

@@ -1,0 +1,97 @@
+"""What the versions of a deployment are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from mainspring.core.caller import caller
+from mainspring.core.errors import MainspringError, NotFound
+from mainspring.monitoring import records
+from mainspring.monitoring.model import WatchedVersion
+from mainspring.monitoring.rules import performance
+from mainspring.monitoring.rules.judging import Reference
+
+if TYPE_CHECKING:
+    from mainspring.data import Data
+    from mainspring.registry import ModelVersion, Registry
+    from mainspring.serving import Serving
+    from mainspring.storage.ports import Tables
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A version and what its inputs are compared with, None when its training data are not known."""
+
+    version: WatchedVersion
+    reference: Reference | None
+
+
+class References:
+    """Finds what versions are compared with, and keeps the profiles it has read: a version never changes.
+
+    Args:
+        tables: Where watched versions are kept.
+        serving: Knows the model of a deployment.
+        registry: Knows versions and their validation loss.
+        data: Knows the profiles of training data.
+    """
+
+    def __init__(self, *, tables: Tables, serving: Serving, registry: Registry, data: Data) -> None:
+        self._tables, self._serving, self._registry, self._data = tables, serving, registry, data
+        self._references: dict[tuple[str, str, int], Reference | None] = {}
+
+    def of(self, deployment: str, numbers: Iterable[int]) -> dict[int, Watched]:
+        """Versions of a deployment, by number, with their references; a version nobody saw before gets a first look."""
+        wanted = set(numbers)
+        if not wanted:
+            return {}
+        with self._tables.read() as conn:
+            known = {entry.version: entry for entry in records.list_versions(conn, deployment)}
+        model = self._serving.get(deployment).model
+        found = {}
+        for number in sorted(wanted):
+            version = known.get(number) or self._first_look(deployment, model, number)
+            found[number] = Watched(version, self._reference(version))
+        return found
+
+    def _first_look(self, deployment: str, model: str, number: int) -> WatchedVersion:
+        blank = WatchedVersion(deployment, number, model, "binary")
+        try:
+            made = self._registry.get(model, number)
+        except NotFound:
+            return replace(blank, problem=f"version {number} is not in the registry")
+        blank = replace(blank, task=made.task)
+        loss = performance.reference_loss(made.task, made.metrics)
+        problems = []
+        if loss is None:
+            problems.append("no validation loss: realized performance is shown but not judged")
+        else:
+            blank = replace(blank, loss=loss[0], reference_loss=loss[1])
+        try:
+            reference = self._load_reference(made)
+            if reference is None:
+                problems.append("no reference dataset: drift is not judged")
+            elif not reference.profile.grid.columns:
+                problems.append(f"{made.reference} has none of the model's inputs: drift is not judged")
+            else:
+                blank = replace(blank, reference=made.reference)
+        except MainspringError as reason:
+            problems.append(f"the reference cannot be read: {reason.what}")
+        return replace(blank, problem="; ".join(problems))
+
+    def _reference(self, version: WatchedVersion) -> Reference | None:
+        if not version.reference:
+            return None
+        key = (caller().project, version.model, version.version)
+        if key not in self._references:
+            self._references[key] = self._load_reference(self._registry.get(version.model, version.version))
+        return self._references[key]
+
+    def _load_reference(self, made: ModelVersion) -> Reference | None:
+        if not made.reference:
+            return None
+        dataset = self._data.resolve(made.reference)
+        profile = self._data.profile(dataset.dataset, dataset.number)
+        return Reference.of(profile, [entry.name for entry in made.signature.inputs])

@@ -1,0 +1,123 @@
+"""Monitoring's API, pages and commands, over real alarms."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from litestar import Litestar
+from litestar.testing import TestClient
+
+from mainspring.core.errors import NotFound
+from mainspring.core.wiring import Wiring
+from mainspring.monitoring import Monitoring
+from mainspring.monitoring.commands import group
+from mainspring.server.app import create_app
+from mainspring.storage.ports import Journal, Tables
+
+sys.path.append(str(Path(__file__).parents[2]))
+
+from tests.rooms.test_monitoring import House, build, day, watched
+
+Client = TestClient[Litestar]
+
+
+@pytest.fixture
+def house(sqlite_tables: Tables, tmp_path: Path) -> House:
+    return watched(build(sqlite_tables, tmp_path))
+
+
+@pytest.fixture
+def alarmed(house: House) -> House:
+    """A year in which the inputs moved and the answers got worse."""
+    for number in range(10):
+        day(house, number, shift=8.0, brier=0.5)
+        house.monitoring.evaluate("live")
+    return house
+
+
+@pytest.fixture
+def wiring(house: House) -> Wiring:
+    wiring = Wiring()
+    wiring.add(Monitoring, lambda _: house.monitoring)
+    wiring.add(Journal, lambda _: house.journal)  # type: ignore[type-abstract]  # the wiring knows ports by name
+    return wiring
+
+
+@pytest.fixture
+def client(wiring: Wiring) -> Iterator[Client]:
+    with TestClient(create_app(wiring, port=80, rooms=["monitoring"]), base_url="http://127.0.0.1") as client:
+        yield client
+
+
+def run(wiring: Wiring, arguments: Sequence[str]) -> Result:
+    return CliRunner().invoke(group, list(arguments), obj=lambda: wiring)
+
+
+def test_the_pages_of_a_monitor_that_waits_say_what_to_do(client: Client) -> None:
+    assert "mainspring monitor status DEPLOYMENT" in client.get("/monitors").text
+    page = client.get("/monitors/live").text
+    assert "mainspring predict live" in page
+    assert "mainspring feedback live" in page
+    assert "nan" not in page.lower().replace("finance", "")
+
+
+def test_the_pages_show_what_is_wrong(client: Client, alarmed: House) -> None:
+    fleet = client.get("/monitors").text
+    found = alarmed.monitoring.alarms("live")
+    assert {alarm.cause for alarm in found} == {"drift", "performance"}
+    for alarm in found:
+        assert f"/alarms/{alarm.id}" in fleet
+        assert alarm.evidence["alarm_level"]
+    page = client.get("/monitors/live").text
+    assert page.count("<svg class=") >= 3
+    assert "hour" in page
+    assert ">nan" not in page.lower()
+
+
+def test_an_alarm_has_a_page_with_its_figures(client: Client, alarmed: House) -> None:
+    for alarm in alarmed.monitoring.alarms("live"):
+        page = client.get(f"/alarms/{alarm.id}").text
+        assert alarm.cause in page
+        assert "mainspring monitor ack" in page
+        assert ("Drift alone never starts a training" in page) == (alarm.cause == "drift")
+
+
+def test_the_api_lists_shows_and_acknowledges(client: Client, alarmed: House) -> None:
+    assert [monitor["deployment"] for monitor in client.get("/api/v1/monitors").json()] == ["live"]
+    status = client.get("/api/v1/monitors/live").json()
+    assert (status["state"], status["version"]) == ("alarm", 1)
+    first = client.get("/api/v1/alarms?deployment=live&state=open").json()[0]
+    seen = client.post(f"/api/v1/alarms/{first['id']}/acknowledge", json={"note": "known"}).json()
+    assert (seen["state"], seen["note"]) == ("acknowledged", "known")
+    assert client.get(f"/api/v1/alarms/{first['id']}").json() == seen
+    assert client.post("/api/v1/monitors/live/evaluate").json() == []
+    assert client.post("/api/v1/monitors/live/watch").json()["deployment"] == "live"
+
+
+def test_what_is_not_there_is_404(client: Client) -> None:
+    for path in ("/api/v1/monitors/gone", "/api/v1/alarms/0192f3a4b5c67d8e9f00112233445566", "/monitors/gone"):
+        assert client.get(path).status_code == 404
+
+
+def test_the_commands_print_lines_and_json(wiring: Wiring, alarmed: House) -> None:
+    status = run(wiring, ["status", "live"]).output
+    assert status.startswith("ALARM  live, version 1")
+    assert "realized over 30 days" in status
+    assert json.loads(run(wiring, ["status", "live", "--json"]).output)["state"] == "alarm"
+    assert "performance" in run(wiring, ["alarms"]).output
+    listed = json.loads(run(wiring, ["alarms", "live", "--json"]).output)
+    assert {alarm["cause"] for alarm in listed} == {"drift", "performance"}
+    done = run(wiring, ["ack", listed[0]["id"][-8:], "--note", "known"])
+    assert "is acknowledged" in done.output
+    assert "live" in run(wiring, ["ls"]).output
+
+
+def test_a_monitor_that_waits_says_what_to_do(wiring: Wiring, house: House) -> None:
+    assert "mainspring predict live" in run(wiring, ["status", "live"]).output
+    assert run(wiring, ["alarms"]).output.strip() == "no alarms"
+    assert isinstance(run(wiring, ["status", "gone"]).exception, NotFound)
