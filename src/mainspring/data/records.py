@@ -61,16 +61,20 @@ _NAMES = [name for name in dataset_version.c.keys() if name not in ("project", "
 _SHOWN = [dataset.c[name] for name in ("name", "latest", "rows", "created_at", "changed_at")]
 
 
+def hold_dataset(conn: Connection, name: str, *, now: int) -> None:
+    """Make sure that there is the dataset, and let no other transaction add a version to it until this one ends."""
+    first = {"project": caller().project, "name": name, "latest": 0, "rows": 0, "created_at": now, "changed_at": now}
+    insert = insert_into(conn, dataset).values(**first)
+    conn.execute(insert.on_conflict_do_update(index_elements=["project", "name"], set_={"latest": dataset.c.latest}))
+
+
 def add_version(conn: Connection, made: DatasetVersion, *, key: str) -> DatasetVersion:
-    """Store a version under the next number of its dataset, and give it back with that number."""
-    project, now = caller().project, made.created_at
-    first = {"project": project, "name": made.dataset, "latest": 1, "rows": made.rows, "created_at": now}
-    insert = insert_into(conn, dataset).values(**first, changed_at=now)
-    counted = insert.on_conflict_do_update(
-        index_elements=["project", "name"],
-        set_={"latest": dataset.c.latest + 1, "rows": made.rows, "changed_at": now},
-    )
-    number = conn.execute(counted.returning(dataset.c.latest)).scalar_one()
+    """Store a version under the next number of its dataset, which is held, and give it back with that number."""
+    project = caller().project
+    its_dataset = sa.and_(dataset.c.project == project, dataset.c.name == made.dataset)
+    counted = dataset.update().where(its_dataset).values(latest=dataset.c.latest + 1, rows=made.rows)
+    counted = counted.values(changed_at=made.created_at).returning(dataset.c.latest)
+    number = conn.execute(counted).scalar_one()
     values = {name: getattr(made, name) for name in _NAMES}
     values |= {"number": number, "columns": [asdict(column) for column in made.columns]}
     values |= {"checks": list(made.checks), "parents": list(made.parents)}

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from mainspring.core.errors import Invalid, did_you_mean
-from mainspring.data.model import Check, Guess
+from mainspring.data.model import Check, ColumnKind, Guess
 
 if TYPE_CHECKING:
     import polars as pl
 
 REASON = "quarantine_reason"
 _FEW = 20
+_AS_NUMBER = "add a check of kind type with column_kind=number: it quarantines the rows that are none"
+_AS_TEXT = "add a check of kind type with column_kind=text"
 
 
 def split_rows(frame: pl.DataFrame, checks: Sequence[Check]) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -27,12 +29,57 @@ def split_rows(frame: pl.DataFrame, checks: Sequence[Check]) -> tuple[pl.DataFra
 
     if not checks:
         return frame, frame.clear().with_columns(pl.lit(None, pl.String).alias(REASON))
+    if REASON in frame.columns:
+        raise Invalid(f"a column is named {REASON!r}", where=REASON, hint="rename it: checks write their reasons there")
     for check in checks:
-        _check_fits(frame, check)
-    said = [pl.when(_fails(check)).then(pl.lit(check.text)) for check in checks]
-    marked = frame.with_columns(pl.concat_str(said, separator="; ", ignore_nulls=True).alias(REASON))
-    failed = pl.col(REASON) != ""
-    return marked.filter(~failed).drop(REASON), marked.filter(failed)
+        _check_there(frame, check)
+    parsed = _parsed(frame, checks)
+    for check in checks:
+        _check_fits(parsed, check)
+    mistyped = [check for check in checks if check.kind == "type"]
+    fails = [
+        *((frame[check.column].is_not_null() & parsed[check.column].is_null(), check) for check in mistyped),
+        *((parsed.select(_fails(check)).to_series(), check) for check in checks if check.kind != "type"),
+    ]
+    said = [pl.when(failed).then(pl.lit(check.text)) for failed, check in fails]
+    reasons = frame.select(pl.concat_str(said, separator="; ", ignore_nulls=True).alias(REASON)).to_series()
+    failed = reasons != ""
+    return parsed.filter(~failed), frame.with_columns(reasons).filter(failed)
+
+
+def _parsed(frame: pl.DataFrame, checks: Sequence[Check]) -> pl.DataFrame:
+    """The rows with the types that checks ask for; a value that is none of its type is null."""
+    import polars as pl
+
+    from mainspring.data.columns import parse
+
+    wanted = {check.column: check.column_kind for check in checks if check.kind == "type" and check.column_kind}
+    return frame.with_columns(
+        parse(frame[name].cast(pl.String), kind) if frame.schema[name] == pl.String else _cast(frame[name], kind)
+        for name, kind in wanted.items()
+    )
+
+
+def _cast(column: pl.Series, kind: ColumnKind) -> pl.Series:
+    """A column that is not text as a kind; null where that would change the value."""
+    import polars as pl
+
+    types: dict[ColumnKind, pl.DataType] = {
+        "boolean": pl.Boolean(),
+        "integer": pl.Int64(),
+        "number": pl.Float64(),
+        "date": pl.Date(),
+        "time": column.dtype if isinstance(column.dtype, pl.Datetime) else pl.Datetime("us"),
+        "text": pl.String(),
+    }
+    try:
+        cast = column.cast(types[kind], strict=False)
+        kept = cast.cast(column.dtype, strict=False).eq_missing(column)
+    except pl.exceptions.PolarsError:
+        raise Invalid(
+            f"{column.name} holds {column.dtype}, which is no {kind}", where=f"check {column.name} type {kind}"
+        ) from None
+    return cast.zip_with(kept, pl.Series([None], dtype=cast.dtype)).alias(column.name)
 
 
 def _fails(check: Check) -> pl.Expr:
@@ -52,26 +99,39 @@ def _fails(check: Check) -> pl.Expr:
             failed = ~column.is_in(list(check.values))
         case "matches":
             failed = ~column.str.contains(f"^(?:{check.pattern})$")
+        case "type":
+            failed = pl.lit(False)
     return failed.fill_null(False)
+
+
+def _check_there(frame: pl.DataFrame, check: Check) -> None:
+    if check.column not in frame.columns:
+        hint = did_you_mean(check.column, frame.columns) or "columns are " + ", ".join(frame.columns[:20])
+        raise Invalid(f"no column {check.column!r}", where=f"check {check.text}", hint=hint)
 
 
 def _check_fits(frame: pl.DataFrame, check: Check) -> None:
     import polars as pl
 
     where = f"check {check.text}"
-    if check.column not in frame.columns:
-        hint = did_you_mean(check.column, frame.columns) or "columns are " + ", ".join(frame.columns[:20])
-        raise Invalid(f"no column {check.column!r}", where=where, hint=hint)
     dtype = frame.schema[check.column]
     if check.kind == "in_range" and not dtype.is_numeric():
-        raise Invalid(f"{check.column} holds {dtype}, a range needs numbers", where=where)
+        raise Invalid(f"{check.column} holds {dtype}, a range needs numbers", where=where, hint=_AS_NUMBER)
     if check.kind == "matches" and dtype != pl.String:
-        raise Invalid(f"{check.column} holds {dtype}, a pattern needs text", where=where)
+        raise Invalid(f"{check.column} holds {dtype}, a pattern needs text", where=where, hint=_AS_TEXT)
+    if check.kind == "matches":
+        try:
+            pl.Series([""]).str.contains(check.pattern)
+        except pl.exceptions.ComputeError:
+            raise Invalid(
+                f"{check.pattern!r} is no regular expression", where=where, hint="mind the brackets"
+            ) from None
     if check.kind == "in_set":
         try:
             frame.clear().select(pl.col(check.column).is_in(list(check.values)))
         except (pl.exceptions.InvalidOperationError, TypeError):
-            raise Invalid(f"the values do not fit {check.column}, which holds {dtype}", where=where) from None
+            hint = f"give values of type {dtype}"
+            raise Invalid(f"the values do not fit {check.column}", where=where, hint=hint) from None
 
 
 def guess_task(frame: pl.DataFrame, target: str) -> Literal["binary", "multiclass", "regression"]:

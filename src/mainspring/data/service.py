@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mainspring.core.caller import caller
 from mainspring.core.canonical import digest as digest_of
 from mainspring.core.clock import Clock
-from mainspring.core.errors import Failed, Invalid, NotFound, did_you_mean
+from mainspring.core.errors import Invalid, NotFound, did_you_mean
 from mainspring.core.ids import check_name, new_id
 from mainspring.data import records
 from mainspring.data.events import VersionAdded
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
     from mainspring.data.sketch import Profile
     from mainspring.storage.ports import Blobs, Delta, Journal, Tables
-
-INGEST = "__ingest__"
 
 
 class Data:
@@ -64,6 +61,7 @@ class Data:
         Raises:
             NotFound: There is no such file.
             Invalid: It is no table, a check does not fit it, or no row passes.
+            Failed: The disk is full; nothing was stored.
         """
         from mainspring.data import rules
         from mainspring.data.sketch import learn_profile
@@ -80,15 +78,11 @@ class Data:
         timed = time_column or _only_time(good)
         if timed and timed not in good.columns:
             raise Invalid(f"no column {timed!r}", where="time_column", hint=did_you_mean(timed, good.columns))
-        with _disk(name):
-            profile = self._blobs.put(learn_profile(good, time_column=timed or None).to_bytes())
-            version_id = new_id()
-            if bad.height:
-                import polars as pl
-
-                marked = bad.with_columns(pl.lit(version_id).alias(INGEST))
-                self._delta.append(_quarantine(name), marked, app=version_id, batch=0)
-            delta_version = self._delta.replace(_table(name), good)
+        profile = self._blobs.put(learn_profile(good, time_column=timed or None).to_bytes())
+        version_id = new_id()
+        if bad.height:
+            self._delta.replace(_quarantine(name, version_id), bad)
+        delta_version = self._delta.replace(_table(name), good)
         made = DatasetVersion(
             dataset=name,
             number=0,
@@ -146,13 +140,10 @@ class Data:
 
     def quarantined(self, name: str, version: int | None = None) -> pl.DataFrame:
         """The rows that a version left out, each with its reason in `quarantine_reason`."""
-        import polars as pl
-
         found = self.get(name, version)
-        if not found.quarantined:
-            return self.frame(name, found.number).head(0).collect()
-        rows = self._delta.scan(_quarantine(name)).filter(pl.col(INGEST) == found.id)
-        return rows.drop(INGEST).collect()
+        if found.quarantined:
+            return self._delta.scan(_quarantine(name, found.id)).collect()
+        return self.frame(name, found.number).head(0).collect()
 
     def profile(self, name: str, version: int | None = None) -> Profile:
         """The profile of a version: its grid, its sketch and those of its days."""
@@ -181,6 +172,7 @@ class Data:
 
     def _name_version(self, made: DatasetVersion, key: str) -> DatasetVersion:
         with self._tables.write() as conn:
+            records.hold_dataset(conn, made.dataset, now=made.created_at)
             if key and (known := records.find_keyed(conn, made.dataset, key)) is not None:
                 return known
             stored = records.add_version(conn, made, key=key)
@@ -200,8 +192,9 @@ def _table(name: str) -> str:
     return f"{caller().project}/datasets/{name}"
 
 
-def _quarantine(name: str) -> str:
-    return f"{caller().project}/quarantine/{name}"
+def _quarantine(name: str, version_id: str) -> str:
+    """Its own table for each version: what was wrong then must not fit the types of what is wrong now."""
+    return f"{caller().project}/quarantine/{name}/{version_id}"
 
 
 def _plain(frame: pl.DataFrame) -> pl.DataFrame:
@@ -222,16 +215,7 @@ def _only_time(frame: pl.DataFrame) -> str:
 
 
 def _digest(frame: pl.DataFrame) -> str:
+    """Parquet and not Arrow's own form: there, chunks and the bytes behind a null change the digest of equal rows."""
     held = io.BytesIO()
-    frame.write_ipc(held)
+    frame.rechunk().write_parquet(held, compression="uncompressed", statistics=False, row_group_size=1 << 17)
     return digest_of(held.getvalue())
-
-
-@contextmanager
-def _disk(name: str) -> Iterator[None]:
-    """A full disk is a plain error, and nothing half-written is named."""
-    try:
-        yield
-    except OSError as reason:
-        what = f"could not keep the rows: {reason.strerror or reason}"
-        raise Failed(what, where=f"datasets/{name}", hint="mainspring doctor") from None
