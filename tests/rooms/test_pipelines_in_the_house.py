@@ -13,6 +13,7 @@ from litestar.testing import TestClient
 
 from mainspring import context, pipeline, step
 from mainspring.core.clock import SystemClock
+from mainspring.core.errors import Invalid
 from mainspring.core.wiring import Wiring
 from mainspring.data import Data
 from mainspring.pipelines import Dataset, PipelineRun, Pipelines, RunState, StepState
@@ -274,3 +275,16 @@ def test_the_api_submits_shows_and_cancels(wiring: Wiring, pipelines: Pipelines,
         assert why["reason"] == "it ran for the first time"
         outside = client.post("/api/v1/pipeline-runs", json={"target": "/etc/../etc/x.py:total"})
         assert outside.json()["code"] == "refused"
+
+
+def test_a_file_named_like_a_module_of_python_runs_and_is_cached(pipelines: Pipelines, tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text(FLOW)
+    assert pipelines.run_inline("json.py:total", {"left": 1}).result == 3
+    assert states(pipelines.run_inline("json.py:total", {"left": 1})) == {"add": StepState.CACHED}
+
+
+def test_a_wrong_call_makes_no_run(pipelines: Pipelines) -> None:
+    for target, params in [("flow.py:totals", {}), ("flow.py:total", {"left": "many"}), ("flow.py:total", {})]:
+        with pytest.raises(Invalid):
+            pipelines.run_inline(target, params)
+    assert pipelines.runs() == []

@@ -14,7 +14,7 @@ from mainspring.core.wiring import Wiring
 from mainspring.pipelines.model import Json
 
 if TYPE_CHECKING:
-    from mainspring.data import Data
+    from mainspring.data import Data, DatasetVersion
     from mainspring.tracking import Tracking
 
 T = TypeVar("T")
@@ -65,6 +65,7 @@ class StepContext:
         self.params = params
         self.attempt = attempt
         self.reads: dict[str, int] = {}
+        self.inputs: dict[str, None] = {}
         self._wiring = wiring
         self._note = note
 
@@ -78,7 +79,7 @@ class StepContext:
         """The data room. What is read without a version is noted: a newer version makes the stored result stale."""
         from mainspring.data import Data
 
-        return cast("Data", _ReadingData(self._wiring.get(Data), self.reads))
+        return cast("Data", _ReadingData(self._wiring.get(Data), self))
 
     @property
     def tracking(self) -> Tracking:
@@ -118,29 +119,28 @@ class StepContext:
 
 
 class _ReadingData:
-    """The data room, noting which versions were read as "the newest"."""
+    """The data room, noting which versions were read, and which of them as "the newest"."""
 
-    def __init__(self, data: Data, reads: dict[str, int]) -> None:
+    def __init__(self, data: Data, surroundings: StepContext) -> None:
         self._data = data
-        self._reads = reads
+        self._noted = surroundings
 
-    def get(self, name: str, version: int | None = None) -> object:
+    def get(self, name: str, version: int | None = None) -> DatasetVersion:
         found = self._data.get(name, version)
         if version is None:
-            self._reads[name] = found.number
+            self._noted.reads[name] = found.number
         return found
 
     def frame(self, name: str, version: int | None = None) -> object:
-        return self._data.frame(name, self._number(name, version))
+        return self._data.frame(name, self._read(name, version))
 
     def quarantined(self, name: str, version: int | None = None) -> object:
-        return self._data.quarantined(name, self._number(name, version))
+        return self._data.quarantined(name, self._read(name, version))
 
-    def _number(self, name: str, version: int | None) -> int:
-        if version is None:
-            self.get(name)
-            return self._reads[name]
-        return version
+    def _read(self, name: str, version: int | None) -> int:
+        found = self.get(name, version)
+        self._noted.inputs[found.ref] = None
+        return found.number
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._data, name)

@@ -242,8 +242,8 @@ class Ledger:
         fact = self._step_finished(step_id, StepState.FINISHED, (now - step.started_at) / 1e6)
         self._store(work, fact)
         self._current = self._until = None
-        for name, number in reads.items():
-            self._tracked.add_input(f"datasets/{name}/{number}", step_id)
+        for ref in cast("list[str]", message["inputs"]):
+            self._tracked.add_input(ref, step_id)
         return {}
 
     def _fail(self, message: Message) -> Message:

@@ -102,7 +102,7 @@ class Runner:
             message: Message = {"ask": "fail", "step": node.id, "error": pack_error(error), "log": self._keep(path)}
             raise _StepError(error, cast("float | None", self._ask(message)["retry_in_s"])) from None
         done: Message = {"ask": "finish", "step": node.id, "output": output.to_json(), "log": self._keep(path)}
-        self._ask(done | {"reads": dict(surroundings.reads)})
+        self._ask(done | {"reads": dict(surroundings.reads), "inputs": list(surroundings.inputs)})
         return output
 
     def _call(self, node: Node, step: Step[..., object]) -> Artifact:

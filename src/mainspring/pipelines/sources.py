@@ -49,7 +49,7 @@ def place_of(function: Callable[..., object]) -> tuple[Place, Path] | None:
     if not path.is_file():
         return None
     is_package = path.name == "__init__.py"
-    label = function.__module__ if function.__module__ != "__main__" else path.stem
+    label = function.__module__ if "." in function.__module__ else path.stem  # a lone file may go by another name
     return Place(function.__module__, label, is_package, code.co_firstlineno), path.absolute()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
+from mainspring.core.canonical import digest
 from mainspring.core.errors import Invalid, NotFound, Refused, did_you_mean
 from mainspring.pipelines.decorators import Pipeline, Step
 
@@ -86,7 +87,7 @@ def _load_file(path: Path) -> ModuleType:
 
 
 def _load_beside(path: Path) -> ModuleType:
-    name = f"{path.stem}_{abs(hash(str(path))):x}"
+    name = f"{path.stem}_{digest(str(path).encode())[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise Invalid(f"{path} cannot be imported", where=str(path))
