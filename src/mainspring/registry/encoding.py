@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mainspring.core.errors import Invalid, did_you_mean
-from mainspring.registry.model import Field
+from mainspring.registry.model import Field, Scalar
 
 if TYPE_CHECKING:
     import polars as pl
@@ -46,6 +46,19 @@ class Encoder:
         for index, entry in enumerate(self.fields):
             matrix[:, index] = self._column(index, frame[entry.name])
         return np.ascontiguousarray(matrix)
+
+    def matrix_of(self, columns: Sequence[Sequence[Scalar]]) -> NDArray[np.float64]:
+        """The same matrix from plain values, one list for each field in order, whose types were checked before.
+
+        A model server asks for every few rows; without a frame in between that costs a tenth.
+        """
+        matrix = np.empty((len(columns[0]), len(self.fields)), dtype=np.float64)
+        for index, (values, codes) in enumerate(zip(columns, self._codes, strict=True)):
+            known = (
+                values if codes is None else [codes.get(str(v), UNKNOWN) if v is not None else UNKNOWN for v in values]
+            )
+            matrix[:, index] = np.array(known, dtype=np.float64)  # None becomes NaN
+        return matrix
 
     def frame(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The columns as a frame, for models that select by name: text that has levels becomes its code.

@@ -164,6 +164,16 @@ class Predictor:
         """
         return self.predict(to_frame(columns, self.signature.inputs))
 
+    def predict_checked(self, columns: Sequence[Sequence[Scalar]]) -> dict[str, NDArray[np.generic]]:
+        """The same for plain values that were checked already: one list for each input, in order, at least one row.
+
+        For model servers: a model of numbers is asked without a frame in between.
+        """
+        if self._wants_frame:
+            named = zip(self.signature.names, columns, strict=True)
+            return self.predict(to_frame(dict(named), self.signature.inputs))
+        return self._answer(self._scorer.score(self._encoder.matrix_of(columns)))
+
     def _no_scores(self) -> NDArray[np.float64]:
         from numpy import zeros
 

@@ -19,27 +19,19 @@ class LoadedModel:
     """A version that can answer: its predictor and the columns it takes."""
 
     def __init__(self, version: int, predictor: Predictor, *, max_rows: int) -> None:
-        import polars as pl
-
         self.version = version
         self.predictor = predictor
         self.features = Features(predictor.signature.inputs, max_rows=max_rows)
         self.outputs: list[str] = []
-        types = {"float": pl.Float64, "int": pl.Int64, "bool": pl.Boolean, "text": pl.String}
-        self._columns = [
-            (name, types[kind]) for name, kind in zip(self.features.names, self.features.kinds, strict=True)
-        ]
-        self._frame, self._series = pl.DataFrame, pl.Series
 
     def predict(self, columns: Sequence[list[Cell]]) -> dict[str, list[object]]:
-        """Answer rows given as columns in the signature's order.
+        """Answer rows given as columns in the signature's order, checked by `features`.
 
         Raises: Failed: The model gave another number of answers than it got rows.
         """
-        series = [
-            self._series(name, values, dtype) for (name, dtype), values in zip(self._columns, columns, strict=True)
-        ]
-        outputs = {name: values.tolist() for name, values in self.predictor.predict(self._frame(series)).items()}
+        outputs: dict[str, list[object]] = {
+            name: values.tolist() for name, values in self.predictor.predict_checked(columns).items()
+        }
         rows = len(columns[0])
         for name, values in outputs.items():
             if len(values) != rows:
