@@ -13,19 +13,19 @@ from mainspring.core.errors import Conflict, Invalid
 from mainspring.demo.report import Report, make_console
 
 MARK = ".mainspring-demo"
-FIRST_LIVE = datetime(2013, 4, 1)
+FIRST_LIVE = datetime(2013, 5, 15)
 
 
 @click.command()
 @click.option("--dir", "folder", default="mainspring-demo", show_default=True, help="Folder of the demo's project.")
-@click.option("--until", default="2013-06-15", show_default=True, help="Last day of the replay; at most 2013-12-31.")
+@click.option("--until", default="2013-07-21", show_default=True, help="Last day of the replay; at most 2013-12-31.")
 @click.option("--fresh", is_flag=True, help="Throw the demo's folder away and begin anew.")
 @click.option("--keep", is_flag=True, help="Leave the server running at the end, until Ctrl-C.")
 @click.pass_context
 def demo(ctx: click.Context, folder: str, until: str, fresh: bool, keep: bool) -> None:
     """One whole turn of the loop on the flights that left New York in 2013.
 
-    Train on January to March, gate, deploy, then every flight that follows as a live request. Run again, it goes on
+    Train on what is known by the middle of May, gate, deploy, then every flight that follows as a live request. Run again, it goes on
     where it was; finished, it shows what is on record.
     """
     last = _last_day(until)
@@ -43,9 +43,9 @@ def _last_day(until: str) -> datetime:
     try:
         last = datetime.fromisoformat(until)
     except ValueError:
-        raise Invalid(f"{until!r} is not a day", where="--until", hint="write it like 2013-06-15") from None
-    if not datetime(2013, 4, 8) <= last <= datetime(2013, 12, 31):
-        raise Invalid(f"{until} is not in the year", where="--until", hint="use 2013-04-08 to 2013-12-31")
+        raise Invalid(f"{until!r} is not a day", where="--until", hint="write it like 2013-07-21") from None
+    if not datetime(2013, 5, 20) <= last <= datetime(2013, 12, 31):
+        raise Invalid(f"{until} is not in the year", where="--until", hint="use 2013-05-20 to 2013-12-31")
     return last
 
 

@@ -14,7 +14,6 @@ from mainspring.core.clock import micros
 from mainspring.core.errors import Timeout
 from mainspring.demo.client import Api, send_all
 from mainspring.demo.flights import FEATURES, LABEL, TEXT
-from mainspring.serving.endpoints import endpoint_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -81,7 +80,7 @@ class Replay:
         due = pl.col("scheduled").is_between(start, end, closed="left")
         flights = self.flights.filter(due).select("flight_id", "scheduled", *FEATURES).to_dicts()
         bodies = [request_body(flight) for flight in flights if flight["flight_id"] not in already]
-        send_all(self.model, f"/v2/models/{endpoint_of(DEPLOYMENT)}/infer", bodies)
+        send_all(self.model, f"/v2/models/{DEPLOYMENT}/infer", bodies)
         self.progress.predictions += len(bodies)
 
     def send_labels(self, start: datetime, end: datetime) -> None:

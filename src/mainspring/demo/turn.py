@@ -26,7 +26,6 @@ from mainspring.monitoring import Monitoring
 from mainspring.registry import Registry
 from mainspring.server.house import open_house
 from mainspring.serving import Serving
-from mainspring.serving.endpoints import endpoint_of
 
 POLICY = "keep-good"
 Json = dict[str, object]
@@ -60,7 +59,7 @@ def play(root: Path, first: datetime, last: datetime, report: Report, *, keep: b
 def _ingest(data: Data, flights: pl.DataFrame, first: datetime, report: Report) -> None:
     history = flights.filter(pl.col("scheduled") < first)
     made = data.ingest(
-        "flights", history, checks=[Check(LABEL, "not_null")], key="until April", time_column="scheduled"
+        "flights", history, checks=[Check(LABEL, "not_null")], key=f"before {first:%Y-%m-%d}", time_column="scheduled"
     )
     known = history.drop_nulls(LABEL).height
     text = (
@@ -78,7 +77,7 @@ def _deploy(replay: Replay, report: Report) -> None:
     cycle = replay.wait(str(started["id"]))
     report.step("gate", f"version {cycle['version']}: {cycle['note']}", held=cycle["state"] == "deployed")
     if cycle["state"] == "deployed":
-        ready = cast(Json, replay.model.get(f"/v2/models/{endpoint_of(DEPLOYMENT)}/ready"))
+        ready = cast(Json, replay.model.get(f"/v2/models/{DEPLOYMENT}/ready"))
         report.step(
             "deploy", f"version {cycle['version']} answers at {replay.model.address}", held=bool(ready["ready"])
         )

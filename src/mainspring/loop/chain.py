@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from mainspring.core.clock import iso
-from mainspring.core.errors import NotFound
 from mainspring.loop.model import Why
 
 if TYPE_CHECKING:
@@ -23,18 +22,19 @@ def trace(loop: Loop, prediction_id: str) -> Why:
     Raises:
         NotFound: No deployment of the project has such a prediction in its log.
     """
-    deployment, row, labels = _find(loop, prediction_id)
-    version = loop.registry.get(deployment.model, int(cast(int, row["version"])))
-    outputs = {name: row[name] for name in OUTPUTS if row.get(name) is not None}
+    row = loop.serving.prediction(prediction_id)
+    deployment = loop.serving.get(row.deployment)
+    version = loop.registry.get(deployment.model, row.version)
+    outputs = {name: getattr(row, name) for name in OUTPUTS if getattr(row, name) is not None}
     prediction: Link = {
         "id": prediction_id,
         "deployment": deployment.name,
-        "event_at": iso(cast(int, row["event_at"])),
-        "at": iso(cast(int, row["at"])),
-        "arm": row["arm"],
-        "inputs": row["inputs"],
+        "event_at": iso(row.event_at),
+        "at": iso(row.at),
+        "arm": row.arm,
+        "inputs": dict(row.inputs),
         "outputs": outputs,
-        "labels": labels,
+        "feedback": [{"kind": k.kind, "value": k.value, "at": iso(k.at)} for k in row.feedback],
     }
     cycle = next((cycle for cycle in loop.cycles(deployment.name) if cycle.version == version.number), None)
     return Why(
@@ -44,18 +44,8 @@ def trace(loop: Loop, prediction_id: str) -> Why:
         tuple(_dataset(loop, ref) for ref in version.datasets),
         tuple(_verdicts(loop, version)),
         None if cycle is None else {"id": cycle.id, "reason": cycle.reason, "state": cycle.state, "note": cycle.note},
-        tuple(_live(loop, deployment, version, cast(int, row["at"]))),
+        tuple(_live(loop, deployment, version, row.at)),
     )
-
-
-def _find(loop: Loop, prediction_id: str) -> tuple[Deployment, Link, list[Link]]:
-    for deployment in loop.serving.deployments():
-        try:
-            row, known = loop.serving.prediction(deployment.name, prediction_id)
-        except NotFound:
-            continue
-        return deployment, row, [{"kind": k.kind, "value": k.value, "at": iso(k.at)} for k in known]
-    raise NotFound(f"no prediction {prediction_id!r}", where="predictions", hint="its id came back with the answer")
 
 
 def _version(version: ModelVersion) -> Link:

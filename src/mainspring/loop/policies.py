@@ -116,7 +116,8 @@ def decide(event: Event, policy: Policy, now: Situation) -> Action | None:
             return _on_trained(payload, cycle)
         return EndCycle(cycle, "failed", f"training failed: {payload.get('error') or 'see the pipeline run'}")
     if cycle.state == "gating" and event.kind == JUDGED:
-        if (payload.get("model"), payload.get("version")) != (cycle.model, cycle.version):
+        judged = (payload.get("gate"), payload.get("model"), payload.get("version"))
+        if judged != (policy.gate, cycle.model, cycle.version):
             return None
         return _on_verdict(event, cycle, now)
     if cycle.state == "canary" and event.subject == f"rollouts/{cycle.rollout}":

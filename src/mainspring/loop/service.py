@@ -318,6 +318,8 @@ class Loop:
             key=cycle_id,
         )
         self.governance.card(cycle.model, version)
+        shown = {"gate": verdict.gate, "outcome": str(verdict.outcome), "reason": verdict.reason, "rows": verdict.n}
+        self.governance.attach(cycle.model, version, "verdict", {"id": verdict.id, **shown})
         return verdict
 
 

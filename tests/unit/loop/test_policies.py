@@ -102,7 +102,8 @@ def test_training_that_gives_no_version_ends_the_cycle(happened: Event, note: st
 
 
 def judged(outcome: str, version: int = 3) -> Event:
-    return event(policies.JUDGED, "verdicts/v1", model="late-model", version=version, outcome=outcome)
+    what = {"gate": "promote", "model": "late-model", "version": version}
+    return event(policies.JUDGED, "verdicts/v1", outcome=outcome, **what)
 
 
 def test_a_version_that_passed_is_deployed_when_nothing_is_live_and_else_a_canary() -> None:
@@ -111,6 +112,8 @@ def test_a_version_that_passed_is_deployed_when_nothing_is_live_and_else_a_canar
     first = replace(now, is_live=False)
     assert policies.decide(judged("pass"), POLICY, first) == policies.DeployVersion(now.cycles[0], "v1")
     assert policies.decide(judged("pass", version=4), POLICY, now) is None
+    lenient = replace(POLICY, gate="strict")
+    assert policies.decide(judged("pass"), lenient, now) is None
 
 
 @pytest.mark.parametrize("outcome", ["fail", "undecided", "error"])
