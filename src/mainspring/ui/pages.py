@@ -65,7 +65,7 @@ def page_environment(paths: Iterable[str] = ()) -> Environment:
         "svg_interval": svg_interval,
         "svg_line": svg_line,
         "svg_steps": svg_steps,
-        "version": __version__,
+        "release": __version__,
     }
     return environment
 
@@ -141,14 +141,16 @@ def significant(value: float | None, digits: int = 4) -> str:
 
 
 def short(text: str | None, length: int = 8) -> str:
-    """The end of an id, which is where two ids of the same moment differ; other text from its start.
+    """The end of an id, which is where two ids of the same moment differ; the start of a digest; other text up to 24.
 
     >>> short("0192f3a4b5c67d8e9f00112233445566")
     '33445566'
     """
     if not text:
         return ""
-    return text[-length:] if len(text) == 32 and not set(text) - set("0123456789abcdef") else text[:length]
+    if set(text) - set("0123456789abcdef"):
+        return text if len(text) <= 24 else text[:23] + "…"
+    return text[-length:] if len(text) == 32 else text[:length]
 
 
 def reference(subject: str) -> str:

@@ -1,0 +1,210 @@
+"""A real server over a small project with something on every page, and a browser to look at it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from mainspring.access import Audit
+from mainspring.core.caller import adopt, caller
+from mainspring.core.clock import DAY_US, moment
+from mainspring.core.settings import load
+from mainspring.core.wiring import Wiring
+from mainspring.data import Data
+from mainspring.gates import Gates
+from mainspring.governance import Governance
+from mainspring.loop import Loop
+from mainspring.monitoring import Monitoring
+from mainspring.pipelines import Pipelines
+from mainspring.registry import Registry
+from mainspring.server.house import open_house
+from mainspring.serving import Feedback, Serving
+from mainspring.serving.modelserver.plan import SPOOLS
+from mainspring.serving.modelserver.spool import SCHEMA
+from mainspring.tracking import Metric, Tracking
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+CHROMIUM = os.environ.get("MAINSPRING_CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
+SERVER = """
+import sys
+from pathlib import Path
+from mainspring.core.settings import load
+from mainspring.server.house import open_house
+from mainspring.server.run import serve
+serve(open_house(load(Path(sys.argv[1]))), port=0, project="flights")
+"""
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """The system's Chromium. Where there is none, tests are skipped; in CI that is a failure."""
+    if not Path(CHROMIUM).exists():
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI must have a Chromium at {CHROMIUM}")
+        pytest.skip(f"no Chromium at {CHROMIUM}")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+START = 1_364_774_400_000_000  # 2013-04-01
+LEVELS = ["AA", "DL", "UA"]
+SETTINGS = """
+[project]
+name = "flights"
+
+[policy.keep-good]
+deployment = "live"
+model = "late"
+pipeline = "train.py:retrain"
+gate = "promote"
+
+[gate.promote]
+checks = [
+  { metric = "roc_auc", compare = "non_inferior", margin = 0.05 },
+  { metric = "roc_auc", floor = 0.5 },
+]
+"""
+PIPELINE = """
+from mainspring import pipeline, step
+
+@step
+def count(until: int) -> int:
+    return until * 2
+
+@step
+def double(rows: int) -> int:
+    return rows * 2
+
+@pipeline
+def retrain(until: int = 3) -> int:
+    return double(count(until))
+"""
+
+
+def _flights(rows: int, seed: int, *, shift: float = 0.0) -> pl.DataFrame:
+    rng = np.random.default_rng(seed)
+    return pl.DataFrame({"hour": rng.normal(12 + shift, 4, rows), "carrier": rng.choice(LEVELS, rows)})
+
+
+def _labelled(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
+    noise = np.random.default_rng(seed).normal(0, 3, frame.height)
+    return frame.with_columns(late=(frame["hour"] + noise > 13).cast(pl.Int64))
+
+
+def _predict(house: Wiring, folder: Path, day: int, *, shift: float) -> None:
+    """A day of answers in the log of a model server's worker, as it writes them, and their labels."""
+    frame, pack, spool = _flights(300, 100 + day, shift=shift), msgspec.msgpack.encode, f"day{day}"
+    path = folder / "serving" / SPOOLS / f"{spool}.sqlite"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ids = [f"{spool}-{i}" for i in range(frame.height)]
+    at = [START + day * DAY_US + i * (DAY_US // frame.height) for i in range(frame.height)]
+    score = pack({"probability": 0.2, "label": 0})
+    with closing(sqlite3.connect(path)) as conn:
+        conn.executescript(SCHEMA)
+        columns = msgspec.json.encode([("hour", "float"), ("carrier", "text")]).decode()
+        conn.execute("insert into signature values('live', 1, ?)", (columns,))
+        for i, row in enumerate(frame.iter_rows()):
+            values = ("live", ids[i], ids[i], at[i], at[i], 1, "champion", None, ids[i], "", pack(list(row)), score)
+            conn.execute(f"insert into prediction values({','.join('?' * 16)})", (i + 1, *values, 900, 200, ""))
+        conn.commit()
+    serving, monitoring = house.get(Serving), house.get(Monitoring)
+    serving.compact()
+    late = 45 if not shift else 150
+    serving.feedback("live", [Feedback(name, int(i < late)) for i, name in enumerate(ids)])
+    monitoring.observe("live")
+    monitoring.evaluate("live")
+
+
+def _fill(root: Path) -> None:
+    """Something on every page."""
+    (root / "mainspring.toml").write_text(SETTINGS)
+    (root / "train.py").write_text(PIPELINE)
+    settings = load(root, environ={})
+    house = open_house(settings)
+    data, registry, tracking = house.get(Data), house.get(Registry), house.get(Tracking)
+    times = [moment(START - 20 * DAY_US + i * 20 * DAY_US // 9_000) for i in range(9_000)]
+    rows = _labelled(_flights(9_000, 1), 2).with_columns(scheduled=pl.Series(times))
+    made = data.ingest("flights", rows)
+    data.ingest("flights", rows.head(8_000), parents=[made.ref])
+    held = data.ingest("flights-eval", _labelled(_flights(2_000, 3), 4))
+    for number in (1, 2):
+        run = tracking.create_run("flights", name=f"trial {number}", tags={"kind": "baseline"}, seed=number)
+        points = [Metric("loss", 1 / (step + number), step=step, at=START + step) for step in range(20)]
+        tracking.log_batch(run.id, metrics=points, params={"C": str(number), "solver": "lbfgs"})
+        tracking.log_input(run.id, made.ref)
+        tracking.log_artifact(run.id, "notes/report.txt", b"all is well")
+        tracking.finish(run.id)
+        train = _labelled(_flights(2_000, number), number)
+        codes = train.select("hour", pl.col("carrier").replace_strict({"AA": 0.0, "DL": 1.0, "UA": 2.0})).to_numpy()
+        model = LogisticRegression(C=number).fit(codes, train["late"].to_numpy())
+        registry.register(
+            "late",
+            model,
+            example=train.select("hour", "carrier").head(3),
+            run_id=run.id,
+            datasets=[made.ref],
+            reference=made.ref,
+            metrics={"roc_auc": 0.7 + number / 100, "brier": 0.15},
+            encoding={"carrier": LEVELS},
+        )
+    registry.set_alias("late", "champion", 1, "first")
+    gates = house.get(Gates)
+    rows = data.frame("flights-eval").collect()
+    for number, champion in ((1, None), (2, registry.get("late", 1))):
+        candidate = registry.get("late", number)
+        spec = gates.spec("promote")
+        gates.evaluate(spec, candidate=candidate, champion=champion, frame=rows, label="late", data_ref=held.ref)
+    house.get(Governance).card("late", 1)
+    house.get(Serving).deploy("live", "late", 1, reason="the first")
+    house.get(Monitoring).watch("live")
+    for day in range(12):
+        _predict(house, settings.data_dir, day, shift=0.0 if day < 6 else 6.0)
+    house.get(Serving).start_rollout("live", 2, reason="better on paper")
+    house.get(Pipelines).run_inline(f"{root / 'train.py'}:retrain", {"until": 4})
+    house.get(Loop).start("keep-good", reason="asked for")
+    house.get(Audit).seal()
+    house.close()
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of a project with data, runs, models, verdicts, a rollout, alarms and a cycle."""
+    before = caller()
+    folder = tmp_path_factory.mktemp("project")
+    environ = dict(os.environ)
+    _fill(folder)
+    yield folder
+    os.environ.clear()
+    os.environ.update(environ)
+    adopt(before)
+
+
+@pytest.fixture(scope="session")
+def address(filled: Path) -> Iterator[str]:
+    """Where a server of that project listens."""
+    command = [sys.executable, "-c", SERVER, str(filled)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        found = process.stdout.readline().split()[-1]
+        assert process.stdout.readline() == "ready\n"
+        yield found
+        process.terminate()

@@ -1,0 +1,160 @@
+"""Every page once: light and dark, wide and narrow, by keyboard, and as axe sees it."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+LOOKS = [("light", 1440), ("dark", 1440), ("light", 400)]
+KNOWN_PAGES = 20
+
+
+def _kind(path: str) -> tuple[str, int]:
+    """Pages of one noun and one depth differ only in names and numbers."""
+    noun, *names = path.partition("?")[0].strip("/").split("/")
+    return noun, len(names)
+
+
+def _crawl(address: str) -> dict[str, httpx.Response]:
+    """Every page that can be reached from the first one by links, two of each kind."""
+    found: dict[str, httpx.Response] = {}
+    queue = deque(["/", "/nothing-here"])
+    with httpx.Client(base_url=address, headers={"Accept": "text/html"}, timeout=30) as client:
+        while queue:
+            path = queue.popleft()
+            if path in found:
+                continue
+            found[path] = client.get(path)
+            for link in re.findall(r'href="(/[^"#]*)"', found[path].text):
+                link = link.replace("&amp;", "&")
+                if link not in found and sum(_kind(link) == _kind(known) for known in [*found, *queue]) < 2:
+                    queue.append(link)
+    return found
+
+
+@pytest.fixture(scope="module")
+def crawled(address: str) -> dict[str, httpx.Response]:
+    return _crawl(address)
+
+
+@pytest.fixture(scope="module")
+def pages(crawled: dict[str, httpx.Response]) -> list[str]:
+    """One page of each kind."""
+    kinds: dict[tuple[str, int], str] = {}
+    for path, answer in crawled.items():
+        if "text/html" in answer.headers["content-type"]:
+            kinds.setdefault(_kind(path), path)
+    assert len(kinds) >= KNOWN_PAGES, sorted(kinds)
+    return list(kinds.values())
+
+
+def _open(browser: Browser, address: str, *, scheme: str = "light", width: int = 1440) -> Page:
+    context = browser.new_context(
+        base_url=address,
+        color_scheme="dark" if scheme == "dark" else "light",
+        viewport={"width": width, "height": 900},
+    )
+    return context.new_page()
+
+
+def test_no_link_is_broken(crawled: dict[str, httpx.Response]) -> None:
+    broken = {path: answer.status_code for path, answer in crawled.items() if answer.status_code != 200}
+    assert broken == {"/nothing-here": 404}
+
+
+@pytest.mark.parametrize(("scheme", "width"), LOOKS)
+def test_every_page_fits_its_window_and_satisfies_axe(
+    chromium: Browser, address: str, pages: list[str], scheme: str, width: int
+) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    page, axe, faults = _open(chromium, address, scheme=scheme, width=width), Axe(), []
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    for path in pages:
+        page.goto(path, wait_until="load")
+        over = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        if over:
+            faults.append(f"{path} is {over} pixels too wide")
+        results = axe.run(page).response
+        assert results["passes"], f"axe looked at nothing on {path}"
+        faults += [f"{path}: {v['id']} {[n['html'][:200] for n in v['nodes']][:3]}" for v in results["violations"]]
+    page.context.close()
+    assert faults == []
+    assert [text for text in complaints if "404" not in text] == []
+
+
+def test_every_link_and_field_is_reached_by_keyboard_and_shows_it(
+    chromium: Browser, address: str, pages: list[str]
+) -> None:
+    page = _open(chromium, address)
+    for path in pages:
+        page.goto(path, wait_until="load")
+        wanted = page.locator("a[href]:visible, button:visible, input:visible, select:visible").count()
+        seen = set()
+        for _ in range(min(wanted, 40)):
+            page.keyboard.press("Tab")
+            state = page.evaluate(
+                "() => { const e = document.activeElement, s = getComputedStyle(e);"
+                " return [e.tagName, e.outerHTML.slice(0, 120), s.outlineStyle, s.outlineWidth]; }"
+            )
+            assert state[0] != "BODY", f"{path}: focus was lost after {len(seen)} steps"
+            assert state[2] != "none", f"{path}: no visible focus on {state[1]}"
+            assert state[3] != "0px", f"{path}: no visible focus on {state[1]}"
+            seen.add(state[1])
+        assert len(seen) >= min(wanted, 40) * 0.5, f"{path}: only {len(seen)} of {wanted} are reached"
+    page.context.close()
+
+
+def test_the_first_stop_skips_to_the_content(chromium: Browser, address: str) -> None:
+    page = _open(chromium, address)
+    page.goto("/")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "content"
+    page.context.close()
+
+
+def test_an_open_page_hears_of_a_new_event_by_itself(chromium: Browser, address: str) -> None:
+    page = _open(chromium, address)
+    page.goto("/events")
+    first = page.locator("tbody tr").first.inner_text()
+    with page.expect_response(lambda answer: answer.url == f"{address}/events", timeout=20_000):
+        reply = httpx.post(f"{address}/api/v1/policies/keep-good/switch", json={"enabled": True, "reason": "a test"})
+        assert reply.status_code == 200
+    page.wait_for_function(
+        "before => document.querySelector('tbody tr').innerText !== before", arg=first, timeout=20_000
+    )
+    assert "loop.policy_switched" in page.locator("tbody tr").first.inner_text()
+    page.context.close()
+
+
+def test_filters_are_in_the_address(chromium: Browser, address: str) -> None:
+    page = _open(chromium, address)
+    page.goto("/events")
+    page.get_by_label("Subject").fill("models/late")
+    page.get_by_role("button", name="Filter").click()
+    page.wait_for_url("**/events?kind=&subject=models%2Flate")
+    subjects = page.locator("tbody td:nth-child(4)").all_inner_texts()
+    assert subjects
+    assert all(text.startswith("models/late") for text in subjects)
+    page.context.close()
+
+
+def test_pages_load_nothing_from_elsewhere(chromium: Browser, address: str, pages: list[str]) -> None:
+    page = _open(chromium, address)
+    foreign: list[str] = []
+    page.on("request", lambda request: None if request.url.startswith(address) else foreign.append(request.url))
+    for path in pages:
+        page.goto(path, wait_until="load")
+    page.context.close()
+    assert foreign == []
