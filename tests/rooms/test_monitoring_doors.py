@@ -33,9 +33,9 @@ def house(sqlite_tables: Tables, tmp_path: Path) -> House:
 
 @pytest.fixture
 def alarmed(house: House) -> House:
-    """A year in which the inputs moved and the answers got worse."""
-    for number in range(10):
-        day(house, number, shift=8.0, brier=0.5)
+    """Days on which the inputs moved and the answers got worse."""
+    for number in range(8):
+        day(house, number, shift=8.0, brier=0.5, rows=220)
         house.monitoring.evaluate("live")
     return house
 

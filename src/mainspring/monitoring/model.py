@@ -158,7 +158,20 @@ class WatchedVersion:
 
 @dataclass(frozen=True, slots=True)
 class MonitorStatus:
-    """All there is to see of a monitor: `state` is "waiting" (nothing seen yet), "ok", "watch" or "alarm"."""
+    """All there is to see of a monitor.
+
+    Attributes:
+        monitor: What is watched, and how far.
+        state: "waiting" (nothing seen yet), "ok", "watch" or "alarm".
+        version: The version that is live.
+        versions: Every version that answered.
+        windows: The newest judgements, in order of time.
+        alarms: The newest alarms, newest first.
+        measures: Realized performance of the live version over 30 days; empty without labels.
+        calibration: Mean score, share of class 1 and rows of groups of these labelled rows, in order of the score.
+        awaiting_labels: Answers without a label.
+        problems: Why a part of the watch is off.
+    """
 
     monitor: Monitor
     state: str
@@ -167,5 +180,6 @@ class MonitorStatus:
     windows: tuple[Judgement, ...]
     alarms: tuple[Alarm, ...]
     measures: dict[str, float]
+    calibration: tuple[tuple[float, float, int], ...]
     awaiting_labels: int
     problems: tuple[str, ...]

@@ -214,8 +214,8 @@ class Monitoring:
 
     # look
 
-    def status(self, deployment: str) -> MonitorStatus:
-        """All there is to see of a monitor.
+    def status(self, deployment: str, *, windows: int = 60) -> MonitorStatus:
+        """All there is to see of a monitor, with at most `windows` judgements.
 
         Raises:
             NotFound: The deployment is not watched.
@@ -224,7 +224,7 @@ class Monitoring:
         live = self._serving.get(deployment).champion
         with self._tables.read() as conn:
             versions = tuple(records.list_versions(conn, deployment))
-            windows = tuple(records.list_judgements(conn, deployment))
+            judged = tuple(records.list_judgements(conn, deployment, limit=windows))
             alarms = tuple(records.list_alarms(conn, deployment))
             since = day_of(monitor.watermark) - _RECENT_DAYS * DAY_US
             recent = records.list_outcomes(conn, deployment, live, since=since)
@@ -236,12 +236,13 @@ class Monitoring:
         problems = tuple(f"version {v.version}: {v.problem}" for v in versions if v.problem and v.version == live)
         return MonitorStatus(
             monitor=monitor,
-            state=_state(monitor, windows, alarms, live),
+            state=_state(monitor, judged, alarms, live),
             version=live,
             versions=versions,
-            windows=windows,
+            windows=judged,
             alarms=alarms,
             measures=performance.measures(total, task),
+            calibration=tuple(performance.calibration(total)),
             awaiting_labels=awaiting,
             problems=problems,
         )

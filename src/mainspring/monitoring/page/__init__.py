@@ -16,6 +16,7 @@ from mainspring.monitoring.service import Monitoring
 
 _READ = {"permission": "monitors:read"}
 _ROWS = 100
+_WINDOWS = 400
 TONES = {
     "ok": "ok",
     "waiting": "muted",
@@ -38,7 +39,7 @@ def monitors_page(
     states = [in_state] if in_state else []
     alarms = monitoring.alarms(states=states, before=before, limit=_ROWS + 1)
     context = {
-        "fleet": [monitoring.status(monitor.deployment) for monitor in monitoring.monitors()],
+        "fleet": [monitoring.status(monitor.deployment, windows=6) for monitor in monitoring.monitors()],
         "alarms": alarms[:_ROWS],
         "older": alarms[_ROWS - 1].id if len(alarms) > _ROWS else "",
         "before": before,
@@ -51,7 +52,7 @@ def monitors_page(
 @get("/monitors/{name:str}", opt=_READ, sync_to_thread=True, include_in_schema=False)
 def monitor_page(monitoring: NamedDependency[Monitoring], name: str) -> Template:
     """One monitor: evidence and realized loss over time, columns of the latest window, alarms."""
-    status = monitoring.status(name)
+    status = monitoring.status(name, windows=_WINDOWS)
     drift = [window for window in status.windows if window.cause == "drift" and window.version == status.version]
     loss = [window for window in status.windows if window.cause == "performance"]
     mine = [window for window in loss if window.version == status.version]
@@ -69,6 +70,7 @@ def monitor_page(monitoring: NamedDependency[Monitoring], name: str) -> Template
             "performance": [alarm.window_end for alarm in status.alarms if alarm.cause == "performance"],
             "drift": [alarm.window_end for alarm in status.alarms if alarm.cause != "performance"],
         },
+        "calibration": [(score, share) for score, share, _ in status.calibration],
         "smallest": monitoring.smallest_change(name),
         "budget": monitoring.spec.budget,
     }
@@ -84,6 +86,7 @@ def alarm_page(monitoring: NamedDependency[Monitoring], alarm_id: str) -> Templa
     context = {
         "alarm": alarm,
         "columns": columns if isinstance(columns, list) else [],
+        "moved": alarm.evidence.get("moved", []),
         "interval": interval if isinstance(interval, list) else [],
         "tones": TONES,
     }

@@ -163,6 +163,10 @@ def _input_judgement(
 
 def _input_drafts(window: InputWindow, details: Mapping[str, dict[str, object]], level: float) -> list[Draft]:
     crossed = {name: detail for name, detail in details.items() if detail["crossed"]}
+    moved = drift.which_columns(
+        {name: _number(detail["p"]) for name, detail in details.items()},
+        {name: _number(detail["effect"]) for name, detail in details.items()},
+    )
     drafts = []
     for kind in ("missing", "drift"):
         mine = [
@@ -173,7 +177,12 @@ def _input_drafts(window: InputWindow, details: Mapping[str, dict[str, object]],
         if mine:
             mine.sort(key=lambda entry: -_number(entry["effect"]))
             start = min(int(_number(entry["since"])) for entry in mine)
-            facts: dict[str, object] = {"columns": mine, "alarm_level": level, "rows": window.sketch.rows}
+            facts: dict[str, object] = {
+                "columns": mine,
+                "alarm_level": level,
+                "rows": window.sketch.rows,
+                "moved": moved,
+            }
             drafts.append(Draft(kind, _drift_text(mine), facts, start, window.end))
     return drafts
 
