@@ -13,11 +13,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _ID = re.compile(r"[0-9a-f]{32}")
 _lock = threading.Lock()
 _last = 0
+_pool = b""
+_POOL_BYTES = 4096  # the kernel is asked once for 512 ids: a call costs more than all the rest of an id
 
 
 def _forget_after_fork() -> None:
-    global _lock, _last
-    _lock, _last = threading.Lock(), 0
+    global _lock, _last, _pool
+    _lock, _last, _pool = threading.Lock(), 0, b""
 
 
 os.register_at_fork(after_in_child=_forget_after_fork)
@@ -28,11 +30,13 @@ def new_id() -> str:
 
     Source: RFC 9562, sections 5.7 and 6.2 (the 12 bits of rand_a count within a millisecond).
     """
-    global _last
+    global _last, _pool
     with _lock:
         _last = max(int(time.time() * 1000) << 12, _last + 1)
         stamp = _last
-    random = int.from_bytes(os.urandom(8), "big") & 0x3FFF_FFFF_FFFF_FFFF
+        pool = _pool or os.urandom(_POOL_BYTES)
+        _pool = pool[8:]
+    random = int.from_bytes(pool[:8], "big") & 0x3FFF_FFFF_FFFF_FFFF
     value = (stamp >> 12) << 80 | 0x7 << 76 | (stamp & 0xFFF) << 64 | 0x2 << 62 | random
     return f"{value:032x}"
 
