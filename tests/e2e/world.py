@@ -1,4 +1,4 @@
-"""A world for the loop: a real server in a folder, a process that dies when told, and rows whose meaning turns one day."""
+"""A world for the loop: a real server in a folder that dies when told, and rows whose meaning turns one day."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -87,15 +88,15 @@ class World:
             a, b = (float(value) for value in self.random.normal(size=2))
             label = int((a if number < self.turn_day else -a) + 0.5 * self.random.normal() > 0)
             at = START + number * DAY_US + row * (DAY_US // self.rows_a_day)
-            fresh.append((self.persist(lambda attempt, n=row: self._ask(f"{number}-{n}-{attempt}", a, b, at)), label))  # type: ignore[misc]
+            fresh.append((self.persist(partial(self._ask, f"{number}-{row}", a, b, at)), label))
         self.answered |= dict(fresh)
         self.send_labels(number, fresh)
         self.settle()
 
-    def _ask(self, request: str, a: float, b: float, at: int) -> str:
+    def _ask(self, name: str, a: float, b: float, at: int, attempt: int) -> str:
         inputs = [{"name": n, "shape": [1], "datatype": "FP64", "data": [v]} for n, v in (("a", a), ("b", b))]
-        body = json.dumps({"id": request, "parameters": {"event_time": at}, "inputs": inputs}).encode()
-        answer = cast(dict[str, object], self.model.send("POST", f"/v2/models/sign/infer", body))
+        body = json.dumps({"id": f"{name}-{attempt}", "parameters": {"event_time": at}, "inputs": inputs}).encode()
+        answer = cast(dict[str, object], self.model.send("POST", "/v2/models/sign/infer", body))
         return str(answer["id"])
 
     def send_labels(self, number: int, labels: Sequence[tuple[str, int]]) -> None:

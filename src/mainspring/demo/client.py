@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 from mainspring.core.errors import Failed, Unavailable
 
 CONNECTIONS = 8
+IDLE_S = 2.0
 
 
 class Api:
@@ -39,9 +41,7 @@ class Api:
             Failed: The answer is an error.
         """
         headers = {"content-type": "application/json"} if body is not None else {}
-        connection: http.client.HTTPConnection | None = getattr(self._own, "connection", None)
-        if connection is None:
-            connection = self._own.connection = http.client.HTTPConnection(self._netloc, timeout=self._timeout_s)
+        connection = self._connection()
         try:
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
@@ -50,9 +50,21 @@ class Api:
             connection.close()
             self._own.connection = None
             raise Unavailable(f"{self.address} does not answer: {reason}", where=f"{method} {path}") from None
+        self._own.used = time.monotonic()
         if answer.status >= 400:
             raise Failed(f"{answer.status}: {text[:300].decode(errors='replace')}", where=f"{method} {path}")
         return json.loads(text) if text else None
+
+    def _connection(self) -> http.client.HTTPConnection:
+        """The thread's own, or a new one when that was idle for so long that the server may have hung up."""
+        kept: http.client.HTTPConnection | None = getattr(self._own, "connection", None)
+        if kept is not None and time.monotonic() - self._own.used < IDLE_S:
+            return kept
+        if kept is not None:
+            kept.close()
+        made = http.client.HTTPConnection(self._netloc, timeout=self._timeout_s)
+        self._own.connection, self._own.used = made, time.monotonic()
+        return made
 
 
 def send_all(api: Api, path: str, bodies: Sequence[bytes]) -> list[object]:

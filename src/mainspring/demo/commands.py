@@ -25,8 +25,8 @@ FIRST_LIVE = datetime(2013, 5, 15)
 def demo(ctx: click.Context, folder: str, until: str, fresh: bool, keep: bool) -> None:
     """One whole turn of the loop on the flights that left New York in 2013.
 
-    Train on what is known by the middle of May, gate, deploy, then every flight that follows as a live request. Run again, it goes on
-    where it was; finished, it shows what is on record.
+    Train on what is known by the middle of May, gate, deploy, then every flight that follows as a live request. Run
+    again, it goes on where it was; finished, it shows what is on record.
     """
     last = _last_day(until)
     console = make_console()

@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 import threading
+import time
 from pathlib import Path
 from typing import TextIO
 
@@ -17,8 +18,11 @@ from mainspring.core.wiring import Wiring
 from mainspring.loop import Loop
 from mainspring.pipelines.worker import Worker
 from mainspring.serving.supervisor import Supervisor
+from mainspring.tracking import Tracking
 
 log = logging.getLogger("mainspring.server")
+WATCH_S = 0.5
+"""How often it is checked that the model server lives."""
 
 
 class FolderLock:
@@ -57,9 +61,9 @@ class FolderLock:
 
 
 class Turner:
-    """Turns the loop every second, and keeps the model server alive."""
+    """Turns the loop every few seconds, and keeps the model server alive."""
 
-    def __init__(self, loop: Loop, supervisor: Supervisor, *, project: str, every_s: float = 1.0) -> None:
+    def __init__(self, loop: Loop, supervisor: Supervisor, *, project: str, every_s: float = 5.0) -> None:
         self._loop, self._supervisor, self._project, self._every_s = loop, supervisor, project, every_s
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="turner", daemon=True)
@@ -76,9 +80,13 @@ class Turner:
 
     def _run(self) -> None:
         with calling(Caller("loop", self._project)):
-            while not self._stopping.wait(self._every_s):
+            next_turn = time.monotonic()
+            while not self._stopping.wait(WATCH_S):
                 try:
                     self._supervisor.ensure()
+                    if time.monotonic() < next_turn:
+                        continue
+                    next_turn = time.monotonic() + self._every_s
                     self._loop.turn()
                 except MainspringError as error:
                     log.warning("loop.turn_failed code=%s what=%s where=%s", error.code, error.what, error.where)
@@ -96,6 +104,7 @@ class Background:
     def start(self) -> None:
         """Start the model server and wait until it serves, then worker, loop and sealer."""
         settings, supervisor = self._wiring.get(Settings), self._wiring.get(Supervisor)
+        self._wiring.get(Tracking).recover(settings.data_dir / "spool" / "runs")
         supervisor.start()
         loop = self._wiring.get(Loop)
         turner = Turner(loop, supervisor, project=settings.project.name)

@@ -30,8 +30,8 @@ def trained(**result: object) -> Event:
     return event(policies.TRAINED, "pipeline-runs/r1", result=whole)
 
 
-def in_state(state: str, **more: object) -> policies.Situation:
-    return replace(CALM, cycles=(replace(CYCLE, state=state, **more),))
+def in_state(state: str, *, version: int | None = None, rollout: str = "") -> policies.Situation:
+    return replace(CALM, cycles=(replace(CYCLE, state=state, version=version, rollout=rollout),))
 
 
 def test_a_performance_alarm_starts_a_cycle_as_of_its_window() -> None:
