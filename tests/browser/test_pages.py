@@ -100,7 +100,7 @@ def test_every_link_and_field_is_reached_by_keyboard_and_shows_it(
     for path in pages:
         page.goto(path, wait_until="load")
         wanted = page.locator("a[href]:visible, button:visible, input:visible, select:visible").count()
-        seen = set()
+        seen: set[str] = set()
         for _ in range(min(wanted, 40)):
             page.keyboard.press("Tab")
             state = page.evaluate(

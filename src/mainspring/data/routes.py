@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from litestar import get, post
 
+from mainspring.core.ids import check_name
 from mainspring.data.model import ColumnShape, Dataset, DatasetVersion, parse_checks
 from mainspring.data.service import Data
 
@@ -81,6 +82,7 @@ def ingest(
     time_column: str = "",
 ) -> DatasetVersion:
     """Keep the body, a CSV or Parquet file, as the next version. `checks` is a JSON list of checks."""
+    check_name(name, "dataset")
     wanted = parse_checks(checks)
     with tempfile.TemporaryDirectory(prefix="mainspring-") as folder:
         sent = Path(folder) / f"{name}.{form}"

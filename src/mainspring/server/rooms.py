@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -72,12 +71,4 @@ def service_type(name: str) -> type:
 
 def _handlers(module: str) -> list[BaseRouteHandler]:
     """Fresh copies: an app changes the handlers it gets, and a process may build several apps."""
-    return [copy(handler) for handler in importlib.import_module(module).handlers] if _exists(module) else []
-
-
-def _exists(module: str) -> bool:
-    try:
-        spec = importlib.util.find_spec(module)
-    except ModuleNotFoundError:
-        return False
-    return spec is not None and spec.origin is not None
+    return [copy(handler) for handler in importlib.import_module(module).handlers]

@@ -103,7 +103,9 @@ def _train(tracking: Tracking) -> Cell:
 def _gate(gates: Gates) -> Cell:
     verdicts = gates.verdicts(limit=100)
     if not verdicts:
-        return Cell("Gate", "/gates", detail="No verdict yet.", command="mainspring gate run GATE MODEL 1 --data DATASET")
+        return Cell(
+            "Gate", "/gates", detail="No verdict yet.", command="mainspring gate run GATE MODEL 1 --data DATASET"
+        )
     newest = verdicts[0]
     return Cell(
         "Gate",
