@@ -109,7 +109,7 @@ def _add_rooms(wiring: Wiring, settings: Settings) -> None:
     wiring.add(Gates, lambda w: _gates(w, settings))
     wiring.add(Serving, lambda w: _serving(w, settings))
     options = ServerOptions(settings.server.host, settings.serving_port, settings.serving.workers)
-    wiring.add(Supervisor, lambda w: Supervisor(w.get(Serving).folder, options))
+    wiring.add(Supervisor, lambda w: Supervisor(w.get(Serving).folder, options, prepare=w.get(Serving).write_plan))
     wiring.add(Monitoring, lambda w: _monitoring(w))
 
 
