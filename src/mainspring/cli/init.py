@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mainspring.core.errors import Conflict, Failed, Refused
+from mainspring.core.errors import Conflict, Failed, Invalid, Refused
 from mainspring.core.ids import check_name
 from mainspring.core.settings import FILE, load
 
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from mainspring.data import Guess
 
 PIPELINE = "pipeline.py"
-METRICS = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "r2"}
+METRICS = {"binary": "roc_auc", "regression": "r2"}
+FLOORS = {"binary": "0.55", "regression": "0.00"}  # what a coin and the mean give, and a little
+LEAST_ROWS = 200  # a quarter of them judges
 
 
 @click.command()
@@ -44,13 +46,14 @@ def init(ctx: click.Context, source: Path, target: str, name: str, folder: Path,
 
     frame, _ = read_source(source)
     guess = describe_frame(frame, target)
+    _refuse_hopeless(frame, target, guess)
     project = check_name(name or _name_of(source), "project")
     _refuse_overwrite(folder, force=force)
     click.echo(f"{source.name}: {frame.height:,} rows; {guess.task} task on {len(guess.features)} columns")
     for column, reason in guess.left_out.items():
         click.echo(f"  left out {column}: {reason}")
     folder.mkdir(parents=True, exist_ok=True)
-    for written, text in _files(project, frame, target, guess).items():
+    for written, text in _files(project, target, guess).items():
         (folder / written).write_text(text, encoding="utf-8")
         click.echo(f"wrote {folder / written}")
     from mainspring.server.house import open_house
@@ -64,6 +67,19 @@ def _name_of(source: Path) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", source.stem).strip("-._") or "project"
 
 
+def _refuse_hopeless(frame: pl.DataFrame, target: str, guess: Guess) -> None:
+    labelled = frame.height - frame[target].null_count()
+    if guess.task == "multiclass":
+        raise Invalid(
+            f"{target} has {frame[target].drop_nulls().n_unique()} classes; gates judge two classes or a number",
+            where="target",
+            hint="name a column with two values, such as whether it is one of the classes",
+        )
+    if labelled < LEAST_ROWS:
+        what = f"{labelled} rows with a {target} are too few to learn from and to judge by"
+        raise Invalid(what, where="data", hint=f"bring {LEAST_ROWS} rows or more")
+
+
 def _refuse_overwrite(folder: Path, *, force: bool) -> None:
     for name in (FILE, PIPELINE):
         if (folder / name).exists() and not force:
@@ -71,13 +87,13 @@ def _refuse_overwrite(folder: Path, *, force: bool) -> None:
             raise Conflict(f"{name} is there already", where=str((folder / name).absolute()), hint=hint)
 
 
-def _files(project: str, frame: pl.DataFrame, target: str, guess: Guess) -> dict[str, str]:
+def _files(project: str, target: str, guess: Guess) -> dict[str, str]:
     values = {
         "project": project,
         "target": json.dumps(target),
         "task": guess.task,
         "metric": METRICS[guess.task],
-        "floor": f"{_floor(frame, target, guess):.2f}",
+        "floor": FLOORS[guess.task],
         "features": _listed(guess.features),
         "text": _listed(guess.text),
         "left_out": "".join(f"#   {name}: {reason}\n" for name, reason in guess.left_out.items()) or "#   none\n",
@@ -85,13 +101,6 @@ def _files(project: str, frame: pl.DataFrame, target: str, guess: Guess) -> dict
     folder = resources.files("mainspring.cli").joinpath("templates")
     texts = {FILE: "mainspring.toml.txt", PIPELINE: f"{_template_of(guess)}.py.txt"}
     return {name: Template(folder.joinpath(text).read_text("utf-8")).substitute(values) for name, text in texts.items()}
-
-
-def _floor(frame: pl.DataFrame, target: str, guess: Guess) -> float:
-    """What a model must beat: a coin, the most common class, the mean."""
-    if guess.task == "multiclass":
-        return float(frame[target].value_counts()["count"].max() or 0) / frame.height  # type: ignore[arg-type]
-    return 0.55 if guess.task == "binary" else 0.0
 
 
 def _template_of(guess: Guess) -> str:
