@@ -30,10 +30,13 @@ KINDS = (ALARM, TRAINED, *UNTRAINED, JUDGED, PROMOTED, ROLLED_BACK)
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What a decision looks at. `cycles` are those of the policy's deployment, newest first; times are event times."""
+    """What a decision looks at: whether policies act, the version that is live, and the deployment's cycles, newest first.
+
+    Times are event times.
+    """
 
     enabled: bool
-    is_live: bool
+    live: int | None
     cycles: tuple[Cycle, ...]
 
     @property
@@ -160,4 +163,6 @@ def _on_verdict(event: Event, cycle: Cycle, now: Situation) -> Action:
     outcome, verdict = str(event.payload.get("outcome")), event.subject.removeprefix("verdicts/")
     if outcome != "pass":
         return EndCycle(cycle, "refused", f"the gate said {outcome}", verdict)
-    return StartCanary(cycle, verdict) if now.is_live else DeployVersion(cycle, verdict)
+    if now.live in (None, cycle.version):  # live already: the deploy was done, and its end was not noted
+        return DeployVersion(cycle, verdict)
+    return StartCanary(cycle, verdict)

@@ -187,8 +187,8 @@ class Loop:
     def _situation(self, policy: Policy) -> policies.Situation:
         off = {switch.policy for switch in self.switches() if not switch.enabled}
         enabled = self._enabled and not off & {ALL, policy.name}
-        live = any(deployment.name == policy.deployment for deployment in self.serving.deployments())
-        return policies.Situation(enabled, live, tuple(self.cycles(policy.deployment)))
+        live = {deployment.name: deployment.champion for deployment in self.serving.deployments()}
+        return policies.Situation(enabled, live.get(policy.deployment), tuple(self.cycles(policy.deployment)))
 
     # what an action does; doing it twice is doing it once
 

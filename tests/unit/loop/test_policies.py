@@ -14,7 +14,7 @@ from mainspring.loop.model import OPEN_STATES, OUTCOMES, Cycle, Policy, policies
 
 POLICY = Policy(name="keep-good", deployment="late", model="late-model", pipeline="p.py:train", gate="promote")
 CYCLE = Cycle("c1", "keep-good", "late", "late-model", "training", "why", 7, 100 * DAY_US, 1, pipeline_run="r1")
-CALM = policies.Situation(enabled=True, is_live=True, cycles=())
+CALM = policies.Situation(enabled=True, live=1, cycles=())
 
 
 def event(kind: str, subject: str = "x/1", **payload: object) -> Event:
@@ -109,8 +109,12 @@ def judged(outcome: str, version: int = 3) -> Event:
 def test_a_version_that_passed_is_deployed_when_nothing_is_live_and_else_a_canary() -> None:
     now = in_state("gating", version=3)
     assert policies.decide(judged("pass"), POLICY, now) == policies.StartCanary(now.cycles[0], "v1")
-    first = replace(now, is_live=False)
-    assert policies.decide(judged("pass"), POLICY, first) == policies.DeployVersion(now.cycles[0], "v1")
+    for live in (
+        None,
+        3,
+    ):  # 3: a deploy that was cut off after it was done is done again, not put on trial against itself
+        first = replace(now, live=live)
+        assert policies.decide(judged("pass"), POLICY, first) == policies.DeployVersion(now.cycles[0], "v1")
     assert policies.decide(judged("pass", version=4), POLICY, now) is None
     lenient = replace(POLICY, gate="strict")
     assert policies.decide(judged("pass"), lenient, now) is None
@@ -153,7 +157,7 @@ def test_at_most_one_cycle_is_ever_open(
 ) -> None:
     if kind == policies.ALARM and "window_end" not in payload:
         payload = {**payload, "window_end": 0}
-    now = replace(in_state(state, version=3, rollout="o1"), is_live=live)
+    now = replace(in_state(state, version=3, rollout="o1"), live=1 if live else None)
     action = policies.decide(event(kind, subject, **payload), POLICY, now)
     if state in OPEN_STATES:
         assert not isinstance(action, policies.StartCycle)
