@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sqlite3
@@ -14,15 +15,18 @@ from typing import ClassVar
 
 import pytest
 import sqlalchemy as sa
+from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mainspring.access import Audit, AuditReport, EventLog, Sealer, audit, records
+from mainspring.access.commands import group
 from mainspring.access.keys import signing_key
 from mainspring.core.caller import Caller, calling
 from mainspring.core.clock import ManualClock
-from mainspring.core.errors import Corrupt, Invalid, NotFound
+from mainspring.core.errors import Corrupt, Invalid, NotFound, Refused
 from mainspring.core.events import Fact
+from mainspring.core.wiring import Wiring
 from mainspring.storage import FILE, open_tables
 from mainspring.storage.journal import SqlJournal
 from mainspring.storage.ports import Tables
@@ -299,3 +303,37 @@ def test_the_words_for_events_are_those_of_the_table() -> None:
 
     sealed = event_bytes(Event(1, 2, "a", "p", "k", "s", {"x": 1}, "r")).decode()
     assert set(re.findall(r'"(\w+)":', sealed)) - {"x"} == {column.name for column in event.c}
+
+
+# The commands.
+
+
+@pytest.fixture
+def command(sqlite_tables: Tables, tmp_path: Path) -> Callable[..., Result]:
+    """Runs `mainspring audit ...` over a log of 11 events."""
+    wiring = Wiring()
+    wiring.add(Audit, lambda _: _audit(sqlite_tables, tmp_path))
+    _lay(sqlite_tables, 1, SEALED)
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(group, list(arguments), obj=lambda: wiring)
+
+    return run
+
+
+def test_seal_then_verify_by_command(command: Callable[..., Result]) -> None:
+    assert command("seal").output.startswith("3 checkpoints made over 11 events.")
+    verified = command("verify")
+    assert verified.exit_code == 0
+    assert "All is well." in verified.output
+    assert len(json.loads(command("ls", "--json").output)) == 3
+    head = json.loads(command("verify", "--json").output)["head"]
+    assert command("verify", "--head", head).exit_code == 0
+
+
+def test_verify_by_command_refuses_what_does_not_add_up(command: Callable[..., Result], sqlite_tables: Tables) -> None:
+    command("seal")
+    _tamper(sqlite_tables, "DELETE FROM event WHERE seq = 2")
+    verified = command("verify")
+    assert isinstance(verified.exception, Refused)
+    assert "checkpoint 1: events 1-4: 1 of 4 sealed events are gone" in verified.output
