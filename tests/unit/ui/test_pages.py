@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from mainspring.core.clock import DAY_US, HOUR_US, SECOND_US
@@ -56,3 +58,12 @@ def test_templates_keep_to_the_policy_for_scripts_and_styles() -> None:
         source, _, _ = environment.loader.get_source(environment, name)
         for forbidden in (" style=", " onclick=", " onchange=", "<script>", "|safe", "| safe", "http://", "https://"):
             assert forbidden not in source, f"{name} has {forbidden}"
+
+
+def test_every_table_scrolls_in_a_frame_with_a_name_so_that_no_page_is_wider_than_its_window() -> None:
+    environment = pages.page_environment()
+    assert environment.loader is not None
+    for name in environment.list_templates(extensions=["html"]):
+        source, _, _ = environment.loader.get_source(environment, name)
+        for before in re.findall(r"(.{0,120})<table", source, flags=re.S):
+            assert re.search(r'<div class="scroll" tabindex="0" role="region" aria-label="[^"]+">\s*$', before), name
