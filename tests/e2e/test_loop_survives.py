@@ -58,7 +58,7 @@ def test_whatever_is_killed_the_loop_ends_in_the_same_state(
     house = open_house(load(root, environ=env))
     try:
         house.get(Data).ingest("history", history(), key="history")
-        port, serving_port = free_ports(2, near=17600)
+        port, serving_port = free_ports(2, near=21000)
         world = World(ServerProcess(root, port=port, serving_port=serving_port, env=env), TURN_DAY)
         reaper = Reaper(world, house.get(Tables), MOMENTS)  # type: ignore[type-abstract]
         world.server.start()
@@ -68,6 +68,8 @@ def test_whatever_is_killed_the_loop_ends_in_the_same_state(
         finally:
             reaper.stop()
             world.server.stop()
+            world.api.close()
+            world.model.close()
         assert reaper.trouble is None
         assert not reaper.left, f"these moments never came: {reaper.left}"
         assert len(world.kills) == 11

@@ -55,6 +55,13 @@ class Api:
             raise Failed(f"{answer.status}: {text[:300].decode(errors='replace')}", where=f"{method} {path}")
         return json.loads(text) if text else None
 
+    def close(self) -> None:
+        """Hang up the calling thread's connection."""
+        kept: http.client.HTTPConnection | None = getattr(self._own, "connection", None)
+        if kept is not None:
+            kept.close()
+            self._own.connection = None
+
     def _connection(self) -> http.client.HTTPConnection:
         """The thread's own, or a new one when that was idle for so long that the server may have hung up."""
         kept: http.client.HTTPConnection | None = getattr(self._own, "connection", None)
@@ -76,7 +83,10 @@ def send_all(api: Api, path: str, bodies: Sequence[bytes]) -> list[object]:
     lanes = [bodies[lane::CONNECTIONS] for lane in range(CONNECTIONS)]
 
     def drive(lane: Sequence[bytes]) -> list[object]:
-        return [api.send("POST", path, body) for body in lane]
+        try:
+            return [api.send("POST", path, body) for body in lane]
+        finally:
+            api.close()
 
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         answers = list(pool.map(drive, lanes))

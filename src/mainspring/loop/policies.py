@@ -30,9 +30,9 @@ KINDS = (ALARM, TRAINED, *UNTRAINED, JUDGED, PROMOTED, ROLLED_BACK)
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What a decision looks at: whether policies act, the version that is live, and the deployment's cycles, newest first.
+    """What a decision looks at: whether policies act, the version that is live, and the cycles of the deployment.
 
-    Times are event times.
+    Cycles come newest first; times are event times.
     """
 
     enabled: bool

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TextIO, cast
+from typing import cast
 
 import click
 
 from mainspring.core.clock import HOUR_US, micros
 from mainspring.core.console import json_option, room, show, table
-from mainspring.core.errors import Invalid
+from mainspring.core.errors import Invalid, NotFound
 from mainspring.core.settings import Settings
 from mainspring.serving.client import Client, Value
 from mainspring.serving.model import Feedback, Rollout
 from mainspring.serving.rules.decision import RolloutSpec
 from mainspring.serving.service import Serving
+from mainspring.serving.supervisor import wait_served
 
 
 @click.command()
@@ -29,13 +31,16 @@ from mainspring.serving.service import Serving
 @click.pass_context
 def deploy(ctx: click.Context, model: str, version: str, name: str, reason: str, as_json: bool) -> None:
     """Put a version behind an endpoint, with all traffic.  Example: mainspring deploy flights --version 3"""
-    made = room(ctx, Serving).deploy(name or model, model, version, reason=reason)
+    serving = room(ctx, Serving)
+    made = serving.deploy(name or model, model, version, reason=reason)
+    if not wait_served(serving.folder):
+        click.echo("no model server runs; `mainspring up` starts it", err=True)
     show(made, f"{made.ref} serves {made.model} {made.champion}; ask it with: mainspring predict {made.name} ROW.json")
 
 
 @click.command()
 @click.argument("name")
-@click.argument("file", type=click.File("r"), default="-")
+@click.argument("rows", default="-")
 @click.option("--version", type=click.IntRange(min=1), default=None, help="Name a version, past the traffic split.")
 @click.option("--id", "request_id", default="", help="Key for late labels (default: one is made).")
 @click.option("--time", "event_time", default=None, help="When it happened, ISO 8601 (default: now).")
@@ -45,7 +50,7 @@ def deploy(ctx: click.Context, model: str, version: str, name: str, reason: str,
 def predict(
     ctx: click.Context,
     name: str,
-    file: TextIO,
+    rows: str,
     *,
     version: int | None,
     request_id: str,
@@ -53,11 +58,11 @@ def predict(
     url: str,
     as_json: bool,
 ) -> None:
-    """Ask an endpoint. FILE holds a JSON object (one row) or a list of them.
+    """Ask an endpoint. ROWS is a JSON object (one row), a list of them, a file that holds it, or - for standard input.
 
-    Example: echo '{"distance": 300, "carrier": "AA"}' | mainspring predict flights
+    Example: mainspring predict flights '{"distance": 300, "carrier": "AA"}'
     """
-    columns = _columns(file.read())
+    columns = _columns(_text(rows))
     settings = room(ctx, Settings) if not url else None
     address = url or (f"http://{settings.server.host}:{settings.serving_port}" if settings else "")
     with Client(address) as client:
@@ -167,6 +172,20 @@ def _item(row: Mapping[str, str], where: str) -> Feedback:
         value = row["value"]
     at = row.get("at") or "0"
     return Feedback(row["prediction_id"], value, row.get("kind") or "label", int(at) if at.isdigit() else micros(at))
+
+
+def _text(rows: str) -> str:
+    """JSON as it was given, from a file, or from standard input.
+
+    Raises: NotFound: It is neither JSON nor a file.
+    """
+    if rows == "-":
+        return sys.stdin.read()
+    if rows.lstrip()[:1] in ("{", "["):
+        return rows
+    if not Path(rows).is_file():
+        raise NotFound(f"no file {rows}", where="ROWS", hint="give a file, or JSON such as '{\"distance\": 300}'")
+    return Path(rows).read_text(encoding="utf-8")
 
 
 def _columns(text: str) -> dict[str, list[Value]]:

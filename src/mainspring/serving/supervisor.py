@@ -157,6 +157,22 @@ class Supervisor:
         return lines[-1][:300] if lines else "it said nothing"
 
 
+def wait_served(folder: Path, *, timeout_s: float = 30.0) -> bool:
+    """Wait until the model server over this plan folder, whoever started it, serves the newest plan.
+
+    Returns: Whether one runs. Raises: Failed: A model could not be loaded. Timeout.
+    """
+    generation, deadline = read_plan(folder).generation, time.monotonic() + timeout_s
+    while workers := [worker for worker in read_applied(folder) if _alive(worker.pid)]:
+        if all(worker.generation >= generation for worker in workers):
+            _refuse_problems(workers)
+            return True
+        if time.monotonic() > deadline:
+            raise Timeout(f"the model server did not reach plan {generation} in {timeout_s:g} s", where=str(folder))
+        time.sleep(_POLL_S)
+    return False
+
+
 def _refuse_problems(workers: Sequence[Applied]) -> None:
     for worker in workers:
         for name, problem in worker.problems.items():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 
@@ -39,11 +41,23 @@ def _limit_threads(workers: int) -> None:
         os.environ.setdefault(name, threads)
 
 
+BIND_S = 10.0
+"""How long to wait for a port that a server before this one, killed or draining, still holds."""
+
+
 def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind((host, port))
+    deadline = time.monotonic() + BIND_S
+    while True:
+        try:
+            sock.bind((host, port))
+            break
+        except OSError as reason:
+            if reason.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
     sock.listen(2048)
     return sock
 
