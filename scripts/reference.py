@@ -47,8 +47,8 @@ def render() -> str:
 def settings() -> Iterator[str]:
     yield "## Settings\n"
     yield (
-        "In `mainspring.toml`, as `MAINSPRING_SECTION_NAME` in the environment, or for some as a flag (`--data`, `--db`,\n"
-        "`--blobs`, `up --port`); the later one wins.\n"
+        "In `mainspring.toml`, as `MAINSPRING_SECTION_NAME` in the environment, or for some as a flag (`--data`,\n"
+        "`--db`, `--blobs`, `up --port`); the later one wins.\n"
     )
     for section, kind in {**SECTIONS, "policy.NAME": Policy}.items():
         yield f"### `[{section}]`\n"
