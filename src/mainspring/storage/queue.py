@@ -98,7 +98,7 @@ class SqlQueue:
         with self._tables.read() as conn:
             row = conn.execute(_job.select().where(_job.c.id == job_id)).mappings().first()
         if row is None:
-            raise NotFound(f"no job {job_id!r}", where="queue", hint="mainspring jobs ls")
+            raise NotFound(f"no job {job_id!r}", where="queue", hint="mainspring pipeline ls")
         return _from(row)
 
     def find(self, *, states: Sequence[JobState] = (), queue: str = "") -> list[Job]:
