@@ -13,7 +13,7 @@ from place import cpu_of, folder, server
 
 from mainspring.demo.server import ServerProcess
 
-RUNS = 5
+RUNS = 3
 IDLE_S = 10
 MB = 1e6
 
