@@ -277,6 +277,22 @@ def test_inputs_that_moved_raise_one_alarm_about_drift_with_its_evidence(house: 
     assert (event.payload["deployment"], event.payload["performance_evidence"]) == ("live", False)
 
 
+def test_a_column_that_moves_later_joins_the_open_alarm(lite: House) -> None:
+    for number in range(9):
+        frame = flights(400, number, shift=8.0)
+        if number > 3:
+            frame = frame.with_columns(carrier=pl.lit("AA"))
+        log(lite, frame, start=START + number * DAY_US, every_us=DAY_US // 400)
+        lite.monitoring.observe("live")
+        lite.monitoring.evaluate("live")
+    alarm = lite.monitoring.alarms("live")[0]
+    columns = alarm.evidence["columns"]
+    assert isinstance(columns, list)
+    assert [column["column"] for column in columns] == ["hour", "carrier"]
+    assert "and 1 more" in alarm.text
+    assert len(lite.raised()) == 1
+
+
 def test_a_loss_that_is_truly_worse_raises_an_alarm_about_performance(lite: House) -> None:
     for number in range(12):
         day(lite, number, brier=0.4)

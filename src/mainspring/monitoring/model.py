@@ -164,7 +164,7 @@ class MonitorStatus:
         monitor: What is watched, and how far.
         state: "waiting" (nothing seen yet), "ok", "watch" or "alarm".
         version: The version that is live.
-        versions: Every version that answered.
+        versions: Every version that answered, without the evidence in `state`.
         windows: The newest judgements, in order of time.
         alarms: The newest alarms, newest first.
         measures: Realized performance of the live version over 30 days; empty without labels.

@@ -143,19 +143,18 @@ class Observer:
         early = {name: value for name, value in labels.items() if name not in answers}
         monitor = records.find_monitor(conn, deployment)
         records.add_early_labels(conn, deployment, early, monitor.watermark if monitor else 0)
-        days: dict[tuple[int, int], Outcomes] = {}
+        days: dict[tuple[int, int], list[Outcomes]] = {}
         for name, answer in answers.items():
             if not answer.is_labelled:
                 version = watched[answer.version].version
                 one = performance.outcome(
                     version.task, answer.score, answer.answer, labels[name], version.reference_loss
                 )
-                key = answer.version, day_of(answer.event_at)
-                days[key] = days.get(key, Outcomes()).merge(one)
-        for (number, day), more in days.items():
-            records.add_outcomes(conn, deployment, number, day, more)
+                days.setdefault((answer.version, day_of(answer.event_at)), []).append(one)
+        for (number, day), outcomes in days.items():
+            records.add_outcomes(conn, deployment, number, day, Outcomes.total(outcomes))
         records.mark_labelled(conn, deployment, answers)
-        return sum(more.rows + more.unread for more in days.values())
+        return sum(map(len, days.values()))
 
 
 def _without(rows: pl.DataFrame, known: Mapping[str, object]) -> pl.DataFrame:

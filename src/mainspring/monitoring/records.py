@@ -258,9 +258,10 @@ def add_answers(conn: Connection, deployment: str, answers: Sequence[Answer]) ->
 def find_answers(conn: Connection, deployment: str, ids: Iterable[str]) -> dict[str, Answer]:
     """The answers of these predictions that were counted."""
     c = awaiting_label.c
-    query = sa.select(awaiting_label).where(c.project == caller().project, c.deployment == deployment)
+    columns = [c[field.name] for field in fields(Answer)]
+    query = sa.select(*columns).where(c.project == caller().project, c.deployment == deployment)
     rows = (row for part in _chunks(ids) for row in conn.execute(query.where(c.prediction_id.in_(part))))
-    return {row.prediction_id: _convert(row, Answer) for row in rows}
+    return {row[0]: Answer(*row) for row in rows}
 
 
 def mark_labelled(conn: Connection, deployment: str, ids: Iterable[str]) -> None:

@@ -18,7 +18,16 @@ from mainspring.monitoring.observing import Observer
 from mainspring.monitoring.references import References
 from mainspring.monitoring.rules import performance
 from mainspring.monitoring.rules.drift import smallest_change
-from mainspring.monitoring.rules.judging import Draft, Finding, Reference, drift_level, judge_inputs, judge_loss
+from mainspring.monitoring.rules.judging import (
+    INDEPENDENT_ROWS,
+    Draft,
+    Finding,
+    Reference,
+    drift_level,
+    drift_text,
+    judge_inputs,
+    judge_loss,
+)
 from mainspring.monitoring.rules.performance import Outcomes
 from mainspring.monitoring.rules.windows import closed_inputs, closed_labels, day_of
 
@@ -186,8 +195,9 @@ class Monitoring:
             open_ones = records.list_alarms(conn, version.deployment, states=("open",))
             same = [a for a in open_ones if a.version == version.version and a.cause == draft.cause]
             if same and draft.cause != "performance":
-                evidence = {**draft.evidence, "columns": _joined(same[0].evidence, draft.evidence)}
-                records.change_alarm(conn, same[0].id, evidence=evidence, window_end=draft.window_end)
+                columns = _joined(same[0].evidence, draft.evidence)
+                changed = {"evidence": {**draft.evidence, "columns": columns}, "text": drift_text(columns)}
+                records.change_alarm(conn, same[0].id, **changed, window_end=draft.window_end)
                 continue
             for older in same:
                 records.change_alarm(conn, older.id, state="repeated")
@@ -223,16 +233,14 @@ class Monitoring:
         monitor = self.get(deployment)
         live = self._serving.get(deployment).champion
         with self._tables.read() as conn:
-            versions = tuple(records.list_versions(conn, deployment))
+            versions = tuple(replace(entry, state={}) for entry in records.list_versions(conn, deployment))
             judged = tuple(records.list_judgements(conn, deployment, limit=windows))
             alarms = tuple(records.list_alarms(conn, deployment))
             since = day_of(monitor.watermark) - _RECENT_DAYS * DAY_US
             recent = records.list_outcomes(conn, deployment, live, since=since)
             awaiting = records.count_awaiting(conn, deployment)
         task = next((version.task for version in versions if version.version == live), "binary")
-        total = Outcomes()
-        for _, outcomes in recent:
-            total = total.merge(outcomes)
+        total = Outcomes.total(outcomes for _, outcomes in recent)
         problems = tuple(f"version {v.version}: {v.problem}" for v in versions if v.problem and v.version == live)
         return MonitorStatus(
             monitor=monitor,
@@ -250,7 +258,7 @@ class Monitoring:
     def smallest_change(self, deployment: str) -> float | None:
         """The least share of rows whose move raises an alarm within one window like the latest; None without windows.
 
-        It is that of the column whose days differ most from each other.
+        It is that of the column whose days differ as much as those of half of the columns.
         """
         live = self._serving.get(deployment).champion
         watched = self._references.of(deployment, {live})[live]
@@ -259,10 +267,11 @@ class Monitoring:
         if watched.reference is None or not latest:
             return None
         columns = len(watched.reference.profile.grid.columns)
+        dispersion = sorted(watched.reference.dispersions)[columns // 2]
         found = smallest_change(
             reference_rows=watched.reference.profile.sketch.rows,
-            rows=latest[0].rows,
-            dispersion=max(watched.reference.dispersions),
+            rows=max(latest[0].rows, round(INDEPENDENT_ROWS * dispersion)),
+            dispersion=dispersion,
             columns=columns,
             level=drift_level(columns, self.spec),
         )
@@ -318,9 +327,9 @@ def _raised(alarm: Alarm, model: str) -> AlarmRaised:
     )
 
 
-def _joined(before: Mapping[str, object], after: Mapping[str, object]) -> list[object]:
+def _joined(before: Mapping[str, object], after: Mapping[str, object]) -> list[dict[str, object]]:
     """The columns of an alarm with those that joined it; a column that is in both is as it is now."""
-    columns: dict[object, object] = {}
+    columns: dict[object, dict[str, object]] = {}
     for evidence in (before, after):
         entries = evidence.get("columns")
         columns |= {entry["column"]: entry for entry in entries} if isinstance(entries, list) else {}

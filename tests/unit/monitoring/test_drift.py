@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mainspring.core.clock import DAY_US, HOUR_US
-from mainspring.data.sketch import ColumnSketch, Grid, WindowSketch, learn_grid, learn_profile, sketch
+from mainspring.data.sketch import ColumnSketch, Grid, Profile, WindowSketch, learn_grid, learn_profile, sketch
 from mainspring.monitoring.model import MonitorSpec, WatchedVersion
 from mainspring.monitoring.rules.causes import cause
 from mainspring.monitoring.rules.drift import (
@@ -305,3 +305,28 @@ def test_a_change_of_one_level_is_tested_over_all_levels() -> None:
         level_p_value(0.1, reference_rows=10_000, rows=1000, dispersion=1.0, levels=levels) for levels in (1, 10)
     )
     assert many == pytest.approx(10 * one)
+
+
+def weather(days: int, *, mean: float, seed: int) -> list[pl.DataFrame]:
+    """Days of which each has one temperature, nearly."""
+    rng = np.random.default_rng(seed)
+    return [pl.DataFrame({"x": rng.normal(mean + 6 * rng.normal(), 1, 400)}) for _ in range(days)]
+
+
+def test_a_column_with_one_mood_a_day_is_judged_over_many_days_and_found_when_the_season_changes() -> None:
+    base = Reference.of(_timed(weather(90, mean=0, seed=1)), ["x"])
+    assert base.dispersions[0] > 100
+    calm = judge_inputs(VERSION, base, days(base, weather(120, mean=0, seed=2)), SPEC)
+    assert calm.drafts == []
+    summer = days(base, weather(120, mean=25, seed=3), first=10)
+    found = judge_inputs(VERSION, base, summer, SPEC)
+    assert [draft.cause for draft in found.drafts] == ["drift"]
+    assert found.drafts[0].window_start == 10 * DAY_US
+    halves = judge_inputs(VERSION, base, summer[:3], SPEC)
+    again = judge_inputs(replace(VERSION, state=halves.state), base, summer[3:], SPEC)
+    assert halves.drafts + again.drafts == found.drafts
+
+
+def _timed(frames: Sequence[pl.DataFrame]) -> Profile:
+    at = [pl.Series("at", [i * DAY_US] * frame.height).cast(pl.Datetime("us")) for i, frame in enumerate(frames)]
+    return learn_profile(pl.concat(frames).with_columns(pl.concat(at)), time_column="at")

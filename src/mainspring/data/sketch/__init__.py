@@ -11,7 +11,7 @@ raises on bad data."""
 
 from __future__ import annotations
 
-from mainspring.data.sketch.counting import ColumnSketch, Sketch, sketch
+from mainspring.data.sketch.counting import ColumnSketch, Sketch, no_rows, sketch
 from mainspring.data.sketch.grid import Grid, GridColumn, learn_grid
 from mainspring.data.sketch.profile import Profile, WindowSketch, learn_profile
 
@@ -24,5 +24,6 @@ __all__ = [
     "WindowSketch",
     "learn_grid",
     "learn_profile",
+    "no_rows",
     "sketch",
 ]

@@ -131,7 +131,7 @@ class Sketch:
     @staticmethod
     def empty(grid: Grid) -> Sketch:
         """The sketch of no rows."""
-        return Sketch(grid, 0, tuple(_empty(cells) for cells in grid.columns))
+        return Sketch(grid, 0, tuple(no_rows(cells) for cells in grid.columns))
 
     @staticmethod
     def total(grid: Grid, parts: Iterable[Sketch]) -> Sketch:
@@ -175,7 +175,7 @@ def sketch(frame: pl.DataFrame, grid: Grid) -> Sketch:
 
 def _count(frame: pl.DataFrame, cells: GridColumn) -> ColumnSketch:
     if cells.name not in frame.columns:
-        return _empty(cells, nulls=frame.height)
+        return no_rows(cells, nulls=frame.height)
     column = frame[cells.name]
     if cells.is_number:
         return _count_numbers(column, cells)
@@ -184,7 +184,8 @@ def _count(frame: pl.DataFrame, cells: GridColumn) -> ColumnSketch:
     return ColumnSketch(cells, np.array([column.len() - column.null_count()]), np.empty(0), column.null_count())
 
 
-def _empty(cells: GridColumn, nulls: int = 0) -> ColumnSketch:
+def no_rows(cells: GridColumn, nulls: int = 0) -> ColumnSketch:
+    """The sketch of a column without values, `nulls` rows of it null."""
     sums = np.zeros(cells.cells if cells.is_number else 0)
     return ColumnSketch(cells, np.zeros(cells.cells, np.int64), sums, nulls)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import msgspec
 
-from mainspring.core.clock import iso
-from mainspring.data.sketch import ColumnSketch, Grid, Profile, Sketch
+from mainspring.core.clock import DAY_US, iso
+from mainspring.data.sketch import ColumnSketch, Grid, Profile, Sketch, no_rows
 from mainspring.monitoring.model import Judgement, MonitorSpec, WatchedVersion
 from mainspring.monitoring.rules import drift, evidence, performance
 from mainspring.monitoring.rules.causes import cause
@@ -19,6 +20,8 @@ WINDOWS_PER_YEAR = 365.0
 _SHARES = 2
 _MISSING = ("absent", "missing", "invalid")
 _DAYS_KEPT = 90
+INDEPENDENT_ROWS = 8
+_LONGEST_US = 28 * DAY_US
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,15 @@ class Reference:
 
 
 class ColumnState(msgspec.Struct, frozen=True):
-    """Evidence about a column: how much, since when, and whether it has raised its alarm and not come back since."""
+    """Evidence about a column: how much, since when, and whether it has raised its alarm and not come back since.
+
+    `pending` is the start of rows that wait to be judged with the next ones, -1 when none do.
+    """
 
     m: float = 0.0
     since: int = 0
     alarmed: bool = False
+    pending: int = -1
 
 
 class LossState(msgspec.Struct, frozen=True):
@@ -96,40 +103,73 @@ def loss_level(spec: MonitorSpec) -> float:
 def judge_inputs(
     version: WatchedVersion, reference: Reference, windows: Sequence[InputWindow], spec: MonitorSpec
 ) -> Finding:
-    """Judge windows of inputs, in order, against the training data."""
+    """Judge windows of inputs, in order, against the training data.
+
+    A column whose days differ much from each other (weather, weekdays) has few independent rows in one of them, however
+    many rows it has. Its windows are joined until they are worth 8 independent rows, 28 days at most.
+    """
+    grid = reference.profile.grid
     states = msgspec.convert(version.state.get("columns", {}), dict[str, ColumnState])
+    pending = _unpacked(version.state.get("pending"), grid)
     judgements, drafts = [], []
     for window in windows:
-        found = {
-            column.cells.name: _judge_column(
-                reference, i, column, states.get(column.cells.name, ColumnState()), window, spec
+        found = [
+            _judge_column(
+                reference, i, pending[i].merge(column), states.get(column.cells.name, ColumnState()), window, spec
             )
             for i, column in enumerate(window.sketch.columns)
-        }
-        states = {name: state for name, (state, _) in found.items()}
-        details = {name: detail for name, (_, detail) in found.items()}
+        ]
+        states = {cells.name: one.state for cells, one in zip(grid.columns, found, strict=True)}
+        details = {cells.name: one.detail for cells, one in zip(grid.columns, found, strict=True)}
+        pending = [one.pending for one in found]
         judgements.append(_input_judgement(version, window, details, spec))
         drafts += _input_drafts(window, details, drift_level(len(details), spec))
-    return Finding(judgements, drafts, {**version.state, "columns": msgspec.to_builtins(states)})
+    state = {"columns": msgspec.to_builtins(states), "pending": _packed(pending, grid)}
+    return Finding(judgements, drafts, {**version.state, **state})
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A judged column: its evidence, what goes into the judgement, and the rows that wait for more."""
+
+    state: ColumnState
+    detail: dict[str, object]
+    pending: ColumnSketch
 
 
 def _judge_column(
     reference: Reference, at: int, column: ColumnSketch, before: ColumnState, window: InputWindow, spec: MonitorSpec
-) -> tuple[ColumnState, dict[str, object]]:
-    base, columns = reference.profile.sketch.columns[at], len(reference.profile.grid.columns)
-    d = drift.distance(base, column)
-    p = _p_value(d, base, column, dispersion=reference.dispersions[at], columns=columns, tolerance=spec.drift_tolerance)
-    e, level = evidence.e_value(p), drift_level(columns, spec)
+) -> _Column:
+    base, columns, phi = reference.profile.sketch.columns[at], len(reference.dispersions), reference.dispersions[at]
+    start = before.pending if before.pending >= 0 else window.start
+    d, level = drift.distance(base, column), drift_level(columns, spec)
+    detail: dict[str, object] = {"d": d.ks, "effect": max(0.0, d.ks - spec.drift_tolerance), "rows": column.rows}
+    detail |= {"change": d.change, "level": d.level} if d.change else {}
+    if column.rows < INDEPENDENT_ROWS * phi and window.end - start < _LONGEST_US:
+        state = "alarm" if before.alarmed else evidence.state_of(before.m, level)
+        waiting = {"p": 1.0, "m": before.m, "state": state, "since": before.since or start, "crossed": False}
+        return _Column(msgspec.structs.replace(before, pending=start), {**detail, **waiting}, column)
+    p = _p_value(d, base, column, dispersion=phi, columns=columns, tolerance=spec.drift_tolerance)
+    e = evidence.e_value(p)
     m = 0.0 if before.alarmed else evidence.gather(before.m, e)
     crossed = m >= level
-    since = before.since if before.since and (before.m > 1 or before.alarmed) else window.start
+    since = before.since if before.since and (before.m > 1 or before.alarmed) else start
     after = ColumnState(0.0 if crossed else m, since, crossed or (before.alarmed and e >= 1))
-    what = cause(base, column) if e > 1 else None
-    state = "alarm" if crossed or after.alarmed else evidence.state_of(m, level)
-    detail: dict[str, object] = {"d": d.ks, "effect": max(0.0, d.ks - spec.drift_tolerance), "p": p, "m": m}
-    detail |= {"state": state, "since": since, "crossed": crossed}
-    detail |= {"change": d.change, "level": d.level} if d.change else {}
-    return after, detail | ({"finding": what.kind, "text": what.text} if what else {})
+    state = "alarm" if after.alarmed else evidence.state_of(m, level)
+    detail |= {"p": p, "m": m, "state": state, "since": since, "crossed": crossed}
+    if e > 1:
+        what = cause(base, column)
+        detail |= {"finding": what.kind, "text": what.text}
+    return _Column(after, detail, no_rows(base.cells))
+
+
+def _packed(pending: Sequence[ColumnSketch], grid: Grid) -> str:
+    return base64.b64encode(Sketch(grid, 0, tuple(pending)).to_bytes()).decode()
+
+
+def _unpacked(packed: object, grid: Grid) -> list[ColumnSketch]:
+    kept = Sketch.from_bytes(base64.b64decode(packed), grid) if isinstance(packed, str) else Sketch.empty(grid)
+    return list(kept.columns)
 
 
 def _p_value(
@@ -183,11 +223,12 @@ def _input_drafts(window: InputWindow, details: Mapping[str, dict[str, object]],
                 "rows": window.sketch.rows,
                 "moved": moved,
             }
-            drafts.append(Draft(kind, _drift_text(mine), facts, start, window.end))
+            drafts.append(Draft(kind, drift_text(mine), facts, start, window.end))
     return drafts
 
 
-def _drift_text(columns: Sequence[Mapping[str, object]]) -> str:
+def drift_text(columns: Sequence[Mapping[str, object]]) -> str:
+    """One sentence about columns that moved, the first one in words."""
     first = columns[0]
     rest = f", and {len(columns) - 1} more" if len(columns) > 1 else ""
     moved = f"{_number(first['d']):.1%} of the rows moved"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 CELLS = 256
@@ -51,20 +51,30 @@ class Outcomes:
 
     def merge(self, other: Outcomes) -> Outcomes:
         """The outcomes of both sets of rows."""
-        counts = {cell: list(pair) for cell, pair in self.counts.items()}
-        for cell, (no, yes) in other.counts.items():
-            mine = counts.setdefault(cell, [0, 0])
-            counts[cell] = [mine[0] + no, mine[1] + yes]
-        cells = (*self.scores, *other.scores)
+        return Outcomes.total((self, other))
+
+    @staticmethod
+    def total(parts: Iterable[Outcomes]) -> Outcomes:
+        """The outcomes of any number of sets of rows, also none."""
+        every = list(parts)
+        counts: dict[int, list[int]] = {}
+        scores: dict[int, float] = {}
+        for part in every:
+            for cell, (no, yes) in part.counts.items():
+                pair = counts.setdefault(cell, [0, 0])
+                pair[0] += no
+                pair[1] += yes
+            for cell, score in part.scores.items():
+                scores[cell] = scores.get(cell, 0.0) + score
         return Outcomes(
-            self.predictions + other.predictions,
+            sum(part.predictions for part in every),
             counts,
-            {cell: self.scores.get(cell, 0.0) + other.scores.get(cell, 0.0) for cell in cells},
-            self.rows + other.rows,
-            self.correct + other.correct,
-            self.loss + other.loss,
-            self.log_loss + other.log_loss,
-            self.unread + other.unread,
+            scores,
+            sum(part.rows for part in every),
+            sum(part.correct for part in every),
+            math.fsum(part.loss for part in every),
+            math.fsum(part.log_loss for part in every),
+            sum(part.unread for part in every),
         )
 
 
