@@ -166,6 +166,7 @@ def sketch(frame: pl.DataFrame, grid: Grid) -> Sketch:
     Returns:
         The sketch. Never raises on odd data: a value that cannot be read as the column's kind is counted as invalid.
 
+    >>> from mainspring.data.sketch import learn_grid
     >>> grid = learn_grid(pl.DataFrame({"x": [1.0, 2.0]}))
     >>> sketch(pl.DataFrame({"x": [2.0, None, float("nan")]}), grid).columns[0].nulls
     2
