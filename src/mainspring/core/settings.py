@@ -133,7 +133,7 @@ SECTIONS: dict[str, type] = {
     "serving": ServingSettings,
     "loop": LoopSettings,
 }
-ROOM_TABLES = ("gate", "policy", "monitor", "train")
+ROOM_TABLES = ("gate", "policy", "monitor")
 
 
 def find_file(start: Path) -> Path | None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from mainspring.core.errors import Invalid
+
 CAUSES = ("drift", "performance", "missing")
 ALARM_STATES = ("open", "acknowledged", "repeated", "closed")
 
 
 @dataclass(frozen=True, slots=True)
 class MonitorSpec:
-    """The visible settings of every monitor.
+    """`[monitor]`: the visible settings of every monitor.
 
     Attributes:
         budget: False alarms allowed in a year, all columns and the performance of a model together.
@@ -18,6 +20,8 @@ class MonitorSpec:
         drift_tolerance: Share of the rows that may have moved before it counts.
         label_share: A day is judged once this share of its predictions has a label ...
         label_wait_days: ... or once the stream is this many days past its end.
+    Raises:
+        Invalid: A value is out of range.
     """
 
     budget: float = 1.0
@@ -25,6 +29,15 @@ class MonitorSpec:
     drift_tolerance: float = 0.02
     label_share: float = 0.9
     label_wait_days: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.budget <= 365:
+            raise Invalid(f"a budget of {self.budget} alarms a year", where="monitor.budget", hint="use 0.01 to 365")
+        for name in ("tolerance", "drift_tolerance", "label_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise Invalid(f"{getattr(self, name)} is no share", where=f"monitor.{name}", hint="use 0 to 1")
+        if self.label_wait_days < 0:
+            raise Invalid("a negative wait", where="monitor.label_wait_days", hint="use 0 or more days")
 
 
 @dataclass(frozen=True, slots=True)

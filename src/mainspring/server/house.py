@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from mainspring.access import Access, Audit, EventLog
 from mainspring.core.caller import Caller, adopt
 from mainspring.core.clock import SystemClock
-from mainspring.core.settings import Settings, load
+from mainspring.core.settings import Settings, fill, load
 from mainspring.core.wiring import Wiring
 from mainspring.data import Data
 from mainspring.engines import ProcessEngine
@@ -19,6 +19,7 @@ from mainspring.loop.judging import GateWork
 from mainspring.loop.model import Policy, policies_of
 from mainspring.loop.service import GATE_JOB, QUEUE
 from mainspring.monitoring import Monitoring
+from mainspring.monitoring.model import MonitorSpec
 from mainspring.pipelines.service import KIND as PIPELINE_JOB
 from mainspring.pipelines.service import QUEUE as PIPELINE_QUEUE
 from mainspring.pipelines.service import Pipelines
@@ -108,9 +109,15 @@ def _add_rooms(wiring: Wiring, settings: Settings) -> None:
     wiring.add(Governance, lambda w: _governance(w))
     wiring.add(Gates, lambda w: _gates(w, settings))
     wiring.add(Serving, lambda w: _serving(w, settings))
+    monitor = fill(MonitorSpec, _section(settings, "monitor"), where="monitor")
     options = ServerOptions(settings.server.host, settings.serving_port, settings.serving.workers)
     wiring.add(Supervisor, lambda w: Supervisor(w.get(Serving).folder, options, prepare=w.get(Serving).write_plan))
-    wiring.add(Monitoring, lambda w: _monitoring(w))
+    wiring.add(Monitoring, lambda w: _monitoring(w, monitor))
+
+
+def _section(settings: Settings, name: str) -> Mapping[str, object]:
+    found = settings.tables.get(name, {})
+    return found if isinstance(found, Mapping) else {}
 
 
 def _pipelines(w: Wiring, settings: Settings) -> Pipelines:
@@ -144,13 +151,12 @@ def _governance(w: Wiring) -> Governance:
 
 
 def _gates(w: Wiring, settings: Settings) -> Gates:
-    sections = settings.tables.get("gate", {})
     gates = Gates(
         tables=_tables(w),
         journal=_journal(w),
         registry=w.get(Registry),
         data=w.get(Data),
-        sections=sections if isinstance(sections, Mapping) else {},
+        sections=_section(settings, "gate"),
         clock=CLOCK,
     )
     gates.answer_through(Probe(w.get(Registry)))
@@ -169,7 +175,7 @@ def _serving(w: Wiring, settings: Settings) -> Serving:
     )
 
 
-def _monitoring(w: Wiring) -> Monitoring:
+def _monitoring(w: Wiring, spec: MonitorSpec) -> Monitoring:
     return Monitoring(
         tables=_tables(w),
         journal=_journal(w),
@@ -177,6 +183,7 @@ def _monitoring(w: Wiring) -> Monitoring:
         registry=w.get(Registry),
         serving=w.get(Serving),
         clock=CLOCK,
+        spec=spec,
     )
 
 

@@ -102,7 +102,7 @@ class Client:
             raise Timeout("no answer in time", where=path) from None
         except (OSError, http.client.HTTPException) as reason:
             self._http.close()
-            raise Unavailable(f"no answer: {reason!r}", where=path, hint="mainspring serve") from None
+            raise Unavailable(f"no answer: {reason!r}", where=path, hint="mainspring up") from None
         answer: dict[str, object] = json.loads(raw)
         if response.status >= 400:
             raise _ERRORS.get(response.status, Failed)(str(answer.get("error", response.reason)), where=path)

@@ -54,7 +54,7 @@ class Supervisor:
         Raises: Unavailable: It was never started, so it has no port.
         """
         if not self._port:
-            raise Unavailable("the model server is not running", hint="mainspring serve")
+            raise Unavailable("the model server is not running", hint="mainspring up")
         host = f"[{self._options.host}]" if ":" in self._options.host else self._options.host
         return f"http://{host}:{self._port}"
 
