@@ -31,8 +31,8 @@ class MonitorSpec:
     label_wait_days: float = 2.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.budget <= 365:
-            raise Invalid(f"a budget of {self.budget} alarms a year", where="monitor.budget", hint="use 0.01 to 365")
+        if not 0 < self.budget <= 10_000:
+            raise Invalid(f"a budget of {self.budget} alarms a year", where="monitor.budget", hint="use 0.1 to 10")
         for name in ("tolerance", "drift_tolerance", "label_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise Invalid(f"{getattr(self, name)} is no share", where=f"monitor.{name}", hint="use 0 to 1")

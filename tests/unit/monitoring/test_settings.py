@@ -11,7 +11,7 @@ from mainspring.monitoring.model import MonitorSpec
     "values",
     [
         {"budget": 0},
-        {"budget": 1000},
+        {"budget": 1e9},
         {"tolerance": -0.1},
         {"label_share": 2.0},
         {"label_wait_days": -1},
