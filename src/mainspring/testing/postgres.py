@@ -140,7 +140,12 @@ def _within_reach(binaries: Path, user: str | None, folder: Path) -> Path:
     try:
         subprocess.run([str(binaries / "postgres"), "--version"], user=user, cwd="/", capture_output=True, check=True)
     except (PermissionError, subprocess.CalledProcessError):
-        return shutil.copytree(binaries.parent, folder / "installed", symlinks=True) / "bin"
+        package = binaries.parent.parent
+        libraries = package.with_name(f"{package.name}.libs")  # a wheel keeps shared libraries beside its package
+        if libraries.is_dir():
+            shutil.copytree(libraries, folder / libraries.name, symlinks=True)
+        to = folder / package.name / binaries.parent.name
+        return shutil.copytree(binaries.parent, to, symlinks=True) / "bin"
     return binaries
 
 
