@@ -11,6 +11,7 @@ from typing import cast
 
 import pytest
 
+from mainspring.core.caller import Caller, adopt
 from mainspring.core.ids import new_id
 from mainspring.storage import FILE, open_tables
 from mainspring.storage.ports import Tables
@@ -19,6 +20,13 @@ from mainspring.testing.postgres import NoPostgres, PostgresServer
 pytest.register_assert_rewrite("mainspring.testing.tables", "mainspring.testing.journal", "mainspring.testing.queue")
 
 Database = Callable[[], Tables]
+
+
+@pytest.fixture(autouse=True)
+def _nobody_is_adopted() -> Iterator[None]:
+    """A test that opened a house must not leave its project behind for the next one."""
+    yield
+    adopt(Caller())
 
 
 @pytest.fixture(scope="session")

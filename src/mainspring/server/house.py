@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
 from mainspring.access import Access, Audit, EventLog
@@ -52,7 +51,6 @@ def open_house(settings: Settings | None = None) -> Wiring:
     """
     settings = settings or load()
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    os.environ.update(settings.environ())  # children open the same house
     adopt(Caller(project=settings.project.name))
     wiring = Wiring()
     wiring.add(Settings, lambda w: settings)
