@@ -99,5 +99,6 @@ def test_a_signal_ends_the_server_and_its_children(project: Path) -> None:
     made.start()
     assert made.pid is not None
     os.kill(made.pid, signal.SIGINT)
+    made.wait()
     assert made.stop() == 0
     assert free_ports(1, near=serving_port) == [serving_port]
