@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from mainspring.core.caller import Caller, adopt
 from mainspring.core.ids import new_id
@@ -20,6 +21,10 @@ from mainspring.testing.postgres import NoPostgres, PostgresServer
 pytest.register_assert_rewrite("mainspring.testing.tables", "mainspring.testing.journal", "mainspring.testing.queue")
 
 Database = Callable[[], Tables]
+
+# a test asserts what is true, not how fast a machine is that may be busy
+settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("house")
 
 
 @pytest.fixture(autouse=True)
