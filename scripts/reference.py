@@ -172,7 +172,7 @@ def events() -> Iterator[str]:
             first_line(fact.__doc__),
         ]
         for kind, fact in fact_kinds().items()
-        if fact.__module__.startswith("mainspring.")
+        if fact.__module__.startswith("mainspring.") and fact.__module__.endswith(".events")
     ]
     yield table(["kind", "fields", "meaning"], rows)
 

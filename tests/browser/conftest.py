@@ -50,7 +50,7 @@ serve(open_house(load(Path(sys.argv[1]))), port=0, project="flights")
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """The system's Chromium. Where there is none, tests are skipped; in CI that is a failure."""
     if not Path(CHROMIUM).exists():
@@ -185,7 +185,7 @@ def _fill(root: Path) -> None:
     house.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of a project with data, runs, models, verdicts, a rollout, alarms and a cycle."""
     before = caller()
@@ -198,7 +198,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     adopt(before)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def address(filled: Path) -> Iterator[str]:
     """Where a server of that project listens."""
     command = [sys.executable, "-c", SERVER, str(filled)]

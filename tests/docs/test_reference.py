@@ -38,7 +38,7 @@ def test_every_route_setting_error_and_event_is_on_the_page(script: ModuleType) 
             assert f"`{script.shown(path)}` | `{handler.opt['permission']}`" in text
     for section in SECTIONS:
         assert f"`[{section}]`" in text
-    for name in (*error_codes(), *(kind for kind in fact_kinds() if fact_kinds()[kind].__module__.startswith("mains"))):
+    for name in (*error_codes(), *(kind for kind in fact_kinds() if fact_kinds()[kind].__module__.endswith(".events"))):
         assert f"| `{name}` |" in text
 
 
