@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,12 @@ def _nobody_is_adopted() -> Iterator[None]:
     """A test that opened a house must not leave its project behind for the next one."""
     yield
     adopt(Caller())
+
+
+@pytest.fixture(autouse=True)
+def _the_path_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that runs a project's file must not leave its folder on the path for the next one."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import polars as pl
@@ -281,6 +283,8 @@ def test_a_file_named_like_a_module_of_python_runs_and_is_cached(pipelines: Pipe
     (tmp_path / "json.py").write_text(FLOW)
     assert pipelines.run_inline("json.py:total", {"left": 1}).result == 3
     assert states(pipelines.run_inline("json.py:total", {"left": 1})) == {"add": StepState.CACHED}
+    found = PathFinder.find_spec("json")
+    assert found is not None and found.origin == json.__file__, "whoever imports json later gets Python's own"
 
 
 def test_a_wrong_call_makes_no_run(pipelines: Pipelines) -> None:

@@ -79,10 +79,12 @@ def _load_file(path: Path) -> ModuleType:
     loaded = sys.modules.get(name)
     if loaded is not None and getattr(loaded, "__file__", None) == str(path):
         return loaded
+    if loaded is not None and "." not in name:  # a file may have the name of a module that is loaded already
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))  # at the end: whoever imports that name later means the other one
+        return _load_beside(path)
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
-    if loaded is not None and "." not in name:  # a file may have the name of a module that is loaded already
-        return _load_beside(path)
     return _load(name, str(path))
 
 
