@@ -113,6 +113,7 @@ def _installed() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
     folders = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     folders += [*site.getsitepackages(), site.getusersitepackages()]
+    folders += [entry for entry in sys.path if os.path.basename(entry) in ("site-packages", "dist-packages")]
     return tuple(f"{os.path.realpath(folder)}{os.sep}" for folder in folders)
 
 

@@ -17,6 +17,7 @@ from mainspring.core.ids import new_id
 from mainspring.core.settings import load
 from mainspring.sdk.run import ActiveRun
 from mainspring.sdk.sinks import EmbeddedSink, HttpSink, Sink
+from mainspring.tracking.model import DEFAULT
 from mainspring.tracking.spool import Spool, recover
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Session:
         self,
         name: str = "",
         *,
-        experiment: str = "default",
+        experiment: str = DEFAULT,
         params: Mapping[str, object] | None = None,
         tags: Mapping[str, object] | None = None,
         parent: str = "",
@@ -151,7 +152,7 @@ def connect(target: str | Path = "", *, token: str = "") -> Session:
 def run(
     name: str = "",
     *,
-    experiment: str = "default",
+    experiment: str = DEFAULT,
     params: Mapping[str, object] | None = None,
     tags: Mapping[str, object] | None = None,
     parent: str = "",

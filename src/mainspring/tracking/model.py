@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit
 
-STATUSES = ("running", "finished", "failed", "killed")
+ENDED = ("finished", "failed", "killed")
+STATUSES = ("running", "scheduled", *ENDED)
+DEFAULT = "Default"
+"""The experiment of runs that name none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +45,52 @@ class Environment:
     packages: dict[str, str] = field(default_factory=dict)
 
 
+OURS = "mainspring"
+"""The source type of datasets that are kept here."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputDataset:
+    """What a run read: a dataset version of ours, or any that a client describes.
+
+    Args:
+        name: Its name.
+        digest: What tells its content from other contents; the number of a version of ours.
+        source_type: `OURS`, or the client's word for where it lies.
+        source: Reference or address.
+        schema: Its columns, as the client wrote them.
+        profile: Its counts, as the client wrote them.
+    """
+
+    name: str
+    digest: str
+    source_type: str = OURS
+    source: str = ""
+    schema: str = ""
+    profile: str = ""
+
+    @property
+    def ref(self) -> str:
+        """The reference of a version of ours, else `NAME@DIGEST`."""
+        return self.source if self.source_type == OURS and self.source else f"{self.name}@{self.digest}"
+
+    @classmethod
+    def of(cls, ref: str) -> InputDataset:
+        """The dataset that a reference such as `datasets/flights/3` or `flights@9f8e` names.
+
+        >>> InputDataset.of("datasets/flights/3").ref
+        'datasets/flights/3'
+        """
+        if "@" in ref:
+            name, _, digest = ref.rpartition("@")
+            return cls(name, digest, "")
+        name, _, number = ref.removeprefix("datasets/").rpartition("/")
+        return cls(name or ref, number if name else "", OURS, ref)
+
+
 @dataclass(frozen=True, slots=True)
 class RunInput:
-    """A dataset version a run read, and what for ("training", "evaluation")."""
+    """A dataset a run read, by reference, and what for ("training", "evaluation")."""
 
     dataset: str
     context: str = ""
@@ -61,19 +108,31 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """A name under which runs are kept together."""
+    """A name under which runs are kept together.
 
+    `id` is "0" for the project's `DEFAULT`, else a decimal number; `location` is where its runs keep their files.
+    """
+
+    id: str
     name: str
+    location: str
     created_at: int
+    updated_at: int
+    deleted_at: int | None = None
     runs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One execution. `metrics` holds the latest point of each; `status` is one of `STATUSES`."""
+    """One execution. `metrics` holds the latest point of each; `status` is one of `STATUSES`.
+
+    `created_by` is who was let in, `user_id` who the client says it works for. `location` is the experiment's.
+    """
 
     id: str
     experiment: str
+    experiment_id: str
+    location: str
     name: str
     parent: str
     status: str
@@ -81,6 +140,8 @@ class Run:
     ended_at: int | None
     seed: int | None
     created_by: str
+    user_id: str = ""
+    deleted_at: int | None = None
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, Metric] = field(default_factory=dict)
@@ -92,3 +153,23 @@ class Run:
     def ref(self) -> str:
         """Reference, `runs/ID`."""
         return f"runs/{self.id}"
+
+    @property
+    def folder(self) -> str:
+        """Where its files are, below the project's artifact root; ends with a slash."""
+        return f"{folder_of(self.location, self.experiment_id)}{self.id}/artifacts/"
+
+
+PROXIED = "mlflow-artifacts"
+"""The scheme of locations that are paths below the project's artifact root."""
+
+
+def folder_of(location: str, experiment_id: str) -> str:
+    """The folder of an experiment below the project's artifact root; of one whose location is elsewhere, by its id.
+
+    >>> folder_of("mlflow-artifacts:/team/a", "12"), folder_of("s3://bucket/a", "12")
+    ('team/a/', '12/')
+    """
+    parts = urlsplit(location)
+    path = unquote(parts.path).strip("/") if parts.scheme == PROXIED else ""
+    return f"{path or experiment_id}/"

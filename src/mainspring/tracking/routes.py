@@ -9,7 +9,7 @@ from litestar import Request, Response, get, post, put
 from litestar.datastructures import State
 
 from mainspring.core.errors import TooLarge
-from mainspring.tracking.model import Artifact, CodeState, Environment, Experiment, Metric, Run, RunInput
+from mainspring.tracking.model import DEFAULT, Artifact, CodeState, Environment, Experiment, Metric, Run, RunInput
 from mainspring.tracking.service import Tracking
 from mainspring.tracking.wire import decode, number_or_word
 
@@ -23,7 +23,7 @@ MAX_ARTIFACT = 512 * 1024**2
 class NewRun:
     """What starts a run. With `run_id`, sending it again gives the same run."""
 
-    experiment: str = "default"
+    experiment: str = DEFAULT
     name: str = ""
     parent: str = ""
     tags: dict[str, str] = field(default_factory=dict)

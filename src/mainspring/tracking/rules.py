@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from mainspring.core.errors import Conflict, Invalid, TooLarge, did_you_mean
-from mainspring.tracking.model import STATUSES, Metric
+from mainspring.tracking.model import ENDED, Metric
 
 MAX_METRICS = 1000
 MAX_PARAMS = 1000
@@ -33,6 +33,18 @@ def check_key(key: str, what: str) -> str:
         where=what,
         hint="use 1 to 250 letters, digits, '_', '.', '-', ' ', ':' or single '/' between them",
     )
+
+
+def check_experiment(name: str) -> str:
+    """Return `name` when it may name an experiment.
+
+    Raises:
+        Invalid: It is empty, longer than 500 characters, or has control characters.
+    """
+    if name.strip() and len(name) <= 500 and not any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
+        return name
+    hint = "use 1 to 500 characters that can be printed"
+    raise Invalid(f"{name[:60]!r} can't name an experiment", where="experiment", hint=hint)
 
 
 def check_path(path: str) -> str:
@@ -166,9 +178,9 @@ def check_status(status: str) -> str:
     Raises:
         Invalid: It is not one of finished, failed, killed.
     """
-    if status in STATUSES[1:]:
+    if status in ENDED:
         return status
-    hint = did_you_mean(status, STATUSES[1:]) or "use finished, failed or killed"
+    hint = did_you_mean(status, ENDED) or "use finished, failed or killed"
     raise Invalid(f"a run can't end as {status!r}", where="status", hint=hint)
 
 

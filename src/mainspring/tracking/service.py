@@ -12,14 +12,25 @@ from typing import TYPE_CHECKING
 from mainspring.core.caller import caller
 from mainspring.core.clock import Clock
 from mainspring.core.errors import Conflict, Invalid, NotFound, did_you_mean
-from mainspring.core.ids import check_name, is_id, new_id
-from mainspring.tracking import records
+from mainspring.core.ids import is_id, new_id
 from mainspring.tracking.events import RunEnded, RunStarted
-from mainspring.tracking.model import Artifact, CodeState, Environment, Experiment, Metric, Run, RunInput
+from mainspring.tracking.model import (
+    DEFAULT,
+    PROXIED,
+    Artifact,
+    CodeState,
+    Environment,
+    Experiment,
+    InputDataset,
+    Metric,
+    Run,
+)
+from mainspring.tracking.records import experiments, files, points, runs, tables
 from mainspring.tracking.rules import (
     MAX_TAG,
     MAX_VALUE,
     changed_params,
+    check_experiment,
     check_metrics,
     check_path,
     check_status,
@@ -68,7 +79,7 @@ class Tracking:
             Conflict: The id belongs to a run of another project.
             NotFound: There is no run `parent`.
         """
-        check_name(experiment, "experiment")
+        check_experiment(experiment)
         check_texts(tags or {}, "tag", MAX_TAG)
         if run_id and not is_id(run_id):
             raise Invalid(f"{run_id[:40]!r} is no run id", where="run_id", hint="leave it out, or use 32 hex digits")
@@ -76,6 +87,8 @@ class Tracking:
         made = Run(
             id=made_id,
             experiment=experiment,
+            experiment_id="",
+            location="",
             name=name[:250] or f"run-{made_id[-6:]}",
             parent=parent,
             status="running",
@@ -90,14 +103,16 @@ class Tracking:
         with self._tables.write() as conn:
             if parent:
                 self._number(conn, project, parent)
-            if records.add_run(conn, project, made):
+            owner, kept = self._experiment(conn, project, experiment)
+            made = replace(made, experiment_id=kept.id, location=kept.location)
+            if runs.add_run(conn, project, owner, made):
                 if tags:
                     number = self._number(conn, project, made.id)
-                    records.add_texts(conn, records.tag, number, tags, replace=True)
+                    points.add_texts(conn, tables.tag, number, tags, replace=True)
                 fact = RunStarted(subject=made.ref, experiment=experiment, name=made.name, parent=parent)
                 self._journal.append(conn, fact)
                 return made
-            known = records.find_run(conn, project, made_id)
+            known = runs.find_run(conn, project, made_id)
         if known is None:
             raise Conflict("the run id is taken", where=f"runs/{made_id}", hint="leave the id out")
         return known
@@ -134,22 +149,22 @@ class Tracking:
         check_texts(params, "param", MAX_VALUE)
         check_texts(tags, "tag", MAX_TAG)
         project, now = caller().project, self._clock.now()
-        points = [metric if metric.at else replace(metric, at=now) for metric in metrics]
+        timed = [metric if metric.at else replace(metric, at=now) for metric in metrics]
         names = {metric.key for metric in metrics}
         keys: dict[str, int] = {}
 
         def store(conn: Connection) -> None:
             number = self._number(conn, project, run_id)
-            if points:
+            if timed:
                 keys.clear()
                 keys.update(self._key_numbers(conn, names))
-                records.add_points(conn, number, points, keys)
-                records.move_latest(conn, number, latest(points).values(), keys)
+                points.add_points(conn, number, timed, keys)
+                points.move_latest(conn, number, latest(timed).values(), keys)
             if params:
-                records.add_texts(conn, records.param, number, params, replace=False)
-                changed_params(records.texts_of(conn, records.param, [number])[number], params)
+                points.add_texts(conn, tables.param, number, params, replace=False)
+                changed_params(points.texts_of(conn, tables.param, [number])[number], params)
             if tags:
-                records.add_texts(conn, records.tag, number, tags, replace=True)
+                points.add_texts(conn, tables.tag, number, tags, replace=True)
 
         stored = self._tables.submit(store)
         stored.add_done_callback(lambda done: self._remember(keys) if done.exception() is None else None)
@@ -166,9 +181,9 @@ class Tracking:
         project = caller().project
         with self._tables.write() as conn:
             number = self._number(conn, project, run_id)
-            experiment, before = records.run_status(conn, number)
+            experiment, before = runs.run_status(conn, number)
             if before == "running":
-                records.end_run(conn, number, status, self._clock.now())
+                runs.end_run(conn, number, status, self._clock.now())
                 self._journal.append(conn, RunEnded(subject=f"runs/{run_id}", experiment=experiment, status=status))
             elif before != status:
                 raise Conflict(f"the run is {before} already", where=f"runs/{run_id}", hint="start a new run")
@@ -181,7 +196,7 @@ class Tracking:
             NotFound: No such run.
         """
         with self._tables.read() as conn:
-            found = records.find_run(conn, caller().project, run_id)
+            found = runs.find_run(conn, caller().project, run_id)
         if found is None:
             raise _no_run(run_id)
         return found
@@ -195,15 +210,19 @@ class Tracking:
             limit: At most so many.
             after: The id of the last run of the page before.
         """
+        project, experiment_id = caller().project, ""
         with self._tables.read() as conn:
-            return records.list_runs(
-                conn, caller().project, experiment=experiment, status=status, limit=limit, after=after
-            )
+            if experiment:
+                kept = experiments.by_name(conn, project, experiment)
+                if kept is None:
+                    return []
+                experiment_id = kept[1].id
+            return runs.list_runs(conn, project, experiment_id=experiment_id, status=status, limit=limit, after=after)
 
     def experiments(self) -> list[Experiment]:
         """Experiments by name, with how many runs they have."""
         with self._tables.read() as conn:
-            return records.list_experiments(conn, caller().project)
+            return experiments.list_all(conn, caller().project)
 
     def history(self, run_id: str, key: str) -> list[Metric]:
         """Every point of a metric in the order of step, time and value; none when it was never logged.
@@ -212,7 +231,7 @@ class Tracking:
             NotFound: No such run.
         """
         with self._tables.read() as conn:
-            return records.list_points(conn, self._number(conn, caller().project, run_id), key)
+            return points.list_points(conn, self._number(conn, caller().project, run_id), key)
 
     def log_artifact(self, run_id: str, path: str, data: bytes) -> Artifact:
         """Keep a file of a run; the same path again replaces it.
@@ -223,8 +242,9 @@ class Tracking:
         """
         check_path(path)
         made = Artifact(path, self._blobs.put(data), len(data), self._clock.now())
+        folder = self.get(run_id).folder
         with self._tables.write() as conn:
-            records.put_artifact(conn, self._number(conn, caller().project, run_id), made)
+            files.put(conn, caller().project, replace(made, path=folder + path))
         return made
 
     def artifacts(self, run_id: str) -> list[Artifact]:
@@ -233,8 +253,9 @@ class Tracking:
         Raises:
             NotFound: No such run.
         """
+        folder = self.get(run_id).folder
         with self._tables.read() as conn:
-            return records.list_artifacts(conn, self._number(conn, caller().project, run_id))
+            return files.below(conn, caller().project, folder)
 
     def artifact(self, run_id: str, path: str) -> bytes:
         """The content of a file of a run.
@@ -242,10 +263,10 @@ class Tracking:
         Raises:
             NotFound: No such run or file.
         """
-        files = {entry.path: entry.digest for entry in self.artifacts(run_id)}
-        if path not in files:
-            raise NotFound(f"the run has no file {path!r}", where=f"runs/{run_id}", hint=did_you_mean(path, files))
-        return self._blobs.get(files[path])
+        kept = {entry.path: entry.digest for entry in self.artifacts(run_id)}
+        if path not in kept:
+            raise NotFound(f"the run has no file {path!r}", where=f"runs/{run_id}", hint=did_you_mean(path, kept))
+        return self._blobs.get(kept[path])
 
     def log_input(self, run_id: str, dataset_ref: str, context: str = "training") -> None:
         """Note that a run read a dataset version.
@@ -255,7 +276,7 @@ class Tracking:
         """
         with self._tables.write() as conn:
             number = self._number(conn, caller().project, run_id)
-            records.add_input(conn, number, RunInput(dataset_ref, context))
+            runs.add_input(conn, number, InputDataset.of(dataset_ref), context)
 
     def recover(self, folder: Path) -> list[str]:
         """Store what killed processes left in the spool files of `folder`, and end their runs as killed.
@@ -272,20 +293,39 @@ class Tracking:
 
         return recover(folder, EMBEDDED, take=take, end=end)
 
+    def _experiment(self, conn: Connection, project: str, name: str) -> tuple[int, Experiment]:
+        """The experiment of a new run, made now when there is none of this name."""
+        found = experiments.by_name(conn, project, name)
+        if found is None:
+            experiments.add(conn, project, new_experiment(name, self._clock.now()))
+            found = experiments.by_name(conn, project, name)
+            assert found is not None
+        if found[1].deleted_at is not None:
+            hint = "restore it, or log under another name"
+            raise Conflict(f"the experiment {name!r} was deleted", where="experiment", hint=hint)
+        return found
+
     def _key_numbers(self, conn: Connection, names: set[str]) -> Mapping[str, int]:
         """Numbers of metric names. Only committed ones are remembered: a rolled back work may have made others."""
         known = self._keys
-        return {name: known[name] for name in names} if names <= known.keys() else records.key_numbers(conn, names)
+        return {name: known[name] for name in names} if names <= known.keys() else points.key_numbers(conn, names)
 
     def _remember(self, keys: Mapping[str, int]) -> None:
         if len(self._keys) < _REMEMBERED:
             self._keys.update(keys)
 
     def _number(self, conn: Connection, project: str, run_id: str) -> int:
-        number = records.run_number(conn, project, run_id)
+        number = runs.run_number(conn, project, run_id)
         if number is None:
             raise _no_run(run_id)
         return number
+
+
+def new_experiment(name: str, at: int, location: str = "") -> Experiment:
+    """An experiment with an id of its own; the project's `DEFAULT` has the id "0", as clients of MLflow expect."""
+    stamp = new_id()
+    made = "0" if name == DEFAULT else str(int(stamp[:12] + stamp[13:16], 16))  # milliseconds, then a count: 16 digits
+    return Experiment(made, name, location or f"{PROXIED}:/{made}", created_at=at, updated_at=at)
 
 
 def _no_run(run_id: str) -> NotFound:

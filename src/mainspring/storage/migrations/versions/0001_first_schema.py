@@ -66,14 +66,15 @@ def upgrade() -> None:
     )
     op.create_table(
         "artifact",
-        sa.Column("run", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("project", schema.Id(), nullable=False),
         sa.Column("path", schema.Id(), nullable=False),
         sa.Column("digest", schema.Id(), nullable=False),
         sa.Column("size_bytes", schema.Micros(), nullable=False),
         sa.Column("at", schema.Micros(), nullable=False),
-        sa.PrimaryKeyConstraint("run", "path", name=op.f("pk_artifact")),
+        sa.PrimaryKeyConstraint("project", "path", name=op.f("pk_artifact")),
         sqlite_strict=True,
     )
+    op.create_index("ix_artifact_digest", "artifact", ["digest"], unique=False)
     op.create_table(
         "awaiting_label",
         sa.Column("project", schema.Id(), nullable=False),
@@ -222,11 +223,27 @@ def upgrade() -> None:
     op.create_index("ix_event_subject_seq", "event", ["subject", "seq"], unique=False)
     op.create_table(
         "experiment",
+        sa.Column("number", schema.Micros(), sa.Identity(always=False), nullable=False),
+        sa.Column("id", schema.Id(), nullable=False),
         sa.Column("project", schema.Id(), nullable=False),
         sa.Column("name", schema.Id(), nullable=False),
+        sa.Column("location", sa.Text(), nullable=False),
         sa.Column("created_at", schema.Micros(), nullable=False),
-        sa.PrimaryKeyConstraint("project", "name", name=op.f("pk_experiment")),
+        sa.Column("updated_at", schema.Micros(), nullable=False),
+        sa.Column("deleted_at", schema.Micros(), nullable=True),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_experiment")),
+        sa.UniqueConstraint("project", "id", name=op.f("uq_experiment_project_id")),
+        sa.UniqueConstraint("project", "name", name=op.f("uq_experiment_project_name")),
         sqlite_strict=True,
+    )
+    op.create_table(
+        "experiment_tag",
+        sa.Column("experiment", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("key", schema.Id(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("experiment", "key", name=op.f("pk_experiment_tag")),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "feedback",
@@ -243,6 +260,21 @@ def upgrade() -> None:
         sqlite_strict=True,
     )
     op.create_index("ix_feedback_seq", "feedback", ["project", "deployment", "seq"], unique=True)
+    op.create_table(
+        "input_dataset",
+        sa.Column("number", schema.Micros(), sa.Identity(always=False), nullable=False),
+        sa.Column("experiment", schema.Micros(), nullable=False),
+        sa.Column("name", schema.Id(), nullable=False),
+        sa.Column("digest", schema.Id(), nullable=False),
+        sa.Column("source_type", schema.Id(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("schema", sa.Text(), nullable=False),
+        sa.Column("profile", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_input_dataset")),
+        sa.UniqueConstraint("experiment", "name", "digest", name=op.f("uq_input_dataset_experiment_name_digest")),
+        sqlite_strict=True,
+    )
+    op.create_index("ix_input_dataset_source", "input_dataset", ["source"], unique=False)
     op.create_table(
         "job",
         sa.Column("id", schema.Id(), nullable=False),
@@ -277,6 +309,62 @@ def upgrade() -> None:
         unique=True,
         sqlite_where=sa.text("dedup_key != '' AND state IN ('queued', 'running')"),
         postgresql_where=sa.text("dedup_key != '' AND state IN ('queued', 'running')"),
+    )
+    op.create_table(
+        "logged_model",
+        sa.Column("number", schema.Micros(), sa.Identity(always=False), nullable=False),
+        sa.Column("id", schema.Id(), nullable=False),
+        sa.Column("project", schema.Id(), nullable=False),
+        sa.Column("experiment", schema.Micros(), nullable=False),
+        sa.Column("name", schema.Id(), nullable=False),
+        sa.Column("kind", schema.Id(), nullable=False),
+        sa.Column("status", schema.Id(), nullable=False),
+        sa.Column("run_id", schema.Id(), nullable=False),
+        sa.Column("created_at", schema.Micros(), nullable=False),
+        sa.Column("updated_at", schema.Micros(), nullable=False),
+        sa.Column("deleted_at", schema.Micros(), nullable=True),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_logged_model")),
+        sa.UniqueConstraint("id", name=op.f("uq_logged_model_id")),
+        sqlite_strict=True,
+    )
+    op.create_index(
+        "ix_logged_model_experiment_created_at_id", "logged_model", ["experiment", "created_at", "id"], unique=False
+    )
+    op.create_index("ix_logged_model_run_id", "logged_model", ["run_id"], unique=False)
+    op.create_table(
+        "logged_model_metric",
+        sa.Column("model", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("key", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("run", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("dataset_name", schema.Id(), nullable=False),
+        sa.Column("dataset_digest", schema.Id(), nullable=False),
+        sa.Column("step", schema.Micros(), nullable=False),
+        sa.Column("at", schema.Micros(), nullable=False),
+        sa.Column("sort", schema.Micros(), nullable=False),
+        sa.Column("value", schema.Real(), nullable=False),
+        sa.PrimaryKeyConstraint(
+            "model", "key", "run", "dataset_name", "dataset_digest", name=op.f("pk_logged_model_metric")
+        ),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "logged_model_param",
+        sa.Column("model", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("key", schema.Id(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("model", "key", name=op.f("pk_logged_model_param")),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "logged_model_tag",
+        sa.Column("model", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("key", schema.Id(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("model", "key", name=op.f("pk_logged_model_tag")),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "metric",
@@ -501,33 +589,45 @@ def upgrade() -> None:
         sa.Column("number", schema.Micros(), sa.Identity(always=False), nullable=False),
         sa.Column("id", schema.Id(), nullable=False),
         sa.Column("project", schema.Id(), nullable=False),
-        sa.Column("experiment", schema.Id(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("experiment", schema.Micros(), nullable=False),
+        sa.Column("name", schema.Id(), nullable=False),
         sa.Column("parent", schema.Id(), nullable=False),
         sa.Column("status", schema.Id(), nullable=False),
         sa.Column("started_at", schema.Micros(), nullable=False),
         sa.Column("ended_at", schema.Micros(), nullable=True),
+        sa.Column("deleted_at", schema.Micros(), nullable=True),
         sa.Column("seed", schema.Micros(), nullable=True),
-        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("created_by", schema.Id(), nullable=False),
+        sa.Column("user_id", schema.Id(), nullable=False),
         sa.Column("code", schema.Json(), nullable=True),
         sa.Column("environment", schema.Json(), nullable=True),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_run")),
         sa.UniqueConstraint("id", name=op.f("uq_run_id")),
         sqlite_strict=True,
     )
-    op.create_index(
-        "ix_run_project_experiment_started_at_id", "run", ["project", "experiment", "started_at", "id"], unique=False
-    )
+    op.create_index("ix_run_experiment_started_at_id", "run", ["experiment", "started_at", "id"], unique=False)
+    op.create_index("ix_run_parent", "run", ["parent"], unique=False)
     op.create_index("ix_run_project_started_at_id", "run", ["project", "started_at", "id"], unique=False)
     op.create_table(
         "run_input",
         sa.Column("run", schema.Micros(), autoincrement=False, nullable=False),
-        sa.Column("dataset", schema.Id(), nullable=False),
+        sa.Column("dataset", schema.Micros(), autoincrement=False, nullable=False),
         sa.Column("context", schema.Id(), nullable=False),
+        sa.Column("tags", schema.Json(), nullable=False),
         sa.PrimaryKeyConstraint("run", "dataset", "context", name=op.f("pk_run_input")),
         sqlite_strict=True,
     )
     op.create_index("ix_run_input_dataset", "run_input", ["dataset"], unique=False)
+    op.create_table(
+        "run_model",
+        sa.Column("run", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("side", schema.Id(), nullable=False),
+        sa.Column("model_id", schema.Id(), nullable=False),
+        sa.Column("step", schema.Micros(), nullable=False),
+        sa.PrimaryKeyConstraint("run", "side", "model_id", name=op.f("pk_run_model")),
+        sqlite_strict=True,
+    )
+    op.create_index("ix_run_model_model_id", "run_model", ["model_id"], unique=False)
     op.create_table(
         "seal",
         sa.Column("number", schema.Micros(), autoincrement=False, nullable=False),

@@ -1,0 +1,108 @@
+"""Points of metrics, and the texts of runs (params and tags)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from mainspring.storage.upsert import insert_into
+from mainspring.tracking.model import Metric
+from mainspring.tracking.records.tables import metric, metric_key, metric_latest
+from mainspring.tracking.rules import joined, split
+
+_SPLIT = ("step", "at", "sort", "value")
+_POINTS = sa.text(
+    "INSERT INTO metric (run, key, step, at, sort, value) SELECT :run, * FROM unnest("
+    "CAST(:key AS bigint[]), CAST(:step AS bigint[]), CAST(:at AS bigint[]), CAST(:sort AS bigint[]),"
+    " CAST(:value AS float8[])) ON CONFLICT DO NOTHING"
+)
+
+
+def key_numbers(conn: Connection, names: Iterable[str]) -> dict[str, int]:
+    """The numbers that metric names are interned as, adding those that are new."""
+    wanted = sorted(set(names))
+    found = _keys(conn, wanted)
+    new = [name for name in wanted if name not in found]
+    if new:
+        conn.execute(insert_into(conn, metric_key).on_conflict_do_nothing(), [{"name": name} for name in new])
+        found |= _keys(conn, new)
+    return found
+
+
+def add_points(conn: Connection, number: int, points: Sequence[Metric], keys: Mapping[str, int]) -> None:
+    """Insert points; those that are there already stay as they are."""
+    columns: dict[str, list[object]] = {name: [] for name in ("key", *_SPLIT)}
+    for point in points:
+        value, sort = split(point.value)
+        for name, entry in zip(columns, (keys[point.key], point.step, point.at, sort, value), strict=True):
+            columns[name].append(entry)
+    if conn.dialect.name == "postgresql":
+        conn.execute(_POINTS, {"run": number, **columns})
+        return
+    rows = [(number, *row) for row in zip(*columns.values(), strict=True)]
+    conn.exec_driver_sql("INSERT OR IGNORE INTO metric (run, key, step, at, sort, value) VALUES (?,?,?,?,?,?)", rows)
+
+
+def move_latest(conn: Connection, number: int, points: Iterable[Metric], keys: Mapping[str, int]) -> None:
+    """Make each point the latest of its metric, unless a later one is there."""
+    rows = []
+    for point in points:
+        value, sort = split(point.value)
+        rows.append(
+            {"run": number, "key": keys[point.key], "step": point.step, "at": point.at, "sort": sort, "value": value}
+        )
+    added = insert_into(conn, metric_latest)
+    later = sa.tuple_(*(added.excluded[n] for n in _SPLIT)) > sa.tuple_(*(metric_latest.c[n] for n in _SPLIT))
+    changed = {name: added.excluded[name] for name in _SPLIT}
+    added = added.on_conflict_do_update(index_elements=["run", "key"], set_=changed, where=later)
+    conn.execute(added, sorted(rows, key=lambda row: cast(int, row["key"])))
+
+
+def list_points(conn: Connection, number: int, key: str) -> list[Metric]:
+    """Every point of a metric in the order of step, time and value."""
+    found = sa.select(metric.c.step, metric.c.at, metric.c.sort, metric.c.value)
+    found = found.join(metric_key, metric_key.c.number == metric.c.key)
+    found = found.where(metric.c.run == number, metric_key.c.name == key)
+    rows = conn.execute(found.order_by(metric.c.step, metric.c.at, metric.c.sort, metric.c.value))
+    return [Metric(key, joined(row.value, row.sort), row.step, row.at) for row in rows]
+
+
+def latest_of(conn: Connection, numbers: Sequence[int]) -> dict[int, dict[str, Metric]]:
+    """The latest point of each metric of runs, by run and name."""
+    latest = metric_latest.c
+    found = sa.select(latest.run, metric_key.c.name, latest.step, latest.at, latest.sort, latest.value)
+    found = found.join(metric_key, metric_key.c.number == latest.key).where(latest.run.in_(numbers))
+    points: dict[int, dict[str, Metric]] = {}
+    for row in conn.execute(found.order_by(metric_key.c.name)):
+        points.setdefault(row.run, {})[row.name] = Metric(row.name, joined(row.value, row.sort), row.step, row.at)
+    return points
+
+
+def add_texts(conn: Connection, table: sa.Table, number: int, texts: Mapping[str, str], *, replace: bool) -> None:
+    """Insert params or tags of what is interned as `number`; `replace` decides about those that are there."""
+    owner = table.c[0].name
+    rows = [{owner: number, "key": key, "value": value} for key, value in sorted(texts.items())]
+    added = insert_into(conn, table)
+    if replace:
+        added = added.on_conflict_do_update(index_elements=[owner, "key"], set_={"value": added.excluded.value})
+    else:
+        added = added.on_conflict_do_nothing()
+    conn.execute(added, rows)
+
+
+def texts_of(conn: Connection, table: sa.Table, numbers: Sequence[int]) -> dict[int, dict[str, str]]:
+    """Params or tags of what is interned as `numbers`."""
+    found: dict[int, dict[str, str]] = {number: {} for number in numbers}
+    owner = table.c[0]
+    wanted = sa.select(owner, table.c.key, table.c.value).where(owner.in_(numbers)).order_by(table.c.key)
+    for number, key, value in conn.execute(wanted):
+        found[number][key] = value
+    return found
+
+
+def _keys(conn: Connection, names: Sequence[str]) -> dict[str, int]:
+    found = sa.select(metric_key.c.name, metric_key.c.number).where(metric_key.c.name.in_(names))
+    return {row.name: row.number for row in conn.execute(found)}

@@ -1,0 +1,140 @@
+"""Runs and what they read. Functions take the project, as batches are stored by a thread that no caller is known to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import cast
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from mainspring.storage.upsert import insert_into
+from mainspring.tracking.model import CodeState, Environment, InputDataset, Run, RunInput
+from mainspring.tracking.records.points import latest_of, texts_of
+from mainspring.tracking.records.tables import experiment, input_dataset, param, run, run_input, tag
+
+_OWN = (
+    "id",
+    "name",
+    "parent",
+    "status",
+    "started_at",
+    "ended_at",
+    "deleted_at",
+    "seed",
+    "created_by",
+    "user_id",
+)
+_SHOWN = [
+    *(run.c[name] for name in _OWN),
+    experiment.c.name.label("experiment"),
+    experiment.c.id.label("experiment_id"),
+    experiment.c.location.label("location"),
+]
+_FROM = run.join(experiment, experiment.c.number == run.c.experiment)
+
+
+def add_run(conn: Connection, project: str, experiment_number: int, made: Run) -> bool:
+    """Insert a run; False when a run of this id is there."""
+    row = {name: getattr(made, name) for name in _OWN}
+    row["code"] = None if made.code is None else asdict(made.code)
+    row["environment"] = None if made.environment is None else asdict(made.environment)
+    added = insert_into(conn, run).values(project=project, experiment=experiment_number, **row)
+    return conn.execute(added.on_conflict_do_nothing(index_elements=["id"]).returning(run.c.number)).first() is not None
+
+
+def run_number(conn: Connection, project: str, run_id: str) -> int | None:
+    """The number a run is interned as."""
+    found = sa.select(run.c.number).where(run.c.project == project, run.c.id == run_id)
+    return cast("int | None", conn.execute(found).scalar())
+
+
+def end_run(conn: Connection, number: int, status: str, at: int) -> None:
+    """Mark a run as ended."""
+    conn.execute(sa.update(run).where(run.c.number == number).values(status=status, ended_at=at))
+
+
+def run_status(conn: Connection, number: int) -> tuple[str, str]:
+    """Name of the experiment and status of a run; on Postgres the row is held until the transaction ends."""
+    found = sa.select(run.c.status, experiment.c.name).select_from(_FROM).where(run.c.number == number)
+    row = conn.execute(found.with_for_update(of=run)).one()
+    return row.name, row.status
+
+
+def find_run(conn: Connection, project: str, run_id: str) -> Run | None:
+    """One run with all that is known of it."""
+    found = sa.select(run.c.number, run.c.code, run.c.environment, *_SHOWN).select_from(_FROM)
+    rows = conn.execute(found.where(run.c.project == project, run.c.id == run_id)).all()
+    return runs_of(conn, rows)[0] if rows else None
+
+
+def list_runs(conn: Connection, project: str, *, experiment_id: str, status: str, limit: int, after: str) -> list[Run]:
+    """Runs that are not deleted, newest first, those after the run `after`; without code and environment."""
+    found = sa.select(run.c.number, sa.null().label("code"), sa.null().label("environment"), *_SHOWN)
+    found = found.select_from(_FROM).where(run.c.project == project, run.c.deleted_at.is_(None))
+    if experiment_id:
+        found = found.where(experiment.c.id == experiment_id)
+    if status:
+        found = found.where(run.c.status == status)
+    if after:
+        last = sa.select(run.c.started_at, run.c.id).where(run.c.project == project, run.c.id == after)
+        row = conn.execute(last).first()
+        if row is None:
+            return []
+        found = found.where(sa.tuple_(run.c.started_at, run.c.id) < sa.tuple_(row.started_at, row.id))
+    return runs_of(conn, conn.execute(found.order_by(run.c.started_at.desc(), run.c.id.desc()).limit(limit)).all())
+
+
+def add_input(conn: Connection, number: int, made: InputDataset, context: str) -> None:
+    """Insert a dataset that a run read, once."""
+    owner = sa.select(run.c.experiment).where(run.c.number == number).scalar_subquery()
+    row = asdict(made)
+    conn.execute(insert_into(conn, input_dataset).values(experiment=owner, **row).on_conflict_do_nothing())
+    found = sa.select(input_dataset.c.number).where(
+        input_dataset.c.experiment == owner,
+        input_dataset.c.name == made.name,
+        input_dataset.c.digest == made.digest,
+    )
+    dataset = conn.execute(found).scalar_one()
+    read = {"run": number, "dataset": dataset, "context": context, "tags": {}}
+    conn.execute(insert_into(conn, run_input).values(read).on_conflict_do_nothing())
+
+
+def runs_of(conn: Connection, rows: Sequence[sa.Row[tuple[object, ...]]]) -> list[Run]:
+    """Runs from rows with the columns of `find_run`."""
+    numbers = [row.number for row in rows]
+    if not numbers:
+        return []
+    params, tags = texts_of(conn, param, numbers), texts_of(conn, tag, numbers)
+    metrics, inputs = latest_of(conn, numbers), _inputs(conn, numbers)
+    return [
+        replace(
+            Run(**{c.name: getattr(row, c.name) for c in _SHOWN}),
+            params=params[row.number],
+            tags=tags[row.number],
+            metrics=metrics.get(row.number, {}),
+            inputs=inputs.get(row.number, ()),
+            code=None if row.code is None else CodeState(**row.code),
+            environment=_environment(row.environment),
+        )
+        for row in rows
+    ]
+
+
+def _environment(plain: dict[str, object] | None) -> Environment | None:
+    if plain is None:
+        return None
+    gpus = tuple(cast("list[str]", plain.get("gpus", ())))
+    return Environment(**{**plain, "gpus": gpus})  # type: ignore[arg-type]  # as asdict wrote it
+
+
+def _inputs(conn: Connection, numbers: Sequence[int]) -> dict[int, tuple[RunInput, ...]]:
+    shown = [input_dataset.c[name] for name in ("name", "digest", "source_type", "source")]
+    found = sa.select(run_input.c.run, run_input.c.context, *shown)
+    found = found.join(input_dataset, input_dataset.c.number == run_input.c.dataset).where(run_input.c.run.in_(numbers))
+    inputs: dict[int, tuple[RunInput, ...]] = {}
+    for row in conn.execute(found.order_by(input_dataset.c.name, input_dataset.c.digest, run_input.c.context)):
+        dataset = InputDataset(row.name, row.digest, row.source_type, row.source)
+        inputs[row.run] = (*inputs.get(row.run, ()), RunInput(dataset.ref, row.context))
+    return inputs

@@ -1,0 +1,202 @@
+"""The tables of tracking. Experiments, runs, metric names and datasets are interned: a point is five numbers."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from mainspring.storage.schema import Id, Json, Micros, Real, metadata
+
+
+def _number(name: str) -> sa.Column[int]:
+    """A column that is part of a key and holds the number of a row of another table."""
+    return sa.Column(name, Micros, primary_key=True, autoincrement=False)
+
+
+def _texts(name: str, owner: str) -> sa.Table:
+    return sa.Table(
+        name,
+        metadata,
+        _number(owner),
+        sa.Column("key", Id, primary_key=True),
+        sa.Column("value", sa.Text, nullable=False),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
+    )
+
+
+experiment = sa.Table(
+    "experiment",
+    metadata,
+    sa.Column("number", Micros, sa.Identity(), primary_key=True),
+    sa.Column("id", Id, nullable=False),
+    sa.Column("project", Id, nullable=False),
+    sa.Column("name", Id, nullable=False),
+    sa.Column("location", sa.Text, nullable=False),
+    sa.Column("created_at", Micros, nullable=False),
+    sa.Column("updated_at", Micros, nullable=False),
+    sa.Column("deleted_at", Micros),
+    sa.UniqueConstraint("project", "id"),
+    sa.UniqueConstraint("project", "name"),
+    sqlite_strict=True,
+)
+"""`id` is what clients see: "0" for the project's `Default`, else a decimal number. `location` is where its runs keep
+their files. A deleted experiment keeps its name."""
+
+experiment_tag = _texts("experiment_tag", "experiment")
+
+run = sa.Table(
+    "run",
+    metadata,
+    sa.Column("number", Micros, sa.Identity(), primary_key=True),
+    sa.Column("id", Id, nullable=False, unique=True),
+    sa.Column("project", Id, nullable=False),
+    sa.Column("experiment", Micros, nullable=False),
+    sa.Column("name", Id, nullable=False),
+    sa.Column("parent", Id, nullable=False),
+    sa.Column("status", Id, nullable=False),
+    sa.Column("started_at", Micros, nullable=False),
+    sa.Column("ended_at", Micros),
+    sa.Column("deleted_at", Micros),
+    sa.Column("seed", Micros),
+    sa.Column("created_by", Id, nullable=False),
+    sa.Column("user_id", Id, nullable=False),
+    sa.Column("code", Json),
+    sa.Column("environment", Json),
+    sa.Index("ix_run_experiment_started_at_id", "experiment", "started_at", "id"),
+    sa.Index("ix_run_project_started_at_id", "project", "started_at", "id"),
+    sa.Index("ix_run_parent", "parent"),
+    sqlite_strict=True,
+)
+"""`created_by` is who was let in, `user_id` who the client says it works for."""
+
+metric_key = sa.Table(
+    "metric_key",
+    metadata,
+    sa.Column("number", Micros, sa.Identity(), primary_key=True),
+    sa.Column("name", Id, nullable=False, unique=True),
+    sqlite_strict=True,
+)
+
+metric = sa.Table(
+    "metric",
+    metadata,
+    _number("run"),
+    _number("key"),
+    _number("step"),
+    _number("at"),
+    _number("sort"),
+    sa.Column("value", Real, primary_key=True),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+"""Every point. `sort` tells NaN (-2) and the infinities (-1, 1) from numbers (0): see `rules.split`."""
+
+metric_latest = sa.Table(
+    "metric_latest",
+    metadata,
+    _number("run"),
+    _number("key"),
+    sa.Column("step", Micros, nullable=False),
+    sa.Column("at", Micros, nullable=False),
+    sa.Column("sort", Micros, nullable=False),
+    sa.Column("value", Real, nullable=False),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+
+param = _texts("param", "run")
+tag = _texts("tag", "run")
+
+artifact = sa.Table(
+    "artifact",
+    metadata,
+    sa.Column("project", Id, primary_key=True),
+    sa.Column("path", Id, primary_key=True),
+    sa.Column("digest", Id, nullable=False),
+    sa.Column("size_bytes", Micros, nullable=False),
+    sa.Column("at", Micros, nullable=False),
+    sa.Index("ix_artifact_digest", "digest"),
+    sqlite_strict=True,
+)
+"""Every file that runs and models keep, by its path below the project's artifact root; the bytes are blobs."""
+
+input_dataset = sa.Table(
+    "input_dataset",
+    metadata,
+    sa.Column("number", Micros, sa.Identity(), primary_key=True),
+    sa.Column("experiment", Micros, nullable=False),
+    sa.Column("name", Id, nullable=False),
+    sa.Column("digest", Id, nullable=False),
+    sa.Column("source_type", Id, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("schema", sa.Text, nullable=False),
+    sa.Column("profile", sa.Text, nullable=False),
+    sa.UniqueConstraint("experiment", "name", "digest"),
+    sa.Index("ix_input_dataset_source", "source"),
+    sqlite_strict=True,
+)
+"""What runs read. One of our own dataset versions has the source type `mainspring` and its reference as source."""
+
+run_input = sa.Table(
+    "run_input",
+    metadata,
+    _number("run"),
+    _number("dataset"),
+    sa.Column("context", Id, primary_key=True),
+    sa.Column("tags", Json, nullable=False),
+    sa.Index("ix_run_input_dataset", "dataset"),
+    sqlite_strict=True,
+)
+"""`context` is what the dataset was read for; `tags` are all tags a client gave it, that one among them."""
+
+logged_model = sa.Table(
+    "logged_model",
+    metadata,
+    sa.Column("number", Micros, sa.Identity(), primary_key=True),
+    sa.Column("id", Id, nullable=False, unique=True),
+    sa.Column("project", Id, nullable=False),
+    sa.Column("experiment", Micros, nullable=False),
+    sa.Column("name", Id, nullable=False),
+    sa.Column("kind", Id, nullable=False),
+    sa.Column("status", Id, nullable=False),
+    sa.Column("run_id", Id, nullable=False),
+    sa.Column("created_at", Micros, nullable=False),
+    sa.Column("updated_at", Micros, nullable=False),
+    sa.Column("deleted_at", Micros),
+    sa.Index("ix_logged_model_experiment_created_at_id", "experiment", "created_at", "id"),
+    sa.Index("ix_logged_model_run_id", "run_id"),
+    sqlite_strict=True,
+)
+"""Models that runs made, before or without a name in the registry. `run_id` is the run that made it."""
+
+logged_model_param = _texts("logged_model_param", "model")
+logged_model_tag = _texts("logged_model_tag", "model")
+
+logged_model_metric = sa.Table(
+    "logged_model_metric",
+    metadata,
+    _number("model"),
+    _number("key"),
+    _number("run"),
+    sa.Column("dataset_name", Id, primary_key=True),
+    sa.Column("dataset_digest", Id, primary_key=True),
+    sa.Column("step", Micros, nullable=False),
+    sa.Column("at", Micros, nullable=False),
+    sa.Column("sort", Micros, nullable=False),
+    sa.Column("value", Real, nullable=False),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+"""The latest value a run measured of a model on a dataset ("": on none that was named)."""
+
+run_model = sa.Table(
+    "run_model",
+    metadata,
+    _number("run"),
+    sa.Column("side", Id, primary_key=True),
+    sa.Column("model_id", Id, primary_key=True),
+    sa.Column("step", Micros, nullable=False),
+    sa.Index("ix_run_model_model_id", "model_id"),
+    sqlite_strict=True,
+)
+"""Models a run read (`side` "input") or made ("output")."""
