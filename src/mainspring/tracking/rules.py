@@ -172,6 +172,27 @@ def thinned(points: Sequence[tuple[float, float]], most: int) -> list[tuple[floa
     return [*chosen, kept[-1]]
 
 
+def smoothed(points: Sequence[tuple[float, float]], weight: float) -> list[tuple[float, float]]:
+    """The points with y as the running mean whose memory fades by `weight` a point, free of the bias of its start.
+
+    Args:
+        points: (x, y) in the order of x.
+        weight: In [0, 1); 0 changes nothing.
+
+    Source: the bias correction of Kingma and Ba, "Adam" (2015), section 3.
+
+    >>> smoothed([(0.0, 1.0), (1.0, 3.0)], 0.5)
+    [(0.0, 1.0), (1.0, 2.3333333333333335)]
+    """
+    total, share, found = 0.0, 0.0, []
+    for x, y in points:
+        if math.isfinite(y):
+            total = weight * total + (1 - weight) * y
+            share = weight * share + (1 - weight)
+        found.append((x, total / share if share and math.isfinite(y) else y))
+    return found
+
+
 def check_status(status: str) -> str:
     """Return `status` when a run can end with it.
 

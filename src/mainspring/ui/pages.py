@@ -12,7 +12,7 @@ from mainspring import __version__
 from mainspring.core.caller import caller
 from mainspring.core.clock import SECOND_US, SystemClock, iso, moment
 from mainspring.ui.files import address_of
-from mainspring.ui.svg import svg_bars, svg_interval, svg_line, svg_steps
+from mainspring.ui.svg import Curve, svg_bars, svg_curves, svg_interval, svg_key, svg_line, svg_parallel, svg_steps
 
 NAVIGATION = (
     ("loop", "/", "Loop"),
@@ -58,10 +58,14 @@ def page_environment(paths: Iterable[str] = ()) -> Environment:
     }
     environment.globals |= {
         "caller": caller,
+        "curve": Curve,
         "file": address_of,
         "navigation": [entry for entry in NAVIGATION if entry[1] in paths],
         "now": SystemClock().now,
         "svg_bars": svg_bars,
+        "svg_curves": svg_curves,
+        "svg_key": svg_key,
+        "svg_parallel": svg_parallel,
         "svg_interval": svg_interval,
         "svg_line": svg_line,
         "svg_steps": svg_steps,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
@@ -17,6 +18,101 @@ from mainspring.core.clock import DAY_US, moment
 Point = tuple[float, float]
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 22
+COLOURS = 8
+"""How many colours curves have; after these they begin again with the next dash."""
+_DASHES = ("", "6 3", "2 3", "8 3 2 3")
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One of several lines of a chart.
+
+    Args:
+        label: What it is called.
+        points: Pairs (x, y) in the order of x.
+        faint: What lies behind it, such as the same values before they were smoothed.
+    """
+
+    label: str
+    points: Sequence[Point]
+    faint: Sequence[Point] = ()
+
+
+def svg_curves(
+    curves: Sequence[Curve],
+    *,
+    label: str,
+    width: int = 480,
+    height: int = 200,
+    log: bool = False,
+    times: bool = False,
+) -> Markup:
+    """Lines over the same axes, the colour and dash of each being that of its place, as in `svg_key`.
+
+    Args:
+        curves: The lines.
+        label: What the chart shows.
+        width: Pixels.
+        height: Pixels.
+        log: y grows by powers of ten; values that are not above zero leave gaps.
+        times: x is epoch microseconds.
+    """
+    everything = [point for curve in curves for point in (*curve.faint, *curve.points)]
+    frame = _Frame(everything, width, height, times=times, log=log)
+    parts: list[str] = []
+    for place, curve in enumerate(curves):
+        style = f'class="c{place % COLOURS}"'
+        dash = _DASHES[place // COLOURS % len(_DASHES)]
+        parts += [_line(piece, style, "", faint=True) for piece in frame.pieces(curve.faint)]
+        for piece in frame.pieces(curve.points):
+            one = f'<circle {style} fill="currentColor" cx="{piece[0][0]:.1f}" cy="{piece[0][1]:.1f}" r="3"/>'
+            parts.append(one if len(piece) == 1 else _line(piece, style, dash))
+    words = "; ".join(f"{curve.label} {_range([y for _, y in curve.points])}" for curve in curves[:COLOURS])
+    return _svg(width, height, label, words or "no data yet", [*frame.axes(), *parts])
+
+
+def svg_key(place: int) -> Markup:
+    """A short stroke in the colour and dash of the curve at a place, to stand before its name."""
+    dash = _DASHES[place // COLOURS % len(_DASHES)]
+    stroke = _line([(0, 6), (24, 6)], f'class="c{place % COLOURS}"', dash)
+    return Markup(f'<svg class="key" viewBox="0 0 24 12" width="24" height="12" aria-hidden="true">{stroke}</svg>')  # noqa: S704
+
+
+def svg_parallel(
+    axes: Sequence[str],
+    rows: Sequence[Sequence[float | str | None]],
+    *,
+    label: str,
+    width: int = 960,
+    height: int = 300,
+) -> Markup:
+    """Parallel coordinates: one upright axis a quantity, one line a row, coloured by its place on the last axis.
+
+    Args:
+        axes: Names of the quantities.
+        rows: One value an axis: a number, a word, or None, which leaves a gap. An axis with a word is one of words.
+        label: What the chart shows.
+        width: Pixels.
+        height: Pixels.
+    """
+    scales = [_Scale([row[place] for row in rows]) for place in range(len(axes))]
+    gap = (width - 140) / max(len(axes) - 1, 1)
+    top, bottom = 34, height - 14
+    parts = []
+    for row in rows:
+        shares = [scale.share(value) for scale, value in zip(scales, row, strict=True)]
+        last = shares[-1] if shares and shares[-1] is not None else None
+        colour = "currentColor" if last is None else f"hsl({220 - 200 * last:.0f} 70% 50%)"
+        for piece in _pieces([(70 + place * gap, share) for place, share in enumerate(shares)]):
+            steps = "L".join(f"{x:.1f} {bottom - y * (bottom - top):.1f}" for x, y in piece)
+            parts.append(f'<path fill="none" stroke="{colour}" stroke-opacity="0.75" stroke-width="1.4" d="M{steps}"/>')
+    for place, (name, scale) in enumerate(zip(axes, scales, strict=True)):
+        x = 70 + place * gap
+        parts.append(f'<line class="axis" stroke="currentColor" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}"/>')
+        parts.append(_text(x, 14, name if len(name) <= 22 else name[:21] + "…", "middle"))
+        for share, words in scale.ticks():
+            parts.append(_text(x - 5, bottom - share * (bottom - top) + 4, words[:16], "end"))
+    return _svg(width, height, label, f"{len(rows)} lines over {', '.join(axes)}", parts)
 
 
 def svg_line(
@@ -163,8 +259,10 @@ class _Frame:
         times: bool = False,
         reference: float | None = None,
         ticks_x: bool = True,
+        log: bool = False,
     ) -> None:
-        self.points = [(float(x), float(y) if _finite(y) else math.nan) for x, y in points if _finite(x)]
+        self.log = log
+        self.points = self._known(points)
         self.width, self.height, self.times, self.reference, self.ticks_x = width, height, times, reference, ticks_x
         xs = [x for x, _ in self.points] or [0.0, 1.0]
         ys = [y for _, y in self.points if _finite(y)] or [0.0, 1.0]
@@ -172,7 +270,7 @@ class _Frame:
             ys = [*ys, reference]
         self.x0, self.x1 = _widened(min(xs), max(xs), 0)
         self.y0, self.y1 = _widened(min(ys), max(ys), 0.06)
-        if min(ys) >= 0 and (min(ys) <= 0.3 * max(ys) or min(ys) == 0):
+        if not log and min(ys) >= 0 and (min(ys) <= 0.3 * max(ys) or min(ys) == 0):
             self.y0 = 0.0
 
     def x(self, value: float) -> float:
@@ -181,15 +279,15 @@ class _Frame:
     def y(self, value: float) -> float:
         return self.height - _BOTTOM - (value - self.y0) / (self.y1 - self.y0) * (self.height - _TOP - _BOTTOM)
 
-    def pieces(self) -> list[list[Point]]:
-        """Stretches without a gap, on the paper."""
-        found: list[list[Point]] = [[]]
-        for x, y in self.points:
-            if _finite(y):
-                found[-1].append((self.x(x), self.y(y)))
-            elif found[-1]:
-                found.append([])
-        return [piece for piece in found if piece]
+    def _known(self, points: Sequence[Point]) -> list[Point]:
+        """Points that can be drawn, with NaN for a y that can't; on a logarithmic axis y is the exponent of ten."""
+        known = [(float(x), float(y) if _finite(y) else math.nan) for x, y in points if _finite(x)]
+        return [(x, math.log10(y) if y > 0 else math.nan) for x, y in known] if self.log else known
+
+    def pieces(self, points: Sequence[Point] | None = None) -> list[list[Point]]:
+        """Stretches of points (of all of them when not given) without a gap, on the paper."""
+        known = self.points if points is None else self._known(points)
+        return [[(self.x(x), self.y(y)) for x, y in piece] for piece in _pieces(known)]
 
     def dot(self, point: Point) -> str:
         return f'<circle class="dot" fill="currentColor" cx="{point[0]:.1f}" cy="{point[1]:.1f}" r="3"/>'
@@ -211,7 +309,7 @@ class _Frame:
                 f'<line class="axis" stroke="currentColor" stroke-opacity="0.2" x1="{_LEFT}" '
                 f'x2="{self.width - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
             )
-            parts.append(_text(_LEFT - 6, y + 4, _number(tick), "end"))
+            parts.append(_text(_LEFT - 6, y + 4, _number(10**tick if self.log else tick), "end"))
         if self.ticks_x:
             for tick, words in self._x_ticks():
                 parts.append(_text(self.x(tick), self.height - 6, words, "middle"))
@@ -246,6 +344,53 @@ class _Frame:
         return f"{len(ys)} points, {_range(ys)}, last {_number(ys[-1])}" + (
             f", {lines} lines drawn in" if lines else ""
         )
+
+
+class _Scale:
+    """Where values lie on an upright axis, as shares of its height: numbers by size, words by their order."""
+
+    def __init__(self, values: Sequence[float | str | None]) -> None:
+        known = [value for value in values if value is not None and (isinstance(value, str) or _finite(value))]
+        self._words: list[str] = []
+        self._low, self._high = 0.0, 1.0
+        if any(isinstance(value, str) for value in known):
+            self._words = sorted({str(value) for value in known})
+        elif known:
+            numbers = [float(value) for value in known]
+            self._low, self._high = _widened(min(numbers), max(numbers), 0)
+
+    def share(self, value: float | str | None) -> float | None:
+        """From 0 (the foot) to 1; None for what has no place."""
+        if value is None or (isinstance(value, float) and not _finite(value)):
+            return None
+        if self._words:
+            return (self._words.index(str(value)) + 0.5) / len(self._words)
+        return (float(value) - self._low) / (self._high - self._low)
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """What is written beside the axis, and where."""
+        if self._words:
+            every = math.ceil(len(self._words) / 12)
+            return [((place + 0.5) / len(self._words), word) for place, word in enumerate(self._words)][::every]
+        return [(0.0, _number(self._low)), (0.5, _number((self._low + self._high) / 2)), (1.0, _number(self._high))]
+
+
+def _pieces(points: Sequence[tuple[float, float | None]]) -> list[list[Point]]:
+    """Stretches of points without a gap."""
+    found: list[list[Point]] = [[]]
+    for x, y in points:
+        if y is not None and _finite(y):
+            found[-1].append((x, y))
+        elif found[-1]:
+            found.append([])
+    return [piece for piece in found if piece]
+
+
+def _line(points: Sequence[Point], style: str, dash: str, *, faint: bool = False) -> str:
+    steps = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+    more = f' stroke-dasharray="{dash}"' if dash else ""
+    more += ' stroke-opacity="0.3"' if faint else ""
+    return f'<path {style} fill="none" stroke="currentColor" stroke-width="1.6"{more} d="M{steps}"/>'
 
 
 def _svg(width: int, height: int, label: str, words: str, parts: Sequence[str]) -> Markup:

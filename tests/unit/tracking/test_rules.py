@@ -21,6 +21,7 @@ from mainspring.tracking.rules import (
     joined,
     latest,
     rank,
+    smoothed,
     split,
     thinned,
 )
@@ -131,3 +132,18 @@ def test_a_misspelt_status_is_answered_with_the_near_one() -> None:
 
 def test_differences_are_what_is_not_the_same_everywhere() -> None:
     assert differences([{"a": 1, "b": 1}, {"a": 1}, {"a": 1, "b": 1}]) == {"b": (1, None, 1)}
+
+
+@given(CURVES, st.floats(0, 0.99))
+def test_smoothing_keeps_every_x_and_stays_between_the_values(curve: list[tuple[float, float]], weight: float) -> None:
+    found = smoothed(curve, weight)
+    assert [x for x, _ in found] == [x for x, _ in curve]
+    known = [y for _, y in curve if math.isfinite(y)]
+    drawn = [y for _, y in found if math.isfinite(y)]
+    assert len(drawn) == len(known)
+    slack = 1e-9 * max((abs(y) for y in known), default=0)
+    assert all(min(known) - slack <= y <= max(known) + slack for y in drawn)
+
+
+def test_no_weight_changes_nothing() -> None:
+    assert smoothed([(0.0, 1.0), (1.0, 3.0)], 0.0) == [(0.0, 1.0), (1.0, 3.0)]

@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainspring.ui.svg import svg_bars, svg_interval, svg_line, svg_steps
+from mainspring.ui.svg import (
+    COLOURS,
+    Curve,
+    svg_bars,
+    svg_curves,
+    svg_interval,
+    svg_key,
+    svg_line,
+    svg_parallel,
+    svg_steps,
+)
 
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True)
 SVG = "{http://www.w3.org/2000/svg}"
@@ -70,3 +80,48 @@ def test_the_reference_of_an_interval_lies_between_its_bounds_when_it_does() -> 
 
 def test_no_style_attribute_is_needed_so_a_strict_policy_holds() -> None:
     assert "style=" not in svg_line([(0, 1), (1, 2)], label="x", marks=[0.5], reference=1.5)
+
+
+@given(st.lists(st.lists(st.tuples(NUMBERS, NUMBERS), max_size=8), max_size=12), st.booleans())
+def test_any_curves_are_well_formed_on_both_scales(curves: list[list[tuple[float, float]]], log: bool) -> None:
+    svg = svg_curves([Curve(f"c{i}", points, points) for i, points in enumerate(curves)], label="any", log=log)
+    _tree(svg)
+    assert "nan" not in svg.lower()
+
+
+def test_a_logarithmic_axis_gives_every_power_of_ten_the_same_height() -> None:
+    svg = svg_curves([Curve("loss", [(0, 1.0), (1, 10.0), (2, 100.0), (3, 0.0)])], label="loss", log=True)
+    (path,) = _tree(svg).findall(f"{SVG}path")
+    heights = [float(y) for _, y in re.findall(r"[ML]([\d.]+) ([\d.]+)", path.get("d", ""))]
+    assert len(heights) == 3, "what is not above zero is left out"
+    assert heights[0] - heights[1] == pytest.approx(heights[1] - heights[2], abs=0.11)
+
+
+def test_a_curve_and_its_key_look_the_same_and_no_two_alike() -> None:
+    keys = [svg_key(place) for place in range(2 * COLOURS)]
+    assert len(set(keys)) == 2 * COLOURS
+    curves = [Curve(str(place), [(0, 1), (1, 2)]) for place in range(2 * COLOURS)]
+    paths = _tree(svg_curves(curves, label="x")).findall(f"{SVG}path")
+    for key, path in zip(keys, paths, strict=True):
+        stroke = _tree(key).find("path")
+        assert stroke is not None
+        assert (stroke.get("class"), stroke.get("stroke-dasharray")) == (
+            path.get("class"),
+            path.get("stroke-dasharray"),
+        )
+
+
+@given(st.lists(st.tuples(NUMBERS | st.none(), st.text(max_size=3) | st.none() | NUMBERS), max_size=8))
+def test_any_rows_give_parallel_coordinates(rows: list[tuple[float | None, float | str | None]]) -> None:
+    svg = svg_parallel(
+        ["depth", "loss"],
+        [[a, b if not isinstance(b, str) else b.encode("ascii", "ignore").decode()] for a, b in rows],
+        label="any",
+    )
+    assert "nan" not in re.sub(r"<(text|title|desc).*?</\1>", "", svg).lower()
+
+
+def test_a_missing_value_breaks_the_line_of_its_row() -> None:
+    svg = svg_parallel(["a", "b", "c", "d"], [[1, 2, None, 3], [2, "deep", 1, 4]], label="x")
+    lines = _tree(svg).findall(f"{SVG}path")
+    assert len(lines) == 3, "a, b and then d of the first row; the second row whole"

@@ -5,15 +5,12 @@ from __future__ import annotations
 from litestar import get
 from litestar.response import Template
 
-from mainspring.tracking.rules import thinned
+from mainspring.tracking.page.run import file_page, run_page
 from mainspring.tracking.service import Tracking
 
 _READ = {"permission": "runs:read"}
 _ROWS = 100
 _COLUMNS = 6
-_POINTS = 400
-_CURVES = 24
-_DIFF_SHOWN = 20_000
 
 
 @get("/runs", opt=_READ, sync_to_thread=True, include_in_schema=False)
@@ -34,24 +31,4 @@ def runs_page(tracking: Tracking, experiment: str = "", run_status: str = "", af
     return Template("tracking/page/list.html", context=context)
 
 
-@get("/runs/{run_id:str}", opt=_READ, sync_to_thread=True, include_in_schema=False)
-def run_page(tracking: Tracking, run_id: str) -> Template:
-    """One run: curves, params, files, code, environment, data."""
-    run = tracking.get(run_id)
-    curves = []
-    for key, last in list(run.metrics.items())[:_CURVES]:
-        points = [(float(point.step), point.value) for point in tracking.history(run_id, key)]
-        curves.append({"key": key, "last": last, "count": len(points), "points": thinned(points, _POINTS)})
-    diff = run.code.diff if run.code else ""
-    context = {
-        "run": run,
-        "curves": curves,
-        "more": max(0, len(run.metrics) - _CURVES),
-        "artifacts": tracking.artifacts(run_id),
-        "diff": diff[:_DIFF_SHOWN],
-        "diff_cut": len(diff) > _DIFF_SHOWN or bool(run.code and run.code.diff_cut),
-    }
-    return Template("tracking/page/run.html", context=context)
-
-
-handlers = [runs_page, run_page]
+handlers = [runs_page, run_page, file_page]

@@ -1,0 +1,119 @@
+"""The page of one run: curves, params, files, code, environment, and what came before and after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from litestar import get
+from litestar.response import Template
+
+from mainspring.core.errors import NotFound, did_you_mean
+from mainspring.tracking.model import Metric, Run
+from mainspring.tracking.page.preview import limit_of, preview
+from mainspring.tracking.rules import smoothed, thinned
+from mainspring.tracking.service import Tracking
+
+READ = {"permission": "runs:read"}
+SMOOTHING = {"0": "none", "0.5": "little", "0.8": "some", "0.95": "much"}
+"""How far the memory of a smoothed curve reaches, and what the page calls it."""
+_POINTS = 400
+_CHARTS = 24
+_DIFF_SHOWN = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How curves are drawn, as the address of the page says it."""
+
+    smooth: str = "0"
+    log: bool = False
+    against: str = "step"
+
+    @classmethod
+    def of(cls, smooth: str, scale: str, against: str) -> Look:
+        """The look an address asks for; what it does not know it leaves as it is."""
+        known = smooth if smooth in SMOOTHING else "0"
+        return cls(known, scale == "log", against if against in ("step", "time") else "step")
+
+    def drawn(
+        self, points: list[Metric], started_at: int
+    ) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+        """A history as the points to draw, and when these are smoothed, as they were; time is in seconds."""
+        if self.against == "time":
+            places = [((point.at - started_at) / 1e6, point.value) for point in points]
+        else:
+            places = [(float(point.step), point.value) for point in points]
+        if self.smooth == "0":
+            return thinned(places, _POINTS), []
+        return thinned(smoothed(places, float(self.smooth)), _POINTS), thinned(places, _POINTS)
+
+
+@get("/runs/{run_id:str}", opt=READ, sync_to_thread=True, include_in_schema=False)
+def run_page(
+    tracking: Tracking, run_id: str, smooth: str = "0", scale: str = "linear", against: str = "step", part: str = ""
+) -> Template:
+    """One run. `part` shows only metrics whose name begins with it."""
+    run = tracking.get(run_id)
+    look = Look.of(smooth, scale, against)
+    shown = [key for key in run.metrics if key.startswith(part)]
+    charts = [_chart(tracking, run, key, look) for key in shown[:_CHARTS]]
+    diff = run.code.diff if run.code else ""
+    context = {
+        "run": run,
+        "charts": charts,
+        "parts": parts_of(run.metrics),
+        "part": part,
+        "look": look,
+        "smoothing": SMOOTHING,
+        "more": len(shown) - len(charts),
+        "folders": folders_of([(file.path, file) for file in tracking.artifacts(run_id)]),
+        "diff": diff[:_DIFF_SHOWN],
+        "diff_cut": len(diff) > _DIFF_SHOWN or bool(run.code and run.code.diff_cut),
+    }
+    return Template("tracking/page/run.html", context=context)
+
+
+@get("/runs/{run_id:str}/files/{path:path}", opt=READ, sync_to_thread=True, include_in_schema=False)
+def file_page(tracking: Tracking, run_id: str, path: str) -> Template:
+    """What can be shown of a file without running anything of it."""
+    run, path = tracking.get(run_id), path.removeprefix("/")
+    files = {file.path: file for file in tracking.artifacts(run_id)}
+    if path not in files:
+        raise NotFound(f"the run has no file {path[:200]!r}", where=run.ref, hint=did_you_mean(path, files))
+    head = tracking.artifact(run_id, path)[: limit_of(path)]
+    context = {"run": run, "artifact": files[path], "shown": preview(path, head, files[path].size_bytes)}
+    return Template("tracking/page/file.html", context=context)
+
+
+def parts_of(keys: Iterable[str]) -> dict[str, int]:
+    """The first parts of names with a slash, and how many names begin with each, when there is more than one part.
+
+    >>> parts_of(["train/loss", "train/auc", "val/loss", "speed"])
+    {'train/': 2, 'val/': 1}
+    """
+    found: dict[str, int] = {}
+    for key in keys:
+        head, slash, _ = key.partition("/")
+        if slash:
+            found[head + slash] = found.get(head + slash, 0) + 1
+    return found if len(found) > 1 else {}
+
+
+def folders_of(files: list[tuple[str, object]]) -> dict[str, list[object]]:
+    """Files by the folder they lie in, "" first.
+
+    >>> folders_of([("a.txt", 1), ("plots/b.png", 2), ("plots/c.png", 3)])
+    {'': [1], 'plots/': [2, 3]}
+    """
+    found: dict[str, list[object]] = {}
+    for path, file in sorted(files, key=lambda entry: (entry[0].rpartition("/")[0], entry[0])):
+        folder, slash, _ = path.rpartition("/")
+        found.setdefault(folder + slash, []).append(file)
+    return found
+
+
+def _chart(tracking: Tracking, run: Run, key: str, look: Look) -> dict[str, object]:
+    history = tracking.history(run.id, key)
+    points, faint = look.drawn(history, run.started_at)
+    return {"key": key, "last": run.metrics[key], "count": len(history), "points": points, "faint": faint}
