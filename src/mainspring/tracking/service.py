@@ -58,7 +58,7 @@ class Tracking:
         self._journal = journal
         self._blobs = blobs
         self._clock = clock
-        self._keys: dict[str, int] = {}
+        self._keys: dict[tuple[int, str], int] = {}
 
     def create_run(
         self,
@@ -151,13 +151,14 @@ class Tracking:
         project, now = caller().project, self._clock.now()
         timed = [metric if metric.at else replace(metric, at=now) for metric in metrics]
         names = {metric.key for metric in metrics}
-        keys: dict[str, int] = {}
+        made: dict[tuple[int, str], int] = {}
 
         def store(conn: Connection) -> None:
-            number = self._number(conn, project, run_id)
+            number, owner = self._place(conn, project, run_id)
             if timed:
-                keys.clear()
-                keys.update(self._key_numbers(conn, names))
+                keys = self._key_numbers(conn, owner, names)
+                made.clear()
+                made.update({(owner, name): key for name, key in keys.items()})
                 points.add_points(conn, number, timed, keys)
                 points.move_latest(conn, number, latest(timed).values(), keys)
             if params:
@@ -167,7 +168,7 @@ class Tracking:
                 points.add_texts(conn, tables.tag, number, tags, replace=True)
 
         stored = self._tables.submit(store)
-        stored.add_done_callback(lambda done: self._remember(keys) if done.exception() is None else None)
+        stored.add_done_callback(lambda done: self._remember(made) if done.exception() is None else None)
         return stored
 
     def finish(self, run_id: str, status: str = "finished") -> Run:
@@ -305,20 +306,24 @@ class Tracking:
             raise Conflict(f"the experiment {name!r} was deleted", where="experiment", hint=hint)
         return found
 
-    def _key_numbers(self, conn: Connection, names: set[str]) -> Mapping[str, int]:
+    def _key_numbers(self, conn: Connection, owner: int, names: set[str]) -> Mapping[str, int]:
         """Numbers of metric names. Only committed ones are remembered: a rolled back work may have made others."""
-        known = self._keys
-        return {name: known[name] for name in names} if names <= known.keys() else points.key_numbers(conn, names)
+        known = {name: number for name in names if (number := self._keys.get((owner, name))) is not None}
+        return known if len(known) == len(names) else points.key_numbers(conn, owner, names)
 
-    def _remember(self, keys: Mapping[str, int]) -> None:
+    def _remember(self, keys: Mapping[tuple[int, str], int]) -> None:
         if len(self._keys) < _REMEMBERED:
             self._keys.update(keys)
 
-    def _number(self, conn: Connection, project: str, run_id: str) -> int:
-        number = runs.run_number(conn, project, run_id)
-        if number is None:
+    def _place(self, conn: Connection, project: str, run_id: str) -> tuple[int, int]:
+        """The numbers of a run and of its experiment."""
+        found = runs.place(conn, project, run_id)
+        if found is None:
             raise _no_run(run_id)
-        return number
+        return found
+
+    def _number(self, conn: Connection, project: str, run_id: str) -> int:
+        return self._place(conn, project, run_id)[0]
 
 
 def new_experiment(name: str, at: int, location: str = "") -> Experiment:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from mainspring.storage.upsert import insert_into
 from mainspring.tracking.model import Metric
-from mainspring.tracking.records.tables import metric, metric_key, metric_latest
+from mainspring.tracking.records.tables import metric, metric_key, metric_latest, run
 from mainspring.tracking.rules import joined, split
 
 _SPLIT = ("step", "at", "sort", "value")
@@ -21,14 +21,15 @@ _POINTS = sa.text(
 )
 
 
-def key_numbers(conn: Connection, names: Iterable[str]) -> dict[str, int]:
-    """The numbers that metric names are interned as, adding those that are new."""
+def key_numbers(conn: Connection, owner: int, names: Iterable[str]) -> dict[str, int]:
+    """The numbers that metric names are interned as in the experiment `owner`, adding those that are new."""
     wanted = sorted(set(names))
-    found = _keys(conn, wanted)
+    found = _keys(conn, owner, wanted)
     new = [name for name in wanted if name not in found]
     if new:
-        conn.execute(insert_into(conn, metric_key).on_conflict_do_nothing(), [{"name": name} for name in new])
-        found |= _keys(conn, new)
+        rows = [{"experiment": owner, "name": name} for name in new]
+        conn.execute(insert_into(conn, metric_key).on_conflict_do_nothing(), rows)
+        found |= _keys(conn, owner, new)
     return found
 
 
@@ -64,8 +65,7 @@ def move_latest(conn: Connection, number: int, points: Iterable[Metric], keys: M
 def list_points(conn: Connection, number: int, key: str) -> list[Metric]:
     """Every point of a metric in the order of step, time and value."""
     found = sa.select(metric.c.step, metric.c.at, metric.c.sort, metric.c.value)
-    found = found.join(metric_key, metric_key.c.number == metric.c.key)
-    found = found.where(metric.c.run == number, metric_key.c.name == key)
+    found = found.where(metric.c.run == number, metric.c.key == _key_of(number, key))
     rows = conn.execute(found.order_by(metric.c.step, metric.c.at, metric.c.sort, metric.c.value))
     return [Metric(key, joined(row.value, row.sort), row.step, row.at) for row in rows]
 
@@ -103,6 +103,14 @@ def texts_of(conn: Connection, table: sa.Table, numbers: Sequence[int]) -> dict[
     return found
 
 
-def _keys(conn: Connection, names: Sequence[str]) -> dict[str, int]:
-    found = sa.select(metric_key.c.name, metric_key.c.number).where(metric_key.c.name.in_(names))
+def _keys(conn: Connection, owner: int, names: Sequence[str]) -> dict[str, int]:
+    found = sa.select(metric_key.c.name, metric_key.c.number)
+    found = found.where(metric_key.c.experiment == owner, metric_key.c.name.in_(names))
     return {row.name: row.number for row in conn.execute(found)}
+
+
+def _key_of(number: int, name: str) -> sa.ScalarSelect[int]:
+    """The number of a metric's name in the experiment of the run `number`."""
+    owner = sa.select(run.c.experiment).where(run.c.number == number).scalar_subquery()
+    found = sa.select(metric_key.c.number).where(metric_key.c.experiment == owner, metric_key.c.name == name)
+    return found.scalar_subquery()

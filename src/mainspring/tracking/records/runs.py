@@ -44,10 +44,11 @@ def add_run(conn: Connection, project: str, experiment_number: int, made: Run) -
     return conn.execute(added.on_conflict_do_nothing(index_elements=["id"]).returning(run.c.number)).first() is not None
 
 
-def run_number(conn: Connection, project: str, run_id: str) -> int | None:
-    """The number a run is interned as."""
-    found = sa.select(run.c.number).where(run.c.project == project, run.c.id == run_id)
-    return cast("int | None", conn.execute(found).scalar())
+def place(conn: Connection, project: str, run_id: str) -> tuple[int, int] | None:
+    """The numbers that a run and its experiment are interned as."""
+    found = sa.select(run.c.number, run.c.experiment).where(run.c.project == project, run.c.id == run_id)
+    row = conn.execute(found).first()
+    return None if row is None else (row.number, row.experiment)
 
 
 def end_run(conn: Connection, number: int, status: str, at: int) -> None:

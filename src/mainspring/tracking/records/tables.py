@@ -73,9 +73,13 @@ metric_key = sa.Table(
     "metric_key",
     metadata,
     sa.Column("number", Micros, sa.Identity(), primary_key=True),
-    sa.Column("name", Id, nullable=False, unique=True),
+    sa.Column("experiment", Micros, nullable=False),
+    sa.Column("name", Id, nullable=False),
+    sa.UniqueConstraint("experiment", "name"),
     sqlite_strict=True,
 )
+"""Names of metrics, each experiment's its own: an index that begins with the number of a name holds the runs of one
+experiment, so no search meets the values of others."""
 
 metric = sa.Table(
     "metric",
@@ -100,6 +104,7 @@ metric_latest = sa.Table(
     sa.Column("at", Micros, nullable=False),
     sa.Column("sort", Micros, nullable=False),
     sa.Column("value", Real, nullable=False),
+    sa.Index("ix_metric_latest_key_sort_value", "key", "sort", "value"),
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )

@@ -381,9 +381,10 @@ def upgrade() -> None:
     op.create_table(
         "metric_key",
         sa.Column("number", schema.Micros(), sa.Identity(always=False), nullable=False),
+        sa.Column("experiment", schema.Micros(), nullable=False),
         sa.Column("name", schema.Id(), nullable=False),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_metric_key")),
-        sa.UniqueConstraint("name", name=op.f("uq_metric_key_name")),
+        sa.UniqueConstraint("experiment", "name", name=op.f("uq_metric_key_experiment_name")),
         sqlite_strict=True,
     )
     op.create_table(
@@ -398,6 +399,7 @@ def upgrade() -> None:
         sqlite_strict=True,
         sqlite_with_rowid=False,
     )
+    op.create_index("ix_metric_latest_key_sort_value", "metric_latest", ["key", "sort", "value"], unique=False)
     op.create_table(
         "model",
         sa.Column("project", schema.Id(), nullable=False),
