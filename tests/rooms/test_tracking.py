@@ -72,6 +72,22 @@ def test_a_run_ends_in_one_way(tracking: Tracking, run: Run) -> None:
         tracking.finish(run.id, "finished")
 
 
+def test_a_run_that_ended_goes_on_and_ends_again(tracking: Tracking, run: Run, journal: SqlJournal) -> None:
+    tracking.finish(run.id, "killed")
+    again = tracking.resume(run.id)
+    assert (again.status, again.ended_at) == ("running", None)
+    assert tracking.resume(run.id) == again
+    assert tracking.finish(run.id).status == "finished"
+    kinds = [event.kind.removeprefix("tracking.run_") for event in journal.read(subject=run.ref)]
+    assert kinds == ["started", "ended", "resumed", "ended"]
+
+
+def test_a_run_told_of_later_keeps_its_own_times(tracking: Tracking) -> None:
+    made = tracking.create_run("flights", started_at=100)
+    ended = tracking.finish(made.id, "failed", ended_at=200)
+    assert (ended.started_at, ended.ended_at) == (100, 200)
+
+
 def test_a_batch_with_one_bad_part_stores_nothing(tracking: Tracking, run: Run) -> None:
     tracking.log_batch(run.id, params={"depth": "6"})
     with pytest.raises(Conflict):

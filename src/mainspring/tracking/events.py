@@ -25,3 +25,12 @@ class RunEnded(Fact):
     kind: ClassVar[str] = "tracking.run_ended"
     experiment: str
     status: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResumed(Fact):
+    """A run that had ended goes on. Subject: `runs/ID`."""
+
+    kind: ClassVar[str] = "tracking.run_resumed"
+    experiment: str
+    before: str

@@ -23,7 +23,22 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class CodeState:
-    """The code a run was started from: git commit, changes on top of it, and the entry point."""
+    """The code a run was started from.
+
+    Args:
+        commit: Git commit; "" outside of a repository.
+        branch: Where it was.
+        dirty: Whether files differ from the commit.
+        diff: How, as a patch; binary files included.
+        diff_cut: It was too long to be kept whole, so it can't be applied.
+        entry: The entry point as people read it.
+        arguments: The entry point as it can be run again: file or `-m` and module, then its arguments; secrets are
+            masked. Empty when it can't, as in a notebook.
+        masked: Whether an argument was masked.
+        folder: The working folder, from the root of the repository.
+        untracked: Files that git did not know, at most 200.
+        order: How many runs the program had started before this one.
+    """
 
     commit: str = ""
     branch: str = ""
@@ -31,11 +46,28 @@ class CodeState:
     diff: str = ""
     diff_cut: bool = False
     entry: str = ""
+    arguments: tuple[str, ...] = ()
+    masked: bool = False
+    folder: str = ""
+    untracked: tuple[str, ...] = ()
+    order: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Where a run ran: Python, platform, hardware, and the version of every installed package."""
+    """Where a run ran: Python, platform, hardware, and the version of every installed package.
+
+    Args:
+        python: Version, such as "3.11.7".
+        platform: Operating system and machine.
+        cpus: Cores the process may use.
+        memory_bytes: Of the machine.
+        gpus: Models of the GPUs.
+        packages: Name to exact version.
+        cpu: Model of the processor.
+        sources: Where packages came from that no index has: folder or repository.
+        variables: Environment variables that change results, such as `PYTHONHASHSEED`.
+    """
 
     python: str = ""
     platform: str = ""
@@ -43,6 +75,9 @@ class Environment:
     memory_bytes: int = 0
     gpus: tuple[str, ...] = ()
     packages: dict[str, str] = field(default_factory=dict)
+    cpu: str = ""
+    sources: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict)
 
 
 OURS = "mainspring"

@@ -31,13 +31,15 @@ class NewRun:
     environment: Environment | None = None
     seed: int | None = None
     run_id: str = ""
+    started_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class EndOfRun:
-    """How a run ended: finished, failed or killed."""
+    """How a run ended: finished, failed or killed; `ended_at` when it could not be said then."""
 
     status: str = "finished"
+    ended_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ def create_run(tracking: Tracking, data: NewRun) -> RunAnswer:
         environment=data.environment,
         seed=data.seed,
         run_id=data.run_id,
+        started_at=data.started_at,
     )
     return _run(made)
 
@@ -123,7 +126,13 @@ async def log_batch(tracking: Tracking, request: Request[object, object, State],
 @post("/api/v1/runs/{run_id:str}/finish", opt=_WRITE, status_code=200, sync_to_thread=True)
 def finish_run(tracking: Tracking, run_id: str, data: EndOfRun) -> RunAnswer:
     """End a run."""
-    return _run(tracking.finish(run_id, data.status))
+    return _run(tracking.finish(run_id, data.status, ended_at=data.ended_at))
+
+
+@post("/api/v1/runs/{run_id:str}/resume", opt=_WRITE, status_code=200, sync_to_thread=True)
+def resume_run(tracking: Tracking, run_id: str) -> RunAnswer:
+    """Open a run that ended, so that it is running again."""
+    return _run(tracking.resume(run_id))
 
 
 @get("/api/v1/runs/{run_id:str}/metrics/{key:path}", opt=_READ, sync_to_thread=True)
@@ -191,6 +200,7 @@ handlers = [
     show_run,
     log_batch,
     finish_run,
+    resume_run,
     show_history,
     add_input,
     list_artifacts,

@@ -13,7 +13,7 @@ from mainspring.core.caller import caller
 from mainspring.core.clock import Clock
 from mainspring.core.errors import Conflict, Invalid, NotFound, did_you_mean
 from mainspring.core.ids import is_id, new_id
-from mainspring.tracking.events import RunEnded, RunStarted
+from mainspring.tracking.events import RunEnded, RunResumed, RunStarted
 from mainspring.tracking.model import (
     DEFAULT,
     PROXIED,
@@ -71,9 +71,20 @@ class Tracking:
         environment: Environment | None = None,
         seed: int | None = None,
         run_id: str = "",
+        started_at: int = 0,
     ) -> Run:
         """Start a run. With a `run_id` that is known, that run is given back.
 
+        Args:
+            experiment: Made when there is none of this name.
+            name: Made up when absent.
+            parent: Id of the run it is part of.
+            tags: Set with it.
+            code: What it was started from.
+            environment: Where it runs.
+            seed: What randomness was started with.
+            run_id: Chosen by the client, so that sending it twice makes one run.
+            started_at: When a client that could not ask started it, microseconds UTC; 0 = now.
         Raises:
             Invalid: The experiment's name or the id is malformed.
             Conflict: The id belongs to a run of another project.
@@ -92,7 +103,7 @@ class Tracking:
             name=name[:250] or f"run-{made_id[-6:]}",
             parent=parent,
             status="running",
-            started_at=self._clock.now(),
+            started_at=started_at or self._clock.now(),
             ended_at=None,
             seed=seed,
             created_by=caller().actor,
@@ -171,9 +182,13 @@ class Tracking:
         stored.add_done_callback(lambda done: self._remember(made) if done.exception() is None else None)
         return stored
 
-    def finish(self, run_id: str, status: str = "finished") -> Run:
+    def finish(self, run_id: str, status: str = "finished", *, ended_at: int = 0) -> Run:
         """End a run as finished, failed or killed. Ending it the same way again changes nothing.
 
+        Args:
+            run_id: The run.
+            status: How it ended.
+            ended_at: When, as a client knows it that could not say so then; 0 = now.
         Raises:
             NotFound: No such run.
             Conflict: It ended in another way.
@@ -184,10 +199,28 @@ class Tracking:
             number = self._number(conn, project, run_id)
             experiment, before = runs.run_status(conn, number)
             if before == "running":
-                runs.end_run(conn, number, status, self._clock.now())
+                runs.end_run(conn, number, status, ended_at or self._clock.now())
                 self._journal.append(conn, RunEnded(subject=f"runs/{run_id}", experiment=experiment, status=status))
             elif before != status:
                 raise Conflict(f"the run is {before} already", where=f"runs/{run_id}", hint="start a new run")
+        return self.get(run_id)
+
+    def resume(self, run_id: str) -> Run:
+        """Open a run that ended, so that it is running again. One that is running stays as it is.
+
+        Raises:
+            NotFound: No such run.
+            Conflict: It was deleted.
+        """
+        if self.get(run_id).deleted_at is not None:
+            hint = f"mainspring runs restore {run_id}"
+            raise Conflict("a deleted run can't go on", where=f"runs/{run_id}", hint=hint)
+        with self._tables.write() as conn:
+            number = self._number(conn, caller().project, run_id)
+            experiment, before = runs.run_status(conn, number)
+            if before != "running":
+                runs.end_run(conn, number, "running", None)
+                self._journal.append(conn, RunResumed(subject=f"runs/{run_id}", experiment=experiment, before=before))
         return self.get(run_id)
 
     def get(self, run_id: str) -> Run:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,3 +61,43 @@ def test_the_environment_names_python_machine_and_packages() -> None:
     assert found.python.count(".") == 2
     assert found.cpus >= 1
     assert "polars" in found.packages
+
+
+def test_files_that_git_does_not_know_are_listed(repository: Path) -> None:
+    (repository / "notes").mkdir()
+    (repository / "notes" / "a b.txt").write_text("")
+    assert code_state(repository).untracked == ("notes/a b.txt",)
+
+
+def test_the_working_folder_is_kept_as_seen_from_the_root_of_the_repository(repository: Path) -> None:
+    (repository / "deep").mkdir()
+    assert (code_state(repository).folder, code_state(repository / "deep").folder) == (".", "deep")
+
+
+def test_a_changed_binary_file_is_in_the_patch(repository: Path) -> None:
+    (repository / "train.py").write_bytes(bytes(range(256)))
+    assert "GIT binary patch" in code_state(repository).diff
+
+
+def asked(folder: Path, *arguments: str) -> list[str]:
+    """What a program that is called so says that it was called."""
+    code = "import json; from pathlib import Path; from mainspring.tracking.capture import entry_point\n"
+    (folder / "program.py").write_text(code + "print(json.dumps(entry_point(Path.cwd())))")
+    done = subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    found: list[str] = json.loads(done.stdout)
+    return found
+
+
+def test_a_program_knows_how_to_call_it_again(tmp_path: Path) -> None:
+    assert asked(tmp_path, "program.py", "--depth", "6") == ["program.py", "--depth", "6"]
+    assert asked(tmp_path, str(tmp_path / "program.py")) == ["program.py"]
+    assert asked(tmp_path, "-m", "program", "--depth", "6") == ["-m", "program", "--depth", "6"]
+    assert asked(tmp_path, "-c", "import program") == []
+
+
+def test_variables_that_change_results_are_kept_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("MY_PASSWORD", "hunter2")
+    found = environment().variables
+    assert found["OMP_NUM_THREADS"] == "1"
+    assert "hunter2" not in found.values()

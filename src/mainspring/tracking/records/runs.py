@@ -51,8 +51,8 @@ def place(conn: Connection, project: str, run_id: str) -> tuple[int, int] | None
     return None if row is None else (row.number, row.experiment)
 
 
-def end_run(conn: Connection, number: int, status: str, at: int) -> None:
-    """Mark a run as ended."""
+def end_run(conn: Connection, number: int, status: str, at: int | None) -> None:
+    """Mark a run as ended at a time, or with None as open again."""
     conn.execute(sa.update(run).where(run.c.number == number).values(status=status, ended_at=at))
 
 
@@ -116,11 +116,18 @@ def runs_of(conn: Connection, rows: Sequence[sa.Row[tuple[object, ...]]]) -> lis
             tags=tags[row.number],
             metrics=metrics.get(row.number, {}),
             inputs=inputs.get(row.number, ()),
-            code=None if row.code is None else CodeState(**row.code),
+            code=_code(row.code),
             environment=_environment(row.environment),
         )
         for row in rows
     ]
+
+
+def _code(plain: dict[str, object] | None) -> CodeState | None:
+    if plain is None:
+        return None
+    lists = {name: tuple(cast("list[str]", plain.get(name, ()))) for name in ("arguments", "untracked")}
+    return CodeState(**{**plain, **lists})  # type: ignore[arg-type]  # as asdict wrote it
 
 
 def _environment(plain: dict[str, object] | None) -> Environment | None:
