@@ -15,10 +15,10 @@ from mainspring.core.errors import Invalid, MainspringError, Unavailable
 from mainspring.storage.open import open_blobs, open_delta
 from mainspring.storage.ports import Blobs
 from mainspring.storage.s3 import S3Address, keeps_the_first
-from mainspring.testing.blobs import BlobsContract, Spoil
+from mainspring.testing.blobs import BlobsContract, BlobTrashContract, Spoil
 
 
-class TestFileBlobs(BlobsContract):
+class TestFileBlobs(BlobsContract, BlobTrashContract):
     @pytest.fixture
     def blobs(self, tmp_path: Path) -> Blobs:
         return open_blobs("", tmp_path / "data")
@@ -75,7 +75,7 @@ class TestFileBlobs(BlobsContract):
 
 
 @pytest.mark.s3
-class TestS3Blobs(BlobsContract):
+class TestS3Blobs(BlobsContract, BlobTrashContract):
     @pytest.fixture
     def blobs(self, s3_url: str, tmp_path: Path) -> Blobs:
         return open_blobs(s3_url, tmp_path)

@@ -13,8 +13,11 @@ from typing import BinaryIO
 from mainspring.core.canonical import digest as digest_of
 from mainspring.core.errors import Corrupt, Failed, Invalid, NotFound
 from mainspring.core.ids import new_id
+from mainspring.storage.ports import StoredBlob, TrashedBlob
 
 CHUNK = 1 << 20
+LOOKS = 3
+"""How often a blob is looked for in both places before it is missing: others may be moving it from one to the other."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -23,19 +26,21 @@ class FileBlobs:
     """Keeps blobs in a folder, under the first two digits of their digest. Safe to share between processes.
 
     A blob is written to `part/`, synced, and renamed into place; then the folder is synced. Readers see all of it or
-    nothing, and what a killed process leaves in `part/` is never read.
+    nothing, and what a killed process leaves in `part/` is never read. What is thrown away waits in `trash/`, in a
+    folder for each digest, as a file named by the time.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._parts = root / "part"
+        self._trash = root / "trash"
         with no_room(root):
             self._parts.mkdir(parents=True, exist_ok=True)
 
     def put(self, data: bytes) -> str:
         """Keep `data` durably and return its digest."""
         digest = digest_of(data)
-        if not self.has(digest):
+        if not self._path(digest).is_file():
             self._store(lambda part: (part.write(data), digest)[1])
         return digest
 
@@ -46,32 +51,27 @@ class FileBlobs:
 
     def get(self, digest: str) -> bytes:
         """The bytes under `digest`, checked."""
-        try:
-            data = self._path(digest).read_bytes()
-        except FileNotFoundError:
-            raise missing(digest) from None
+        with self._open(digest) as source:
+            data = source.read()
         if digest_of(data) != digest:
             raise corrupt(digest, str(self._path(digest)))
         return data
 
     def fetch(self, digest: str, to: Path) -> None:
         """Write the bytes to the file `to`, checked; `to` is either whole or absent."""
-        try:
-            with self._path(digest).open("rb") as source, whole_file(to) as part:
-                if copy(source, part) != digest:
-                    raise corrupt(digest, str(self._path(digest)))
-        except FileNotFoundError:
-            if self.has(digest):
-                raise
-            raise missing(digest) from None
+        with self._open(digest) as source, whole_file(to) as part:
+            if copy(source, part) != digest:
+                raise corrupt(digest, str(self._path(digest)))
 
     def has(self, digest: str) -> bool:
         """Whether something is stored under `digest`."""
-        return self._path(digest).is_file()
+        return self._path(digest).is_file() or self.restore(digest)
 
     def delete(self, digest: str) -> None:
         """Forget the bytes."""
         path = self._path(digest)
+        for entry in self._entries(digest):
+            self.purge(entry)
         path.unlink(missing_ok=True)
         if path.parent.is_dir():
             sync_folder(path.parent)
@@ -80,6 +80,69 @@ class FileBlobs:
         """Every digest that is stored."""
         for path in self._root.glob("[0-9a-f][0-9a-f]/*"):
             yield path.parent.name + path.name
+
+    def stored(self) -> Iterator[StoredBlob]:
+        """See `ports.BlobTrash.stored`."""
+        for path in self._root.glob("[0-9a-f][0-9a-f]/*"):
+            with suppress(FileNotFoundError):
+                found = path.stat()
+                yield StoredBlob(path.parent.name + path.name, found.st_size, found.st_mtime_ns // 1000)
+
+    def discard(self, digest: str, at: int) -> None:
+        """See `ports.BlobTrash.discard`: a rename, so the bytes are always in one place or the other."""
+        path, folder = self._path(digest), self._trash_of(digest)
+        while path.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):  # the folder was swept, or another turn was quicker
+                path.rename(folder / str(at))
+                sync_folder(folder)
+                sync_folder(path.parent)
+
+    def trashed(self) -> Iterator[TrashedBlob]:
+        """See `ports.BlobTrash.trashed`."""
+        for folder in self._trash.glob("[0-9a-f][0-9a-f]/*"):
+            yield from self._entries(folder.parent.name + folder.name)
+
+    def restore(self, digest: str) -> bool:
+        """See `ports.BlobTrash.restore`."""
+        path, folder = self._path(digest), self._trash_of(digest)
+        for _ in range(LOOKS):
+            if path.is_file():
+                return True
+            for entry in sorted(self._entries(digest), key=lambda entry: entry.at, reverse=True)[:1]:
+                with suppress(FileNotFoundError):  # another process restores it
+                    os.utime(folder / str(entry.at))  # as new: it must not be thrown away again at once
+                    path.parent.mkdir(exist_ok=True)
+                    (folder / str(entry.at)).rename(path)
+                    sync_folder(path.parent)
+        return path.is_file()
+
+    def purge(self, entry: TrashedBlob) -> None:
+        """See `ports.BlobTrash.purge`."""
+        folder = self._trash_of(entry.digest)
+        (folder / str(entry.at)).unlink(missing_ok=True)
+        with suppress(OSError):  # not empty, or gone
+            folder.rmdir()
+
+    def _open(self, digest: str) -> BinaryIO:
+        while True:
+            try:
+                return self._path(digest).open("rb")
+            except FileNotFoundError:  # in the trash, or thrown away again since the last look
+                if not self.restore(digest):
+                    raise missing(digest) from None
+
+    def _entries(self, digest: str) -> list[TrashedBlob]:
+        found = []
+        with suppress(FileNotFoundError):
+            for path in self._trash_of(digest).iterdir():
+                with suppress(FileNotFoundError):
+                    found.append(TrashedBlob(digest, path.stat().st_size, int(path.name)))
+        return found
+
+    def _trash_of(self, digest: str) -> Path:
+        check_digest(digest)
+        return self._trash / digest[:2] / digest[2:]
 
     def _path(self, digest: str) -> Path:
         check_digest(digest)

@@ -1,7 +1,8 @@
 """The five ports of storage. Rooms know these Protocols and nothing behind them.
 
 Each port has a contract suite in `mainspring.testing`: a class that passes the suite is a backend. A port has at most
-eight methods; what only concerns people who run a queue is a second small protocol, `QueueControl`.
+eight methods; what only concerns people who run a queue is a second small protocol, `QueueControl`, and what only
+concerns the collection of garbage is `BlobTrash`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
@@ -268,6 +270,54 @@ class Blobs(Protocol):
 
     def digests(self) -> Iterator[str]:
         """Every digest that is stored, in no particular order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """A blob that is in place: its digest, its size and when it was put there (epoch microseconds)."""
+
+    digest: str
+    size_bytes: int
+    put_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrashedBlob:
+    """A blob in the trash: its digest, its size and since when it is there (epoch microseconds)."""
+
+    digest: str
+    size_bytes: int
+    at: int
+
+
+@runtime_checkable
+class BlobTrash(Protocol):
+    """Taking blobs away in two steps, so that none is lost to a row that is about to name it.
+
+    The behaviour is fixed by `mainspring.testing.BlobTrashContract`; every `Blobs` of this package is one too. A blob
+    in the trash counts as stored: `get`, `fetch` and `has` put it back in place. `put` never relies on the trash. So
+    whoever was told that a blob is stored has, from the moment it is thrown away, the whole grace to commit the row.
+    """
+
+    def stored(self) -> Iterator[StoredBlob]:
+        """Every blob that is in place, in no particular order."""
+        ...
+
+    def discard(self, digest: str, at: int) -> None:
+        """Move a blob to the trash, noting the time `at`. Without effect when it is not in place."""
+        ...
+
+    def trashed(self) -> Iterator[TrashedBlob]:
+        """What is in the trash. A blob that was put and thrown away again is there more than once."""
+        ...
+
+    def restore(self, digest: str) -> bool:
+        """Put a blob back in place. False when it is neither in the trash nor in place."""
+        ...
+
+    def purge(self, entry: TrashedBlob) -> None:
+        """Delete this very entry of the trash for good; what else there is of its digest stays."""
         ...
 
 

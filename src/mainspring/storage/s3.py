@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import parse_qsl, urlsplit
 
 from mainspring.core.canonical import digest as digest_of
+from mainspring.core.clock import micros
 from mainspring.core.errors import Invalid, Unavailable
 from mainspring.core.ids import new_id
 from mainspring.storage.files import (
     CHUNK,
+    LOOKS,
     check_digest,
     copy,
     corrupt,
@@ -23,11 +25,15 @@ from mainspring.storage.files import (
     open_source,
     whole_file,
 )
+from mainspring.storage.ports import StoredBlob, TrashedBlob
 
 if TYPE_CHECKING:
     from obstore.store import S3Config, S3Store
 
 PROBE = "probe/"
+COPY_LIMIT = 5 << 30
+"""Largest object that S3 copies in one request."""
+_TRASH = "trash/"
 _ENVIRONMENT = {
     "access_key_id": ("AWS_ACCESS_KEY_ID",),
     "secret_access_key": ("AWS_SECRET_ACCESS_KEY",),
@@ -122,7 +128,7 @@ class S3Blobs:
         import obstore
 
         digest = digest_of(data)
-        if not self.has(digest):
+        if not self._is_there(digest):
             with answering(self._where):
                 obstore.put(self._store, _key(digest), data)
         return digest
@@ -134,7 +140,7 @@ class S3Blobs:
         with open_source(path) as source, tempfile.TemporaryFile() as copied:
             digest = copy(source, copied)
             copied.seek(0)
-            if not self.has(digest):
+            if not self._is_there(digest):
                 with answering(self._where):
                     obstore.put(self._store, _key(digest), copied)
         return digest
@@ -160,6 +166,49 @@ class S3Blobs:
 
     def has(self, digest: str) -> bool:
         """Whether something is stored under `digest`."""
+        return self._is_there(digest) or self.restore(digest)
+
+    def delete(self, digest: str) -> None:
+        """Forget the bytes."""
+        for entry in self._entries(_trash_of(digest)):
+            self.purge(entry)
+        self._remove(_key(digest))
+
+    def digests(self) -> Iterator[str]:
+        """Every digest that is stored."""
+        return (entry.digest for entry in self.stored())
+
+    def stored(self) -> Iterator[StoredBlob]:
+        """See `ports.BlobTrash.stored`."""
+        for path, size, at in self._list(""):
+            digest = path.replace("/", "", 1)
+            if len(digest) == 64 and "/" not in digest:
+                yield StoredBlob(digest, size, at)
+
+    def discard(self, digest: str, at: int) -> None:
+        """See `ports.BlobTrash.discard`: first a copy, then the deletion, so the bytes are always somewhere."""
+        if self._copy(_key(digest), f"{_trash_of(digest)}{at}"):
+            self._remove(_key(digest))
+
+    def trashed(self) -> Iterator[TrashedBlob]:
+        """See `ports.BlobTrash.trashed`."""
+        yield from self._entries(_TRASH)
+
+    def restore(self, digest: str) -> bool:
+        """See `ports.BlobTrash.restore`."""
+        for _ in range(LOOKS):
+            if self._is_there(digest):
+                return True
+            for entry in sorted(self._entries(_trash_of(digest)), key=lambda entry: entry.at, reverse=True)[:1]:
+                if self._copy(f"{_trash_of(digest)}{entry.at}", _key(digest)):
+                    self.purge(entry)
+        return self._is_there(digest)
+
+    def purge(self, entry: TrashedBlob) -> None:
+        """See `ports.BlobTrash.purge`."""
+        self._remove(f"{_trash_of(entry.digest)}{entry.at}")
+
+    def _is_there(self, digest: str) -> bool:
         import obstore
 
         try:
@@ -169,41 +218,66 @@ class S3Blobs:
             return False
         return True
 
-    def delete(self, digest: str) -> None:
-        """Forget the bytes."""
+    def _copy(self, source: str, target: str) -> bool:
+        """Copy an object inside the store; False when it is not there. Stores copy up to 5 GB in one request."""
         import obstore
 
         try:
             with answering(self._where):
-                obstore.delete(self._store, _key(digest))
+                if obstore.head(self._store, source)["size"] <= COPY_LIMIT:
+                    obstore.copy(self._store, source, target)
+                else:
+                    obstore.put(self._store, target, obstore.get(self._store, source).stream(min_chunk_size=CHUNK))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _remove(self, key: str) -> None:
+        import obstore
+
+        try:
+            with answering(self._where):
+                obstore.delete(self._store, key)
         except FileNotFoundError:
             return
 
-    def digests(self) -> Iterator[str]:
-        """Every digest that is stored."""
+    def _entries(self, prefix: str) -> Iterator[TrashedBlob]:
+        for path, size, _ in self._list(prefix):
+            _, first, rest, at = path.split("/")
+            yield TrashedBlob(first + rest, size, int(at))
+
+    def _list(self, prefix: str) -> Iterator[tuple[str, int, int]]:
+        """Key below our own prefix, size and time of every object."""
         import obstore
 
         with answering(self._where):
-            for batch in obstore.list(self._store):
+            for batch in obstore.list(self._store, prefix or None):
                 for entry in batch:
-                    digest = entry["path"].replace("/", "", 1)
-                    if len(digest) == 64 and "/" not in digest:
-                        yield digest
+                    yield entry["path"], entry["size"], micros(entry["last_modified"])
 
     def _chunks(self, digest: str) -> Iterator[bytes]:
         import obstore
 
-        try:
-            with answering(self._where):
-                for chunk in obstore.get(self._store, _key(digest)).stream(min_chunk_size=CHUNK):
-                    yield bytes(chunk)
-        except FileNotFoundError:
-            raise missing(digest) from None
+        while True:
+            try:
+                with answering(self._where):
+                    found = obstore.get(self._store, _key(digest))
+                break
+            except FileNotFoundError:  # in the trash, or thrown away again since the last look
+                if not self.restore(digest):
+                    raise missing(digest) from None
+        with answering(self._where):
+            for chunk in found.stream(min_chunk_size=CHUNK):
+                yield bytes(chunk)
 
 
 def _key(digest: str) -> str:
     check_digest(digest)
     return f"{digest[:2]}/{digest[2:]}"
+
+
+def _trash_of(digest: str) -> str:
+    return f"{_TRASH}{_key(digest)}/"
 
 
 def keeps_the_first(address: S3Address) -> bool:

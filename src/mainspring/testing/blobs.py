@@ -1,8 +1,9 @@
-"""What every `Blobs` does. Subclass `BlobsContract` and give it a fixture `blobs`."""
+"""What every `Blobs` and every `BlobTrash` does. Subclass the contracts and give them a fixture `blobs`."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mainspring.core.canonical import digest as digest_of
-from mainspring.core.errors import Corrupt, Invalid, NotFound
-from mainspring.storage.ports import Blobs
+from mainspring.core.errors import Corrupt, Invalid, MainspringError, NotFound
+from mainspring.storage.ports import Blobs, BlobTrash, TrashedBlob
 
 _ABSENT = "0" * 64
 _SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
@@ -90,3 +91,106 @@ class BlobsContract:
             thread.join()
         assert found == [digest_of(b"shared" * 1000)] * 8
         assert list(blobs.digests()) == found[:1]
+
+
+class BlobTrashContract:
+    """The behaviour of the trash. Fixture: `blobs`, an empty store that has one."""
+
+    def test_it_is_the_port_of_the_trash(self, blobs: Blobs) -> None:
+        assert isinstance(blobs, BlobTrash)
+
+    def test_what_is_stored_tells_its_size_and_since_when(self, blobs: Blobs) -> None:
+        before = time.time_ns() // 1000 - 2_000_000  # object stores count whole seconds
+        digest = blobs.put(b"weights")
+        (entry,) = _trash(blobs).stored()
+        assert (entry.digest, entry.size_bytes) == (digest, 7)
+        assert before <= entry.put_at <= time.time_ns() // 1000 + 2_000_000
+
+    def test_a_blob_that_is_thrown_away_is_not_in_place_but_in_the_trash(self, blobs: Blobs) -> None:
+        digest, other = blobs.put(b"old"), blobs.put(b"other")
+        _trash(blobs).discard(digest, 1234)
+        assert list(blobs.digests()) == [other]
+        assert list(_trash(blobs).trashed()) == [TrashedBlob(digest, 3, 1234)]
+
+    def test_throwing_away_twice_or_what_is_not_there_changes_nothing(self, blobs: Blobs) -> None:
+        digest = blobs.put(b"old")
+        for at in (1, 2):
+            _trash(blobs).discard(digest, at)
+        _trash(blobs).discard(_ABSENT, 3)
+        assert list(_trash(blobs).trashed()) == [TrashedBlob(digest, 3, 1)]
+
+    @pytest.mark.parametrize("verb", ["get", "fetch", "has", "restore"])
+    def test_whoever_asks_for_a_blob_in_the_trash_brings_it_back(self, blobs: Blobs, verb: str, tmp_path: Path) -> None:
+        digest = blobs.put(b"old")
+        _trash(blobs).discard(digest, 1)
+        asked = {
+            "get": lambda: blobs.get(digest) == b"old",
+            "fetch": lambda: _fetched(blobs, digest, tmp_path / "out") == b"old",
+            "has": lambda: blobs.has(digest),
+            "restore": lambda: _trash(blobs).restore(digest),
+        }[verb]()
+        assert asked
+        assert list(blobs.digests()) == [digest]
+        assert list(_trash(blobs).trashed()) == []
+
+    def test_a_blob_that_came_back_counts_as_new(self, blobs: Blobs) -> None:
+        before = time.time_ns() // 1000 - 2_000_000
+        digest = blobs.put(b"old")
+        _trash(blobs).discard(digest, 1)
+        assert blobs.has(digest)
+        assert next(iter(_trash(blobs).stored())).put_at >= before
+
+    def test_a_purged_blob_is_gone_for_good_and_may_be_put_again(self, blobs: Blobs) -> None:
+        digest = blobs.put(b"old")
+        _trash(blobs).discard(digest, 1)
+        for _ in range(2):
+            _trash(blobs).purge(TrashedBlob(digest, 3, 1))
+        assert not blobs.has(digest)
+        assert not _trash(blobs).restore(digest)
+        assert blobs.put(b"old") == digest
+        assert blobs.get(digest) == b"old"
+
+    def test_purging_an_entry_leaves_later_ones_and_what_was_put_since(self, blobs: Blobs) -> None:
+        digest = blobs.put(b"old")
+        for at in (1, 2):
+            _trash(blobs).discard(digest, at)
+            blobs.put(b"old")
+        _trash(blobs).purge(TrashedBlob(digest, 3, 1))
+        assert list(_trash(blobs).trashed()) == [TrashedBlob(digest, 3, 2)]
+        assert list(blobs.digests()) == [digest]
+
+    def test_deleted_bytes_are_gone_from_the_trash_too(self, blobs: Blobs) -> None:
+        digest = blobs.put(b"old")
+        _trash(blobs).discard(digest, 1)
+        blobs.delete(digest)
+        assert not blobs.has(digest)
+
+    def test_readers_never_miss_a_blob_while_it_is_thrown_away_and_brought_back(self, blobs: Blobs) -> None:
+        digest, failures, stop = blobs.put(b"x" * 100_000), [], threading.Event()
+
+        def read() -> None:
+            while not stop.is_set():
+                try:
+                    blobs.get(digest)
+                except MainspringError as reason:
+                    failures.append(reason)
+
+        readers = [threading.Thread(target=read) for _ in range(3)]
+        for reader in readers:
+            reader.start()
+        for at in range(20):
+            _trash(blobs).discard(digest, at)
+        stop.set()
+        for reader in readers:
+            reader.join()
+        assert failures == []
+
+
+def _fetched(blobs: Blobs, digest: str, to: Path) -> bytes:
+    blobs.fetch(digest, to)
+    return to.read_bytes()
+
+
+def _trash(blobs: Blobs) -> BlobTrash:
+    assert isinstance(blobs, BlobTrash)
+    return blobs
