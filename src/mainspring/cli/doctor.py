@@ -74,17 +74,25 @@ def _size(folder: Path) -> str:
 
 def _database(settings: Settings) -> Finding:
     where = settings.storage.db or f"{settings.data_dir}/mainspring.sqlite"
-    if not settings.storage.db and not settings.data_dir.exists():
-        return Finding("database", f"{where} (new)")
-    from mainspring.storage import open_tables
+    from mainspring.storage import migrations, open_tables
 
+    shown = _no_secret(where)
+    if "://" not in where.replace("sqlite:///", "") and not Path(where.removeprefix("sqlite:///")).exists():
+        return Finding("database", f"{shown} (new)")
     try:
         tables = open_tables(settings.storage.db, settings.data_dir)
-        tables.migrate()
-        tables.close()
+        try:
+            step, newest = migrations.step_of(tables), migrations.HEAD
+        finally:
+            tables.close()
     except MainspringError as error:
-        return Finding("database", f"{_no_secret(where)}: {error.what}", False, error.hint)
-    return Finding("database", _no_secret(where))
+        return Finding("database", f"{shown}: {error.what}", False, error.hint)
+    if step == newest:
+        return Finding("database", f"{shown} (schema {step})")
+    if step > newest:
+        hint = "install the release that wrote it, or a newer one"
+        return Finding("database", f"{shown} (schema {step}, this release ends at {newest})", False, hint)
+    return Finding("database", f"{shown} (schema {step or 'none yet'}; the next start brings it to {newest})")
 
 
 def _no_secret(url: str) -> str:

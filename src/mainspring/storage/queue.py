@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
@@ -20,6 +20,8 @@ from mainspring.storage.upsert import insert_into
 FIND_LIMIT = 500
 _SWEEP_LIMIT = 100
 _UNFINISHED = [JobState.QUEUED, JobState.RUNNING]
+_Due = tuple[int, int, int, str]
+"""What orders jobs (priority turned round, `run_at`, `created_at`) and the id."""
 _NO_CONTROL = (QueueMode.OPEN, 0, 0)
 
 
@@ -51,12 +53,12 @@ class SqlQueue:
     def lease(self, worker: str, queues: Sequence[str], *, lease_s: float = 30) -> Lease | None:
         """See `ports.Queue.lease`."""
         with self._tables.read() as conn:  # an idle worker costs a read, not a write
-            if conn.execute(_anything(queues, self._now(conn))).first() is None:
+            if not _anything(conn, queues, self._now(conn)):
                 return None
         with self._tables.write() as conn:
             now = self._now(conn)
             _sweep(conn, now)
-            due = conn.execute(_next(conn, queues, now)).scalar()
+            due = _next(conn, queues, now)
             if due is None:
                 return None
             until = now + round(lease_s * SECOND_US)
@@ -192,11 +194,12 @@ def _same(job: NewJob, project: str) -> sa.Select[tuple[str]]:
     return sa.select(_job.c.id).where(sa.or_(_job.c.id == job.id, sa.and_(sa.true() if job.key else sa.false(), keyed)))
 
 
-def _anything(queues: Sequence[str], now: int) -> sa.Select[tuple[str]]:
+def _anything(conn: sa.Connection, queues: Sequence[str], now: int) -> bool:
     """Whether there may be something to give out, or a lapsed lease to sweep."""
-    due = sa.and_(_job.c.state == JobState.QUEUED, _job.c.queue.in_(queues), _job.c.run_at <= now)
-    lapsed = sa.and_(_job.c.state == JobState.RUNNING, _job.c.lease_until < now)
-    return sa.select(_job.c.id).where(sa.or_(due, lapsed)).limit(1)
+    lapsed = sa.select(_job.c.id).where(_job.c.state == JobState.RUNNING, _job.c.lease_until < now).limit(1)
+    if conn.execute(lapsed).first() is not None:
+        return True
+    return any(_first_due(conn, queue, now) is not None for queue in queues)
 
 
 def _sweep(conn: sa.Connection, now: int) -> None:
@@ -217,24 +220,43 @@ def _sweep(conn: sa.Connection, now: int) -> None:
     )
 
 
-def _next(conn: sa.Connection, queues: Sequence[str], now: int) -> sa.Select[tuple[str]]:
+def _next(conn: sa.Connection, queues: Sequence[str], now: int) -> str | None:
     """The job to give out next, locked against other workers on Postgres."""
     controls = _controls(conn, queues, lock=True)
     live: Counter[str] = Counter()
-    full_groups = []
+    full: defaultdict[str, list[sa.ColumnElement[bool]]] = defaultdict(list)
     running = sa.select(_job.c.queue, _job.c.project, _job.c.job_group, sa.func.count()).where(
         _job.c.state == JobState.RUNNING, _job.c.lease_until >= now, _job.c.queue.in_(queues)
     )
     for queue, project, group, count in conn.execute(running.group_by(_job.c.queue, _job.c.project, _job.c.job_group)):
         live[queue] += count
         if group and 0 < controls[queue][2] <= count:
-            full_groups.append(sa.and_(_job.c.queue == queue, _job.c.project == project, _job.c.job_group == group))
+            full[queue].append(sa.and_(_job.c.project == project, _job.c.job_group == group))
     ready = [q for q in queues if controls[q][0] != QueueMode.PAUSED and not 0 < controls[q][1] <= live[q]]
-    due = sa.select(_job.c.id).where(_job.c.state == JobState.QUEUED, _job.c.queue.in_(ready), _job.c.run_at <= now)
-    for full in full_groups:
-        due = due.where(sa.not_(full))
-    ordered = due.order_by(_job.c.priority.desc(), _job.c.run_at, _job.c.created_at, _job.c.id)
-    return ordered.limit(1).with_for_update(skip_locked=True)
+    due = [_first_due(conn, queue, now, without=full[queue], lock=True) for queue in ready]
+    first = min((found for found in due if found is not None), default=None)
+    return None if first is None else first[-1]
+
+
+def _first_due(
+    conn: sa.Connection, queue: str, now: int, *, without: Sequence[sa.ColumnElement[bool]] = (), lock: bool = False
+) -> _Due | None:
+    """The first due job of one queue, by steps along the index: never all due jobs are read, let alone sorted.
+
+    For each priority that jobs wait with, from the highest, the index begins with the earliest `run_at`.
+    """
+    waiting = sa.and_(_job.c.state == JobState.QUEUED, _job.c.queue == queue)
+    top = sa.select(_job.c.priority).where(waiting).order_by(_job.c.priority.desc()).limit(1)
+    level = conn.execute(top).scalar()
+    while level is not None:
+        first = sa.select(_job.c.run_at, _job.c.created_at, _job.c.id).where(waiting, _job.c.priority == level)
+        first = first.where(_job.c.run_at <= now, *(sa.not_(group) for group in without))
+        first = first.order_by(_job.c.run_at, _job.c.created_at, _job.c.id).limit(1)
+        found = conn.execute(first.with_for_update(skip_locked=True) if lock else first).first()
+        if found is not None:
+            return (-level, *found)
+        level = conn.execute(top.where(_job.c.priority < level)).scalar()
+    return None
 
 
 def _controls(

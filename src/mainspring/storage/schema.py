@@ -199,7 +199,7 @@ job = sa.Table(
     sa.Column("lease_until", Micros, nullable=False),
     sa.Column("result", Json),
     sa.Column("error", sa.Text, nullable=False),
-    sa.Index("ix_job_state_queue_run_at", "state", "queue", "run_at"),
+    sa.Index("ix_job_next", "state", "queue", "priority", "run_at", "created_at", "id"),
     sa.Index("ix_job_state_lease_until", "state", "lease_until"),
     sa.Index("ix_job_project_created_at", "project", "created_at"),
     sqlite_strict=True,

@@ -38,6 +38,19 @@ def migrate(tables: Tables) -> None:
             _upgrade(conn)
 
 
+def step_of(tables: Tables) -> str:
+    """The step a database is at, without changing anything; "" for an empty one.
+
+    Raises:
+        Unavailable: Nobody answers at the address.
+    """
+    try:
+        with tables.read() as conn:
+            return version(conn)
+    except sa.exc.DBAPIError as reason:
+        raise Unavailable(f"the database does not answer: {reason.orig}", hint="check storage.db") from None
+
+
 def version(conn: sa.Connection) -> str:
     """The step the database is at, "" for an empty database."""
     if not sa.inspect(conn).has_table("alembic_version"):

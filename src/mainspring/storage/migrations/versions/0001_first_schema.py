@@ -299,9 +299,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_job")),
         sqlite_strict=True,
     )
+    op.create_index("ix_job_next", "job", ["state", "queue", "priority", "run_at", "created_at", "id"], unique=False)
     op.create_index("ix_job_project_created_at", "job", ["project", "created_at"], unique=False)
     op.create_index("ix_job_state_lease_until", "job", ["state", "lease_until"], unique=False)
-    op.create_index("ix_job_state_queue_run_at", "job", ["state", "queue", "run_at"], unique=False)
     op.create_index(
         "uq_job_unfinished_key",
         "job",
