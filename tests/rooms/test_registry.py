@@ -21,7 +21,7 @@ from mainspring.core.clock import ManualClock
 from mainspring.core.errors import Corrupt, Invalid, NotFound, Refused
 from mainspring.registry import ModelVersion, Registry
 from mainspring.registry.packages import load_folder
-from mainspring.registry.records import model_version
+from mainspring.registry.records.tables import model_version
 from mainspring.storage.files import FileBlobs
 from mainspring.storage.journal import SqlJournal
 from mainspring.storage.ports import Tables
@@ -105,7 +105,7 @@ def test_one_key_from_many_threads_is_one_version_and_no_number_is_lost(registry
 
 def test_registering_is_on_record_with_lineage(registry: Registry, journal: SqlJournal) -> None:
     registry.register("flights", line(), example=FRAME, encoding=LEVELS, run_id="1" * 32, reference="datasets/f/1")
-    (event,) = journal.read(subject="models/flights")
+    (event,) = journal.read(subject="models/flights/1")
     assert event.subject == "models/flights/1"
     assert event.payload["run_id"] == "1" * 32
     assert event.payload["reference"] == "datasets/f/1"

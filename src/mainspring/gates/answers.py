@@ -122,7 +122,7 @@ def _output(said: Mapping[str, object], name: str, version: ModelVersion, rows: 
 
 def inputs_of(version: ModelVersion, rows: pl.DataFrame) -> pl.DataFrame:
     """The model's inputs among the columns, without the label; what is missing is for the model to say."""
-    return rows.select([name for name in version.signature.names if name in rows.columns])
+    return rows.select([name for name in version.columns if name in rows.columns])
 
 
 def asking(registry: Registry, version: ModelVersion) -> Ask:

@@ -18,6 +18,7 @@ from mainspring.gates.events import VerdictReached
 from mainspring.gates.judging import all_errors, reason_for, run_checks
 from mainspring.gates.model import CheckResult, GateSpec, Verdict, parse_gate
 from mainspring.gates.rules.verdict import combine
+from mainspring.registry import check_usable
 from mainspring.storage.ports import Journal, Tables
 
 if TYPE_CHECKING:
@@ -210,6 +211,7 @@ class Gates:
             raise Invalid(
                 f"{champion.ref} is {champion.task} and {candidate.ref} is {candidate.task}, or of other classes"
             )
+        check_usable(candidate)
         truth = truth_of(frame, label, candidate)
         predict = asking(self._registry, candidate)
         probe = self._probe
@@ -230,7 +232,7 @@ class Gates:
         )
 
     def _answers(self, version: ModelVersion, frame: pl.DataFrame) -> Answers:
-        return answers_of(asking(self._registry, version)(frame), version, frame.height)
+        return answers_of(asking(self._registry, check_usable(version))(frame), version, frame.height)
 
     def _training(self, candidate: ModelVersion) -> Callable[[], pl.DataFrame] | None:
         data = self._data

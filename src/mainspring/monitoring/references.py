@@ -94,4 +94,4 @@ class References:
             return None
         dataset = self._data.resolve(made.reference)
         profile = self._data.profile(dataset.dataset, dataset.number)
-        return Reference.of(profile, [entry.name for entry in made.signature.inputs])
+        return Reference.of(profile, [entry.name for entry in made.inputs])

@@ -100,8 +100,8 @@ def verify(ctx: click.Context, name: str, version: str, as_json: bool) -> None:
 
 
 def _lines(found: ModelVersion) -> str:
-    inputs = ", ".join(f"{entry.name}:{entry.dtype}" for entry in found.signature.inputs)
-    outputs = ", ".join(f"{entry.name}:{entry.dtype}" for entry in found.signature.outputs)
+    inputs = ", ".join(f"{entry.name}:{entry.dtype}" for entry in found.inputs)
+    outputs = ", ".join(f"{entry.name}:{entry.dtype}" for entry in found.outputs)
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in sorted(found.metrics.items()))
     facts = {
         "version": found.ref,

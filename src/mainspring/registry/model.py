@@ -106,34 +106,50 @@ class Example:
         return min((len(column) for column in self.inputs.values()), default=0)
 
 
+STAGES = ("None", "Staging", "Production", "Archived")
+"""The stages a version can be in, as clients of MLflow know them; a new version is in "None"."""
+STATUSES = ("pending", "ready", "failed")
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A name under which versions are kept; `latest` is its newest version, 0 before the first."""
+    """A name under which versions are kept; `latest` is its newest version, 0 when there is none."""
 
     name: str
     latest: int
     created_at: int
     updated_at: int
     aliases: dict[str, int] = field(default_factory=dict)
+    description: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
 
     @property
     def ref(self) -> str:
         """Reference, `models/NAME`."""
         return f"models/{self.name}"
 
+    @property
+    def is_prompt(self) -> bool:
+        """Whether its versions are texts for language models, as MLflow keeps them."""
+        return self.tags.get(PROMPT_TAG, "").lower() == "true"
+
+
+PROMPT_TAG = "mlflow.prompt.is_prompt"
+
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """One immutable version of a model.
+    """One immutable version of a model; only its description, tags, aliases and stage move.
 
     `digest` is the BLAKE3 of the package's manifest, which lists the digest of every other file. `reference` is the
-    dataset version the model was trained on: what drift is measured against.
+    dataset version the model was trained on: what drift is measured against. A version that a client of MLflow made
+    may have no package (`digest` is "" then: its files lie elsewhere, at `source`) and no signature.
     """
 
     model: str
     number: int
     digest: str
-    signature: Signature
+    signature: Signature | None
     flavour: str
     task: str
     classes: tuple[Label, ...]
@@ -147,11 +163,61 @@ class ModelVersion:
     signed_by: str
     created_at: int
     created_by: str = ""
+    updated_at: int = 0
+    description: str = ""
+    source: str = ""
+    location: str = ""
+    run_link: str = ""
+    status: str = "ready"
+    status_message: str = ""
+    stage: str = STAGES[0]
+    model_id: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
 
     @property
     def ref(self) -> str:
         """Reference, `models/NAME/NUMBER`."""
         return f"models/{self.model}/{self.number}"
+
+    @property
+    def inputs(self) -> tuple[Field, ...]:
+        """What it takes, in order; none when it has no signature."""
+        return () if self.signature is None else self.signature.inputs
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of its inputs, in order."""
+        return tuple(entry.name for entry in self.inputs)
+
+    @property
+    def outputs(self) -> tuple[Field, ...]:
+        """What it gives; none when it has no signature."""
+        return () if self.signature is None else self.signature.outputs
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a version comes from.
+
+    Args:
+        source: The address its files were given under; "" = the package is all there is.
+        location: Where that address led when the version was made.
+        run_id: The run that made it.
+        run_link: An address of that run, when it is in another place.
+        model_id: The logged model it was made from.
+        datasets: References of the datasets it was trained and tested on.
+        reference: The dataset version that drift is measured against.
+        metrics: What was measured at training.
+    """
+
+    source: str = ""
+    location: str = ""
+    run_id: str = ""
+    run_link: str = ""
+    model_id: str = ""
+    datasets: tuple[str, ...] = ()
+    reference: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,3 +236,21 @@ class AliasChange:
     def ref(self) -> str:
         """Reference of the version it points to now, or of the model."""
         return f"models/{self.model}" + ("" if self.version is None else f"/{self.version}")
+
+
+@dataclass(frozen=True, slots=True)
+class StageChange:
+    """A version moved to another stage."""
+
+    model: str
+    version: int
+    stage: str
+    before: str
+    at: int
+    actor: str
+    reason: str
+
+    @property
+    def ref(self) -> str:
+        """Reference of the version."""
+        return f"models/{self.model}/{self.version}"

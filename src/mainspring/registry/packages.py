@@ -53,13 +53,17 @@ class Seal:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What is in a package and how it is read."""
+    """What is in a package and how it is read. Models that we did not package may have no signature.
+
+    `notes` is what their own description says beyond that; plain JSON.
+    """
 
     flavour: str
     trait: Trait
-    signature: Signature
+    signature: Signature | None
     environment: Mapping[str, str]
     files: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    notes: Mapping[str, object] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         """Its canonical bytes."""
@@ -70,9 +74,10 @@ class Manifest:
                 "task": self.trait.task,
                 "classes": list(self.trait.classes),
                 "wants_frame": self.trait.wants_frame,
-                "signature": self.signature.plain(),
+                "signature": None if self.signature is None else self.signature.plain(),
                 "environment": dict(self.environment),
                 "files": {name: {"digest": key, "size": size} for name, (key, size) in self.files.items()},
+                **({"notes": dict(self.notes)} if self.notes else {}),
             }
         )
 
@@ -87,17 +92,26 @@ class Manifest:
             plain = json.loads(data)
             if plain["format"] != FORMAT:
                 raise Corrupt(f"manifest format {plain['format']!r}, expected {FORMAT}", where=MANIFEST)
-            signature = Signature.of(plain["signature"])
+            signature = None if plain["signature"] is None else Signature.of(plain["signature"])
             trait = Trait(
                 task=str(plain["task"]),
                 classes=tuple(plain["classes"]),
-                trained_on=signature.names,
+                trained_on=() if signature is None else signature.names,
                 wants_frame=bool(plain["wants_frame"]),
             )
             files = {str(name): (str(e["digest"]), int(e["size"])) for name, e in plain["files"].items()}
-            return cls(str(plain["flavour"]), trait, signature, dict(plain["environment"]), files)
+            for name in files:
+                _check_inside(name)
+            environment, notes = dict(plain["environment"]), dict(plain.get("notes", {}))
+            return cls(str(plain["flavour"]), trait, signature, environment, files, notes)
         except (KeyError, TypeError, ValueError, AttributeError, Invalid) as reason:
             raise Corrupt(f"not a manifest: {reason!r}", where=MANIFEST) from None
+
+
+def _check_inside(name: str) -> None:
+    parts = name.split("/")
+    if "\\" in name or "\0" in name or any(part in ("", ".", "..") for part in parts):
+        raise Corrupt(f"a file named {name!r} would lie outside of the package", where=MANIFEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +130,7 @@ class Package:
     @property
     def size_bytes(self) -> int:
         """Bytes of all files."""
-        return sum(map(len, self.files.values()))
+        return sum(size for _, size in self.manifest.files.values())
 
 
 class Predictor:
@@ -125,6 +139,8 @@ class Predictor:
     def __init__(self, manifest: Manifest, scorer: Scorer, *, digest: str = "", example: Example | None = None) -> None:
         from mainspring.registry.encoding import Encoder
 
+        if manifest.signature is None:
+            raise Refused("the model has no signature", where=manifest.flavour, hint="log it with a signature")
         self.signature = manifest.signature
         self.task = manifest.trait.task
         self.classes: tuple[Label, ...] = manifest.trait.classes
@@ -132,7 +148,7 @@ class Predictor:
         self.digest = digest
         self.example = example or Example({})
         self._scorer = scorer
-        self._encoder = Encoder(manifest.signature.inputs)
+        self._encoder = Encoder(self.signature.inputs)
         self._wants_frame = manifest.trait.wants_frame
 
     @property
@@ -312,6 +328,7 @@ def write_folder(folder: Path, manifest: bytes, files: Mapping[str, bytes], seal
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name[:40]}-", dir=folder.parent))
     try:
         for name, data in {**files, MANIFEST: manifest, SEAL: canonical_json(plain)}.items():
+            (part / name).parent.mkdir(parents=True, exist_ok=True)
             (part / name).write_bytes(data)
             (part / name).chmod(0o444)
         part.chmod(0o755)
@@ -356,7 +373,8 @@ def read_folder(path: Path, *, public_key: bytes | None, expected: str = "") -> 
     if public_key is not None and not is_signed(signed, seal.signature, public_key):
         raise Corrupt("the signature is not of the key of this instance", where=str(path / SEAL), hint=_AGAIN)
     manifest = Manifest.from_bytes(plain)
-    found = {entry.name for entry in path.iterdir()} - {MANIFEST, SEAL}
+    found = {e.relative_to(path).as_posix() for e in path.rglob("*") if e.is_symlink() or not e.is_dir()}
+    found -= {MANIFEST, SEAL}
     if found != set(manifest.files):
         differing = ", ".join(sorted(found ^ set(manifest.files)))
         raise Corrupt(f"files that differ from the manifest: {differing}", where=str(path), hint=_AGAIN)
@@ -434,7 +452,7 @@ def _try(manifest: Manifest, kind: Flavour, model: object, content: bytes, examp
     """Answer the first rows with the model and with its copy read back; they must agree to the last bit."""
     from numpy import array_equal
 
-    rows = example.select(manifest.signature.names).head(EXAMPLE_ROWS)
+    rows = example.select(manifest.signature.names if manifest.signature else example.columns).head(EXAMPLE_ROWS)
     try:
         first = Predictor(manifest, kind.scorer(model, manifest.trait)).predict(rows)
     except (ValueError, TypeError) as reason:

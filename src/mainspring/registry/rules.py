@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 
-from mainspring.core.errors import Invalid, did_you_mean
-from mainspring.core.ids import check_name
-from mainspring.registry.model import FLOATS, INTEGERS, Field, Label, Signature
+from mainspring.core.errors import Invalid, Refused, did_you_mean
+from mainspring.registry.model import FLOATS, INTEGERS, STAGES, Field, Label, ModelVersion, Signature
 
 _RESERVED = re.compile(r"latest|v?\d+", re.IGNORECASE)
+_ALIAS = re.compile(r"[\w.-]{1,255}")
+MAX_NAME = 256
+MAX_KEY = 250
+MAX_TAG = 100_000
 _POLARS = {
     "Boolean": "bool",
     **{name.capitalize().replace("Ui", "UI"): name for name in INTEGERS},
@@ -143,10 +148,111 @@ def check_alias(name: str) -> str:
     Raises:
         Invalid: It is no name, or it would read like a version number or `latest`.
     """
-    check_name(name, "alias")
+    if not _ALIAS.fullmatch(name):
+        hint = "use 1 to 255 letters, digits, '_', '-' or '.', such as champion"
+        raise Invalid(f"{shown(name)!r} can't be an alias", where="alias", hint=hint)
     if _RESERVED.fullmatch(name):
         raise Invalid(f"{name!r} can't be an alias", where="alias", hint="use a word such as champion or challenger")
     return name
+
+
+def check_model_name(name: str) -> str:
+    """Return `name` when it may name a model: what MLflow takes, so that whatever has a name there has one here.
+
+    Raises:
+        Invalid: It is empty, too long, a path, or holds `/`, `:` or characters that can't be seen.
+
+    >>> check_model_name("Café (v2), daily")
+    'Café (v2), daily'
+    """
+    what = ""
+    if not name.strip():
+        what = "a model needs a name"
+    elif len(name) > MAX_NAME:
+        what = f"a name of {len(name)} characters, at most {MAX_NAME} are kept"
+    elif bad := sorted({char for char in name if char in "/:" or not char.isprintable()}):
+        what = f"{shown(name)!r} can't name a model because of {bad[0]!r}"
+    elif name in (".", ".."):
+        what = f"{name!r} can't name a model"
+    if what:
+        raise Invalid(what, where="name", hint="use any text without '/', ':' and control characters")
+    return name
+
+
+def check_tags(tags: Mapping[str, str]) -> None:
+    """Check the tags of a model or a version.
+
+    Raises:
+        Invalid: A key is no name, or a text is too long.
+    """
+    for key, value in tags.items():
+        if not key or len(key) > MAX_KEY or not all(char.isprintable() for char in key):
+            hint = f"use 1 to {MAX_KEY} characters that can be seen"
+            raise Invalid(f"{shown(key)!r} can't be the key of a tag", where="tags", hint=hint)
+        if len(value) > MAX_TAG:
+            hint = f"at most {MAX_TAG}; keep longer texts as files"
+            raise Invalid(f"a tag of {len(value)} characters", where=f"tag {key}", hint=hint)
+
+
+def stage_named(text: str) -> str:
+    """The stage that `text` names in any case.
+
+    Raises:
+        Invalid: None is called that.
+
+    >>> stage_named("production")
+    'Production'
+    """
+    found = {stage.lower(): stage for stage in STAGES}.get(text.lower())
+    if found is None:
+        hint = "use one of " + ", ".join(STAGES)
+        raise Invalid(f"{shown(text)!r} is no stage", where="stage", hint=did_you_mean(text, STAGES) or hint)
+    return found
+
+
+def missing(version: ModelVersion) -> tuple[str, ...]:
+    """What a version lacks to be gated and served; nothing for one that was registered with its model."""
+    found = []
+    if not version.digest:
+        found.append(f"its files (they are at {version.source or 'no place that is known'}, not here)")
+    if version.signature is None:
+        found.append("a signature that says its columns (log it with signature=infer_signature(inputs, outputs))")
+    if version.digest and (version.flavour == "mlflow" or not version.task):
+        found.append("a format that can be read without running code (register it with mainspring's own SDK)")
+    return tuple(found)
+
+
+def check_usable(version: ModelVersion) -> ModelVersion:
+    """Return a version that can be gated and served.
+
+    Raises:
+        Refused: It lacks something, which is named.
+    """
+    lacks = missing(version)
+    if lacks:
+        raise Refused(
+            f"this version can't be used to predict: it lacks {' and '.join(lacks)}",
+            where=version.ref,
+            hint=f"mainspring models show {shlex.quote(version.model)} {version.number}",
+        )
+    return version
+
+
+def shown(text: str, most: int = 60) -> str:
+    """`text`, cut to what fits a message."""
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def folder_name(name: str) -> str:
+    """A name for a folder of a model: itself when every file system takes it, else what is legible and a hash.
+
+    >>> folder_name("flights"), folder_name("a b")
+    ('flights', 'a_b-c8687a08aa5d6ed2')
+    """
+    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}", name):
+        return name
+    legible = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:40]
+    return f"{legible}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
 def is_pickle(name: str, head: bytes) -> bool:

@@ -3,32 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mainspring.core.caller import caller
+from mainspring.core.caller import Caller, caller, calling
 from mainspring.core.canonical import digest as digest_of
 from mainspring.core.clock import Clock
-from mainspring.core.errors import Corrupt, NotFound, did_you_mean
-from mainspring.core.ids import check_name
-from mainspring.registry import records
-from mainspring.registry.events import AliasMoved, VersionRegistered
-from mainspring.registry.model import AliasChange, Model, ModelVersion, Signature
-from mainspring.registry.packages import MANIFEST, Manifest, Package, Predictor, Seal, build, load_folder, write_folder
-from mainspring.registry.rules import check_alias
+from mainspring.core.errors import Corrupt, Invalid, NotFound, Refused, did_you_mean
+from mainspring.registry.events import VersionRegistered
+from mainspring.registry.folders import package_of
+from mainspring.registry.model import Example, ModelVersion, Origin, Signature
+from mainspring.registry.packages import (
+    MANIFEST,
+    Manifest,
+    Package,
+    Predictor,
+    Seal,
+    build,
+    load_folder,
+    read_folder,
+    write_folder,
+)
+from mainspring.registry.records import models, tables, versions
+from mainspring.registry.rules import check_model_name, check_tags, check_usable, folder_name
 from mainspring.registry.signing import Signer, is_signed, key_id, statement
+from mainspring.registry.versions import LATEST, Versions
 
 if TYPE_CHECKING:
     import polars as pl
     from sqlalchemy import Connection
 
     from mainspring.storage.ports import Blobs, Journal, Tables
+    from mainspring.tracking import Artifact
 
-LATEST = "latest"
 
-
-class Registry:
+class Registry(Versions):
     """Keeps models as immutable, signed versions, and says which version an alias means, now and at any time.
 
     Args:
@@ -40,17 +50,9 @@ class Registry:
     """
 
     def __init__(self, *, tables: Tables, journal: Journal, blobs: Blobs, clock: Clock, folder: Path) -> None:
-        self._tables = tables
-        self._journal = journal
+        super().__init__(tables=tables, journal=journal, clock=clock, signer=Signer(folder / "keys"))
         self._blobs = blobs
-        self._clock = clock
-        self._signer = Signer(folder / "keys")
         self._unpacked = folder / "models"
-
-    @property
-    def public_key(self) -> bytes:
-        """The Ed25519 key, 32 bytes, that packages of this instance are checked with."""
-        return self._signer.public
 
     def register(
         self,
@@ -83,102 +85,84 @@ class Registry:
             Invalid: The model is of no known format, not fitted, or does not fit the example.
             Refused: It is a pickle, or holds types that are not trusted.
         """
-        check_name(name, "model")
+        check_model_name(name)
         known = self._known(name, key)
         if known is not None:
             return known
         package = build(model, example, signature=signature, levels=encoding)
-        for data in (*package.files.values(), package.manifest.to_bytes()):
+        for data in package.files.values():
             self._blobs.put(data)
+        measured = {entry: float(value) for entry, value in (metrics or {}).items()}
+        origin = Origin(run_id=run_id, datasets=tuple(datasets), reference=reference, metrics=measured)
+        return self._keep(name, package, origin, key=key)
 
-        origin = _Origin(run_id, tuple(datasets), reference, dict(metrics or {}))
-        try:
-            with self._tables.write() as conn:
-                return self._keep(conn, name, package, origin, key)
-        except _RegisteredMeanwhile as meanwhile:
-            return meanwhile.version
+    def add_version(
+        self,
+        name: str,
+        origin: Origin,
+        *,
+        files: Sequence[Artifact] = (),
+        description: str = "",
+        tags: Mapping[str, str] | None = None,
+        key: str = "",
+    ) -> ModelVersion:
+        """Keep what a run made as the next version of a model, from files that are here already, or from none.
 
-    def get(self, name: str, version: int | str = LATEST) -> ModelVersion:
-        """A version by number, alias, or `latest`.
-
+        Args:
+            name: The model, which is made when it is not there.
+            origin: Where the version comes from.
+            files: Its files, by their paths below its folder; they are listed with their digests and not copied.
+                Nothing of them is run: of a folder of MLflow its `MLmodel` is read. Without files the version has no
+                package, and can be neither gated nor served.
+            description: What is special about it.
+            tags: Its tags.
+            key: With the same key the same version is given back.
         Raises:
-            NotFound: No such model, version or alias.
+            Invalid: The name or a tag is malformed, or the `MLmodel` is none.
         """
-        with self._tables.read() as conn:
-            number = self._number(conn, name, version)
-            found = records.find_version(conn, name, number)
-            if found is None:
-                model = self._model(conn, name)
-                raise NotFound(
-                    f"model {name!r} has no version {number}",
-                    where=model.ref,
-                    hint=f"versions 1 to {model.latest} are there" if model.latest else "register one first",
-                )
-            return found
+        check_model_name(name)
+        check_tags(tags or {})
+        known = self._known(name, key)
+        if known is not None:
+            return known
+        package = package_of(files, self._blobs.get) if files else None
+        return self._keep(name, package, origin, key=key, description=description, tags=tags or {})
 
-    def model(self, name: str) -> Model:
-        """One model.
+    def copy(
+        self, name: str, version: int | str, *, to: str = "", project: str = "", reason: str = "", key: str = ""
+    ) -> ModelVersion:
+        """Give a version a place under another name, or in another project. Its bytes are kept once.
 
-        Raises:
-            NotFound: No such model.
-        """
-        with self._tables.read() as conn:
-            return self._model(conn, name)
-
-    def models(self, *, limit: int = 100, after: str = "") -> list[Model]:
-        """Models by name, at most `limit`, those after the name `after`."""
-        with self._tables.read() as conn:
-            return records.list_models(conn, limit=limit, after=after)
-
-    def versions(self, name: str, *, limit: int = 100, before: int = 0) -> list[ModelVersion]:
-        """Versions of a model, newest first, at most `limit`, those below the number `before`.
-
-        Raises:
-            NotFound: No such model.
-        """
-        with self._tables.read() as conn:
-            self._model(conn, name)
-            return records.list_versions(conn, name, limit=limit, before=before)
-
-    def set_alias(self, name: str, alias: str, version: int, reason: str = "") -> AliasChange:
-        """Point an alias to a version. Pointing it to where it points already changes nothing.
-
+        Args:
+            name: The model.
+            version: Number or alias.
+            to: The name it gets; "" = the same.
+            project: The project it goes to; "" = this one.
+            reason: Kept as the description of the copy; "" = the one of the original.
+            key: With the same key the same copy is given back.
         Raises:
             NotFound: No such model or version.
-            Invalid: The alias may not be called that.
+            Invalid: It would be copied onto itself, or the name is malformed.
         """
-        check_alias(alias)
-        self.get(name, version)
-        return self._move(name, alias, version, reason)
-
-    def remove_alias(self, name: str, alias: str, reason: str = "") -> AliasChange:
-        """Let an alias point nowhere; its history stays.
-
-        Raises:
-            NotFound: No such model or alias.
-        """
-        self.alias(name, alias)
-        return self._move(name, alias, None, reason)
-
-    def alias(self, name: str, alias: str) -> int:
-        """The version an alias points to.
-
-        Raises:
-            NotFound: No such model, or the alias points nowhere.
-        """
-        with self._tables.read() as conn:
-            return self._number(conn, name, alias)
-
-    def alias_at(self, name: str, alias: str, at: int) -> int | None:
-        """The version an alias pointed to at a time (microseconds UTC), None when nowhere."""
-        with self._tables.read() as conn:
-            change = records.last_change(conn, name, alias, at)
-        return None if change is None else change.version
-
-    def alias_history(self, name: str, alias: str = "", *, limit: int = 100) -> list[AliasChange]:
-        """Changes of one alias, or of all aliases of a model, newest first."""
-        with self._tables.read() as conn:
-            return records.list_changes(conn, name, alias, limit)
+        here = caller()
+        found, manifest = self.get(name, version), self._manifest(name, version)
+        target, where = to or found.model, project or here.project
+        check_model_name(target)
+        if (target, where) == (found.model, here.project):
+            raise Invalid("a version is not copied onto its own model", where=found.ref, hint="--to NAME or --project")
+        package = None if manifest is None else Package(manifest, {}, found.example)
+        origin = Origin(
+            source=found.ref if where == here.project else f"{found.ref} of project {here.project}",
+            location=found.location,
+            run_id=found.run_id if where == here.project else "",
+            datasets=found.datasets if where == here.project else (),
+            reference=found.reference if where == here.project else "",
+            metrics=found.metrics,
+        )
+        with calling(Caller(here.actor, where, here.request_id)):
+            return self._keep(
+                target, package, origin, key=key, description=reason or found.description, tags=found.tags
+            )
 
     def materialize(self, name: str, version: int | str, to: Path) -> Path:
         """Write a version's package to the folder `to`, checked against its digest and signature.
@@ -189,23 +173,34 @@ class Registry:
             Conflict: The folder holds something else.
         """
         found = self.get(name, version)
+        self._check_kept(found)
         with self._tables.read() as conn:
-            manifest, signature = records.sealed(conn, name, found.number)
+            serial = self._serial(conn, name)
+            manifest, signature = versions.sealed(conn, serial, found.number)
         text = manifest.encode()
-        signed = statement(name, found.number, found.digest)
+        signed = statement(found.model, found.number, found.digest)
         if digest_of(text) != found.digest or not is_signed(signed, signature, self.public_key):
             raise Corrupt("the registered manifest was changed", where=found.ref, hint="mainspring audit verify")
         files = {entry: self._blobs.get(key) for entry, (key, _) in Manifest.from_bytes(text).files.items()}
-        seal = Seal(name, found.number, found.digest, found.signed_by, signature)
+        seal = Seal(found.model, found.number, found.digest, found.signed_by, signature)
         return write_folder(Path(to), text, files, seal)
 
     def files(self, name: str, version: int | str) -> list[str]:
-        """Names of the files of a version's package.
+        """Names of the files of a version's package; none when it has no package.
 
         Raises:
             NotFound: No such model or version.
         """
-        return [MANIFEST, *sorted(self._manifest(name, version).files)]
+        manifest = self._manifest(name, version)
+        return [] if manifest is None else [MANIFEST, *sorted(manifest.files)]
+
+    def manifest(self, name: str, version: int | str) -> Manifest | None:
+        """What is in a version's package, with the digest of every file; None when it has no package.
+
+        Raises:
+            NotFound: No such model or version.
+        """
+        return self._manifest(name, version)
 
     def file(self, name: str, version: int | str, file: str) -> bytes:
         """One file of a version's package, checked against its digest.
@@ -215,6 +210,10 @@ class Registry:
             Corrupt: It does not have its digest.
         """
         manifest = self._manifest(name, version)
+        if manifest is None:
+            raise NotFound(
+                "the version has no package", where=f"models/{name}/{version}", hint="its files are elsewhere"
+            )
         if file == MANIFEST:
             return manifest.to_bytes()
         if file not in manifest.files:
@@ -228,9 +227,10 @@ class Registry:
         Raises:
             NotFound: No such model or version.
             Corrupt: A file was changed.
+            Refused: It has no package, or one that can't be read without running its code.
         """
-        found = self.get(name, version)
-        folder = self._unpacked / f"{caller().project}-{name}-{found.number}-{found.digest[:12]}"
+        found = check_usable(self.get(name, version))
+        folder = self._unpacked / f"{caller().project}-{folder_name(found.model)}-{found.number}-{found.digest[:12]}"
         if not folder.exists():
             self.materialize(name, found.number, folder)
         return load_folder(folder, public_key=self.public_key, expected=found.digest)
@@ -241,107 +241,102 @@ class Registry:
         Raises:
             NotFound: No such model or version, or a file is gone.
             Corrupt: Something was changed.
+            Refused: It has no package.
         """
         import tempfile
 
         found = self.get(name, version)
         with tempfile.TemporaryDirectory(prefix="mainspring-verify-") as place:
             folder = self.materialize(name, found.number, Path(place) / "package")
-            load_folder(folder, public_key=self.public_key, expected=found.digest)
+            read_folder(folder, public_key=self.public_key, expected=found.digest)
         return found
 
-    def _manifest(self, name: str, version: int | str) -> Manifest:
-        found = self.get(name, version)
+    def _check_kept(self, found: ModelVersion) -> None:
+        if not found.digest:
+            place = f"at {found.source}" if found.source else "at no place that is known"
+            hint = "register it from files that are kept here"
+            raise Refused(f"the files of this version are {place}, not here", where=found.ref, hint=hint)
+
+    def _manifest(self, name: str, version: int | str) -> Manifest | None:
         with self._tables.read() as conn:
-            return Manifest.from_bytes(records.sealed(conn, name, found.number)[0].encode())
+            serial, found = self._found(conn, name, version)
+            text = versions.sealed(conn, serial, found.number)[0]
+        return Manifest.from_bytes(text.encode()) if text else None
 
     def _known(self, name: str, key: str) -> ModelVersion | None:
         if not key:
             return None
         with self._tables.read() as conn:
-            return records.by_key(conn, name, key)
+            serial = models.serial_of(conn, name)
+            return None if serial is None else versions.by_key(conn, serial, key)
 
-    def _keep(self, conn: Connection, name: str, package: Package, origin: _Origin, key: str) -> ModelVersion:
+    def _keep(
+        self,
+        name: str,
+        package: Package | None,
+        origin: Origin,
+        *,
+        key: str,
+        description: str = "",
+        tags: Mapping[str, str] | None = None,
+    ) -> ModelVersion:
+        """Store a version under the next number; the one that was stored under `key` when there is one."""
+        manifest = b"" if package is None else package.manifest.to_bytes()
+        if manifest:
+            self._blobs.put(manifest)
+        made = replace(_version(package, origin), description=description, tags=dict(tags or {}))
+        try:
+            with self._tables.write() as conn:
+                serial = models.serial_of(conn, name) or self._create(conn, name) or self._serial(conn, name)
+                return self._number_and_add(conn, serial, made, manifest=manifest.decode(), key=key)
+        except _RegisteredMeanwhile as meanwhile:
+            return meanwhile.version
+
+    def _number_and_add(
+        self, conn: Connection, serial: int, made: ModelVersion, *, manifest: str, key: str
+    ) -> ModelVersion:
         now = self._clock.now()
-        number = records.next_number(conn, name, now)
-        known = records.by_key(conn, name, key) if key else None
+        number = models.next_number(conn, serial, now)
+        known = versions.by_key(conn, serial, key) if key else None
         if known is not None:
             raise _RegisteredMeanwhile(known)
-        version = _version(name, number, package, origin)
-        version = replace(version, signed_by=key_id(self.public_key), created_at=now, created_by=caller().actor)
-        manifest = package.manifest.to_bytes().decode()
-        seal = self._signer.sign(statement(name, number, package.digest))
-        records.add_version(conn, version, key=key, manifest=manifest, seal=seal)
-        self._journal.append(conn, _registered(version))
-        return version
-
-    def _move(self, name: str, alias: str, version: int | None, reason: str) -> AliasChange:
-        with self._tables.write() as conn:
-            records.lock_model(conn, name)
-            last = records.last_change(conn, name, alias)
-            before = None if last is None else last.version
-            if last is not None and before == version:
-                return last
-            at = max(self._clock.now(), 0 if last is None else last.at)
-            change = AliasChange(name, alias, version, before, at, caller().actor, reason)
-            records.add_change(conn, change)
-            fact = AliasMoved(
-                subject=change.ref, model=name, alias=alias, version=version, before=before, reason=reason
-            )
-            self._journal.append(conn, fact)
-            return change
-
-    def _number(self, conn: Connection, name: str, version: int | str) -> int:
-        if isinstance(version, int):
-            return version
-        if version.removeprefix("v").isdecimal():
-            return int(version.removeprefix("v"))
-        model = self._model(conn, name)
-        if version == LATEST and model.latest:
-            return model.latest
-        if version not in model.aliases:
-            hint = did_you_mean(version, model.aliases) or f"mainspring models alias {name} {version} NUMBER"
-            raise NotFound(f"model {name!r} has no alias {version!r}", where=model.ref, hint=hint)
-        return model.aliases[version]
-
-    def _model(self, conn: Connection, name: str) -> Model:
-        found = records.find_model(conn, name)
-        if found is None:
-            known = [entry.name for entry in records.list_models(conn, limit=500, after="")]
-            hint = did_you_mean(name, known) or "mainspring models ls"
-            raise NotFound(f"there is no model {name!r}", where="models", hint=hint)
-        return found
+        name = models.find(conn, serial).name
+        made = replace(made, model=name, number=number, created_at=now, updated_at=now, created_by=caller().actor)
+        seal = ""
+        if made.digest:
+            made = replace(made, signed_by=key_id(self.public_key))
+            seal = self._signer.sign(statement(name, number, made.digest))
+        row = versions.add(conn, serial, made, key=key, manifest=manifest, seal=seal)
+        if made.tags:
+            models.set_tags(conn, tables.model_version_tag, row, made.tags)
+        self._journal.append(conn, _registered(made))
+        return made
 
 
-@dataclass(frozen=True, slots=True)
-class _Origin:
-    """Where a model comes from."""
-
-    run_id: str
-    datasets: tuple[str, ...]
-    reference: str
-    metrics: Mapping[str, float]
-
-
-def _version(name: str, number: int, package: Package, origin: _Origin) -> ModelVersion:
-    manifest = package.manifest
+def _version(package: Package | None, origin: Origin) -> ModelVersion:
+    """What is known of a version before it has a number."""
+    manifest = None if package is None else package.manifest
     return ModelVersion(
-        model=name,
-        number=number,
-        digest=package.digest,
-        signature=manifest.signature,
-        flavour=manifest.flavour,
-        task=manifest.trait.task,
-        classes=manifest.trait.classes,
-        example=package.example,
+        model="",
+        number=0,
+        digest="" if package is None else package.digest,
+        signature=None if manifest is None else manifest.signature,
+        flavour="" if manifest is None else manifest.flavour,
+        task="" if manifest is None else manifest.trait.task,
+        classes=() if manifest is None else manifest.trait.classes,
+        example=Example({}) if package is None else package.example,
         run_id=origin.run_id,
         datasets=origin.datasets,
         reference=origin.reference,
-        metrics={entry: float(value) for entry, value in origin.metrics.items()},
-        size_bytes=package.size_bytes,
-        environment=dict(manifest.environment),
+        metrics=origin.metrics,
+        size_bytes=0 if package is None else package.size_bytes,
+        environment={} if manifest is None else dict(manifest.environment),
         signed_by="",
         created_at=0,
+        source=origin.source,
+        location=origin.location,
+        run_link=origin.run_link,
+        model_id=origin.model_id,
     )
 
 
@@ -363,4 +358,5 @@ def _registered(version: ModelVersion) -> VersionRegistered:
         run_id=version.run_id,
         datasets=version.datasets,
         reference=version.reference,
+        source=version.source,
     )

@@ -100,10 +100,7 @@ def _add_rooms(wiring: Wiring, settings: Settings) -> None:
     )
     wiring.add(Tracking, lambda w: Tracking(tables=_tables(w), journal=_journal(w), blobs=_blobs(w), clock=CLOCK))
     wiring.add(Pipelines, lambda w: _pipelines(w, settings))
-    wiring.add(
-        Registry,
-        lambda w: Registry(tables=_tables(w), journal=_journal(w), blobs=_blobs(w), clock=CLOCK, folder=folder),
-    )
+    wiring.add(Registry, lambda w: _registry(w, settings))
     wiring.add(Governance, lambda w: _governance(w))
     wiring.add(Gates, lambda w: _gates(w, settings))
     wiring.add(Serving, lambda w: _serving(w, settings))
@@ -134,6 +131,13 @@ def _pipelines(w: Wiring, settings: Settings) -> Pipelines:
         root=settings.root,
         lease_s=settings.loop.lease_s,
     )
+
+
+def _registry(w: Wiring, settings: Settings) -> Registry:
+    folder = settings.data_dir
+    made = Registry(tables=_tables(w), journal=_journal(w), blobs=_blobs(w), clock=CLOCK, folder=folder)
+    made.tell_users(lambda model, version: w.get(Serving).users(model, version))
+    return made
 
 
 def _governance(w: Wiring) -> Governance:

@@ -10,6 +10,7 @@ from mainspring.core.caller import Caller, caller, calling
 from mainspring.core.clock import Clock
 from mainspring.core.errors import Conflict, NotFound, Refused, did_you_mean
 from mainspring.core.ids import check_name
+from mainspring.registry import check_usable, folder_name
 from mainspring.serving import records
 from mainspring.serving.events import Deployed, TrafficChanged
 from mainspring.serving.log import Compactor, table_of
@@ -67,10 +68,11 @@ class Endpoints:
         Raises:
             NotFound: No such model or version.
             Conflict: A rollout is under way, or the endpoint belongs to another model.
-            Refused: The version takes another type for a column than the predictions logged so far.
+            Refused: The version lacks what it takes to answer, or it takes another type for a column than the
+                predictions logged so far.
         """
         check_name(name, "deployment")
-        found = self._registry.get(model, version)
+        found = check_usable(self._registry.get(model, version))
         self._check_columns(name, found)
         with self._tables.write() as conn:
             before = records.find_deployment(conn, name, lock=True)
@@ -106,6 +108,13 @@ class Endpoints:
         """All deployments of the project by name."""
         with self._tables.read() as conn:
             return records.list_deployments(conn)
+
+    def users(self, model: str, version: int | None = None) -> list[str]:
+        """References of the deployments that serve a model, or one version of it."""
+        found = [entry for entry in self.deployments() if entry.model == model]
+        if version is not None:
+            found = [entry for entry in found if any(arm.version == version for arm in entry.traffic.arms)]
+        return [entry.ref for entry in found]
 
     def history(self, name: str, *, limit: int = 100) -> list[TrafficChange]:
         """The traffic of an endpoint, newest first."""
@@ -167,7 +176,7 @@ class Endpoints:
 
     def _arm(self, model: str, name: str, version: int, share: float) -> ArmPlan:
         digest = self._registry.get(model, version).digest
-        folder = self.folder / "models" / f"{model}-{version}-{digest[:16]}"
+        folder = self.folder / "models" / f"{folder_name(model)}-{version}-{digest[:16]}"
         if not folder.exists():
             self._registry.materialize(model, version, folder)
         return ArmPlan(name=name, version=version, share=share, folder=str(folder), digest=digest)
@@ -199,7 +208,7 @@ class Endpoints:
         logged = self._delta.scan(table).collect_schema()["inputs"]
         fields = {field.name: field.dtype for field in logged.fields} if isinstance(logged, pl.Struct) else {}
         types = {"float": pl.Float64, "int": pl.Float64, "bool": pl.Boolean, "text": pl.String}
-        for field in version.signature.inputs:
+        for field in version.inputs:
             wanted, there = types[kind_of(field.dtype)], fields.get(field.name)
             if there is not None and there != wanted:
                 raise Refused(

@@ -162,7 +162,7 @@ class FeedbackDesk(Endpoints):
         import polars as pl
 
         live = self.get(name)
-        fields = self._registry.get(live.model, live.champion).signature.inputs
+        fields = self._registry.get(live.model, live.champion).inputs
         whole = [f.name for f in fields if f.dtype.lstrip("u").startswith("int") and f.name in frame.columns]
         return frame.with_columns(pl.col(whole).cast(pl.Int64, strict=False))
 

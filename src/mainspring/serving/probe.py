@@ -37,7 +37,7 @@ class Probe:
             Failed: The version can't be loaded, or can't answer.
             Invalid: The rows do not fit its signature.
         """
-        missing = [name for name in version.signature.names if name not in frame.columns]
+        missing = [name for name in version.columns if name not in frame.columns]
         if missing:
             raise Invalid(f"the rows have no column {missing[0]!r}", where=version.ref, hint="probe with its inputs")
         with tempfile.TemporaryDirectory(prefix="mainspring-probe-") as place:
@@ -51,7 +51,7 @@ class Probe:
             try:
                 server.start()
                 server.apply(1)
-                return _answers(server.url, frame.select(version.signature.names))
+                return _answers(server.url, frame.select(version.columns))
             finally:
                 server.stop()
 

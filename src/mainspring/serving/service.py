@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mainspring.core.errors import Conflict, Invalid, NotFound
 from mainspring.core.ids import new_id
+from mainspring.registry import check_usable
 from mainspring.serving import records
 from mainspring.serving.events import (
     RolloutAdvanced,
@@ -49,12 +50,13 @@ class Serving(FeedbackDesk):
             NotFound: No such deployment or version.
             Conflict: Another version is on trial, or this one is live already.
             Invalid: The share is out of range.
+            Refused: The version lacks what it takes to answer.
         """
         if not 0.0 < share < 1.0:
             raise Invalid(f"a canary gets a share between 0 and 1, not {share}", where="share", hint="--share 0.25")
         with self._tables.read() as conn:
             model = self._find(conn, name).model
-        found = self._registry.get(model, version)
+        found = check_usable(self._registry.get(model, version))
         self._check_columns(name, found)
         with self._tables.write() as conn:
             live = self._find(conn, name, lock=True)

@@ -44,7 +44,7 @@ class Check:
         from mainspring.gates.rules.finding import fact
         from mainspring.gates.rules.leakage import columns_equal_to
 
-        inputs = [field.name for field in case.candidate.signature.inputs]
+        inputs = [field.name for field in case.candidate.inputs]
         found = [f"the label {case.label!r} is an input"] if case.label in inputs else []
         found += [f"the input {name!r} says the label" for name in columns_equal_to(case.frame, case.label, inputs)]
         if case.training is None:

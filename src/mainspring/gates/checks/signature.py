@@ -30,7 +30,7 @@ class Check:
         from mainspring.gates.rules.finding import fact
         from mainspring.registry import breaking_changes
 
-        if case.champion is None:
+        if case.champion is None or case.champion.signature is None or case.candidate.signature is None:
             return None
         broken = breaking_changes(case.champion.signature, case.candidate.signature)
         return fact(not broken, value=len(broken), method="comparison of the signatures", note="; ".join(broken))
