@@ -18,8 +18,11 @@ from mainspring.core.ids import new_id
 from mainspring.storage import FILE, open_tables
 from mainspring.storage.ports import Tables
 from mainspring.testing.postgres import NoPostgres, PostgresServer
+from mainspring.testing.s3 import KEYS, NoS3, S3Server
 
-pytest.register_assert_rewrite("mainspring.testing.tables", "mainspring.testing.journal", "mainspring.testing.queue")
+pytest.register_assert_rewrite(
+    *(f"mainspring.testing.{name}" for name in ("blobs", "delta", "journal", "queue", "tables"))
+)
 
 Database = Callable[[], Tables]
 
@@ -110,6 +113,27 @@ def postgres_tables(postgres_database: Database) -> Iterator[Tables]:
 def tables(database: Database) -> Iterator[Tables]:
     """Fresh, migrated tables on SQLite and on Postgres in turn."""
     yield from _opened(database)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One S3 server per session. Where there is none, tests are skipped; in CI that is a failure."""
+    try:
+        server = S3Server(tmp_path_factory.mktemp("s3"))
+    except NoS3 as reason:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI must have an S3 server: {reason}")
+        pytest.skip(str(reason))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3_url(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A prefix nobody else uses, with the keys in the environment."""
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    return s3_server.url("mainspring-tests", new_id())
 
 
 def _opened(database: Database) -> Iterator[Tables]:

@@ -34,7 +34,7 @@ from mainspring.server.house import open_house
 from mainspring.serving import Feedback, Serving
 from mainspring.serving.modelserver.plan import SPOOLS
 from mainspring.serving.modelserver.spool import SCHEMA
-from mainspring.tracking import Metric, Tracking
+from mainspring.tracking import Files, Metric, Tracking
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -151,7 +151,7 @@ def _fill(root: Path) -> None:
         points = [Metric("loss", 1 / (step + number), step=step, at=START + step) for step in range(20)]
         tracking.log_batch(run.id, metrics=points, params={"C": str(number), "solver": "lbfgs"})
         tracking.log_input(run.id, made.ref)
-        tracking.log_artifact(run.id, "notes/report.txt", b"all is well")
+        house.get(Files).put(f"{run.folder}notes/report.txt", b"all is well")
         tracking.finish(run.id)
         train = _labelled(_flights(2_000, number), number)
         codes = train.select("hour", pl.col("carrier").replace_strict({"AA": 0.0, "DL": 1.0, "UA": 2.0})).to_numpy()

@@ -62,7 +62,7 @@ def room(tables: Tables, tmp_path: Path) -> Iterator[Room]:
     journal, clock, blobs = SqlJournal(tables), ManualClock(1_700_000_000_000_000), FileBlobs(tmp_path / "blobs")
     delta = DeltaTables(FilePlace(tmp_path / "delta"))
     data = Data(tables=tables, journal=journal, delta=delta, blobs=blobs, clock=clock)
-    tracking = Tracking(tables=tables, journal=journal, blobs=blobs, clock=clock)
+    tracking = Tracking(tables=tables, journal=journal, clock=clock)
     registry = Registry(tables=tables, journal=journal, blobs=blobs, clock=clock, folder=tmp_path)
     dataset = data.ingest("trips", FRAME)
     run = tracking.create_run("delays", seed=7)

@@ -118,7 +118,7 @@ def wiring(sqlite_tables: Tables, tmp_path: Path) -> Iterator[Wiring]:
     wiring.add(Blobs, lambda _: blobs)  # type: ignore[type-abstract]
     wiring.add(Journal, lambda _: journal)  # type: ignore[type-abstract]
     data = Data(tables=sqlite_tables, journal=journal, delta=delta, blobs=blobs, clock=clock)
-    tracking = Tracking(tables=sqlite_tables, journal=journal, blobs=blobs, clock=clock)
+    tracking = Tracking(tables=sqlite_tables, journal=journal, clock=clock)
     wiring.add(Data, lambda _: data)
     wiring.add(Tracking, lambda _: tracking)
     room = Pipelines(

@@ -22,7 +22,7 @@ from mainspring.server.app import create_app
 from mainspring.storage.files import FileBlobs
 from mainspring.storage.journal import SqlJournal
 from mainspring.storage.ports import Journal, Tables
-from mainspring.tracking import CodeState, Environment, Metric, Tracking
+from mainspring.tracking import CodeState, Environment, Files, Metric, Tracking
 from mainspring.tracking.commands import group as runs_group
 
 FRAME = pl.DataFrame({"hour": [1, 9, 20, 23], "carrier": ["UA", "AA", "UA", "AA"]})
@@ -33,11 +33,13 @@ def wiring(sqlite_tables: Tables, tmp_path: Path) -> Wiring:
     made, clock = Wiring(), SystemClock()
     journal, blobs = SqlJournal(sqlite_tables, clock), FileBlobs(tmp_path / "blobs")
     registry = Registry(tables=sqlite_tables, journal=journal, blobs=blobs, clock=clock, folder=tmp_path / "data")
-    tracking = Tracking(tables=sqlite_tables, journal=journal, blobs=blobs, clock=clock)
+    tracking = Tracking(tables=sqlite_tables, journal=journal, clock=clock)
+    files = Files(tables=sqlite_tables, journal=journal, blobs=blobs, clock=clock, scratch=tmp_path / "uploads")
     made.add(Tables, lambda _: sqlite_tables)  # type: ignore[type-abstract]
     made.add(Journal, lambda _: journal)  # type: ignore[type-abstract]
     made.add(Registry, lambda _: registry)
     made.add(Tracking, lambda _: tracking)
+    made.add(Files, lambda _: files)
     return made
 
 
@@ -74,7 +76,7 @@ def run_id(wiring: Wiring) -> str:
     made = tracking.create_run("flights", name="<first>", code=code, environment=where)
     points = [Metric("loss", 1 / (step + 1), step, 1) for step in range(600)]
     tracking.log_batch(made.id, metrics=[*points, Metric("odd", float("nan"))], params={"depth": "6"})
-    tracking.log_artifact(made.id, "plots/a b.svg", b"<svg/>")
+    wiring.get(Files).put(f"{made.folder}plots/a b.svg", b"<svg/>")
     tracking.log_input(made.id, "datasets/flights/1")
     return made.id
 

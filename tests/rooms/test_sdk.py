@@ -24,7 +24,7 @@ from mainspring.sdk import Session, connect
 from mainspring.sdk.sinks import EmbeddedSink, HttpSink
 from mainspring.server.app import create_app
 from mainspring.server.house import open_house
-from mainspring.tracking import Run, Tracking
+from mainspring.tracking import Files, Run, Tracking
 
 
 @pytest.fixture
@@ -48,6 +48,11 @@ def tracking(house: Wiring) -> Tracking:
 
 
 @pytest.fixture
+def files(house: Wiring) -> Files:
+    return house.get(Files)
+
+
+@pytest.fixture
 def url(house: Wiring) -> Iterator[str]:
     """A real server over the house, on a port of its own."""
     config = uvicorn.Config(lambda: None, host="127.0.0.1", port=0, log_level="error", lifespan="off")
@@ -64,10 +69,10 @@ def url(house: Wiring) -> Iterator[str]:
 
 
 @pytest.fixture(params=["embedded", "http"])
-def session(request: pytest.FixtureRequest, tracking: Tracking, tmp_path: Path) -> Iterator[Session]:
+def session(request: pytest.FixtureRequest, tracking: Tracking, files: Files, tmp_path: Path) -> Iterator[Session]:
     """A session of each kind in turn."""
     if request.param == "embedded":
-        made = Session(EmbeddedSink(tracking), tmp_path / "spool")
+        made = Session(EmbeddedSink(tracking, files), tmp_path / "spool")
     else:
         made = Session(HttpSink(request.getfixturevalue("url")), tmp_path / "spool")
     yield made
@@ -86,7 +91,9 @@ def wait_until(there: Callable[[], object], what: str, timeout_s: float = 30) ->
         time.sleep(0.01)
 
 
-def test_everything_logged_is_there_when_the_run_ends(session: Session, tracking: Tracking, tmp_path: Path) -> None:
+def test_everything_logged_is_there_when_the_run_ends(
+    session: Session, tracking: Tracking, files: Files, tmp_path: Path
+) -> None:
     (tmp_path / "plots").mkdir()
     (tmp_path / "plots" / "a.svg").write_text("<svg/>")
     with session.run("first", experiment="flights", params={"depth": 6}, tags={"team": "ops"}, seed=7) as run:
@@ -101,7 +108,7 @@ def test_everything_logged_is_there_when_the_run_ends(session: Session, tracking
     assert (found.params, found.tags) == ({"depth": "6"}, {"team": "ops"})
     assert [point.step for point in tracking.history(run.id, "loss")] == list(range(2500))
     assert [repr(point.value) for point in tracking.history(run.id, "odd")] == ["nan", "-inf"]
-    assert tracking.artifact(run.id, "plots/a.svg") == b"<svg/>"
+    assert files.read(f"{found.folder}plots/a.svg") == b"<svg/>"
     assert found.inputs[0].dataset == "datasets/flights/1"
     assert found.code is not None
     assert found.environment is not None
@@ -164,8 +171,8 @@ def test_threads_may_share_a_run(session: Session, tracking: Tracking) -> None:
 class Slow(EmbeddedSink):
     """Takes nothing until it is let go; counts what it turned away."""
 
-    def __init__(self, tracking: Tracking) -> None:
-        super().__init__(tracking)
+    def __init__(self, tracking: Tracking, files: Files) -> None:
+        super().__init__(tracking, files)
         self.open = threading.Event()
         self.turned_away = 0
 
@@ -176,8 +183,8 @@ class Slow(EmbeddedSink):
         super().log(run_id, batch)
 
 
-def test_a_full_target_gets_everything_later(tracking: Tracking, tmp_path: Path) -> None:
-    sink = Slow(tracking)
+def test_a_full_target_gets_everything_later(tracking: Tracking, files: Files, tmp_path: Path) -> None:
+    sink = Slow(tracking, files)
     with Session(sink, tmp_path / "spool").run(capture=False) as run:
         for step in range(50):
             run.log({"loss": 1.0}, step=step)
@@ -188,12 +195,14 @@ def test_a_full_target_gets_everything_later(tracking: Tracking, tmp_path: Path)
     assert only(tracking).status == "finished"
 
 
-def test_a_target_that_stays_away_gets_the_rest_from_the_next_session(tracking: Tracking, tmp_path: Path) -> None:
-    with Session(Slow(tracking), tmp_path / "spool", close_s=0.2).run(capture=False) as run:
+def test_a_target_that_stays_away_gets_the_rest_from_the_next_session(
+    tracking: Tracking, files: Files, tmp_path: Path
+) -> None:
+    with Session(Slow(tracking, files), tmp_path / "spool", close_s=0.2).run(capture=False) as run:
         for step in range(50):
             run.log({"loss": 1.0}, step=step)
     assert only(tracking).status == "running"
-    assert Session(EmbeddedSink(tracking), tmp_path / "spool").recovered == [run.id]
+    assert Session(EmbeddedSink(tracking, files), tmp_path / "spool").recovered == [run.id]
     assert len(tracking.history(run.id, "loss")) == 50
     assert only(tracking).status == "finished"
 
@@ -249,12 +258,12 @@ def doomed(tmp_path: Path, **environment: str) -> tuple[int, float, float]:
 
 @pytest.mark.parametrize("mode", ["embedded", "http"])
 def test_a_killed_client_loses_nothing_older_than_200_ms(
-    mode: str, tracking: Tracking, url: str, tmp_path: Path
+    mode: str, tracking: Tracking, files: Files, url: str, tmp_path: Path
 ) -> None:
     target = {"MAINSPRING_URL": url} if mode == "http" else {}
     safe, logged, _ = doomed(tmp_path, **target)
     assert only(tracking).status == "running"
-    sink = HttpSink(url) if mode == "http" else EmbeddedSink(tracking)
+    sink = HttpSink(url) if mode == "http" else EmbeddedSink(tracking, files)
     session = Session(sink, tmp_path / "data" / "spool" / "runs")
     run = only(tracking)
     assert session.recovered == [run.id]
@@ -331,8 +340,8 @@ def test_the_sdk_loads_no_numpy_sql_or_web_framework() -> None:
     assert int(count) < 150
 
 
-def test_logging_a_point_takes_microseconds(tracking: Tracking, tmp_path: Path) -> None:
-    with Session(Slow(tracking), tmp_path / "spool", close_s=0.01).run(capture=False) as run:
+def test_logging_a_point_takes_microseconds(tracking: Tracking, files: Files, tmp_path: Path) -> None:
+    with Session(Slow(tracking, files), tmp_path / "spool", close_s=0.01).run(capture=False) as run:
         best = math.inf
         for _ in range(20):
             start = time.perf_counter()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,8 +11,7 @@ from hypothesis import strategies as st
 
 from mainspring.core.caller import Caller, calling
 from mainspring.core.clock import ManualClock
-from mainspring.core.errors import Conflict, Invalid, NotFound
-from mainspring.storage.files import FileBlobs
+from mainspring.core.errors import Conflict, NotFound
 from mainspring.storage.journal import SqlJournal
 from mainspring.storage.ports import Tables
 from mainspring.tracking import CodeState, Environment, Metric, Run, RunInput, Tracking
@@ -31,8 +29,8 @@ def journal(tables: Tables, clock: ManualClock) -> SqlJournal:
 
 
 @pytest.fixture
-def tracking(tables: Tables, journal: SqlJournal, clock: ManualClock, tmp_path: Path) -> Tracking:
-    return Tracking(tables=tables, journal=journal, blobs=FileBlobs(tmp_path / "blobs"), clock=clock)
+def tracking(tables: Tables, journal: SqlJournal, clock: ManualClock) -> Tracking:
+    return Tracking(tables=tables, journal=journal, clock=clock)
 
 
 @pytest.fixture
@@ -182,17 +180,6 @@ def test_projects_do_not_see_each_other(tracking: Tracking, run: Run) -> None:
             tracking.log_batch(run.id, metrics=[Metric("a", 1.0)])
         with pytest.raises(Conflict):
             tracking.create_run("flights", run_id=run.id)
-
-
-def test_a_file_comes_back_and_is_replaced_by_the_next_of_its_path(tracking: Tracking, run: Run) -> None:
-    tracking.log_artifact(run.id, "plots/a.svg", b"one")
-    tracking.log_artifact(run.id, "plots/a.svg", b"twos")
-    assert tracking.artifact(run.id, "plots/a.svg") == b"twos"
-    assert [(entry.path, entry.size_bytes) for entry in tracking.artifacts(run.id)] == [("plots/a.svg", 4)]
-    with pytest.raises(NotFound, match=r"plots/a\.svg"):
-        tracking.artifact(run.id, "plots/a.svgg")
-    with pytest.raises(Invalid):
-        tracking.log_artifact(run.id, "../a", b"")
 
 
 def test_a_child_run_needs_its_parent(tracking: Tracking, run: Run) -> None:

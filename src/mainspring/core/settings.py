@@ -41,13 +41,17 @@ class ServerSettings:
 
 @dataclass(frozen=True, slots=True)
 class StorageSettings:
-    """`[storage]`: the data folder, the metadata database and the blobs (empty: SQLite and files in it)."""
+    """`[storage]`: the data folder, the metadata database, the blobs (empty: SQLite and files in it), and the largest
+    file that a run or model may keep, in MiB."""
 
     data: str = ".mainspring"
     db: str = ""
     blobs: str = ""
+    max_file_mb: int = 65536
 
     def __post_init__(self) -> None:
+        if not 1 <= self.max_file_mb <= 2**40:
+            raise Invalid(f"files of {self.max_file_mb} MiB", where="storage.max_file_mb", hint="use 1 or more")
         if self.db and not self.db.startswith(("postgresql://", "sqlite:///")):
             raise Invalid(
                 f"the database address starts with {self.db.split(':', 1)[0]!r}",

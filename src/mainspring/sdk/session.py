@@ -178,11 +178,11 @@ def _open(target: str, token: str) -> Session:
         sink = HttpSink(target, token=token, project=settings.project.name)
         return Session(sink, settings.data_dir / SPOOL)
     from mainspring.server.house import open_house
-    from mainspring.tracking import Tracking
+    from mainspring.tracking import Files, Tracking
 
     settings = load(flags={"storage.data": target or None})
     wiring = open_house(settings)
-    return Session(EmbeddedSink(wiring.get(Tracking)), settings.data_dir / SPOOL, wiring=wiring)
+    return Session(EmbeddedSink(wiring.get(Tracking), wiring.get(Files)), settings.data_dir / SPOOL, wiring=wiring)
 
 
 def _captured() -> tuple[CodeState, Environment]:

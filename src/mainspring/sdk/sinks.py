@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Protocol
 from mainspring.core.caller import Caller, caller, calling
 from mainspring.core.errors import Conflict, Failed, Overloaded, Timeout, Unavailable, error_codes
 from mainspring.tracking.model import CodeState, Environment
+from mainspring.tracking.rules import check_path
 from mainspring.tracking.spool import EMBEDDED
 from mainspring.tracking.wire import decode
 
 if TYPE_CHECKING:
     import httpx
 
-    from mainspring.tracking import Tracking
+    from mainspring.tracking import Files, Tracking
 
 LATER = (Overloaded, Unavailable, Timeout)
 """Errors after which the same batch may be sent again."""
@@ -72,8 +73,9 @@ class EmbeddedSink:
 
     target = EMBEDDED
 
-    def __init__(self, tracking: Tracking) -> None:
+    def __init__(self, tracking: Tracking, files: Files) -> None:
         self._tracking = tracking
+        self._files = files
         self._who: Caller = caller()
 
     def create(
@@ -111,7 +113,7 @@ class EmbeddedSink:
     def artifact(self, run_id: str, path: str, data: bytes) -> None:
         """See `Sink.artifact`."""
         with calling(self._who):
-            self._tracking.log_artifact(run_id, path, data)
+            self._files.put(self._files.run_folder(run_id) + check_path(path), data)
 
     def input(self, run_id: str, dataset: str, context: str) -> None:
         """See `Sink.input`."""

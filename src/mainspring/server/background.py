@@ -18,7 +18,7 @@ from mainspring.core.wiring import Wiring
 from mainspring.loop import Loop
 from mainspring.pipelines.worker import Worker
 from mainspring.serving.supervisor import Supervisor
-from mainspring.tracking import Tracking
+from mainspring.tracking import Files, Tracking
 
 log = logging.getLogger("mainspring.server")
 WATCH_S = 0.5
@@ -105,6 +105,7 @@ class Background:
         """Start the model server and wait until it serves, then worker, loop and sealer."""
         settings, supervisor = self._wiring.get(Settings), self._wiring.get(Supervisor)
         self._wiring.get(Tracking).recover(settings.data_dir / "spool" / "runs")
+        self._wiring.get(Files).sweep()
         supervisor.start()
         loop = self._wiring.get(Loop)
         turner = Turner(loop, supervisor, project=settings.project.name)

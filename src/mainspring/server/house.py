@@ -33,7 +33,7 @@ from mainspring.storage.journal import SqlJournal
 from mainspring.storage.open import open_blobs, open_delta
 from mainspring.storage.ports import Blobs, Delta, Journal, Queue, Tables
 from mainspring.storage.queue import SqlQueue
-from mainspring.tracking import Tracking
+from mainspring.tracking import Files, LoggedModels, Tracking
 
 OPENER = "mainspring.server.house:open_house"
 """How a child process opens the same house."""
@@ -98,7 +98,9 @@ def _add_rooms(wiring: Wiring, settings: Settings) -> None:
     wiring.add(
         Data, lambda w: Data(tables=_tables(w), journal=_journal(w), delta=_delta(w), blobs=_blobs(w), clock=CLOCK)
     )
-    wiring.add(Tracking, lambda w: Tracking(tables=_tables(w), journal=_journal(w), blobs=_blobs(w), clock=CLOCK))
+    wiring.add(Tracking, lambda w: Tracking(tables=_tables(w), journal=_journal(w), clock=CLOCK))
+    wiring.add(Files, lambda w: _files(w, settings))
+    wiring.add(LoggedModels, lambda w: LoggedModels(tables=_tables(w), journal=_journal(w), clock=CLOCK))
     wiring.add(Pipelines, lambda w: _pipelines(w, settings))
     wiring.add(Registry, lambda w: _registry(w, settings))
     wiring.add(Governance, lambda w: _governance(w))
@@ -108,6 +110,17 @@ def _add_rooms(wiring: Wiring, settings: Settings) -> None:
     options = ServerOptions(settings.server.host, settings.serving_port, settings.serving.workers)
     wiring.add(Supervisor, lambda w: Supervisor(w.get(Serving).folder, options, prepare=w.get(Serving).write_plan))
     wiring.add(Monitoring, lambda w: _monitoring(w, monitor))
+
+
+def _files(w: Wiring, settings: Settings) -> Files:
+    return Files(
+        tables=_tables(w),
+        journal=_journal(w),
+        blobs=_blobs(w),
+        clock=CLOCK,
+        scratch=settings.data_dir / "uploads",
+        limit_bytes=settings.storage.max_file_mb * 1024**2,
+    )
 
 
 def _section(settings: Settings, name: str) -> Mapping[str, object]:

@@ -30,6 +30,8 @@ SERVICES = {
     "event_log": "mainspring.access:EventLog",
     "datasets": "mainspring.data:Data",  # the web framework keeps the name "data" for the body of a request
     "tracking": "mainspring.tracking:Tracking",
+    "files": "mainspring.tracking:Files",
+    "logged_models": "mainspring.tracking:LoggedModels",
     "pipelines": "mainspring.pipelines:Pipelines",
     "registry": "mainspring.registry:Registry",
     "governance": "mainspring.governance:Governance",

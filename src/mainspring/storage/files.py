@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -62,6 +62,28 @@ class FileBlobs:
         with self._open(digest) as source, whole_file(to) as part:
             if copy(source, part) != digest:
                 raise corrupt(digest, str(self._path(digest)))
+
+    def take(self, path: Path, digest: str) -> None:
+        """Keep a finished file whose digest is known, and remove it from `path`."""
+        if not self._path(digest).is_file():
+            with open_source(path) as source:
+                os.fchmod(source.fileno(), 0o444)
+                os.fsync(source.fileno())
+            try:
+                self._publish(path, self._path(digest))
+            except OSError as reason:
+                if reason.errno != errno.EXDEV:  # another disk: it cannot be moved there
+                    raise
+                if self.put_file(path) != digest:
+                    raise corrupt(digest, str(path)) from None
+        path.unlink(missing_ok=True)
+
+    def stream(self, digest: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """The bytes from `start` up to `stop`, in pieces; the last piece of a whole only when its digest is right."""
+        with self._open(digest) as source:
+            whole = start == 0 and stop is None
+            pieces = _pieces(source, start, os.fstat(source.fileno()).st_size if stop is None else stop)
+            yield from checked(pieces, digest, str(self._path(digest))) if whole else pieces
 
     def has(self, digest: str) -> bool:
         """Whether something is stored under `digest`."""
@@ -199,6 +221,33 @@ def copy(source: BinaryIO, target: BinaryIO) -> str:
         hasher.update(chunk)
         target.write(chunk)
     return hasher.hexdigest()
+
+
+def checked(pieces: Iterable[bytes], digest: str, where: str) -> Iterator[bytes]:
+    """Pass pieces on, each when the next one is there, and the last one only when all of them have this digest.
+
+    Raises:
+        Corrupt: They have another.
+    """
+    from blake3 import blake3
+
+    hasher, held = blake3(), b""
+    for piece in pieces:
+        hasher.update(piece)
+        if held:
+            yield held
+        held = piece
+    if hasher.hexdigest() != digest:
+        raise corrupt(digest, where)
+    if held:
+        yield held
+
+
+def _pieces(source: BinaryIO, start: int, stop: int) -> Iterator[bytes]:
+    source.seek(start)
+    while start < stop and (piece := source.read(min(CHUNK, stop - start))):
+        start += len(piece)
+        yield piece
 
 
 def sync_folder(folder: Path) -> None:

@@ -322,6 +322,33 @@ class BlobTrash(Protocol):
 
 
 @runtime_checkable
+class BlobStreams(Protocol):
+    """Blobs too large to hold in memory, in and out. Every `Blobs` of this package is one too."""
+
+    def take(self, path: Path, digest: str) -> None:
+        """Keep a finished file whose digest is known, and remove it from `path`: moved, where that is possible.
+
+        Args:
+            path: A file that nobody writes to any more.
+            digest: Of its content, as the caller computed it while writing.
+        Raises:
+            NotFound: There is no such file.
+        """
+        ...
+
+    def stream(self, digest: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """The bytes from `start` up to and without `stop` (None: the end), in pieces of about a mebibyte.
+
+        Asked for whole, the last piece is only given when all of it had the right digest.
+
+        Raises:
+            NotFound: Nothing was put under this digest; raised by the first `next()`.
+            Corrupt: What is stored no longer has this digest.
+        """
+        ...
+
+
+@runtime_checkable
 class Delta(Protocol):
     """Versioned tables of rows. Table names have slashes: "datasets/flights", "predictions/flights-delay".
 

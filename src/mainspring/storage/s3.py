@@ -19,6 +19,7 @@ from mainspring.storage.files import (
     CHUNK,
     LOOKS,
     check_digest,
+    checked,
     copy,
     corrupt,
     missing,
@@ -28,6 +29,7 @@ from mainspring.storage.files import (
 from mainspring.storage.ports import StoredBlob, TrashedBlob
 
 if TYPE_CHECKING:
+    from obstore import GetOptions
     from obstore.store import S3Config, S3Store
 
 PROBE = "probe/"
@@ -164,6 +166,22 @@ class S3Blobs:
             if hasher.hexdigest() != digest:
                 raise corrupt(digest, self._where)
 
+    def take(self, path: Path, digest: str) -> None:
+        """Keep a finished file whose digest is known, and remove it from `path`."""
+        import obstore
+
+        if not self._is_there(digest):
+            with open_source(path) as source, answering(self._where):
+                obstore.put(self._store, _key(digest), source)
+        path.unlink(missing_ok=True)
+
+    def stream(self, digest: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """The bytes from `start` up to `stop`, in pieces; the last piece of a whole only when its digest is right."""
+        if start == 0 and stop is None:
+            yield from checked(self._chunks(digest), digest, self._where)
+        elif stop is None or start < stop:
+            yield from self._chunks(digest, {"range": {"offset": start} if stop is None else (start, stop)})
+
     def has(self, digest: str) -> bool:
         """Whether something is stored under `digest`."""
         return self._is_there(digest) or self.restore(digest)
@@ -255,13 +273,13 @@ class S3Blobs:
                 for entry in batch:
                     yield entry["path"], entry["size"], micros(entry["last_modified"])
 
-    def _chunks(self, digest: str) -> Iterator[bytes]:
+    def _chunks(self, digest: str, options: GetOptions | None = None) -> Iterator[bytes]:
         import obstore
 
         while True:
             try:
                 with answering(self._where):
-                    found = obstore.get(self._store, _key(digest))
+                    found = obstore.get(self._store, _key(digest), options=options)
                 break
             except FileNotFoundError:  # in the trash, or thrown away again since the last look
                 if not self.restore(digest):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mainspring.core.canonical import digest as digest_of
 from mainspring.core.errors import Corrupt, Invalid, MainspringError, NotFound
-from mainspring.storage.ports import Blobs, BlobTrash, TrashedBlob
+from mainspring.storage.ports import Blobs, BlobStreams, BlobTrash, TrashedBlob
 
 _ABSENT = "0" * 64
 _SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
@@ -63,6 +63,34 @@ class BlobsContract:
     def test_what_is_no_digest_is_refused(self, blobs: Blobs, digest: str) -> None:
         with pytest.raises(Invalid):
             blobs.get(digest)
+
+    def test_a_taken_file_is_stored_and_gone_from_its_place(self, blobs: Blobs, tmp_path: Path) -> None:
+        assert isinstance(blobs, BlobStreams)
+        data = bytes(range(256)) * 10_000
+        for name in ("first", "again"):
+            (tmp_path / name).write_bytes(data)
+            blobs.take(tmp_path / name, digest_of(data))
+            assert not (tmp_path / name).exists()
+        assert blobs.get(digest_of(data)) == data
+        with pytest.raises(NotFound):
+            blobs.take(tmp_path / "nowhere", digest_of(b"never stored"))
+
+    def test_any_range_of_bytes_is_streamed(self, blobs: Blobs) -> None:
+        assert isinstance(blobs, BlobStreams)
+        data = bytes(range(251)) * 10_000
+        digest = blobs.put(data)
+        for start, stop in ((0, None), (0, 1), (7, 1_500_000), (2_509_000, None), (5, 5), (0, len(data))):
+            assert b"".join(blobs.stream(digest, start, stop)) == data[start:stop], (start, stop)
+        assert b"".join(blobs.stream(blobs.put(b""))) == b""
+        with pytest.raises(NotFound):
+            next(blobs.stream(_ABSENT))
+
+    def test_a_stream_of_changed_bytes_never_ends_well(self, blobs: Blobs, spoil: Spoil) -> None:
+        assert isinstance(blobs, BlobStreams)
+        digest = blobs.put(b"honest bytes")
+        spoil(digest)
+        with pytest.raises(Corrupt):
+            next(blobs.stream(digest))
 
     def test_deleted_bytes_are_gone_and_may_be_put_again(self, blobs: Blobs) -> None:
         digest = blobs.put(b"once")

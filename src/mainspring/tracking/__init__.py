@@ -12,14 +12,28 @@ from typing import TYPE_CHECKING
 from mainspring.tracking.model import Artifact, CodeState, Environment, Experiment, Metric, Run, RunInput
 
 if TYPE_CHECKING:
+    from mainspring.tracking.files import Files
+    from mainspring.tracking.logged_models import LoggedModels
     from mainspring.tracking.service import Tracking
 
-__all__ = ["Artifact", "CodeState", "Environment", "Experiment", "Metric", "Run", "RunInput", "Tracking"]
+__all__ = [
+    "Artifact",
+    "CodeState",
+    "Environment",
+    "Experiment",
+    "Files",
+    "LoggedModels",
+    "Metric",
+    "Run",
+    "RunInput",
+    "Tracking",
+]
+_SERVICES = {"Files": "files", "LoggedModels": "logged_models", "Tracking": "service"}
 
 
 def __getattr__(name: str) -> object:
-    if name != "Tracking":
+    if name not in _SERVICES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from mainspring.tracking.service import Tracking
+    import importlib
 
-    return Tracking
+    return getattr(importlib.import_module(f"{__name__}.{_SERVICES[name]}"), name)

@@ -8,6 +8,7 @@ import click
 
 from mainspring.core.clock import iso
 from mainspring.core.console import json_option, room, show, table
+from mainspring.tracking.files import Files
 from mainspring.tracking.model import Run
 from mainspring.tracking.rules import differences
 from mainspring.tracking.service import Tracking
@@ -49,9 +50,8 @@ def list_(ctx: click.Context, experiment: str, status: str, limit: int, as_json:
 @click.pass_context
 def show_(ctx: click.Context, run_id: str, as_json: bool) -> None:
     """Show a run.  Example: mainspring runs show 019a..."""
-    tracking = room(ctx, Tracking)
-    run = tracking.get(run_id)
-    show(run, _lines(run, [entry.path for entry in tracking.artifacts(run_id)]))
+    run = room(ctx, Tracking).get(run_id)
+    show(run, _lines(run, [entry.path for entry in room(ctx, Files).below(run.folder)]))
 
 
 @group.command("compare")

@@ -34,3 +34,30 @@ class RunResumed(Fact):
     kind: ClassVar[str] = "tracking.run_resumed"
     experiment: str
     before: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelLogged(Fact):
+    """The files of a model that a run made have arrived. Subject: `logged-models/ID`."""
+
+    kind: ClassVar[str] = "tracking.model_logged"
+    name: str
+    run_id: str
+    model_kind: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelDeleted(Fact):
+    """A logged model was put away. Subject: `logged-models/ID`."""
+
+    kind: ClassVar[str] = "tracking.model_deleted"
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilesDeleted(Fact):
+    """Files that a run or a model kept were deleted. Subject: `files/PATH` below the project's artifact root."""
+
+    kind: ClassVar[str] = "tracking.files_deleted"
+    files: int
+    size_bytes: int

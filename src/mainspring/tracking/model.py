@@ -133,12 +133,21 @@ class RunInput:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A file of a run."""
+    """A file that a run or a model keeps."""
 
     path: str
     digest: str
     size_bytes: int
     at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a folder shows: a file, or a folder with the bytes of all that is below it."""
+
+    name: str
+    is_folder: bool
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +201,65 @@ class Run:
     @property
     def folder(self) -> str:
         """Where its files are, below the project's artifact root; ends with a slash."""
-        return f"{folder_of(self.location, self.experiment_id)}{self.id}/artifacts/"
+        return run_folder(self.location, self.experiment_id, self.id)
+
+
+MODEL_STATUSES = ("pending", "ready", "failed")
+"""A model is pending while its files are on their way, then ready; failed when they did not arrive."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMetric:
+    """The latest value that a run measured of a model, on a dataset when one is named."""
+
+    key: str
+    value: float
+    step: int
+    at: int
+    run_id: str
+    dataset_name: str = ""
+    dataset_digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedModel:
+    """A model that a run made, before or without a name in the registry. `status` is one of `MODEL_STATUSES`.
+
+    `kind` is the client's word for its type, `run_id` the run that made it ("": none), `location` the experiment's.
+    """
+
+    id: str
+    experiment_id: str
+    location: str
+    name: str
+    kind: str
+    status: str
+    run_id: str
+    created_at: int
+    updated_at: int
+    deleted_at: int | None = None
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    metrics: tuple[ModelMetric, ...] = ()
+
+    @property
+    def ref(self) -> str:
+        """Reference, `logged-models/ID`."""
+        return f"logged-models/{self.id}"
+
+    @property
+    def folder(self) -> str:
+        """Where its files are, below the project's artifact root; ends with a slash."""
+        return model_folder(self.location, self.experiment_id, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class RunModel:
+    """A logged model that a run read ("input") or made ("output")."""
+
+    model_id: str
+    side: str
+    step: int = 0
 
 
 PROXIED = "mlflow-artifacts"
@@ -208,3 +275,13 @@ def folder_of(location: str, experiment_id: str) -> str:
     parts = urlsplit(location)
     path = unquote(parts.path).strip("/") if parts.scheme == PROXIED else ""
     return f"{path or experiment_id}/"
+
+
+def run_folder(location: str, experiment_id: str, run_id: str) -> str:
+    """Where a run keeps its files, below the project's artifact root; ends with a slash."""
+    return f"{folder_of(location, experiment_id)}{run_id}/artifacts/"
+
+
+def model_folder(location: str, experiment_id: str, model_id: str) -> str:
+    """Where a logged model keeps its files, below the project's artifact root; ends with a slash."""
+    return f"{folder_of(location, experiment_id)}models/{model_id}/artifacts/"

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from litestar import Request, Response, get, post, put
+from litestar import Request, get, post
 from litestar.datastructures import State
 
 from mainspring.core.errors import TooLarge
-from mainspring.tracking.model import DEFAULT, Artifact, CodeState, Environment, Experiment, Metric, Run, RunInput
+from mainspring.tracking import file_routes
+from mainspring.tracking.model import DEFAULT, CodeState, Environment, Experiment, Metric, Run, RunInput
 from mainspring.tracking.service import Tracking
 from mainspring.tracking.wire import decode, number_or_word
 
 _READ = {"permission": "runs:read"}
 _WRITE = {"permission": "runs:write"}
 MAX_BATCH = 4 * 1024**2
-MAX_ARTIFACT = 512 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,32 +148,6 @@ def add_input(tracking: Tracking, run_id: str, data: RunInput) -> RunInput:
     return data
 
 
-@get("/api/v1/runs/{run_id:str}/artifacts", opt=_READ, sync_to_thread=True)
-def list_artifacts(tracking: Tracking, run_id: str) -> list[Artifact]:
-    """Files of a run."""
-    return tracking.artifacts(run_id)
-
-
-@put("/api/v1/runs/{run_id:str}/artifacts/{path:path}", opt=_WRITE, request_max_body_size=MAX_ARTIFACT)
-async def put_artifact(tracking: Tracking, request: Request[object, object, State], run_id: str, path: str) -> Artifact:
-    """Keep the body as a file of a run."""
-    body = await request.body()
-    return await asyncio.to_thread(tracking.log_artifact, run_id, path.removeprefix("/"), body)
-
-
-@get("/api/v1/runs/{run_id:str}/artifacts/{path:path}", opt=_READ, sync_to_thread=True)
-def show_artifact(tracking: Tracking, run_id: str, path: str) -> Response[bytes]:
-    """A file of a run, always as an attachment that may run nothing."""
-    data = tracking.artifact(run_id, path.removeprefix("/"))
-    name = path.rsplit("/", 1)[-1].replace('"', "")
-    headers = {
-        "Content-Disposition": f'attachment; filename="{name.encode("ascii", "replace").decode()}"',
-        "Content-Security-Policy": "default-src 'none'; sandbox",
-        "X-Content-Type-Options": "nosniff",
-    }
-    return Response(data, media_type="application/octet-stream", headers=headers)
-
-
 def _point(point: Metric) -> PointAnswer:
     return PointAnswer(point.key, number_or_word(point.value), point.step, point.at)
 
@@ -191,8 +165,6 @@ def _run(found: Run) -> RunAnswer:
     )
 
 
-# Litestar 2 wraps a threaded handler once more for each later handler of its path, and a `Response` does not survive
-# that: of two handlers of one path, the one that returns a `Response` comes last.
 handlers = [
     create_run,
     list_runs,
@@ -203,7 +175,5 @@ handlers = [
     resume_run,
     show_history,
     add_input,
-    list_artifacts,
-    put_artifact,
-    show_artifact,
+    *file_routes.handlers,
 ]

@@ -14,6 +14,7 @@ MAX_METRICS = 1000
 MAX_PARAMS = 1000
 MAX_VALUE = 6000
 MAX_TAG = 8000
+MAX_PATH = 1000
 _KEY = re.compile(r"[/\w.\- :]{1,250}")
 _STEP = 2**63
 _NAN, _MINUS, _FINITE, _PLUS = -2, -1, 0, 1
@@ -47,6 +48,18 @@ def check_experiment(name: str) -> str:
     raise Invalid(f"{name[:60]!r} can't name an experiment", where="experiment", hint=hint)
 
 
+def check_model_name(name: str) -> str:
+    """Return `name` when it may name a logged model.
+
+    Raises:
+        Invalid: It is empty, longer than 500 characters, or has one of the characters / : . % " '.
+    """
+    if 0 < len(name) <= 500 and name.isprintable() and not set(name) & set("/:.%\"'"):
+        return name
+    hint = "use 1 to 500 characters without / : . % and quotes"
+    raise Invalid(f"{name[:60]!r} can't name a logged model", where="name", hint=hint)
+
+
 def check_path(path: str) -> str:
     """Return `path` when it may be the place of an artifact in its run.
 
@@ -54,11 +67,24 @@ def check_path(path: str) -> str:
         Invalid: It is absolute, leaves the run, or has control characters or backslashes.
     """
     plain = posixpath.normpath(path) == path and not path.startswith(("/", "../")) and path not in ("", ".", "..")
-    if plain and len(path) <= 500 and "\\" not in path and path.isprintable():
+    if plain and len(path) <= MAX_PATH and "\\" not in path and path.isprintable():
         return path
     raise Invalid(
         f"{path[:60]!r} can't be the path of an artifact", where="artifact", hint="use a path like plots/a.svg"
     )
+
+
+def check_folder(folder: str) -> str:
+    """Return `folder` with a slash at its end when it may be a folder of artifacts; "" is all of them.
+
+    Raises:
+        Invalid: It is absolute, leaves the tree, or has control characters or backslashes.
+
+    >>> check_folder("plots"), check_folder("plots/"), check_folder("")
+    ('plots/', 'plots/', '')
+    """
+    plain = folder.removesuffix("/")
+    return f"{check_path(plain)}/" if plain else ""
 
 
 def check_metrics(metrics: Sequence[Metric]) -> None:

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 
 from mainspring.core.caller import caller
 from mainspring.core.clock import Clock
-from mainspring.core.errors import Conflict, Invalid, NotFound, did_you_mean
+from mainspring.core.errors import Conflict, Invalid, NotFound
 from mainspring.core.ids import is_id, new_id
 from mainspring.tracking.events import RunEnded, RunResumed, RunStarted
 from mainspring.tracking.model import (
     DEFAULT,
     PROXIED,
-    Artifact,
     CodeState,
     Environment,
     Experiment,
@@ -25,14 +24,13 @@ from mainspring.tracking.model import (
     Metric,
     Run,
 )
-from mainspring.tracking.records import experiments, files, points, runs, tables
+from mainspring.tracking.records import experiments, points, runs, tables
 from mainspring.tracking.rules import (
     MAX_TAG,
     MAX_VALUE,
     changed_params,
     check_experiment,
     check_metrics,
-    check_path,
     check_status,
     check_texts,
     latest,
@@ -42,7 +40,7 @@ from mainspring.tracking.spool import EMBEDDED, recover
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from mainspring.storage.ports import Blobs, Journal, Tables
+    from mainspring.storage.ports import Journal, Tables
     from mainspring.tracking.wire import Batch
 
 
@@ -51,12 +49,11 @@ _REMEMBERED = 20_000
 
 
 class Tracking:
-    """Keeps runs: params, tags, metrics, files, and the code, environment and data they came from."""
+    """Keeps runs: params, tags, metrics, and the code, environment and data they came from."""
 
-    def __init__(self, *, tables: Tables, journal: Journal, blobs: Blobs, clock: Clock) -> None:
+    def __init__(self, *, tables: Tables, journal: Journal, clock: Clock) -> None:
         self._tables = tables
         self._journal = journal
-        self._blobs = blobs
         self._clock = clock
         self._keys: dict[tuple[int, str], int] = {}
 
@@ -266,41 +263,6 @@ class Tracking:
         """
         with self._tables.read() as conn:
             return points.list_points(conn, self._number(conn, caller().project, run_id), key)
-
-    def log_artifact(self, run_id: str, path: str, data: bytes) -> Artifact:
-        """Keep a file of a run; the same path again replaces it.
-
-        Raises:
-            NotFound: No such run.
-            Invalid: The path leaves the run.
-        """
-        check_path(path)
-        made = Artifact(path, self._blobs.put(data), len(data), self._clock.now())
-        folder = self.get(run_id).folder
-        with self._tables.write() as conn:
-            files.put(conn, caller().project, replace(made, path=folder + path))
-        return made
-
-    def artifacts(self, run_id: str) -> list[Artifact]:
-        """Files of a run by path.
-
-        Raises:
-            NotFound: No such run.
-        """
-        folder = self.get(run_id).folder
-        with self._tables.read() as conn:
-            return files.below(conn, caller().project, folder)
-
-    def artifact(self, run_id: str, path: str) -> bytes:
-        """The content of a file of a run.
-
-        Raises:
-            NotFound: No such run or file.
-        """
-        kept = {entry.path: entry.digest for entry in self.artifacts(run_id)}
-        if path not in kept:
-            raise NotFound(f"the run has no file {path!r}", where=f"runs/{run_id}", hint=did_you_mean(path, kept))
-        return self._blobs.get(kept[path])
 
     def log_input(self, run_id: str, dataset_ref: str, context: str = "training") -> None:
         """Note that a run read a dataset version.

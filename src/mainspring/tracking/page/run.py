@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from litestar import get
 from litestar.response import Template
 
-from mainspring.core.errors import NotFound, did_you_mean
+from mainspring.tracking.files import Files
 from mainspring.tracking.model import Metric, Run
 from mainspring.tracking.page.preview import limit_of, preview
 from mainspring.tracking.rules import smoothed, thinned
@@ -51,7 +51,13 @@ class Look:
 
 @get("/runs/{run_id:str}", opt=READ, sync_to_thread=True, include_in_schema=False)
 def run_page(
-    tracking: Tracking, run_id: str, smooth: str = "0", scale: str = "linear", against: str = "step", part: str = ""
+    tracking: Tracking,
+    files: Files,
+    run_id: str,
+    smooth: str = "0",
+    scale: str = "linear",
+    against: str = "step",
+    part: str = "",
 ) -> Template:
     """One run. `part` shows only metrics whose name begins with it."""
     run = tracking.get(run_id)
@@ -67,7 +73,7 @@ def run_page(
         "look": look,
         "smoothing": SMOOTHING,
         "more": len(shown) - len(charts),
-        "folders": folders_of([(file.path, file) for file in tracking.artifacts(run_id)]),
+        "folders": folders_of([(file.path, file) for file in files.below(run.folder)]),
         "diff": diff[:_DIFF_SHOWN],
         "diff_cut": len(diff) > _DIFF_SHOWN or bool(run.code and run.code.diff_cut),
     }
@@ -75,14 +81,12 @@ def run_page(
 
 
 @get("/runs/{run_id:str}/files/{path:path}", opt=READ, sync_to_thread=True, include_in_schema=False)
-def file_page(tracking: Tracking, run_id: str, path: str) -> Template:
+def file_page(tracking: Tracking, files: Files, run_id: str, path: str) -> Template:
     """What can be shown of a file without running anything of it."""
     run, path = tracking.get(run_id), path.removeprefix("/")
-    files = {file.path: file for file in tracking.artifacts(run_id)}
-    if path not in files:
-        raise NotFound(f"the run has no file {path[:200]!r}", where=run.ref, hint=did_you_mean(path, files))
-    head = tracking.artifact(run_id, path)[: limit_of(path)]
-    context = {"run": run, "artifact": files[path], "shown": preview(path, head, files[path].size_bytes)}
+    kept = files.find(run.folder + path)
+    head = b"".join(files.stream(kept, 0, min(limit_of(path), kept.size_bytes)))
+    context = {"run": run, "artifact": replace(kept, path=path), "shown": preview(path, head, kept.size_bytes)}
     return Template("tracking/page/file.html", context=context)
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from mainspring.storage.upsert import insert_into
-from mainspring.tracking.model import CodeState, Environment, InputDataset, Run, RunInput
+from mainspring.tracking.model import CodeState, Environment, InputDataset, Run, RunInput, run_folder
 from mainspring.tracking.records.points import latest_of, texts_of
 from mainspring.tracking.records.tables import experiment, input_dataset, param, run, run_input, tag
 
@@ -49,6 +49,13 @@ def place(conn: Connection, project: str, run_id: str) -> tuple[int, int] | None
     found = sa.select(run.c.number, run.c.experiment).where(run.c.project == project, run.c.id == run_id)
     row = conn.execute(found).first()
     return None if row is None else (row.number, row.experiment)
+
+
+def folder(conn: Connection, project: str, run_id: str) -> str | None:
+    """Where a run keeps its files, below the project's artifact root; ends with a slash."""
+    found = sa.select(experiment.c.location, experiment.c.id).select_from(_FROM)
+    row = conn.execute(found.where(run.c.project == project, run.c.id == run_id)).first()
+    return None if row is None else run_folder(row.location, row.id, run_id)
 
 
 def end_run(conn: Connection, number: int, status: str, at: int | None) -> None:
