@@ -102,7 +102,7 @@ def test_names_that_read_like_other_places_are_refused(key: str) -> None:
         check_key(key, "metric")
 
 
-@pytest.mark.parametrize("path", ["", "/etc/passwd", "../a", "a/../../b", "a\\b", "a\x00b", "a//b", ".", "x" * 501])
+@pytest.mark.parametrize("path", ["", "/etc/passwd", "../a", "a/../../b", "a\\b", "a\x00b", "a//b", ".", "x" * 1001])
 def test_artifact_paths_stay_inside_the_run(path: str) -> None:
     with pytest.raises(Invalid):
         check_path(path)
