@@ -61,7 +61,6 @@ def test_deploy_predict_and_label_as_the_quickstart_says(project: Path, server: 
 
 def test_every_page_and_list_answers(server: ServerProcess) -> None:
     api = Api(server.address)
-    assert api.get("/health") == {"status": "ok"}
     assert api.get("/api/v1/cycles") == []
     assert api.get("/schema")
     api.close()

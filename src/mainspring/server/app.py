@@ -6,7 +6,6 @@ import inspect
 import warnings
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass
 
 from litestar import Litestar, Router, get
 from litestar.connection import ASGIConnection
@@ -26,6 +25,7 @@ from mainspring.access.model import PUBLIC, check_permission
 from mainspring.access.rules import own_hosts
 from mainspring.core.errors import Invalid, MainspringError
 from mainspring.core.wiring import Wiring
+from mainspring.mlflow.identity import PUBLIC_PATHS
 from mainspring.server.door import Door
 from mainspring.server.errors import exception_handlers
 from mainspring.server.rooms import ROOMS, SERVICES, collect_handlers, service_type
@@ -36,20 +36,16 @@ from mainspring.ui.pages import page_environment
 BODY_LIMIT = 64 * 1024 * 1024
 """Most bytes of a request's body, unless a route says otherwise."""
 
+OPEN = ("/health", *PUBLIC_PATHS)
+"""What anybody may ask: whether the server answers, and which protocol it speaks."""
+
 Connection = ASGIConnection[BaseRouteHandler, object, object, State]
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
-    """The answer of the health check."""
-
-    status: str = "ok"
-
-
-@get("/health", opt={"permission": PUBLIC}, sync_to_thread=False, tags=["server"])
-def health() -> Health:
-    """Say that the server answers. The one route without a permission."""
-    return Health()
+@get("/health", opt={"permission": PUBLIC}, sync_to_thread=False, tags=["server"], media_type="text/plain")
+def health() -> str:
+    """Say that the server answers: `OK`."""
+    return "OK"
 
 
 def create_app(
@@ -197,5 +193,5 @@ def check_routes(app: Litestar) -> None:
                     hint='write opt={"permission": "noun:read"}',
                 )
             check_permission(permission)
-            if permission == PUBLIC and route.path != "/health":
-                raise MainspringError(f"the route {route.path} is public", hint="only /health may be")
+            if permission == PUBLIC and route.path not in OPEN:
+                raise MainspringError(f"the route {route.path} is public", hint=f"only {', '.join(OPEN)} may be")

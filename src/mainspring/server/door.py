@@ -13,6 +13,8 @@ from mainspring.access.rules import host_is_own, origin_is_own
 from mainspring.core.caller import Caller, calling
 from mainspring.core.errors import Forbidden, Invalid, MainspringError
 from mainspring.core.ids import check_name, new_id
+from mainspring.mlflow.errors import answer_of
+from mainspring.mlflow.spelling import is_own, served
 from mainspring.server.errors import STATUS, MethodNotAllowed, error_body
 
 PROJECT_HEADER = "x-mainspring-project"
@@ -53,6 +55,7 @@ class Door:
         """Serve one request."""
         if scope["type"] != ScopeType.HTTP:
             return  # no websockets here; the connection is closed
+        scope["path"] = served(scope["path"])
         request_id = new_id()
         headers = Headers.from_scope(scope)
 
@@ -73,7 +76,7 @@ class Door:
                 self._look_at(scope, headers)
                 project = check_name(headers.get(PROJECT_HEADER, self._project), "project")
             except MainspringError as reason:
-                await _refuse(reason, send_with_headers)
+                await _refuse(reason, scope["path"], send_with_headers)
                 return
             with calling(Caller(identity.actor, project, request_id)):
                 await self._app(scope, receive, send_with_headers)
@@ -92,8 +95,9 @@ class Door:
             raise Invalid("the address holds a zero byte", where="URL")
 
 
-async def _refuse(reason: MainspringError, send: Send) -> None:
-    body = json.dumps(error_body(reason)).encode()
+async def _refuse(reason: MainspringError, path: str, send: Send) -> None:
+    told = answer_of(reason, STATUS[reason.code])[0] if is_own(path) else error_body(reason)
+    body = json.dumps(told).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": STATUS[reason.code], "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -13,6 +13,8 @@ from litestar.types import ExceptionHandlersMap
 
 from mainspring.core.caller import caller
 from mainspring.core.errors import Invalid, MainspringError, NotFound, TooLarge
+from mainspring.mlflow.errors import answer_of
+from mainspring.mlflow.spelling import is_own
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +56,12 @@ def exception_handlers(pages: Environment) -> ExceptionHandlersMap:
 
     def answer(request: Request[object, object, State], reason: Exception) -> Response[object]:
         error, status = _understood(reason)
-        body = error_body(error)
         headers = {"Retry-After": str(RETRY_AFTER_S)} if error.code == "overloaded" else {}
+        if is_own(request.scope["path"]):
+            decided = status if isinstance(reason, HTTPException) else None
+            told, status = answer_of(error, decided)
+            return Response(told, status_code=status, media_type="application/json", headers=headers)
+        body = error_body(error)
         if _wants_page(request):
             title = HTTPStatus(status).phrase.lower()
             html = pages.get_template("error.html").render(error=body, status=status, title=title)

@@ -34,6 +34,8 @@ from mainspring.storage.open import open_blobs, open_delta
 from mainspring.storage.ports import Blobs, Delta, Journal, Queue, Tables
 from mainspring.storage.queue import SqlQueue
 from mainspring.tracking import Files, LoggedModels, Tracking
+from mainspring.tracking.experiments import Experiments
+from mainspring.tracking.lifecycle import Runs
 
 OPENER = "mainspring.server.house:open_house"
 """How a child process opens the same house."""
@@ -101,6 +103,8 @@ def _add_rooms(wiring: Wiring, settings: Settings) -> None:
     wiring.add(Tracking, lambda w: Tracking(tables=_tables(w), journal=_journal(w), clock=CLOCK))
     wiring.add(Files, lambda w: _files(w, settings))
     wiring.add(LoggedModels, lambda w: LoggedModels(tables=_tables(w), journal=_journal(w), clock=CLOCK))
+    wiring.add(Experiments, lambda w: Experiments(tables=_tables(w), journal=_journal(w), clock=CLOCK))
+    wiring.add(Runs, lambda w: Runs(tables=_tables(w), journal=_journal(w), clock=CLOCK))
     wiring.add(Pipelines, lambda w: _pipelines(w, settings))
     wiring.add(Registry, lambda w: _registry(w, settings))
     wiring.add(Governance, lambda w: _governance(w))

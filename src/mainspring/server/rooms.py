@@ -20,6 +20,7 @@ ROOMS = (
     "serving",
     "monitoring",
     "loop",
+    "mlflow",
     "ui",
 )
 """Packages that may have a `routes.py` and a `page/`, each with a list `handlers`."""
@@ -32,6 +33,8 @@ SERVICES = {
     "tracking": "mainspring.tracking:Tracking",
     "files": "mainspring.tracking:Files",
     "logged_models": "mainspring.tracking:LoggedModels",
+    "experiments": "mainspring.tracking.experiments:Experiments",
+    "runs": "mainspring.tracking.lifecycle:Runs",
     "pipelines": "mainspring.pipelines:Pipelines",
     "registry": "mainspring.registry:Registry",
     "governance": "mainspring.governance:Governance",
@@ -73,4 +76,10 @@ def service_type(name: str) -> type:
 
 def _handlers(module: str) -> list[BaseRouteHandler]:
     """Fresh copies: an app changes the handlers it gets, and a process may build several apps."""
-    return [copy(handler) for handler in importlib.import_module(module).handlers]
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as reason:
+        if reason.name != module:
+            raise
+        return []  # a package may have routes and no pages
+    return [copy(handler) for handler in found.handlers]

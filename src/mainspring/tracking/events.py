@@ -55,9 +55,60 @@ class ModelDeleted(Fact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunDeleted(Fact):
+    """A run was deleted; it can be restored. Subject: `runs/ID`."""
+
+    kind: ClassVar[str] = "tracking.run_deleted"
+    experiment: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRestored(Fact):
+    """A deleted run is back. Subject: `runs/ID`."""
+
+    kind: ClassVar[str] = "tracking.run_restored"
+    experiment: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentCreated(Fact):
+    """An experiment was made. Subject: `experiments/ID`."""
+
+    kind: ClassVar[str] = "tracking.experiment_created"
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class FilesDeleted(Fact):
     """Files that a run or a model kept were deleted. Subject: `files/PATH` below the project's artifact root."""
 
     kind: ClassVar[str] = "tracking.files_deleted"
     files: int
     size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentRenamed(Fact):
+    """An experiment has another name. Subject: `experiments/ID`."""
+
+    kind: ClassVar[str] = "tracking.experiment_renamed"
+    name: str
+    before: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentDeleted(Fact):
+    """An experiment was deleted, and its runs with it; it can be restored. Subject: `experiments/ID`."""
+
+    kind: ClassVar[str] = "tracking.experiment_deleted"
+    name: str
+    runs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentRestored(Fact):
+    """A deleted experiment is back, and the runs that were deleted with it. Subject: `experiments/ID`."""
+
+    kind: ClassVar[str] = "tracking.experiment_restored"
+    name: str
+    runs: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
@@ -164,6 +165,12 @@ class Experiment:
     updated_at: int
     deleted_at: int | None = None
     runs: int = 0
+    tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def ref(self) -> str:
+        """Reference, `experiments/ID`."""
+        return f"experiments/{self.id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +267,47 @@ class RunModel:
     model_id: str
     side: str
     step: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunStart:
+    """What starts a run.
+
+    Args:
+        experiment: The name of the experiment, which is made when there is none; or "" with `experiment_id`.
+        experiment_id: The id of an experiment that is there.
+        run_id: With the id of a run that is there, that run is given back.
+        started_at: None means now.
+        user_id: Who the client says it works for.
+    """
+
+    experiment: str = ""
+    experiment_id: str = ""
+    name: str = ""
+    parent: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    code: CodeState | None = None
+    environment: Environment | None = None
+    seed: int | None = None
+    run_id: str = ""
+    started_at: int | None = None
+    user_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunChange:
+    """What becomes of a run; None leaves a part as it is.
+
+    `status` is any of `STATUSES`: a run that has ended may go on, and then has not ended. `code` fills in those fields
+    of the code state that it has.
+    """
+
+    status: str | None = None
+    ended_at: int | None = None
+    name: str | None = None
+    parent: str | None = None
+    user_id: str | None = None
+    code: CodeState | None = None
 
 
 PROXIED = "mlflow-artifacts"

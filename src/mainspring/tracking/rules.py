@@ -6,15 +6,18 @@ import math
 import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from urllib.parse import unquote
 
 from mainspring.core.errors import Conflict, Invalid, TooLarge, did_you_mean
-from mainspring.tracking.model import ENDED, Metric
+from mainspring.tracking.model import ENDED, CodeState, Metric
 
 MAX_METRICS = 1000
 MAX_PARAMS = 1000
 MAX_VALUE = 6000
 MAX_TAG = 8000
 MAX_PATH = 1000
+MAX_EXPERIMENT_TAG = 20000
 _KEY = re.compile(r"[/\w.\- :]{1,250}")
 _STEP = 2**63
 _NAN, _MINUS, _FINITE, _PLUS = -2, -1, 0, 1
@@ -58,6 +61,20 @@ def check_model_name(name: str) -> str:
         return name
     hint = "use 1 to 500 characters without / : . % and quotes"
     raise Invalid(f"{name[:60]!r} can't name a logged model", where="name", hint=hint)
+
+
+def check_location(location: str) -> str:
+    """Return `location` when it may be where an experiment's runs keep their files; "" is the project's own place.
+
+    Raises:
+        Invalid: It holds `#`, `?`, `..` or control characters, names a run, or is too long.
+    """
+    parts = re.split(r"[/\\]", unquote(location))
+    odd = any(letter in location for letter in "#?") or ".." in parts or not location.isprintable()
+    if odd or location.startswith("runs:") or len(location) > 2000:
+        hint = "use an address such as s3://bucket/folder, without '#', '?' and '..'"
+        raise Invalid(f"{location[:60]!r} can't be an artifact location", where="artifact_location", hint=hint)
+    return location
 
 
 def check_path(path: str) -> str:
@@ -129,7 +146,11 @@ def changed_params(stored: Mapping[str, str], wanted: Mapping[str, str]) -> None
     for key, value in wanted.items():
         if stored.get(key, value) != value:
             found = f"param {key!r} is {stored[key][:60]!r} and can't become {value[:60]!r}"
-            raise Conflict(found, where=f"param {key}", hint="start a new run, or log it as a tag")
+            raise Conflict(
+                f"Changing param values is not allowed: {found}",
+                where=f"param {key}",
+                hint="start a new run, or log it as a tag",
+            )
 
 
 def split(value: float) -> tuple[float, int]:
@@ -217,6 +238,16 @@ def smoothed(points: Sequence[tuple[float, float]], weight: float) -> list[tuple
             share = weight * share + (1 - weight)
         found.append((x, total / share if share and math.isfinite(y) else y))
     return found
+
+
+def filled(kept: CodeState | None, given: CodeState) -> CodeState:
+    """A code state with the fields that `given` has in place of its own.
+
+    >>> filled(CodeState(commit="a", entry="x.py"), CodeState(commit="b"))
+    CodeState(commit='b', branch='', dirty=False, diff='', diff_cut=False, entry='x.py')
+    """
+    have = {name: getattr(given, name) for name in CodeState.__slots__ if getattr(given, name)}
+    return replace(kept or CodeState(), **have)
 
 
 def check_status(status: str) -> str:

@@ -11,18 +11,17 @@ from typing import TYPE_CHECKING
 
 from mainspring.core.caller import caller
 from mainspring.core.clock import Clock
-from mainspring.core.errors import Conflict, Invalid, NotFound
-from mainspring.core.ids import is_id, new_id
-from mainspring.tracking.events import RunEnded, RunResumed, RunStarted
+from mainspring.core.errors import Conflict
+from mainspring.tracking.lifecycle import Runs, change_run, no_run, place_of, writable
 from mainspring.tracking.model import (
-    DEFAULT,
-    PROXIED,
     CodeState,
     Environment,
     Experiment,
     InputDataset,
     Metric,
     Run,
+    RunChange,
+    RunStart,
 )
 from mainspring.tracking.records import experiments, points, runs, tables
 from mainspring.tracking.rules import (
@@ -31,7 +30,6 @@ from mainspring.tracking.rules import (
     changed_params,
     check_experiment,
     check_metrics,
-    check_status,
     check_texts,
     latest,
 )
@@ -56,6 +54,7 @@ class Tracking:
         self._journal = journal
         self._clock = clock
         self._keys: dict[tuple[int, str], int] = {}
+        self._runs = Runs(tables=tables, journal=journal, clock=clock)
 
     def create_run(
         self,
@@ -88,42 +87,21 @@ class Tracking:
             NotFound: There is no run `parent`.
         """
         check_experiment(experiment)
-        check_texts(tags or {}, "tag", MAX_TAG)
-        if run_id and not is_id(run_id):
-            raise Invalid(f"{run_id[:40]!r} is no run id", where="run_id", hint="leave it out, or use 32 hex digits")
-        project, made_id = caller().project, run_id or new_id()
-        made = Run(
-            id=made_id,
-            experiment=experiment,
-            experiment_id="",
-            location="",
-            name=name[:250] or f"run-{made_id[-6:]}",
+        start = RunStart(
+            experiment,
+            name=name,
             parent=parent,
-            status="running",
-            started_at=started_at or self._clock.now(),
-            ended_at=None,
-            seed=seed,
-            created_by=caller().actor,
-            tags=dict(sorted((tags or {}).items())),
+            tags=tags or {},
             code=code,
             environment=environment,
+            seed=seed,
+            run_id=run_id,
+            started_at=started_at or None,
         )
-        with self._tables.write() as conn:
-            if parent:
-                self._number(conn, project, parent)
-            owner, kept = self._experiment(conn, project, experiment)
-            made = replace(made, experiment_id=kept.id, location=kept.location)
-            if runs.add_run(conn, project, owner, made):
-                if tags:
-                    number = self._number(conn, project, made.id)
-                    points.add_texts(conn, tables.tag, number, tags, replace=True)
-                fact = RunStarted(subject=made.ref, experiment=experiment, name=made.name, parent=parent)
-                self._journal.append(conn, fact)
-                return made
-            known = runs.find_run(conn, project, made_id)
-        if known is None:
-            raise Conflict("the run id is taken", where=f"runs/{made_id}", hint="leave the id out")
-        return known
+        if parent:
+            with self._tables.read() as conn:
+                place_of(conn, caller().project, parent)
+        return self._runs.start(start)
 
     def log_batch(
         self,
@@ -137,7 +115,7 @@ class Tracking:
 
         Raises:
             NotFound: No such run.
-            Conflict: A param has another value already.
+            Conflict: A param has another value already, or the run was deleted.
             Invalid: A name that can't be used.
             TooLarge: More than 1000 points.
         """
@@ -150,19 +128,31 @@ class Tracking:
         metrics: Sequence[Metric] = (),
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
+        change: RunChange | None = None,
+        stamp: bool = True,
     ) -> Future[None]:
-        """As `log_batch`, but without waiting: the future resolves once the batch is committed, or with the error."""
+        """As `log_batch`, but without waiting: the future resolves once the batch is committed, or with the error.
+
+        Args:
+            change: What else becomes of the run, in the same transaction.
+            stamp: Whether the time 0 of a point means now.
+
+        Raises:
+            Overloaded: Too many batches wait to be stored.
+        """
         params, tags = params or {}, tags or {}
         check_metrics(metrics)
         check_texts(params, "param", MAX_VALUE)
         check_texts(tags, "tag", MAX_TAG)
         project, now = caller().project, self._clock.now()
-        timed = [metric if metric.at else replace(metric, at=now) for metric in metrics]
+        timed = [metric if metric.at else replace(metric, at=now) for metric in metrics] if stamp else metrics
         names = {metric.key for metric in metrics}
         made: dict[tuple[int, str], int] = {}
 
         def store(conn: Connection) -> None:
-            number, owner = self._place(conn, project, run_id)
+            number, owner = writable(conn, project, run_id)
+            if change is not None:
+                change_run(conn, self._journal, run_id, change, now)
             if timed:
                 keys = self._key_numbers(conn, owner, names)
                 made.clear()
@@ -190,17 +180,7 @@ class Tracking:
             NotFound: No such run.
             Conflict: It ended in another way.
         """
-        check_status(status)
-        project = caller().project
-        with self._tables.write() as conn:
-            number = self._number(conn, project, run_id)
-            experiment, before = runs.run_status(conn, number)
-            if before == "running":
-                runs.end_run(conn, number, status, ended_at or self._clock.now())
-                self._journal.append(conn, RunEnded(subject=f"runs/{run_id}", experiment=experiment, status=status))
-            elif before != status:
-                raise Conflict(f"the run is {before} already", where=f"runs/{run_id}", hint="start a new run")
-        return self.get(run_id)
+        return self._runs.finish(run_id, status, ended_at)
 
     def resume(self, run_id: str) -> Run:
         """Open a run that ended, so that it is running again. One that is running stays as it is.
@@ -209,15 +189,7 @@ class Tracking:
             NotFound: No such run.
             Conflict: It was deleted.
         """
-        if self.get(run_id).deleted_at is not None:
-            hint = f"mainspring runs restore {run_id}"
-            raise Conflict("a deleted run can't go on", where=f"runs/{run_id}", hint=hint)
-        with self._tables.write() as conn:
-            number = self._number(conn, caller().project, run_id)
-            experiment, before = runs.run_status(conn, number)
-            if before != "running":
-                runs.end_run(conn, number, "running", None)
-                self._journal.append(conn, RunResumed(subject=f"runs/{run_id}", experiment=experiment, before=before))
+        self._runs.change(run_id, RunChange(status="running"))
         return self.get(run_id)
 
     def get(self, run_id: str) -> Run:
@@ -229,7 +201,7 @@ class Tracking:
         with self._tables.read() as conn:
             found = runs.find_run(conn, caller().project, run_id)
         if found is None:
-            raise _no_run(run_id)
+            raise no_run(run_id)
         return found
 
     def search(self, experiment: str = "", *, status: str = "", limit: int = 100, after: str = "") -> list[Run]:
@@ -262,7 +234,7 @@ class Tracking:
             NotFound: No such run.
         """
         with self._tables.read() as conn:
-            return points.list_points(conn, self._number(conn, caller().project, run_id), key)
+            return points.list_points(conn, place_of(conn, caller().project, run_id)[0], key)
 
     def log_input(self, run_id: str, dataset_ref: str, context: str = "training") -> None:
         """Note that a run read a dataset version.
@@ -271,7 +243,7 @@ class Tracking:
             NotFound: No such run.
         """
         with self._tables.write() as conn:
-            number = self._number(conn, caller().project, run_id)
+            number, _ = writable(conn, caller().project, run_id)
             runs.add_input(conn, number, InputDataset.of(dataset_ref), context)
 
     def recover(self, folder: Path) -> list[str]:
@@ -289,18 +261,6 @@ class Tracking:
 
         return recover(folder, EMBEDDED, take=take, end=end)
 
-    def _experiment(self, conn: Connection, project: str, name: str) -> tuple[int, Experiment]:
-        """The experiment of a new run, made now when there is none of this name."""
-        found = experiments.by_name(conn, project, name)
-        if found is None:
-            experiments.add(conn, project, new_experiment(name, self._clock.now()))
-            found = experiments.by_name(conn, project, name)
-            assert found is not None
-        if found[1].deleted_at is not None:
-            hint = "restore it, or log under another name"
-            raise Conflict(f"the experiment {name!r} was deleted", where="experiment", hint=hint)
-        return found
-
     def _key_numbers(self, conn: Connection, owner: int, names: set[str]) -> Mapping[str, int]:
         """Numbers of metric names. Only committed ones are remembered: a rolled back work may have made others."""
         known = {name: number for name in names if (number := self._keys.get((owner, name))) is not None}
@@ -309,24 +269,3 @@ class Tracking:
     def _remember(self, keys: Mapping[tuple[int, str], int]) -> None:
         if len(self._keys) < _REMEMBERED:
             self._keys.update(keys)
-
-    def _place(self, conn: Connection, project: str, run_id: str) -> tuple[int, int]:
-        """The numbers of a run and of its experiment."""
-        found = runs.place(conn, project, run_id)
-        if found is None:
-            raise _no_run(run_id)
-        return found
-
-    def _number(self, conn: Connection, project: str, run_id: str) -> int:
-        return self._place(conn, project, run_id)[0]
-
-
-def new_experiment(name: str, at: int, location: str = "") -> Experiment:
-    """An experiment with an id of its own; the project's `DEFAULT` has the id "0", as clients of MLflow expect."""
-    stamp = new_id()
-    made = "0" if name == DEFAULT else str(int(stamp[:12] + stamp[13:16], 16))  # milliseconds, then a count: 16 digits
-    return Experiment(made, name, location or f"{PROXIED}:/{made}", created_at=at, updated_at=at)
-
-
-def _no_run(run_id: str) -> NotFound:
-    return NotFound(f"there is no run {run_id[:40]!r}", where="runs", hint="mainspring runs ls")

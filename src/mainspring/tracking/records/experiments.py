@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from mainspring.storage.upsert import insert_into
 from mainspring.tracking.model import Experiment
-from mainspring.tracking.records.tables import experiment, run
+from mainspring.tracking.records.points import texts_of
+from mainspring.tracking.records.tables import experiment, experiment_tag, run
 
 _SHOWN = [experiment.c[name] for name in ("id", "name", "location", "created_at", "updated_at", "deleted_at")]
 
@@ -20,23 +23,53 @@ def add(conn: Connection, project: str, made: Experiment) -> bool:
 
 
 def by_name(conn: Connection, project: str, name: str) -> tuple[int, Experiment] | None:
-    """The number of an experiment and the experiment, by name."""
+    """The number of an experiment and the experiment with its tags, by name."""
     return _one(conn, experiment.c.project == project, experiment.c.name == name)
 
 
 def by_id(conn: Connection, project: str, experiment_id: str) -> tuple[int, Experiment] | None:
-    """The number of an experiment and the experiment, by id."""
+    """The number of an experiment and the experiment with its tags, by id."""
     return _one(conn, experiment.c.project == project, experiment.c.id == experiment_id)
 
 
-def list_all(conn: Connection, project: str) -> list[Experiment]:
-    """Experiments that are not deleted, by name, with how many runs they have."""
+def held_by_id(conn: Connection, project: str, experiment_id: str) -> tuple[int, Experiment] | None:
+    """As `by_id`; on Postgres the row is held until the transaction ends, so that nobody changes it in between."""
+    conditions = (experiment.c.project == project, experiment.c.id == experiment_id)
+    conn.execute(sa.select(experiment.c.number).where(*conditions).with_for_update())
+    return _one(conn, *conditions)
+
+
+def list_all(conn: Connection, project: str, *, deleted: bool = False) -> list[Experiment]:
+    """Experiments that are there (or those that are deleted), by name, with how many runs they have."""
+    gone = experiment.c.deleted_at.is_not(None) if deleted else experiment.c.deleted_at.is_(None)
     counted = sa.select(sa.func.count()).where(run.c.experiment == experiment.c.number, run.c.deleted_at.is_(None))
-    found = sa.select(*_SHOWN, counted.scalar_subquery())
-    found = found.where(experiment.c.project == project, experiment.c.deleted_at.is_(None))
-    return [Experiment(*row[:6], runs=row[6]) for row in conn.execute(found.order_by(experiment.c.name))]
+    found = sa.select(experiment.c.number, *_SHOWN, counted.scalar_subquery().label("runs"))
+    found = found.where(experiment.c.project == project, gone)
+    rows = conn.execute(found.order_by(experiment.c.name)).all()
+    tags = texts_of(conn, experiment_tag, [row.number for row in rows])
+    return [Experiment(*row[1:7], runs=row.runs, tags=tags[row.number]) for row in rows]
+
+
+def change(conn: Connection, number: int, **values: str | int | None) -> None:
+    """Set columns of an experiment."""
+    conn.execute(sa.update(experiment).where(experiment.c.number == number).values(**values))
+
+
+def delete_runs(conn: Connection, number: int, at: int) -> int:
+    """Mark the runs of an experiment as deleted at a time; says how many there were."""
+    gone = sa.update(run).where(run.c.experiment == number, run.c.deleted_at.is_(None)).values(deleted_at=at)
+    return conn.execute(gone).rowcount
+
+
+def restore_runs(conn: Connection, number: int, at: int) -> int:
+    """Bring back the runs of an experiment that were deleted at a time; says how many there were."""
+    back = sa.update(run).where(run.c.experiment == number, run.c.deleted_at == at).values(deleted_at=None)
+    return conn.execute(back).rowcount
 
 
 def _one(conn: Connection, *conditions: sa.ColumnElement[bool]) -> tuple[int, Experiment] | None:
     row = conn.execute(sa.select(experiment.c.number, *_SHOWN).where(*conditions)).first()
-    return None if row is None else (row.number, Experiment(*row[1:]))
+    if row is None:
+        return None
+    tags = texts_of(conn, experiment_tag, [row.number])[row.number]
+    return row.number, replace(Experiment(*row[1:]), tags=tags)

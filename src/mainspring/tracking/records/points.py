@@ -93,6 +93,12 @@ def add_texts(conn: Connection, table: sa.Table, number: int, texts: Mapping[str
     conn.execute(added, rows)
 
 
+def delete_text(conn: Connection, table: sa.Table, number: int, key: str) -> bool:
+    """Delete a param or tag of what is interned as `number`; False when there is none."""
+    gone = sa.delete(table).where(table.c[0] == number, table.c.key == key)
+    return conn.execute(gone).rowcount > 0
+
+
 def texts_of(conn: Connection, table: sa.Table, numbers: Sequence[int]) -> dict[int, dict[str, str]]:
     """Params or tags of what is interned as `numbers`."""
     found: dict[int, dict[str, str]] = {number: {} for number in numbers}

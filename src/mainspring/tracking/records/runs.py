@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import cast
 
@@ -33,6 +33,9 @@ _SHOWN = [
     experiment.c.location.label("location"),
 ]
 _FROM = run.join(experiment, experiment.c.number == run.c.experiment)
+_PLACE = sa.select(run.c.number, run.c.experiment, run.c.deleted_at).where(
+    run.c.project == sa.bindparam("project"), run.c.id == sa.bindparam("id")
+)
 
 
 def add_run(conn: Connection, project: str, experiment_number: int, made: Run) -> bool:
@@ -44,11 +47,10 @@ def add_run(conn: Connection, project: str, experiment_number: int, made: Run) -
     return conn.execute(added.on_conflict_do_nothing(index_elements=["id"]).returning(run.c.number)).first() is not None
 
 
-def place(conn: Connection, project: str, run_id: str) -> tuple[int, int] | None:
-    """The numbers that a run and its experiment are interned as."""
-    found = sa.select(run.c.number, run.c.experiment).where(run.c.project == project, run.c.id == run_id)
-    row = conn.execute(found).first()
-    return None if row is None else (row.number, row.experiment)
+def place(conn: Connection, project: str, run_id: str) -> tuple[int, int, bool] | None:
+    """The numbers that a run and its experiment are interned as, and whether the run was deleted."""
+    row = conn.execute(_PLACE, {"project": project, "id": run_id}).first()
+    return None if row is None else (row.number, row.experiment, row.deleted_at is not None)
 
 
 def folder(conn: Connection, project: str, run_id: str) -> str | None:
@@ -58,16 +60,17 @@ def folder(conn: Connection, project: str, run_id: str) -> str | None:
     return None if row is None else run_folder(row.location, row.id, run_id)
 
 
-def end_run(conn: Connection, number: int, status: str, at: int | None) -> None:
-    """Mark a run as ended at a time, or with None as open again."""
-    conn.execute(sa.update(run).where(run.c.number == number).values(status=status, ended_at=at))
+def state_of(conn: Connection, project: str, run_id: str) -> tuple[int, Run] | None:
+    """The number of a run and the run without its texts, metrics and inputs; on Postgres the row is held until the
+    transaction ends."""
+    found = sa.select(run.c.number, run.c.code, sa.null().label("environment"), *_SHOWN).select_from(_FROM)
+    row = conn.execute(found.where(run.c.project == project, run.c.id == run_id).with_for_update(of=run)).first()
+    return None if row is None else (row.number, _bare(row))
 
 
-def run_status(conn: Connection, number: int) -> tuple[str, str]:
-    """Name of the experiment and status of a run; on Postgres the row is held until the transaction ends."""
-    found = sa.select(run.c.status, experiment.c.name).select_from(_FROM).where(run.c.number == number)
-    row = conn.execute(found.with_for_update(of=run)).one()
-    return row.name, row.status
+def change(conn: Connection, number: int, values: Mapping[str, object]) -> None:
+    """Set columns of a run."""
+    conn.execute(sa.update(run).where(run.c.number == number).values(**values))
 
 
 def find_run(conn: Connection, project: str, run_id: str) -> Run | None:
@@ -118,13 +121,11 @@ def runs_of(conn: Connection, rows: Sequence[sa.Row[tuple[object, ...]]]) -> lis
     metrics, inputs = latest_of(conn, numbers), _inputs(conn, numbers)
     return [
         replace(
-            Run(**{c.name: getattr(row, c.name) for c in _SHOWN}),
+            _bare(row),
             params=params[row.number],
             tags=tags[row.number],
             metrics=metrics.get(row.number, {}),
             inputs=inputs.get(row.number, ()),
-            code=_code(row.code),
-            environment=_environment(row.environment),
         )
         for row in rows
     ]
@@ -135,6 +136,14 @@ def _code(plain: dict[str, object] | None) -> CodeState | None:
         return None
     lists = {name: tuple(cast("list[str]", plain.get(name, ()))) for name in ("arguments", "untracked")}
     return CodeState(**{**plain, **lists})  # type: ignore[arg-type]  # as asdict wrote it
+
+
+def _bare(row: sa.Row[tuple[object, ...]]) -> Run:
+    return Run(
+        **{c.name: getattr(row, c.name) for c in _SHOWN},
+        code=_code(row.code),
+        environment=_environment(row.environment),
+    )
 
 
 def _environment(plain: dict[str, object] | None) -> Environment | None:

@@ -1,0 +1,83 @@
+"""The calls of the protocol as handlers of the web framework."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from litestar import Request, Response, get
+from litestar.datastructures import State
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
+
+from mainspring.core.errors import Invalid, MainspringError
+from mainspring.core.wiring import Wiring
+from mainspring.mlflow import experiments, identity, logging, runs
+from mainspring.mlflow.calls import Call
+from mainspring.mlflow.errors import told
+from mainspring.mlflow.identity import VERSION
+from mainspring.mlflow.wire import Message, decode, decode_query, encode
+
+Asked = Request[object, object, State]
+
+
+@get("/version", opt={"permission": "public"}, sync_to_thread=False, media_type="text/plain", include_in_schema=False)
+def version() -> str:
+    """Say which release of MLflow this server speaks the protocol of."""
+    return VERSION
+
+
+def handler_of(made: Call) -> HTTPRouteHandler:
+    """The handler that answers a call."""
+    kind, services = made.parameters()
+    function = made.function
+
+    async def answer(request: Asked, wiring: Wiring) -> Response[bytes]:
+        given = request.path_params
+        if request.method == "GET":
+            read = _reader(decode_query, kind, request.query_params.multi_items(), given)
+        else:
+            read = _reader(decode, kind, await _body(request), given)
+        try:
+            if made.waits:
+                found = await function(read(), *(wiring.get(service) for service in services))  # type: ignore[misc]
+            else:
+                found = await asyncio.to_thread(lambda: function(read(), *(wiring.get(kind) for kind in services)))
+        except MainspringError as reason:
+            raise told(reason, made.conflict) from reason
+        return Response(encode(found), media_type="application/json", status_code=200)
+
+    answer.__doc__ = made.function.__doc__
+    answer.__name__ = made.function.__name__
+    opt = {"permission": made.permission, "reads": made.permission.endswith((":read", "public"))}
+    return HTTPRouteHandler(
+        made.path, http_method=list(made.methods), opt=opt, include_in_schema=False, status_code=200
+    )(answer)
+
+
+def handlers_of(made: Iterable[Call]) -> list[BaseRouteHandler]:
+    """The handlers that answer calls."""
+    return [handler_of(entry) for entry in made]
+
+
+def _reader(read: Callable[..., Message], *arguments: object) -> Callable[[], Message]:
+    return lambda: read(*arguments)
+
+
+async def _body(request: Asked) -> bytes:
+    """The body, when it is said to be JSON; a body that says nothing of itself must be empty.
+
+    Raises:
+        Invalid: It is said to be something else.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    body = await request.body()
+    if kind != "application/json" and (body or kind):
+        hint = "send the header Content-Type: application/json"
+        raise Invalid(f"Bad Request. Content-Type must be application/json, not {kind[:60]!r}", hint=hint)
+    return body
+
+
+handlers: list[BaseRouteHandler] = [
+    version,
+    *handlers_of([*identity.calls, *experiments.calls, *runs.calls, *logging.calls]),
+]
