@@ -98,6 +98,13 @@ class LoopSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class WebhookSettings:
+    """`[webhooks]`: where news is sent. Only https to public addresses, unless `allow_local` is set for a test."""
+
+    allow_local: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All settings, and the tables of `mainspring.toml` that belong to rooms (`gate`, `policy`, ...), as read."""
 
@@ -106,6 +113,7 @@ class Settings:
     storage: StorageSettings = field(default_factory=StorageSettings)
     serving: ServingSettings = field(default_factory=ServingSettings)
     loop: LoopSettings = field(default_factory=LoopSettings)
+    webhooks: WebhookSettings = field(default_factory=WebhookSettings)
     root: Path = field(default_factory=Path.cwd)
     tables: Mapping[str, object] = field(default_factory=dict)
 
@@ -136,6 +144,7 @@ SECTIONS: dict[str, type] = {
     "storage": StorageSettings,
     "serving": ServingSettings,
     "loop": LoopSettings,
+    "webhooks": WebhookSettings,
 }
 ROOM_TABLES = ("gate", "policy", "monitor")
 

@@ -101,3 +101,12 @@ class StageMoved(Fact):
     stage: str
     before: str
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebhookChanged(Fact):
+    """A webhook was created, updated or deleted. Subject: `webhooks/ID`."""
+
+    kind: ClassVar[str] = "registry.webhook_changed"
+    name: str
+    change: str

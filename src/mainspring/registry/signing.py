@@ -27,14 +27,21 @@ class Signer:
     def __init__(self, folder: Path) -> None:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-        path = folder / f"{_NAME}.key"
-        seed = _seed(path) if path.exists() else _make(path)
-        self._key = Ed25519PrivateKey.from_private_bytes(seed)
+        self._key = Ed25519PrivateKey.from_private_bytes(kept_seed(folder / f"{_NAME}.key"))
         self.public: bytes = self._key.public_key().public_bytes_raw()
 
     def sign(self, message: bytes) -> str:
         """The signature over `message`, 128 hex digits."""
         return self._key.sign(message).hex()
+
+
+def kept_seed(path: Path) -> bytes:
+    """The 32 secret bytes in a file, made on first use and readable by its owner only.
+
+    Raises:
+        Corrupt: The file is not a key.
+    """
+    return _seed(path) if path.exists() else _make(path)
 
 
 def key_id(public: bytes) -> str:
@@ -60,14 +67,14 @@ def _seed(path: Path) -> bytes:
     except ValueError:
         seed = b""
     if len(seed) != 32:
-        raise Corrupt("the key that signs models is not 64 hex digits", where=str(path), hint="restore the file")
+        raise Corrupt("the key is not 64 hex digits", where=str(path), hint="restore the file")
     return seed
 
 
 def _make(path: Path) -> bytes:
     """Write a fresh key whole under a name of its own, then link it: of two processes that start together one wins."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{_NAME}-{os.getpid()}-{os.urandom(4).hex()}")
+    part = path.with_name(f".{path.stem}-{os.getpid()}-{os.urandom(4).hex()}")
     handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w") as file:
         file.write(os.urandom(32).hex() + "\n")

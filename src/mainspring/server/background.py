@@ -17,6 +17,7 @@ from mainspring.core.settings import Settings
 from mainspring.core.wiring import Wiring
 from mainspring.loop import Loop
 from mainspring.pipelines.worker import Worker
+from mainspring.registry.webhooks import Courier
 from mainspring.serving.supervisor import Supervisor
 from mainspring.tracking import Files, Tracking
 
@@ -99,7 +100,7 @@ class Background:
 
     def __init__(self, wiring: Wiring) -> None:
         self._wiring = wiring
-        self._parts: list[Worker | Turner | Sealer] = []
+        self._parts: list[Worker | Turner | Courier | Sealer] = []
 
     def start(self) -> None:
         """Start the model server and wait until it serves, then worker, loop and sealer."""
@@ -109,7 +110,7 @@ class Background:
         supervisor.start()
         loop = self._wiring.get(Loop)
         turner = Turner(loop, supervisor, project=settings.project.name)
-        self._parts = [self._wiring.get(Worker), turner, Sealer(self._wiring.get(Audit))]
+        self._parts = [self._wiring.get(Worker), turner, self._wiring.get(Courier), Sealer(self._wiring.get(Audit))]
         for part in self._parts:
             part.start()
 

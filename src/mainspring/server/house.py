@@ -24,6 +24,7 @@ from mainspring.pipelines.service import QUEUE as PIPELINE_QUEUE
 from mainspring.pipelines.service import Pipelines
 from mainspring.pipelines.worker import Worker
 from mainspring.registry import Registry
+from mainspring.registry.webhooks import Courier, Webhooks
 from mainspring.serving import Serving
 from mainspring.serving.modelserver.plan import read_plan
 from mainspring.serving.probe import Probe
@@ -107,6 +108,8 @@ def _add_rooms(wiring: Wiring, settings: Settings) -> None:
     wiring.add(Runs, lambda w: Runs(tables=_tables(w), journal=_journal(w), clock=CLOCK))
     wiring.add(Pipelines, lambda w: _pipelines(w, settings))
     wiring.add(Registry, lambda w: _registry(w, settings))
+    wiring.add(Webhooks, lambda w: _webhooks(w, settings))
+    wiring.add(Courier, lambda w: Courier(w.get(Webhooks), tables=_tables(w), journal=_journal(w), queue=_queue(w)))
     wiring.add(Governance, lambda w: _governance(w))
     wiring.add(Gates, lambda w: _gates(w, settings))
     wiring.add(Serving, lambda w: _serving(w, settings))
@@ -155,6 +158,18 @@ def _registry(w: Wiring, settings: Settings) -> Registry:
     made = Registry(tables=_tables(w), journal=_journal(w), blobs=_blobs(w), clock=CLOCK, folder=folder)
     made.tell_users(lambda model, version: w.get(Serving).users(model, version))
     return made
+
+
+def _webhooks(w: Wiring, settings: Settings) -> Webhooks:
+    return Webhooks(
+        tables=_tables(w),
+        journal=_journal(w),
+        queue=_queue(w),
+        clock=CLOCK,
+        registry=w.get(Registry),
+        folder=settings.data_dir,
+        allow_local=settings.webhooks.allow_local,
+    )
 
 
 def _governance(w: Wiring) -> Governance:

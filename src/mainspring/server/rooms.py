@@ -37,6 +37,7 @@ SERVICES = {
     "runs": "mainspring.tracking.lifecycle:Runs",
     "pipelines": "mainspring.pipelines:Pipelines",
     "registry": "mainspring.registry:Registry",
+    "webhooks": "mainspring.registry.webhooks:Webhooks",
     "governance": "mainspring.governance:Governance",
     "gates": "mainspring.gates:Gates",
     "serving": "mainspring.serving:Serving",

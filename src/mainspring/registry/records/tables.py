@@ -142,3 +142,22 @@ stage_change = sa.Table(
     sqlite_strict=True,
 )
 """Which stage every version was in, since when."""
+
+webhook = sa.Table(
+    "webhook",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("project", Id, nullable=False),
+    sa.Column("name", Id, nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("events", Json, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("status", Id, nullable=False),
+    sa.Column("secret", sa.Text, nullable=False),
+    sa.Column("since", Micros, nullable=False),
+    sa.Column("created_at", Micros, nullable=False),
+    sa.Column("updated_at", Micros, nullable=False),
+    sa.Index("ix_webhook_project_id", "project", "id"),
+    sqlite_strict=True,
+)
+"""`secret` is encrypted with a key that is no part of the database; `since` is the last event before it was made."""

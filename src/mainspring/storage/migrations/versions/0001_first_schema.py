@@ -802,6 +802,23 @@ def upgrade() -> None:
         sqlite_where=sa.text("idempotency_key != ''"),
         postgresql_where=sa.text("idempotency_key != ''"),
     )
+    op.create_table(
+        "webhook",
+        sa.Column("id", schema.Id(), nullable=False),
+        sa.Column("project", schema.Id(), nullable=False),
+        sa.Column("name", schema.Id(), nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("events", schema.Json(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("status", schema.Id(), nullable=False),
+        sa.Column("secret", sa.Text(), nullable=False),
+        sa.Column("since", schema.Micros(), nullable=False),
+        sa.Column("created_at", schema.Micros(), nullable=False),
+        sa.Column("updated_at", schema.Micros(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook")),
+        sqlite_strict=True,
+    )
+    op.create_index("ix_webhook_project_id", "webhook", ["project", "id"], unique=False)
 
     for statement in EVENT_TRIGGERS[op.get_bind().dialect.name]:
         op.execute(statement)
