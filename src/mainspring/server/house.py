@@ -34,7 +34,7 @@ from mainspring.storage.journal import SqlJournal
 from mainspring.storage.open import open_blobs, open_delta
 from mainspring.storage.ports import Blobs, Delta, Journal, Queue, Tables
 from mainspring.storage.queue import SqlQueue
-from mainspring.tracking import Files, LoggedModels, Tracking
+from mainspring.tracking import Files, LoggedModels, Search, Tracking
 from mainspring.tracking.experiments import Experiments
 from mainspring.tracking.lifecycle import Runs
 
@@ -102,6 +102,7 @@ def _add_rooms(wiring: Wiring, settings: Settings) -> None:
         Data, lambda w: Data(tables=_tables(w), journal=_journal(w), delta=_delta(w), blobs=_blobs(w), clock=CLOCK)
     )
     wiring.add(Tracking, lambda w: Tracking(tables=_tables(w), journal=_journal(w), clock=CLOCK))
+    wiring.add(Search, lambda w: Search(tables=_tables(w), clock=CLOCK))
     wiring.add(Files, lambda w: _files(w, settings))
     wiring.add(LoggedModels, lambda w: LoggedModels(tables=_tables(w), journal=_journal(w), clock=CLOCK))
     wiring.add(Experiments, lambda w: Experiments(tables=_tables(w), journal=_journal(w), clock=CLOCK))

@@ -31,6 +31,7 @@ SERVICES = {
     "event_log": "mainspring.access:EventLog",
     "datasets": "mainspring.data:Data",  # the web framework keeps the name "data" for the body of a request
     "tracking": "mainspring.tracking:Tracking",
+    "search": "mainspring.tracking:Search",
     "files": "mainspring.tracking:Files",
     "logged_models": "mainspring.tracking:LoggedModels",
     "experiments": "mainspring.tracking.experiments:Experiments",

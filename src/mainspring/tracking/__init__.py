@@ -14,6 +14,7 @@ from mainspring.tracking.model import Artifact, CodeState, Environment, Experime
 if TYPE_CHECKING:
     from mainspring.tracking.files import Files
     from mainspring.tracking.logged_models import LoggedModels
+    from mainspring.tracking.searching import Search
     from mainspring.tracking.service import Tracking
 
 __all__ = [
@@ -26,9 +27,10 @@ __all__ = [
     "Metric",
     "Run",
     "RunInput",
+    "Search",
     "Tracking",
 ]
-_SERVICES = {"Files": "files", "LoggedModels": "logged_models", "Tracking": "service"}
+_SERVICES = {"Files": "files", "LoggedModels": "logged_models", "Search": "searching", "Tracking": "service"}
 
 
 def __getattr__(name: str) -> object:

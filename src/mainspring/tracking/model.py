@@ -310,6 +310,18 @@ class RunChange:
     code: CodeState | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What to load of runs. Of metrics, params and tags None is all of them, else those of these keys."""
+
+    metrics: frozenset[str] | None = None
+    params: frozenset[str] | None = None
+    tags: frozenset[str] | None = None
+    inputs: bool = True
+    code: bool = False
+    environment: bool = False
+
+
 PROXIED = "mlflow-artifacts"
 """The scheme of locations that are paths below the project's artifact root."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import sqlalchemy as sa
@@ -37,6 +38,12 @@ def held_by_id(conn: Connection, project: str, experiment_id: str) -> tuple[int,
     conditions = (experiment.c.project == project, experiment.c.id == experiment_id)
     conn.execute(sa.select(experiment.c.number).where(*conditions).with_for_update())
     return _one(conn, *conditions)
+
+
+def numbers_of(conn: Connection, project: str, ids: Sequence[str]) -> tuple[int, ...]:
+    """The numbers of those of the experiments that there are."""
+    found = sa.select(experiment.c.number).where(experiment.c.project == project, experiment.c.id.in_(ids))
+    return tuple(conn.execute(found.order_by(experiment.c.number)).scalars())
 
 
 def list_all(conn: Connection, project: str, *, deleted: bool = False) -> list[Experiment]:

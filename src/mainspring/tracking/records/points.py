@@ -70,14 +70,20 @@ def list_points(conn: Connection, number: int, key: str) -> list[Metric]:
     return [Metric(key, joined(row.value, row.sort), row.step, row.at) for row in rows]
 
 
-def latest_of(conn: Connection, numbers: Sequence[int]) -> dict[int, dict[str, Metric]]:
-    """The latest point of each metric of runs, by run and name."""
+def latest_of(
+    conn: Connection, numbers: Sequence[int], names: frozenset[str] | None = None
+) -> dict[int, dict[str, Metric]]:
+    """The latest point of each metric of runs, or of those of these names, by run and name."""
+    if names is not None and not names:
+        return {}
     latest = metric_latest.c
     found = sa.select(latest.run, metric_key.c.name, latest.step, latest.at, latest.sort, latest.value)
     found = found.join(metric_key, metric_key.c.number == latest.key).where(latest.run.in_(numbers))
+    if names is not None:
+        found = found.where(metric_key.c.name.in_(sorted(names)))
     points: dict[int, dict[str, Metric]] = {}
-    for row in conn.execute(found.order_by(metric_key.c.name)):
-        points.setdefault(row.run, {})[row.name] = Metric(row.name, joined(row.value, row.sort), row.step, row.at)
+    for number, name, step, at, sort, value in conn.execute(found.order_by(metric_key.c.name)):
+        points.setdefault(number, {})[name] = Metric(name, joined(value, sort), step, at)
     return points
 
 
@@ -99,11 +105,17 @@ def delete_text(conn: Connection, table: sa.Table, number: int, key: str) -> boo
     return conn.execute(gone).rowcount > 0
 
 
-def texts_of(conn: Connection, table: sa.Table, numbers: Sequence[int]) -> dict[int, dict[str, str]]:
-    """Params or tags of what is interned as `numbers`."""
+def texts_of(
+    conn: Connection, table: sa.Table, numbers: Sequence[int], names: frozenset[str] | None = None
+) -> dict[int, dict[str, str]]:
+    """Params or tags, or those of these names, of what is interned as `numbers`."""
     found: dict[int, dict[str, str]] = {number: {} for number in numbers}
+    if names is not None and not names:
+        return found
     owner = table.c[0]
     wanted = sa.select(owner, table.c.key, table.c.value).where(owner.in_(numbers)).order_by(table.c.key)
+    if names is not None:
+        wanted = wanted.where(table.c.key.in_(sorted(names)))
     for number, key, value in conn.execute(wanted):
         found[number][key] = value
     return found

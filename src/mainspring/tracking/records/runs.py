@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from mainspring.storage.upsert import insert_into
-from mainspring.tracking.model import CodeState, Environment, InputDataset, Run, RunInput, run_folder
+from mainspring.tracking.model import CodeState, Environment, InputDataset, Run, RunInput, Shown, run_folder
 from mainspring.tracking.records.points import latest_of, texts_of
 from mainspring.tracking.records.tables import experiment, input_dataset, param, run, run_input, tag
 
@@ -32,6 +32,9 @@ _SHOWN = [
     experiment.c.id.label("experiment_id"),
     experiment.c.location.label("location"),
 ]
+_ALL = Shown()
+_AT_ONCE = 1000
+"""How many runs are loaded by one statement."""
 _FROM = run.join(experiment, experiment.c.number == run.c.experiment)
 _PLACE = sa.select(run.c.number, run.c.experiment, run.c.deleted_at).where(
     run.c.project == sa.bindparam("project"), run.c.id == sa.bindparam("id")
@@ -112,13 +115,26 @@ def add_input(conn: Connection, number: int, made: InputDataset, context: str) -
     conn.execute(insert_into(conn, run_input).values(read).on_conflict_do_nothing())
 
 
-def runs_of(conn: Connection, rows: Sequence[sa.Row[tuple[object, ...]]]) -> list[Run]:
+def load_runs(conn: Connection, numbers: Sequence[int], shown: Shown) -> list[Run]:
+    """Runs by what they are interned as, in that order; those that are gone are left out."""
+    found: dict[int, Run] = {}
+    for first in range(0, len(numbers), _AT_ONCE):
+        some = numbers[first : first + _AT_ONCE]
+        code = run.c.code if shown.code else sa.null().label("code")
+        environment = run.c.environment if shown.environment else sa.null().label("environment")
+        wanted = sa.select(run.c.number, code, environment, *_SHOWN).select_from(_FROM).where(run.c.number.in_(some))
+        rows = conn.execute(wanted).all()
+        found |= dict(zip([row.number for row in rows], runs_of(conn, rows, shown), strict=True))
+    return [found[number] for number in numbers if number in found]
+
+
+def runs_of(conn: Connection, rows: Sequence[sa.Row[tuple[object, ...]]], shown: Shown = _ALL) -> list[Run]:
     """Runs from rows with the columns of `find_run`."""
     numbers = [row.number for row in rows]
     if not numbers:
         return []
-    params, tags = texts_of(conn, param, numbers), texts_of(conn, tag, numbers)
-    metrics, inputs = latest_of(conn, numbers), _inputs(conn, numbers)
+    params, tags = texts_of(conn, param, numbers, shown.params), texts_of(conn, tag, numbers, shown.tags)
+    metrics, inputs = latest_of(conn, numbers, shown.metrics), _inputs(conn, numbers) if shown.inputs else {}
     return [
         replace(
             _bare(row),

@@ -1,0 +1,24 @@
+"""The language of searches: texts into trees, and whether a tree makes sense for a kind of thing. Nothing here reads.
+
+Strict mode is MLflow's language. Outside it there are also OR, NOT and parentheses, lists everywhere, dates, and
+lengths of time. A comparison of what is missing is false, `!=` too; only IS NULL finds it, and NOT turns it around.
+"""
+
+from mainspring.tracking.grammar.checking import read_fields, read_filter, read_order
+from mainspring.tracking.grammar.kinds import EXPERIMENTS, LOGGED_MODELS, RUNS, Kind
+from mainspring.tracking.grammar.paging import Mark, Page, fingerprint, mark_of, token_of
+
+__all__ = [
+    "EXPERIMENTS",
+    "LOGGED_MODELS",
+    "RUNS",
+    "Kind",
+    "Mark",
+    "Page",
+    "fingerprint",
+    "mark_of",
+    "read_fields",
+    "read_filter",
+    "read_order",
+    "token_of",
+]

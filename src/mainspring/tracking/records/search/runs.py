@@ -1,0 +1,306 @@
+"""Searching for runs: by what they logged, by what they are, by what they read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from mainspring.storage.keyset import SortKey
+from mainspring.storage.matching import bytewise, matches
+from mainspring.tracking.grammar.paging import Key
+from mainspring.tracking.grammar.tree import ATTRIBUTES, And, Compare, Field, Node, Not, Or, Order
+from mainspring.tracking.records.search.conditions import Known, condition, number_matches, text_matches
+from mainspring.tracking.records.search.paged import (
+    Condition,
+    Hit,
+    Item,
+    Join,
+    Part,
+    Question,
+    nullable,
+    optional,
+    plain,
+)
+from mainspring.tracking.records.tables import (
+    experiment,
+    input_dataset,
+    metric_key,
+    metric_latest,
+    param,
+    run,
+    run_input,
+    tag,
+)
+
+FEW = 4000
+"""Up to so many runs are sorted once they are found; among more of them, the order is walked until a page is full."""
+SEPARATE = 50
+"""Up to so many experiments are walked one by one, as an index holds them; more of them are sorted together."""
+_TEXTS = {"params": param, "tags": tag}
+_OF = run.c.experiment == experiment.c.number
+_KNOWN: Mapping[str, Known] = {
+    **{name: Known(run.c[name]) for name in ("id", "name", "status", "user_id", "parent", "created_by")},
+    **{name: Known(run.c[name], int, optional=True) for name in ("ended_at", "deleted_at", "seed")},
+    "started_at": Known(run.c.started_at, int),
+    "duration": Known(run.c.ended_at - run.c.started_at, int, optional=True),
+    "experiment": Known(sa.select(experiment.c.name).where(_OF).scalar_subquery()),
+    "experiment_id": Known(sa.select(experiment.c.id).where(_OF).scalar_subquery()),
+    "artifact_uri": Known(
+        sa.select(experiment.c.location + "/" + run.c.id + "/artifacts").where(_OF).scalar_subquery()
+    ),
+}
+"""What the attributes of a run are."""
+TIES = (Order(Field(ATTRIBUTES, "started_at"), descending=True), Order(Field(ATTRIBUTES, "id")))
+"""What settles ties: the newest first, then by id."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSearch:
+    """What to find. `experiments` are numbers, None for all of the project; `view` is active, deleted or all."""
+
+    project: str
+    experiments: tuple[int, ...] | None
+    filter: Node
+    order: tuple[Order, ...]
+    view: str = "active"
+
+    @property
+    def sorted_by(self) -> tuple[Order, ...]:
+        """The order without ties."""
+        asked = [order.field for order in self.order]
+        return (*self.order, *(order for order in TIES if order.field not in asked))
+
+
+def key_types(order: Sequence[Order]) -> tuple[type, ...]:
+    """What each sort key of an order is."""
+    search = RunSearch("", (), And(()), tuple(order))
+    return _question(search, _Keys({}), "sqlite").types
+
+
+def find(conn: Connection, search: RunSearch, *, after: Sequence[Key], limit: int) -> list[Hit]:
+    """The next runs in the order of a search."""
+    dialect = conn.dialect.name
+    numbers = search.experiments
+    if numbers is None and _walks_values(search):
+        found = sa.select(experiment.c.number).where(experiment.c.project == search.project)
+        numbers = tuple(conn.execute(found).scalars())
+    search = replace(search, experiments=numbers)
+    keys = _Keys(_key_numbers(conn, search))
+    few = _few(conn, search.filter, keys, dialect)
+    if few is not None:
+        chosen = run.c.number.in_(sa.bindparam("few", sorted(few), expanding=True, literal_execute=True))
+        return _question(search, keys, dialect).only(chosen).sort(conn, after=after, limit=limit) if few else []
+    groups = [search] if numbers is None or len(numbers) > SEPARATE else [_one(search, number) for number in numbers]
+    walks = [_question(group, keys.within(group.experiments), dialect) for group in groups]
+    hits = [hit for walk in walks for hit in walk.walk(conn, after=after, limit=limit)]
+    return walks[0].merged(hits, limit) if len(walks) > 1 else hits
+
+
+def _one(search: RunSearch, number: int) -> RunSearch:
+    return replace(search, experiments=(number,))
+
+
+def _walks_values(search: RunSearch) -> bool:
+    return bool(search.order) and search.order[0].field.entity != ATTRIBUTES
+
+
+class _Keys:
+    """The numbers of the names of metrics, by name and experiment."""
+
+    def __init__(self, numbers: Mapping[str, Mapping[int, int]]) -> None:
+        self._numbers = numbers
+
+    def within(self, experiments: Sequence[int] | None) -> _Keys:
+        """Only those of some experiments."""
+        if experiments is None:
+            return self
+        return _Keys(
+            {name: {o: n for o, n in found.items() if o in experiments} for name, found in self._numbers.items()}
+        )
+
+    def is_(self, column: sa.ColumnElement[Any], name: str) -> Condition:
+        """Whether a column holds the number of a name."""
+        found = list(self._numbers.get(name, {}).values())
+        return column == found[0] if len(found) == 1 else column.in_(found) if found else sa.false()
+
+
+def _key_numbers(conn: Connection, search: RunSearch) -> dict[str, dict[int, int]]:
+    names = {
+        field.key for field in (*_fields(search.filter), *(o.field for o in search.order)) if field.entity == "metrics"
+    }
+    if not names:
+        return {}
+    found = sa.select(metric_key.c.name, metric_key.c.experiment, metric_key.c.number)
+    found = found.where(metric_key.c.name.in_(sorted(names)))
+    if search.experiments is None:
+        found = found.where(metric_key.c.experiment.in_(_owned(search.project)))
+    else:
+        found = found.where(metric_key.c.experiment.in_(search.experiments))
+    numbers: dict[str, dict[int, int]] = {}
+    for name, owner, number in conn.execute(found):
+        numbers.setdefault(name, {})[owner] = number
+    return numbers
+
+
+def _owned(project: str) -> sa.Select[int]:
+    return sa.select(experiment.c.number).where(experiment.c.project == project)
+
+
+def _fields(node: Node) -> list[Field]:
+    if isinstance(node, Compare):
+        return [node.field]
+    parts = (node.part,) if isinstance(node, Not) else node.parts
+    return [field for part in parts for field in _fields(part)]
+
+
+def _question(search: RunSearch, keys: _Keys, dialect: str) -> Question:
+    where = [condition(search.filter, partial(_leaf, keys=keys, dialect=dialect))]
+    if search.experiments is None:
+        where.append(run.c.project == search.project)
+    elif len(search.experiments) == 1:
+        where.append(run.c.experiment == search.experiments[0])
+    else:
+        where.append(run.c.experiment.in_(search.experiments))
+    if search.view != "all":
+        where.append(run.c.deleted_at.is_(None) if search.view == "active" else run.c.deleted_at.is_not(None))
+    items = [_item(order, keys, dialect) for order in search.sorted_by]
+    items[0] = _narrowed(items[0], search, keys)
+    return Question(run, tuple(where), tuple(items))
+
+
+def _leaf(asked: Compare, *, keys: _Keys, dialect: str) -> Condition:
+    if asked.field.entity == "metrics":
+        return _metric_matches(asked, keys)
+    if asked.field.entity in _TEXTS:
+        return text_matches(_TEXTS[asked.field.entity].alias(), run.c.number, asked, dialect)
+    if asked.field.entity == "datasets":
+        return _dataset_matches(asked, dialect)
+    return _KNOWN[asked.field.key].matches(asked, dialect)
+
+
+def _metric_matches(asked: Compare, keys: _Keys) -> Condition:
+    last = metric_latest.alias()
+    mine = (last.c.run == run.c.number, keys.is_(last.c.key, asked.field.key))
+    if asked.op in ("IS NULL", "IS NOT NULL"):
+        there = sa.exists().where(*mine).correlate(run)
+        return there if asked.op == "IS NOT NULL" else sa.not_(there)
+    return sa.exists().where(*mine, number_matches(last.c.sort, last.c.value, asked.op, asked.value)).correlate(run)
+
+
+def _dataset_matches(asked: Compare, dialect: str) -> Condition:
+    read, dataset = run_input.alias(), input_dataset.alias()
+    column = read.c.context if asked.field.key == "context" else dataset.c[asked.field.key]
+    mine = (read.c.run == run.c.number, dataset.c.number == read.c.dataset)
+    if asked.op in ("IS NULL", "IS NOT NULL"):
+        there = sa.exists().where(*mine, column != "").correlate(run)
+        return there if asked.op == "IS NOT NULL" else sa.not_(there)
+    return sa.exists().where(*mine, matches(column, asked.op, asked.value, dialect)).correlate(run)
+
+
+def _item(order: Order, keys: _Keys, dialect: str) -> Item:
+    if order.field.entity == "metrics":
+        return _metric_item(order, keys)
+    if order.field.entity in _TEXTS:
+        return _text_item(order, dialect)
+    known = _KNOWN[order.field.key]
+    if known.optional:
+        return nullable(known.column, known.kind, descending=order.descending)
+    column = bytewise(known.column, dialect) if known.kind is str else known.column
+    return plain(column, known.kind, descending=order.descending)
+
+
+def _text_item(order: Order, dialect: str) -> Item:
+    texts = _TEXTS[order.field.entity].alias()
+    mine = sa.and_(texts.c.run == run.c.number, texts.c.key == order.field.key)
+    other = _TEXTS[order.field.entity].alias()
+    there = sa.exists().where(other.c.run == run.c.number, other.c.key == order.field.key).correlate(run)
+    return optional(
+        bytewise(texts.c.value, dialect),
+        str,
+        sa.not_(there),
+        descending=order.descending,
+        inner=lambda source: source.join(texts, mine),
+        outer=lambda source: source.outerjoin(texts, mine),
+    )
+
+
+def _metric_item(order: Order, keys: _Keys) -> Item:
+    last = metric_latest.alias()
+    mine = sa.and_(last.c.run == run.c.number, keys.is_(last.c.key, order.field.key))
+    other = metric_latest.alias()
+    there = sa.exists().where(other.c.run == run.c.number, keys.is_(other.c.key, order.field.key)).correlate(run)
+    down = order.descending
+    number = last.c.sort >= -1
+    rank = sa.case((last.c.run.is_(None), 2), (number, 0), else_=1)
+    # NaN is kept as the value 0 of the sort -2, but all NaN are alike here
+    sort, value = sa.case((number, last.c.sort), else_=0), sa.case((number, last.c.value), else_=0.0)
+    inner: Join = lambda source: source.join(last, mine)  # noqa: E731
+    outer: Join = lambda source: source.outerjoin(last, mine)  # noqa: E731
+    whole = Part((SortKey(rank), SortKey(sort, descending=down), SortKey(value, descending=down)), outer)
+    numbers = Part((0, SortKey(last.c.sort, descending=down), SortKey(last.c.value, descending=down)), inner, (number,))
+    nan = Part((1, 0, 0.0), inner, (last.c.sort < -1,))
+    absent = Part((2, 0, 0.0), only=(sa.not_(there),))
+    return Item((int, int, float), (False, down, down), whole, (numbers, nan, absent))
+
+
+def _narrowed(item: Item, search: RunSearch, keys: _Keys) -> Item:
+    """An item of a metric that the filter bounds is walked within the bounds only."""
+    first = search.sorted_by[0].field
+    if first.entity != "metrics":
+        return item
+    sort, value = (key.column for key in item.phases[0].keys if isinstance(key, SortKey))
+    bounds = tuple(
+        number_matches(sort, value, part.op, part.value)
+        for part in _all(search.filter)
+        if isinstance(part, Compare) and part.field == first and part.op in _RANGES
+    )
+    numbers, *rest = item.phases
+    return replace(item, phases=(replace(numbers, only=(*numbers.only, *bounds)), *rest))
+
+
+_RANGES = ("=", "<", "<=", ">", ">=")
+
+
+def _all(node: Node) -> tuple[Node, ...]:
+    """What must all be true for a filter to be."""
+    return node.parts if isinstance(node, And) else (node,)
+
+
+def _few(conn: Connection, node: Node, keys: _Keys, dialect: str) -> set[int] | None:
+    """The runs among which all are that a filter lets through, when an index tells that they are few; else None."""
+    if isinstance(node, And):
+        known = [found for part in node.parts if (found := _few(conn, part, keys, dialect)) is not None]
+        return min(known, key=len) if known else None
+    if isinstance(node, Or):
+        union: set[int] = set()
+        for part in node.parts:
+            found = _few(conn, part, keys, dialect)
+            if found is None or len(union | found) > FEW:
+                return None
+            union |= found
+        return union
+    if isinstance(node, Not):
+        return None
+    indexed = _indexed(node, keys)
+    if indexed is None:
+        return None
+    numbers = set(conn.execute(indexed.limit(FEW + 1)).scalars())
+    return numbers if len(numbers) <= FEW else None
+
+
+def _indexed(asked: Compare, keys: _Keys) -> sa.Select[int] | None:
+    """The runs that a comparison lets through, where an index holds them together."""
+    if asked.field.entity == "metrics" and asked.op in _RANGES:
+        last = metric_latest
+        bounds = number_matches(last.c.sort, last.c.value, asked.op, asked.value)
+        return sa.select(last.c.run).where(keys.is_(last.c.key, asked.field.key), bounds)
+    if asked.field in (Field(ATTRIBUTES, "id"), Field(ATTRIBUTES, "parent")) and asked.op in ("=", "IN"):
+        if asked.op == "=" and not asked.value:
+            return None
+        return sa.select(run.c.number).where(matches(run.c[asked.field.key], asked.op, asked.value, ""))
+    return None
