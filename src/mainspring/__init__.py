@@ -5,15 +5,17 @@ from __future__ import annotations
 TYPE_CHECKING = False  # typing itself is not loaded for it; type checkers know the name
 if TYPE_CHECKING:
     from mainspring.pipelines import context, pipeline, step
-    from mainspring.sdk import connect, run
+    from mainspring.sdk import connect, current, run, seed
 
 __version__ = "0.1.0"
-__all__ = ["connect", "context", "pipeline", "run", "step"]
+__all__ = ["connect", "context", "current", "pipeline", "run", "seed", "step"]
 _HOMES = {
     "connect": "mainspring.sdk",
     "context": "mainspring.pipelines",
+    "current": "mainspring.sdk",
     "pipeline": "mainspring.pipelines",
     "run": "mainspring.sdk",
+    "seed": "mainspring.sdk",
     "step": "mainspring.pipelines",
 }
 

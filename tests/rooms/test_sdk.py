@@ -13,18 +13,20 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 import uvicorn
 
-from mainspring.core.errors import Conflict, Invalid, Overloaded, Unavailable
+from mainspring.core.errors import Conflict, Invalid, NotFound, Overloaded, Unavailable
 from mainspring.core.settings import load
 from mainspring.core.wiring import Wiring
-from mainspring.sdk import Session, connect
-from mainspring.sdk.sinks import EmbeddedSink, HttpSink
+from mainspring.sdk import ActiveRun, Session, connect, current, seed
+from mainspring.sdk.sinks import AbsentSink, EmbeddedSink, HttpSink
 from mainspring.server.app import create_app
 from mainspring.server.house import open_house
 from mainspring.tracking import Files, Run, Tracking
+from mainspring.tracking.local import LocalTaker
 
 
 @pytest.fixture
@@ -101,7 +103,7 @@ def test_everything_logged_is_there_when_the_run_ends(
             run.log({"loss": 1 / (step + 1), "val/auc": np.float32(0.5)}, step=step)
         run.log({"odd": math.nan}, step=0)
         run.log({"odd": -math.inf}, step=1)
-        run.artifact(tmp_path / "plots")
+        run.folder(tmp_path / "plots")
         run.input("datasets/flights/1")
     found = only(tracking)
     assert (found.name, found.experiment, found.status, found.seed) == ("first", "flights", "finished", 7)
@@ -215,6 +217,270 @@ def test_a_server_that_is_not_there_is_named_with_the_command_that_starts_it(tmp
     session.close()
 
 
+def test_runs_started_in_the_block_of_another_are_its_children(session: Session, tracking: Tracking) -> None:
+    with session.run("outer", capture=False) as outer:
+        with session.run("inner", capture=False) as inner, session.run("innermost", capture=False) as innermost:
+            assert current() is innermost
+        stranger = session.run("stranger", capture=False, parent="")
+        stranger.finish()
+        assert current() is outer
+    assert current() is None
+    after = session.run("after", capture=False)
+    after.finish()
+    parents = {name: tracking.get(run.id).parent for name, run in {"inner": inner, "innermost": innermost}.items()}
+    assert parents == {"inner": outer.id, "innermost": inner.id}
+    assert {tracking.get(run.id).parent for run in (outer, stranger, after)} == {""}
+
+
+def test_threads_have_blocks_of_their_own_and_may_name_a_parent(session: Session, tracking: Tracking) -> None:
+    found: dict[int, tuple[str, str]] = {}
+    barrier = threading.Barrier(4)
+
+    def work(worker: int, outer: ActiveRun) -> None:
+        with session.run(f"part {worker}", capture=False, parent=outer if worker % 2 else None) as part:
+            barrier.wait(30)
+            with session.run("leaf", capture=False) as leaf:
+                barrier.wait(30)
+                found[worker] = (tracking.get(part.id).parent, tracking.get(leaf.id).parent)
+        assert found[worker][1] == part.id
+
+    with session.run("outer", capture=False) as outer:
+        threads = [threading.Thread(target=work, args=(worker, outer)) for worker in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [found[worker][0] for worker in range(4)] == ["", outer.id, "", outer.id]
+
+
+def test_a_run_that_ended_goes_on_where_its_steps_were(session: Session, tracking: Tracking) -> None:
+    with session.run("first", experiment="flights", params={"depth": 6}, capture=False) as run:
+        for _ in range(3):
+            run.log({"loss": 1.0})
+    with session.run(resume=run.ref, tags={"again": "yes"}) as again:
+        assert only(tracking).status == "running"
+        assert (again.id, again.name, again.next_step) == (run.id, "first", 3)
+        again.log({"loss": 0.5})
+        again.params({"late": 1})
+    found = only(tracking)
+    assert [point.step for point in tracking.history(run.id, "loss")] == [0, 1, 2, 3]
+    assert (found.status, found.params, found.tags) == ("finished", {"depth": "6", "late": "1"}, {"again": "yes"})
+
+
+def test_a_run_that_is_not_there_does_not_go_on(session: Session, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no run"):
+        session.run(resume="f" * 32)
+    with pytest.raises(Invalid, match="no run id"):
+        session.run(resume="mine")
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_notes_tolerance_and_files_of_all_kinds_are_kept(session: Session, tracking: Tracking, files: Files) -> None:
+    with session.run(capture=False) as run:
+        run.note("# Why\nbecause")
+        run.tolerance({"loss": 0.01})
+        run.table("rows", [{"x": 1}])
+        run.image("sample", np.zeros((2, 2), dtype=np.uint8), step=3)
+        run.text("notes", "hello")
+        run.json("facts", {"x": 1})
+        run.file(b"\x00\x01", "raw.bin")
+        with pytest.raises(Invalid, match="no name"):
+            run.file(b"\x00")
+        with pytest.raises(NotFound, match="no such file"):
+            run.file("nowhere.txt")
+        with pytest.raises(Invalid, match="can't be the path"):
+            run.text("../up", "x")
+    assert only(tracking).tags == {"mlflow.note.content": "# Why\nbecause", "mainspring.tolerance": '{"loss": 0.01}'}
+    kept = {entry.path for entry in files.below(files.run_folder(run.id))}
+    assert kept == {"rows.csv", "sample/00000003.png", "notes.txt", "facts.json", "raw.bin"}
+    assert files.read(files.run_folder(run.id) + "raw.bin") == b"\x00\x01"
+
+
+def offline(target: str, spool: Path) -> ActiveRun:
+    """A whole run with a child and every kind of entry, logged while nobody listens."""
+    session = Session(AbsentSink(target, "default"), spool, offline="always")
+    with session.run("outer", experiment="trains", params={"depth": 6}, tags={"a": 1}, seed=7) as run:
+        run.log({"loss": 0.5}, step=1)
+        run.text("notes", "hello")
+        run.input("datasets/flights/1")
+        with pytest.raises(ZeroDivisionError), session.run("inner", capture=False) as inner:
+            inner.log({"loss": 1 / 0})
+    assert run.offline
+    session.close()
+    return run
+
+
+def test_a_run_that_was_logged_offline_arrives_whole_with_the_next_session(
+    session: Session, tracking: Tracking, files: Files, tmp_path: Path
+) -> None:
+    before = time.time_ns() // 1000
+    run = offline(session._sink.target, tmp_path / "spool")
+    assert tracking.search() == []
+    between = time.time_ns() // 1000
+    assert len(session.sync()) == 2
+    assert session.sync() == []
+    inner, outer = tracking.search()
+    found = tracking.get(run.id)
+    assert (outer.id, inner.parent) == (run.id, run.id)
+    assert (found.name, found.experiment, found.status, found.seed) == ("outer", "trains", "finished", 7)
+    assert (found.params, found.tags, inner.status) == ({"depth": "6"}, {"a": "1"}, "failed")
+    assert found.ended_at is not None
+    assert before <= found.started_at <= found.ended_at <= between
+    assert found.code is not None and found.environment is not None
+    assert found.inputs[0].dataset == "datasets/flights/1"
+    assert files.read(files.run_folder(run.id) + "notes.txt") == b"hello"
+    assert tracking.history(run.id, "loss")[0].value == 0.5
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_an_offline_run_goes_on_offline_and_its_steps_are_known(
+    tracking: Tracking, files: Files, tmp_path: Path
+) -> None:
+    away = Session(AbsentSink("embedded", "default"), tmp_path / "spool", offline="always")
+    with away.run("first", capture=False) as run:
+        run.log({"loss": 1.0}, step=41)
+    with away.run(resume=run.id) as again:
+        assert (again.name, again.next_step) == ("first", 42)
+        again.log({"loss": 0.5})
+    Session(EmbeddedSink(tracking, files), tmp_path / "spool")
+    assert [point.step for point in tracking.history(run.id, "loss")] == [41, 42]
+    assert only(tracking).status == "finished"
+
+
+def test_when_nobody_answers_a_run_starts_offline_only_if_it_was_asked_to(
+    tracking: Tracking, files: Files, tmp_path: Path
+) -> None:
+    session = Session(HttpSink("http://127.0.0.1:9"), tmp_path / "spool", offline="auto")
+    with session.run("alone", capture=False) as run:
+        run.log({"loss": 1.0})
+    assert run.offline
+    session.close()
+    sink = EmbeddedSink(tracking, files)
+    assert Session(sink, tmp_path / "spool").recovered == []
+    assert Session(sink, tmp_path / "spool").sync(any_target=True) == [run.id]
+    assert only(tracking).name == "alone"
+
+
+def test_a_large_file_is_sent_from_where_it_broke_off_and_known_content_not_at_all(
+    url: str, tracking: Tracking, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = os.urandom(9_000_000)
+    (tmp_path / "large.bin").write_bytes(data)
+    sent: list[int] = []
+
+    def breaking(path: Path, start: int) -> Iterator[bytes]:
+        for at in range(start, len(data), 1 << 20):
+            if len(sent) == 5:
+                raise httpx.ReadError("the cable")
+            sent.append(at)
+            yield data[at : at + (1 << 20)]
+
+    monkeypatch.setattr("mainspring.sdk.sinks._chunks", breaking)
+    session = Session(HttpSink(url), tmp_path / "spool")
+    with session.run(capture=False) as run:
+        run.file(tmp_path / "large.bin")
+        wait_until(lambda: len(sent) == 5, "the break")
+        sent.append(-1)
+    assert files.read(files.run_folder(run.id) + "large.bin") == data
+    assert sent[6] > 0
+    before = len(sent)
+    with session.run(capture=False) as run:
+        run.file(tmp_path / "large.bin", "again.bin")
+    assert files.read(files.run_folder(run.id) + "again.bin") == data
+    assert len(sent) == before
+    session.close()
+
+
+class Flaky(EmbeddedSink):
+    """Answers nothing at all while it is down."""
+
+    down = False
+
+    def log(self, run_id: str, batch: bytes) -> None:
+        self._check()
+        super().log(run_id, batch)
+
+    def artifact(self, run_id: str, path: str, content: bytes | Path) -> None:
+        self._check()
+        super().artifact(run_id, path, content)
+
+    def _check(self) -> None:
+        if self.down:
+            raise Unavailable("down")
+
+
+def test_tags_and_files_wait_in_order_while_the_target_is_down(
+    tracking: Tracking, files: Files, tmp_path: Path
+) -> None:
+    sink = Flaky(tracking, files)
+    with Session(sink, tmp_path / "spool").run(capture=False) as run:
+        run.tags({"state": 1})
+        sink.down = True
+        run.tags({"state": 2})
+        run.text("notes", "hello")
+        run.params({"depth": 6})
+        sink.down = False
+        run.tags({"state": 3})
+    found = only(tracking)
+    assert (found.status, found.tags, found.params) == ("finished", {"state": "3"}, {"depth": "6"})
+    assert files.read(files.run_folder(run.id) + "notes.txt") == b"hello"
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_the_command_sends_what_was_logged_offline(house: Wiring, url: str, tracking: Tracking, tmp_path: Path) -> None:
+    code = """
+import mainspring as ms
+with ms.run("first", experiment="trains") as run:
+    run.log({"loss": 0.5})
+    run.text("notes", "hello")
+"""
+    environ = {**os.environ, "MAINSPRING_OFFLINE": "1", "MAINSPRING_URL": url}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environ)
+    assert tracking.search() == []
+    command = [sys.executable, "-m", "mainspring", "sync"]
+    asked = [[*command, "--to", url], [*command, "--to", url, "--json"], [*command, "--to", url]]
+    done = [subprocess.run(words, check=True, cwd=tmp_path, capture_output=True, text=True).stdout for words in asked]
+    assert "done" in done[0]
+    assert (done[1].strip(), done[2].strip()) == ("[]", "nothing waits to be sent")
+    assert only(tracking).name == "first"
+
+
+def test_a_forked_child_refuses_to_log_into_its_parents_run(tracking: Tracking, tmp_path: Path) -> None:
+    code = """
+import os, mainspring as ms
+from mainspring.core.errors import Conflict
+with ms.run("parent", capture=False) as run:
+    run.log({"loss": 1.0})
+    if not (child := os.fork()):
+        try:
+            run.log({"loss": 2.0})
+        except Conflict as reason:
+            os._exit(7 if "forked" in str(reason) else 1)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert ms.current() is run
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, cwd=tmp_path)
+    assert only(tracking).status == "finished"
+    assert len(tracking.history(only(tracking).id, "loss")) == 1
+
+
+def test_a_seed_is_on_record_with_the_runs_that_follow_and_the_one_it_is_set_in(
+    session: Session, tracking: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mainspring.sdk.seeds._last", None)
+    seed(7)
+    first = np.random.random()
+    with session.run(capture=False) as run:
+        seed(8)
+    assert (only(tracking).seed, only(tracking).tags) == (7, {"mainspring.seed": "8"})
+    seed(7)
+    assert np.random.random() == first
+    with pytest.raises(Invalid, match="can't be a seed"):
+        seed(-1)
+    assert run.ref
+
+
 CLIENT = """
 import sys, time, mainspring as ms
 with ms.run("doomed", experiment="flights") as run:
@@ -275,7 +541,7 @@ def test_a_killed_client_loses_nothing_older_than_200_ms(
 
 
 def test_a_client_killed_while_the_server_is_away_loses_nothing_either(
-    tracking: Tracking, tmp_path: Path, house: Wiring
+    tracking: Tracking, files: Files, tmp_path: Path, house: Wiring
 ) -> None:
     code = """
 import sys, mainspring as ms
@@ -299,7 +565,7 @@ sys.stdin.read()
     client.wait()
     client.stdout.close()
     client.stdin.close()
-    assert tracking.recover(spool) == [only(tracking).id]
+    assert LocalTaker(tracking, files).recover(spool) == [only(tracking).id]
     assert len(tracking.history(only(tracking).id, "loss")) == 5000
 
 

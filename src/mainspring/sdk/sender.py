@@ -6,12 +6,14 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
+from pathlib import Path
 
 from mainspring.core.errors import MainspringError, Timeout
 from mainspring.sdk.sinks import LATER, Sink
 from mainspring.tracking.model import Metric
 from mainspring.tracking.rules import MAX_METRICS
-from mainspring.tracking.spool import Spool
+from mainspring.tracking.spool import Spool, deliver
 from mainspring.tracking.wire import encode
 
 SPOOL_S = 0.05
@@ -23,35 +25,52 @@ Row = tuple[str, float, int, int]
 
 
 class Sender:
-    """Sends the points of one run in the background, in order, until all are taken.
+    """Sends what one run logs: points in the background, all else at once, or in the background while nobody answers.
 
     Args:
         run_id: The run.
-        sink: Where points go.
-        spool: Where they are safe until then.
+        sink: Where it goes.
+        spool: Where it is safe until then.
+        offline: Send nothing; the spool keeps it.
     """
 
-    def __init__(self, run_id: str, sink: Sink, spool: Spool) -> None:
+    def __init__(self, run_id: str, sink: Sink, spool: Spool, *, offline: bool = False) -> None:
         self._run_id = run_id
         self._sink = sink
         self._spool = spool
+        self._offline = offline
+        self._behind = offline or spool.had_entries
         self._rows: deque[Row] = deque()
         self._has_rows, self._has_lines = threading.Event(), threading.Event()
         self._closing, self._giving_up = threading.Event(), threading.Event()
         self._spooling = threading.Lock()
         self._refusal: MainspringError | None = None
-        self._threads = [
-            threading.Thread(target=work, name=f"mainspring-{name}-{run_id[-6:]}", daemon=True)
-            for name, work in (("spool", self._spool_rows), ("send", self._send_lines))
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._spooler = self._thread("spool", self._spool_rows)
+        self._posting = None if offline else self._thread("send", self._send_lines)
 
     def put(self, row: Row) -> None:
         """Take a point. Never waits."""
         self._rows.append(row)
         if not self._has_rows.is_set():
             self._has_rows.set()
+
+    def tell(self, line: bytes) -> None:
+        """Take another entry: it is stored when this returns, or in the spool when the target does not answer.
+
+        Raises:
+            MainspringError: The target refuses it.
+        """
+        if not self._told(lambda: deliver(self._run_id, line, self._sink, self._spool.files)):
+            self._keep(lambda: self._spool.append(line))
+
+    def send_file(self, path: str, content: bytes | Path) -> None:
+        """The same for a file.
+
+        Raises:
+            MainspringError: The target refuses it.
+        """
+        if not self._told(lambda: self._sink.artifact(self._run_id, path, content)):
+            self._keep(lambda: self._spool.append_file(path, content))
 
     def close(self, timeout_s: float) -> None:
         """Send what is left.
@@ -62,19 +81,43 @@ class Sender:
         """
         self._closing.set()
         self._has_rows.set()
-        self._threads[0].join()
-        self._has_lines.set()
-        self._threads[1].join(timeout_s)
-        self._giving_up.set()
-        self._threads[1].join()
+        self._spooler.join()
+        if self._posting is not None:
+            self._has_lines.set()
+            self._posting.join(timeout_s)
+            self._giving_up.set()
+            self._posting.join()
         if self._refusal is not None:
             raise self._refusal
-        if self._spool.unsent():
+        if self._offline or self._spool.unsent():
             raise Timeout(
                 f"{self._sink.target} did not take all points in {timeout_s:.0f} s",
                 where=str(self._spool.path),
                 hint="they are kept there and sent when the next run starts",
             )
+
+    def _told(self, send: Callable[[], object]) -> bool:
+        """Send at once, unless earlier entries still wait: then this one waits behind them."""
+        if self._behind:
+            return False
+        try:
+            send()
+        except LATER as reason:
+            log.warning("run.entry_waits run=%s reason=%s", self._run_id, reason.what)
+            self._behind = True
+            return False
+        return True
+
+    def _keep(self, write: Callable[[], None]) -> None:
+        with self._spooling:
+            self._behind = True
+            write()
+        self._has_lines.set()
+
+    def _thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
+        made = threading.Thread(target=work, name=f"mainspring-{name}-{self._run_id[-6:]}", daemon=True)
+        made.start()
+        return made
 
     def _spool_rows(self) -> None:
         while not (self._closing.is_set() and not self._rows):
@@ -92,14 +135,15 @@ class Sender:
         while not self._giving_up.is_set():
             with self._spooling:
                 line = self._spool.unsent()
+                self._behind = self._behind and bool(line)
             if not line:
-                if self._closing.is_set() and not self._threads[0].is_alive():
+                if self._closing.is_set() and not self._spooler.is_alive():
                     return
                 self._has_lines.wait()
                 self._has_lines.clear()
                 continue
             try:
-                self._sink.log(self._run_id, line)
+                self._spool.deliver(line, self._sink)
                 failures = 0
             except LATER as reason:
                 log.warning("run.batch_waits run=%s reason=%s", self._run_id, reason.what)

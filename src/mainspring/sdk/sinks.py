@@ -1,66 +1,57 @@
-"""Where runs go: into the data folder in this process, or to a server over HTTP."""
+"""Where runs go: into the data folder in this process, to a server over HTTP, or nowhere yet."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from mainspring.core.caller import Caller, caller, calling
 from mainspring.core.errors import Conflict, Failed, Overloaded, Timeout, Unavailable, error_codes
-from mainspring.tracking.model import CodeState, Environment
-from mainspring.tracking.rules import check_path
-from mainspring.tracking.spool import EMBEDDED
-from mainspring.tracking.wire import decode
+from mainspring.tracking.spool import EMBEDDED, Taker
 
 if TYPE_CHECKING:
     import httpx
 
     from mainspring.tracking import Files, Tracking
+    from mainspring.tracking.wire import NewRun
 
 LATER = (Overloaded, Unavailable, Timeout)
-"""Errors after which the same batch may be sent again."""
+"""Errors after which the same entry may be sent again."""
 _TIMEOUT_S = 30.0
+_CHUNK = 1 << 20
+_RESUMABLE = 4 << 20
+"""Files of this size and more are sent so that a break does not start them anew."""
+_ACCEPTED = 202
+_BUSY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 
-class Sink(Protocol):
-    """Takes what a run logs. Every method may be called twice with the same arguments to the same effect."""
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A run that goes on: its name, and the step after the last one that was logged."""
+
+    name: str
+    next_step: int
+
+
+class Sink(Taker, Protocol):
+    """A taker that a session holds open."""
 
     @property
     def target(self) -> str:
         """Names the sink in spool files."""
         ...
 
-    def create(
-        self,
-        run_id: str,
-        *,
-        experiment: str,
-        name: str,
-        parent: str,
-        tags: Mapping[str, str],
-        seed: int | None,
-        code: CodeState | None,
-        environment: Environment | None,
-    ) -> str:
-        """Start a run and return its name."""
+    @property
+    def project(self) -> str:
+        """Whose runs it takes."""
         ...
 
-    def log(self, run_id: str, batch: bytes) -> None:
-        """Store a batch as `tracking.wire.encode` makes it."""
-        ...
-
-    def artifact(self, run_id: str, path: str, data: bytes) -> None:
-        """Keep a file of a run."""
-        ...
-
-    def input(self, run_id: str, dataset: str, context: str) -> None:
-        """Note a dataset version that a run read."""
-        ...
-
-    def finish(self, run_id: str, status: str) -> None:
-        """End a run; a run that ended already stays as it is."""
+    def resume(self, run_id: str) -> Resumed:
+        """Open a run that ended, and say where it stands."""
         ...
 
     def close(self) -> None:
@@ -74,59 +65,87 @@ class EmbeddedSink:
     target = EMBEDDED
 
     def __init__(self, tracking: Tracking, files: Files) -> None:
-        self._tracking = tracking
-        self._files = files
+        from mainspring.tracking.local import LocalTaker
+
+        self._taker = LocalTaker(tracking, files)
         self._who: Caller = caller()
 
-    def create(
-        self,
-        run_id: str,
-        *,
-        experiment: str,
-        name: str,
-        parent: str,
-        tags: Mapping[str, str],
-        seed: int | None,
-        code: CodeState | None,
-        environment: Environment | None,
-    ) -> str:
-        """See `Sink.create`."""
+    @property
+    def project(self) -> str:
+        """See `Sink.project`."""
+        return self._who.project
+
+    def create(self, run_id: str, new: NewRun) -> str:
+        """See `Taker.create`."""
         with calling(self._who):
-            made = self._tracking.create_run(
-                experiment,
-                name=name,
-                parent=parent,
-                tags=tags,
-                seed=seed,
-                code=code,
-                environment=environment,
-                run_id=run_id,
-            )
-        return made.name
+            return self._taker.create(run_id, new)
+
+    def resume(self, run_id: str) -> Resumed:
+        """See `Sink.resume`."""
+        with calling(self._who):
+            run = self._taker.resume(run_id)
+        return Resumed(run.name, 1 + max((point.step for point in run.metrics.values()), default=-1))
 
     def log(self, run_id: str, batch: bytes) -> None:
-        """See `Sink.log`."""
-        found = decode(batch)
+        """See `Taker.log`."""
         with calling(self._who):
-            self._tracking.log_batch(run_id, metrics=found.points(), params=found.params, tags=found.tags)
+            self._taker.log(run_id, batch)
 
-    def artifact(self, run_id: str, path: str, data: bytes) -> None:
-        """See `Sink.artifact`."""
+    def artifact(self, run_id: str, path: str, content: bytes | Path) -> None:
+        """See `Taker.artifact`."""
         with calling(self._who):
-            self._files.put(self._files.run_folder(run_id) + check_path(path), data)
+            self._taker.artifact(run_id, path, content)
 
     def input(self, run_id: str, dataset: str, context: str) -> None:
-        """See `Sink.input`."""
+        """See `Taker.input`."""
         with calling(self._who):
-            self._tracking.log_input(run_id, dataset, context)
+            self._taker.input(run_id, dataset, context)
 
-    def finish(self, run_id: str, status: str) -> None:
-        """See `Sink.finish`."""
-        with calling(self._who), suppress(Conflict):
-            self._tracking.finish(run_id, status)
+    def finish(self, run_id: str, status: str, ended_at: int = 0) -> None:
+        """See `Taker.finish`."""
+        with calling(self._who):
+            self._taker.finish(run_id, status, ended_at)
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+class AbsentSink:
+    """Takes nothing: all that is logged stays in spool files, to be sent to its target later."""
+
+    def __init__(self, target: str, project: str) -> None:
+        self.target = target
+        self.project = project
+
+    def create(self, run_id: str, new: NewRun) -> str:
+        """See `Taker.create`."""
+        raise self._offline()
+
+    def resume(self, run_id: str) -> Resumed:
+        """See `Sink.resume`."""
+        raise self._offline()
+
+    def log(self, run_id: str, batch: bytes) -> None:
+        """See `Taker.log`."""
+        raise self._offline()
+
+    def artifact(self, run_id: str, path: str, content: bytes | Path) -> None:
+        """See `Taker.artifact`."""
+        raise self._offline()
+
+    def input(self, run_id: str, dataset: str, context: str) -> None:
+        """See `Taker.input`."""
+        raise self._offline()
+
+    def finish(self, run_id: str, status: str, ended_at: int = 0) -> None:
+        """See `Taker.finish`."""
+        raise self._offline()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _offline(self) -> Unavailable:
+        return Unavailable("this session is offline", where=self.target, hint="mainspring sync")
 
 
 class HttpSink:
@@ -142,73 +161,99 @@ class HttpSink:
         import httpx
 
         self.target = url.rstrip("/")
+        self.project = project
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         headers |= {"X-Mainspring-Project": project} if project else {}
         self._client = httpx.Client(base_url=self.target, timeout=_TIMEOUT_S, headers=headers)
 
-    def create(
-        self,
-        run_id: str,
-        *,
-        experiment: str,
-        name: str,
-        parent: str,
-        tags: Mapping[str, str],
-        seed: int | None,
-        code: CodeState | None,
-        environment: Environment | None,
-    ) -> str:
-        """See `Sink.create`."""
-        plain = {
-            "run_id": run_id,
-            "experiment": experiment,
-            "name": name,
-            "parent": parent,
-            "tags": dict(tags),
-            "seed": seed,
-            "code": None if code is None else asdict(code),
-            "environment": None if environment is None else asdict(environment),
-        }
-        return str(self._send("POST", "/api/v1/runs", plain).json()["name"])
+    def create(self, run_id: str, new: NewRun) -> str:
+        """See `Taker.create`."""
+        return str(self._send("POST", "/api/v1/runs", {**asdict(new), "run_id": run_id}).json()["name"])
+
+    def resume(self, run_id: str) -> Resumed:
+        """See `Sink.resume`."""
+        plain = self._send("POST", f"/api/v1/runs/{run_id}/resume", {}).json()
+        steps = [int(point["step"]) for point in plain["metrics"].values()]
+        return Resumed(str(plain["name"]), 1 + max(steps, default=-1))
 
     def log(self, run_id: str, batch: bytes) -> None:
-        """See `Sink.log`."""
+        """See `Taker.log`."""
         self._send("POST", f"/api/v1/runs/{run_id}/log", batch)
 
-    def artifact(self, run_id: str, path: str, data: bytes) -> None:
-        """See `Sink.artifact`."""
+    def artifact(self, run_id: str, path: str, content: bytes | Path) -> None:
+        """See `Taker.artifact`."""
         from urllib.parse import quote
 
-        self._send("PUT", f"/api/v1/runs/{run_id}/artifacts/{quote(path)}", data)
+        route = f"/api/v1/runs/{run_id}/artifacts/{quote(path)}"
+        if isinstance(content, Path) and content.stat().st_size >= _RESUMABLE:
+            self._send_parts(route, content)
+        else:
+            self._send("PUT", route, content if isinstance(content, bytes) else content.read_bytes())
 
     def input(self, run_id: str, dataset: str, context: str) -> None:
-        """See `Sink.input`."""
+        """See `Taker.input`."""
         self._send("POST", f"/api/v1/runs/{run_id}/inputs", {"dataset": dataset, "context": context})
 
-    def finish(self, run_id: str, status: str) -> None:
-        """See `Sink.finish`."""
+    def finish(self, run_id: str, status: str, ended_at: int = 0) -> None:
+        """See `Taker.finish`."""
         with suppress(Conflict):
-            self._send("POST", f"/api/v1/runs/{run_id}/finish", {"status": status})
+            self._send("POST", f"/api/v1/runs/{run_id}/finish", {"status": status, "ended_at": ended_at})
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
-    def _send(self, method: str, path: str, body: bytes | Mapping[str, object]) -> httpx.Response:
+    def _send_parts(self, route: str, path: Path) -> None:
+        """Send a large file from where an earlier attempt broke off, and nothing of it when its content is known."""
+        from blake3 import blake3
+
+        size, hasher = path.stat().st_size, blake3()
+        hasher.update_mmap(path)
+        for wait_s in (*_BUSY_S, 0.0):
+            headers = {"X-Digest": hasher.hexdigest(), "Content-Range": f"bytes */{size}"}
+            answer = self._send("PUT", route, b"", headers)
+            if answer.status_code != _ACCEPTED:
+                return
+            start = int(answer.json()["received"])
+            headers |= {"Content-Range": f"bytes {start}-{size - 1}/{size}", "Content-Length": str(size - start)}
+            try:
+                self._send("PUT", route, _chunks(path, start), headers)
+            except Conflict:  # the server has not noticed yet that the earlier attempt broke off
+                if not wait_s:
+                    raise
+                time.sleep(wait_s)
+            else:
+                return
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: bytes | Iterator[bytes] | Mapping[str, object],
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
         import httpx
 
         try:
-            if isinstance(body, bytes):
-                kind = {"Content-Type": "application/octet-stream" if method == "PUT" else "application/json"}
-                answer = self._client.request(method, path, content=body, headers=kind)
-            else:
+            if isinstance(body, Mapping):
                 answer = self._client.request(method, path, json=body)
+            else:
+                kind = "application/octet-stream" if method == "PUT" else "application/json"
+                sent = {"Content-Type": kind, **(headers or {})}
+                answer = self._client.request(method, path, content=body, headers=sent)
         except httpx.TransportError as reason:
             what = f"the server does not answer: {type(reason).__name__}"
             raise Unavailable(what, where=self.target, hint="mainspring up") from None
         if answer.is_success:
             return answer
         raise _error(answer, self.target)
+
+
+def _chunks(path: Path, start: int) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        file.seek(start)
+        while chunk := file.read(_CHUNK):
+            yield chunk
 
 
 def _error(answer: httpx.Response, target: str) -> Exception:

@@ -20,6 +20,7 @@ from mainspring.pipelines.worker import Worker
 from mainspring.registry.webhooks import Courier
 from mainspring.serving.supervisor import Supervisor
 from mainspring.tracking import Files, Tracking
+from mainspring.tracking.local import LocalTaker
 
 log = logging.getLogger("mainspring.server")
 WATCH_S = 0.5
@@ -105,7 +106,7 @@ class Background:
     def start(self) -> None:
         """Start the model server and wait until it serves, then worker, loop and sealer."""
         settings, supervisor = self._wiring.get(Settings), self._wiring.get(Supervisor)
-        self._wiring.get(Tracking).recover(settings.data_dir / "spool" / "runs")
+        LocalTaker(self._wiring.get(Tracking), self._wiring.get(Files)).recover(settings.data_dir / "spool" / "runs")
         self._wiring.get(Files).sweep()
         supervisor.start()
         loop = self._wiring.get(Loop)

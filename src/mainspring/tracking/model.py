@@ -10,6 +10,12 @@ ENDED = ("finished", "failed", "killed")
 STATUSES = ("running", "scheduled", *ENDED)
 DEFAULT = "Default"
 """The experiment of runs that name none."""
+REPRODUCES = "mainspring.reproduces"
+"""The tag of a run that was made to reproduce another one, with the id of that."""
+REPRODUCES_VARIABLE = "MAINSPRING_REPRODUCES"
+"""The variable that tells a program which run it reproduces."""
+TOLERANCE = "mainspring.tolerance"
+"""The tag with the relative differences that a reproduction may show, by metric; `*` is for all others."""
 
 
 @dataclass(frozen=True, slots=True)

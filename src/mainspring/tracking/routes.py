@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from litestar import Request, get, post
 from litestar.datastructures import State
 
 from mainspring.core.errors import TooLarge
 from mainspring.tracking import file_routes
-from mainspring.tracking.model import DEFAULT, CodeState, Environment, Experiment, Metric, Run, RunInput
+from mainspring.tracking.model import CodeState, Environment, Experiment, Metric, Run, RunInput
 from mainspring.tracking.service import Tracking
-from mainspring.tracking.wire import decode, number_or_word
+from mainspring.tracking.wire import NewRun, decode, number_or_word
 
 _READ = {"permission": "runs:read"}
 _WRITE = {"permission": "runs:write"}
 MAX_BATCH = 4 * 1024**2
-
-
-@dataclass(frozen=True, slots=True)
-class NewRun:
-    """What starts a run. With `run_id`, sending it again gives the same run."""
-
-    experiment: str = DEFAULT
-    name: str = ""
-    parent: str = ""
-    tags: dict[str, str] = field(default_factory=dict)
-    code: CodeState | None = None
-    environment: Environment | None = None
-    seed: int | None = None
-    run_id: str = ""
-    started_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)

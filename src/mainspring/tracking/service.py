@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mainspring.core.caller import caller
 from mainspring.core.clock import Clock
-from mainspring.core.errors import Conflict
 from mainspring.tracking.lifecycle import Runs, change_run, no_run, place_of, writable
 from mainspring.tracking.model import (
     CodeState,
@@ -33,13 +30,11 @@ from mainspring.tracking.rules import (
     check_texts,
     latest,
 )
-from mainspring.tracking.spool import EMBEDDED, recover
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from mainspring.storage.ports import Journal, Tables
-    from mainspring.tracking.wire import Batch
 
 
 _REMEMBERED = 20_000
@@ -245,21 +240,6 @@ class Tracking:
         with self._tables.write() as conn:
             number, _ = writable(conn, caller().project, run_id)
             runs.add_input(conn, number, InputDataset.of(dataset_ref), context)
-
-    def recover(self, folder: Path) -> list[str]:
-        """Store what killed processes left in the spool files of `folder`, and end their runs as killed.
-
-        Returns: Ids of those runs.
-        """
-
-        def take(run_id: str, batch: Batch) -> None:
-            self.log_batch(run_id, metrics=batch.points(), params=batch.params, tags=batch.tags)
-
-        def end(run_id: str, status: str) -> None:
-            with suppress(Conflict):
-                self.finish(run_id, status)
-
-        return recover(folder, EMBEDDED, take=take, end=end)
 
     def _key_numbers(self, conn: Connection, owner: int, names: set[str]) -> Mapping[str, int]:
         """Numbers of metric names. Only committed ones are remembered: a rolled back work may have made others."""

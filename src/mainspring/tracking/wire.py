@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 
 from mainspring.core.errors import Invalid
-from mainspring.tracking.model import Metric
+from mainspring.tracking.model import DEFAULT, CodeState, Environment, Metric
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """What starts a run. With `run_id`, sending it again gives the same run; `started_at` is for what is sent later."""
+
+    experiment: str = DEFAULT
+    name: str = ""
+    parent: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    code: CodeState | None = None
+    environment: Environment | None = None
+    seed: int | None = None
+    run_id: str = ""
+    started_at: int = 0
+
 
 _WORDS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
