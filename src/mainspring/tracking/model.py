@@ -317,6 +317,20 @@ class RunChange:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelOrder:
+    """What to sort logged models by: `created_at`, or `metrics.KEY`, which may be measured on one dataset.
+
+    Args:
+        field: An attribute, or the key of a metric after `metrics.`, without quotes.
+        dataset: Name and digest of the dataset; a digest of "" is any. None takes all that count.
+    """
+
+    field: str
+    descending: bool = False
+    dataset: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Shown:
     """What to load of runs. Of metrics, params and tags None is all of them, else those of these keys."""
 

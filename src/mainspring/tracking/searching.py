@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mainspring.core.caller import caller
 from mainspring.core.clock import Clock
 from mainspring.core.errors import Invalid, did_you_mean
 from mainspring.tracking.grammar import (
+    EXPERIMENTS,
+    LOGGED_MODELS,
     RUNS,
     Mark,
     Page,
@@ -19,11 +22,15 @@ from mainspring.tracking.grammar import (
     read_order,
     token_of,
 )
-from mainspring.tracking.grammar.tree import Field
-from mainspring.tracking.model import Run, Shown
-from mainspring.tracking.records import experiments
+from mainspring.tracking.grammar.tree import ATTRIBUTES, EVERYTHING, Field, Order, written_order
+from mainspring.tracking.model import Experiment, LoggedModel, ModelOrder, Run, Shown
+from mainspring.tracking.records import experiments, logged_models
 from mainspring.tracking.records.runs import load_runs
+from mainspring.tracking.records.search import experiments as experiment_search
+from mainspring.tracking.records.search import logged_models as model_search
 from mainspring.tracking.records.search import runs as run_search
+from mainspring.tracking.records.search.keys import Keys, keys_of
+from mainspring.tracking.records.search.paged import Hit
 
 if TYPE_CHECKING:
     from mainspring.storage.ports import Tables
@@ -83,8 +90,79 @@ class Search:
             search = run_search.RunSearch(caller().project, numbers, tree, order, view)
             hits = run_search.find(conn, search, after=mark.keys, limit=limit + 1)
             found = load_runs(conn, [hit.number for hit in hits[:limit]], shown)
-        following = token_of(question, Mark(mark.now, hits[limit - 1].keys)) if len(hits) > limit else ""
-        return Page(tuple(found), following)
+        return Page(tuple(found), _next(question, mark, hits, limit))
+
+    def experiments(
+        self,
+        filter: str = "",
+        *,
+        view: str = "active",
+        order_by: Sequence[str] = (),
+        limit: int = 1000,
+        page_token: str = "",
+        strict: bool = False,
+    ) -> Page[Experiment]:
+        """Experiments with their tags, without the number of their runs; without an order the newest first.
+
+        Raises:
+            Invalid: The filter, order, view, limit or token.
+        """
+        _check(view, limit)
+        order = read_order(order_by, EXPERIMENTS, strict=strict)
+        project = caller().project
+        question = fingerprint("experiments", project, filter, list(order_by), view, strict)
+        types = experiment_search.question(project, EVERYTHING, order, view, "sqlite").types
+        mark = self._mark(page_token, question, types)
+        tree = read_filter(filter, EXPERIMENTS, strict=strict, now=mark.now)
+        with self._tables.read() as conn:
+            asked = experiment_search.question(project, tree, order, view, self._tables.dialect)
+            hits = asked.sort(conn, after=mark.keys, limit=limit + 1)
+            found = experiments.load(conn, [hit.number for hit in hits[:limit]])
+        return Page(tuple(found), _next(question, mark, hits, limit))
+
+    def logged_models(
+        self,
+        experiment_ids: Sequence[str] | None,
+        filter: str = "",
+        *,
+        datasets: Sequence[tuple[str, str]] = (),
+        order_by: Sequence[str | ModelOrder] = (),
+        limit: int = 100,
+        page_token: str = "",
+        strict: bool = False,
+    ) -> Page[LoggedModel]:
+        """Logged models that are not deleted; without an order the newest first.
+
+        Args:
+            experiment_ids: In which experiments; None for all of the project.
+            filter: Which models, such as `metrics.acc > 0.9`.
+            datasets: Names and digests (a digest of "" is any). Only what was measured on these counts; without a
+                comparison of metrics, models that were measured on one of them.
+            order_by: By what to sort; texts are as for runs.
+            limit: At most so many, up to 50000.
+            page_token: From the page before.
+            strict: Only MLflow's language.
+        Raises:
+            Invalid: The filter, order, limit or token.
+        """
+        _check("active", limit)
+        if any(not name for name, _ in datasets):
+            raise Invalid("a dataset without a name", where="datasets", hint="name it, or ask for no dataset")
+        order = _model_order(order_by, strict=strict)
+        scope = None if experiment_ids is None else sorted(set(experiment_ids))
+        written = [[written_order(item), list(dataset) if dataset else None] for item, dataset in order]
+        question = fingerprint("models", caller().project, scope, filter, written, [list(d) for d in datasets], strict)
+        search = model_search.ModelSearch(caller().project, None, EVERYTHING, order, tuple(datasets))
+        mark = self._mark(page_token, question, model_search.question(search, Keys({}), "sqlite").types)
+        tree = read_filter(filter, LOGGED_MODELS, strict=strict, now=mark.now)
+        with self._tables.read() as conn:
+            numbers = None if scope is None else experiments.numbers_of(conn, caller().project, scope)
+            search = replace(search, experiments=numbers, filter=tree)
+            keys = keys_of(conn, search.project, numbers, tree, [item for item, _ in order])
+            asked = model_search.question(search, keys, self._tables.dialect)
+            hits = asked.sort(conn, after=mark.keys, limit=limit + 1)
+            found = logged_models.load(conn, [hit.number for hit in hits[:limit]])
+        return Page(tuple(found), _next(question, mark, hits, limit))
 
     def _mark(self, token: str, question: str, types: Sequence[type]) -> Mark:
         """Where the page before ended. All pages count lengths of time back from when the first was asked for."""
@@ -107,6 +185,26 @@ def shown_by(fields: Sequence[Field]) -> Shown:
     asked = {field.entity for field in fields}
     some = {name: None if found is None else frozenset(found) for name, found in keys.items()}
     return Shown(**some, inputs="inputs" in asked, code="code" in asked, environment="environment" in asked)
+
+
+def _next(question: str, mark: Mark, hits: Sequence[Hit], limit: int) -> str:
+    """The token for what follows a page, "" when nothing does; `hits` are one more than the page, if there is one."""
+    return token_of(question, Mark(mark.now, hits[limit - 1].keys)) if len(hits) > limit else ""
+
+
+def _model_order(
+    order_by: Sequence[str | ModelOrder], *, strict: bool
+) -> tuple[tuple[Order, tuple[str, str] | None], ...]:
+    found: list[tuple[Order, tuple[str, str] | None]] = []
+    for item in order_by:
+        if isinstance(item, ModelOrder):
+            entity, dot, key = item.field.partition(".")
+            field = Field(entity, key) if dot else Field(ATTRIBUTES, entity)
+            (order,) = read_order([written_order(Order(field, item.descending))], LOGGED_MODELS, strict=strict)
+            found.append((order, item.dataset))
+        else:
+            found += [(order, None) for order in read_order([item], LOGGED_MODELS, strict=strict)]
+    return tuple(found)
 
 
 def _check(view: str, limit: int, most: int = MAX_LIMIT) -> None:

@@ -170,10 +170,9 @@ class _Checker:
     def _words(self, asked: Compare, attribute: Attribute, texts: Sequence[str]) -> list[str]:
         """Words are kept in small letters; MLflow writes them in capitals and means only these."""
         exact = asked.op not in ("LIKE", "ILIKE", "NOT LIKE", "NOT ILIKE")
-        if self._strict:
-            if asked.op == "ILIKE":
-                return [text.lower() for text in texts]
-            return [text.lower() if text == text.upper() else _NO_WORD for text in texts]
+        if self._strict and "LIKE" in attribute.strict:
+            loose = asked.op == "ILIKE"
+            return [text.lower() if loose or text == text.upper() else _NO_WORD for text in texts]
         if exact and (unknown := [text for text in texts if text.lower() not in attribute.words]):
             hint = did_you_mean(unknown[0].lower(), attribute.words) or f"use one of {', '.join(attribute.words)}"
             raise self._wrong(asked, f"{unknown[0][:60]!r} is no {attribute.name} of a {self._kind.what}", hint)

@@ -195,7 +195,7 @@ LOGGED_MODELS = Kind(
                 "status",
                 "word",
                 frozenset({"=", "!="}) | LISTED,
-                words=("pending", "ready", "upload_failed"),
+                words=("pending", "ready", "failed"),
                 strict_order=True,
             ),
             source_run_id=_text("run_id", _ANY),

@@ -46,6 +46,14 @@ def numbers_of(conn: Connection, project: str, ids: Sequence[str]) -> tuple[int,
     return tuple(conn.execute(found.order_by(experiment.c.number)).scalars())
 
 
+def load(conn: Connection, numbers: Sequence[int]) -> list[Experiment]:
+    """Experiments with their tags by what they are interned as, in that order; those that are gone are left out."""
+    found = sa.select(experiment.c.number, *_SHOWN).where(experiment.c.number.in_(numbers))
+    tags = texts_of(conn, experiment_tag, numbers)
+    kept = {row.number: replace(Experiment(*row[1:]), tags=tags[row.number]) for row in conn.execute(found)}
+    return [kept[number] for number in numbers if number in kept]
+
+
 def list_all(conn: Connection, project: str, *, deleted: bool = False) -> list[Experiment]:
     """Experiments that are there (or those that are deleted), by name, with how many runs they have."""
     gone = experiment.c.deleted_at.is_not(None) if deleted else experiment.c.deleted_at.is_(None)

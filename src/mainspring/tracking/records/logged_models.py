@@ -78,6 +78,13 @@ def of_run(conn: Connection, project: str, run_id: str) -> list[LoggedModel]:
     return models_of(conn, conn.execute(found.order_by(logged_model.c.created_at, logged_model.c.id)).all())
 
 
+def load(conn: Connection, numbers: Sequence[int]) -> list[LoggedModel]:
+    """Models by what they are interned as, in that order; those that are gone are left out."""
+    rows = conn.execute(sa.select(*SHOWN).select_from(FROM).where(logged_model.c.number.in_(numbers))).all()
+    kept = dict(zip([row.number for row in rows], models_of(conn, rows), strict=True))
+    return [kept[number] for number in numbers if number in kept]
+
+
 def models_of(conn: Connection, rows: Sequence[sa.Row[tuple[object, ...]]]) -> list[LoggedModel]:
     """Models from rows with the columns `SHOWN`, in their order."""
     numbers = [row.number for row in rows]

@@ -19,6 +19,8 @@ from mainspring.tracking.grammar.paging import Key
 
 Join = Callable[[sa.FromClause], sa.FromClause]
 Condition = sa.ColumnElement[bool]
+_NOT_NAN = -1
+"""The least `sort` of a value that is not NaN; see `rules.split`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,3 +175,27 @@ def optional(
     present = Part((0, here), inner or same, () if inner else (column.is_not(None),))
     absent = Part((1, nothing), same, (missing,))
     return Item((int, kind), (False, descending), Part((rank, there), outer or same), (present, absent))
+
+
+def measured(last: sa.FromClause, mine: Condition, missing: Condition, *, descending: bool) -> Item:
+    """An item of a metric: numbers first, then NaN, then what has none.
+
+    Args:
+        last: The table with the latest value, as columns `sort` and `value`; see `rules.split`.
+        mine: Joins it.
+        missing: Without the join, whether a row has no value.
+    """
+    inner: Join = lambda source: source.join(last, mine)  # noqa: E731
+    outer: Join = lambda source: source.outerjoin(last, mine)  # noqa: E731
+    number = last.c.sort >= _NOT_NAN
+    rank = sa.case((last.c.sort.is_(None), 2), (number, 0), else_=1)
+    # NaN is kept as the value 0 of the least sort, but all NaN are alike here
+    sort, value = sa.case((number, last.c.sort), else_=0), sa.case((number, last.c.value), else_=0.0)
+    whole = (SortKey(rank), SortKey(sort, descending=descending), SortKey(value, descending=descending))
+    walked = (0, SortKey(last.c.sort, descending=descending), SortKey(last.c.value, descending=descending))
+    phases = (
+        Part(walked, inner, (number,)),
+        Part((1, 0, 0.0), inner, (last.c.sort < _NOT_NAN,)),
+        Part((2, 0, 0.0), only=(missing,)),
+    )
+    return Item((int, int, float), (False, descending, descending), Part(whole, outer), phases)

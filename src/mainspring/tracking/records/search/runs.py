@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -15,13 +14,13 @@ from mainspring.storage.matching import bytewise, matches
 from mainspring.tracking.grammar.paging import Key
 from mainspring.tracking.grammar.tree import ATTRIBUTES, And, Compare, Field, Node, Not, Or, Order
 from mainspring.tracking.records.search.conditions import Known, condition, number_matches, text_matches
+from mainspring.tracking.records.search.keys import Keys, keys_of, owned
 from mainspring.tracking.records.search.paged import (
     Condition,
     Hit,
     Item,
-    Join,
-    Part,
     Question,
+    measured,
     nullable,
     optional,
     plain,
@@ -29,7 +28,6 @@ from mainspring.tracking.records.search.paged import (
 from mainspring.tracking.records.tables import (
     experiment,
     input_dataset,
-    metric_key,
     metric_latest,
     param,
     run,
@@ -79,7 +77,7 @@ class RunSearch:
 def key_types(order: Sequence[Order]) -> tuple[type, ...]:
     """What each sort key of an order is."""
     search = RunSearch("", (), And(()), tuple(order))
-    return _question(search, _Keys({}), "sqlite").types
+    return _question(search, Keys({}), "sqlite").types
 
 
 def find(conn: Connection, search: RunSearch, *, after: Sequence[Key], limit: int) -> list[Hit]:
@@ -87,10 +85,9 @@ def find(conn: Connection, search: RunSearch, *, after: Sequence[Key], limit: in
     dialect = conn.dialect.name
     numbers = search.experiments
     if numbers is None and _walks_values(search):
-        found = sa.select(experiment.c.number).where(experiment.c.project == search.project)
-        numbers = tuple(conn.execute(found).scalars())
+        numbers = tuple(conn.execute(owned(search.project)).scalars())
     search = replace(search, experiments=numbers)
-    keys = _Keys(_key_numbers(conn, search))
+    keys = keys_of(conn, search.project, numbers, search.filter, search.order)
     few = _few(conn, search.filter, keys, dialect)
     if few is not None:
         chosen = run.c.number.in_(sa.bindparam("few", sorted(few), expanding=True, literal_execute=True))
@@ -109,56 +106,7 @@ def _walks_values(search: RunSearch) -> bool:
     return bool(search.order) and search.order[0].field.entity != ATTRIBUTES
 
 
-class _Keys:
-    """The numbers of the names of metrics, by name and experiment."""
-
-    def __init__(self, numbers: Mapping[str, Mapping[int, int]]) -> None:
-        self._numbers = numbers
-
-    def within(self, experiments: Sequence[int] | None) -> _Keys:
-        """Only those of some experiments."""
-        if experiments is None:
-            return self
-        return _Keys(
-            {name: {o: n for o, n in found.items() if o in experiments} for name, found in self._numbers.items()}
-        )
-
-    def is_(self, column: sa.ColumnElement[Any], name: str) -> Condition:
-        """Whether a column holds the number of a name."""
-        found = list(self._numbers.get(name, {}).values())
-        return column == found[0] if len(found) == 1 else column.in_(found) if found else sa.false()
-
-
-def _key_numbers(conn: Connection, search: RunSearch) -> dict[str, dict[int, int]]:
-    names = {
-        field.key for field in (*_fields(search.filter), *(o.field for o in search.order)) if field.entity == "metrics"
-    }
-    if not names:
-        return {}
-    found = sa.select(metric_key.c.name, metric_key.c.experiment, metric_key.c.number)
-    found = found.where(metric_key.c.name.in_(sorted(names)))
-    if search.experiments is None:
-        found = found.where(metric_key.c.experiment.in_(_owned(search.project)))
-    else:
-        found = found.where(metric_key.c.experiment.in_(search.experiments))
-    numbers: dict[str, dict[int, int]] = {}
-    for name, owner, number in conn.execute(found):
-        numbers.setdefault(name, {})[owner] = number
-    return numbers
-
-
-def _owned(project: str) -> sa.Select[int]:
-    return sa.select(experiment.c.number).where(experiment.c.project == project)
-
-
-def _fields(node: Node) -> list[Field]:
-    if isinstance(node, Compare):
-        return [node.field]
-    parts = (node.part,) if isinstance(node, Not) else node.parts
-    return [field for part in parts for field in _fields(part)]
-
-
-def _question(search: RunSearch, keys: _Keys, dialect: str) -> Question:
+def _question(search: RunSearch, keys: Keys, dialect: str) -> Question:
     where = [condition(search.filter, partial(_leaf, keys=keys, dialect=dialect))]
     if search.experiments is None:
         where.append(run.c.project == search.project)
@@ -173,7 +121,7 @@ def _question(search: RunSearch, keys: _Keys, dialect: str) -> Question:
     return Question(run, tuple(where), tuple(items))
 
 
-def _leaf(asked: Compare, *, keys: _Keys, dialect: str) -> Condition:
+def _leaf(asked: Compare, *, keys: Keys, dialect: str) -> Condition:
     if asked.field.entity == "metrics":
         return _metric_matches(asked, keys)
     if asked.field.entity in _TEXTS:
@@ -183,7 +131,7 @@ def _leaf(asked: Compare, *, keys: _Keys, dialect: str) -> Condition:
     return _KNOWN[asked.field.key].matches(asked, dialect)
 
 
-def _metric_matches(asked: Compare, keys: _Keys) -> Condition:
+def _metric_matches(asked: Compare, keys: Keys) -> Condition:
     last = metric_latest.alias()
     mine = (last.c.run == run.c.number, keys.is_(last.c.key, asked.field.key))
     if asked.op in ("IS NULL", "IS NOT NULL"):
@@ -202,7 +150,7 @@ def _dataset_matches(asked: Compare, dialect: str) -> Condition:
     return sa.exists().where(*mine, matches(column, asked.op, asked.value, dialect)).correlate(run)
 
 
-def _item(order: Order, keys: _Keys, dialect: str) -> Item:
+def _item(order: Order, keys: Keys, dialect: str) -> Item:
     if order.field.entity == "metrics":
         return _metric_item(order, keys)
     if order.field.entity in _TEXTS:
@@ -229,26 +177,14 @@ def _text_item(order: Order, dialect: str) -> Item:
     )
 
 
-def _metric_item(order: Order, keys: _Keys) -> Item:
-    last = metric_latest.alias()
+def _metric_item(order: Order, keys: Keys) -> Item:
+    last, other = metric_latest.alias(), metric_latest.alias()
     mine = sa.and_(last.c.run == run.c.number, keys.is_(last.c.key, order.field.key))
-    other = metric_latest.alias()
     there = sa.exists().where(other.c.run == run.c.number, keys.is_(other.c.key, order.field.key)).correlate(run)
-    down = order.descending
-    number = last.c.sort >= -1
-    rank = sa.case((last.c.run.is_(None), 2), (number, 0), else_=1)
-    # NaN is kept as the value 0 of the sort -2, but all NaN are alike here
-    sort, value = sa.case((number, last.c.sort), else_=0), sa.case((number, last.c.value), else_=0.0)
-    inner: Join = lambda source: source.join(last, mine)  # noqa: E731
-    outer: Join = lambda source: source.outerjoin(last, mine)  # noqa: E731
-    whole = Part((SortKey(rank), SortKey(sort, descending=down), SortKey(value, descending=down)), outer)
-    numbers = Part((0, SortKey(last.c.sort, descending=down), SortKey(last.c.value, descending=down)), inner, (number,))
-    nan = Part((1, 0, 0.0), inner, (last.c.sort < -1,))
-    absent = Part((2, 0, 0.0), only=(sa.not_(there),))
-    return Item((int, int, float), (False, down, down), whole, (numbers, nan, absent))
+    return measured(last, mine, sa.not_(there), descending=order.descending)
 
 
-def _narrowed(item: Item, search: RunSearch, keys: _Keys) -> Item:
+def _narrowed(item: Item, search: RunSearch, keys: Keys) -> Item:
     """An item of a metric that the filter bounds is walked within the bounds only."""
     first = search.sorted_by[0].field
     if first.entity != "metrics":
@@ -271,7 +207,7 @@ def _all(node: Node) -> tuple[Node, ...]:
     return node.parts if isinstance(node, And) else (node,)
 
 
-def _few(conn: Connection, node: Node, keys: _Keys, dialect: str) -> set[int] | None:
+def _few(conn: Connection, node: Node, keys: Keys, dialect: str) -> set[int] | None:
     """The runs among which all are that a filter lets through, when an index tells that they are few; else None."""
     if isinstance(node, And):
         known = [found for part in node.parts if (found := _few(conn, part, keys, dialect)) is not None]
@@ -293,7 +229,7 @@ def _few(conn: Connection, node: Node, keys: _Keys, dialect: str) -> set[int] | 
     return numbers if len(numbers) <= FEW else None
 
 
-def _indexed(asked: Compare, keys: _Keys) -> sa.Select[int] | None:
+def _indexed(asked: Compare, keys: Keys) -> sa.Select[int] | None:
     """The runs that a comparison lets through, where an index holds them together."""
     if asked.field.entity == "metrics" and asked.op in _RANGES:
         last = metric_latest

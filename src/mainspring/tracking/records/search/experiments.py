@@ -1,0 +1,69 @@
+"""Searching for experiments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import sqlalchemy as sa
+
+from mainspring.storage.matching import bytewise
+from mainspring.tracking.grammar.tree import ATTRIBUTES, Compare, Field, Node, Order
+from mainspring.tracking.records.search.conditions import Condition, Known, condition, text_matches
+from mainspring.tracking.records.search.paged import Item, Question, nullable, optional, plain
+from mainspring.tracking.records.tables import experiment, experiment_tag
+
+_KNOWN: Mapping[str, Known] = {
+    "id": Known(experiment.c.id),
+    "name": Known(experiment.c.name),
+    "created_at": Known(experiment.c.created_at, int),
+    "updated_at": Known(experiment.c.updated_at, int),
+    "deleted_at": Known(experiment.c.deleted_at, int, optional=True),
+}
+_ID = Field(ATTRIBUTES, "id")
+
+
+def question(project: str, node: Node, order: Sequence[Order], view: str, dialect: str) -> Question:
+    """The question for a search: without an order the newest first, then by id."""
+    where = [experiment.c.project == project, condition(node, partial(_leaf, dialect=dialect))]
+    if view != "all":
+        gone = experiment.c.deleted_at
+        where.append(gone.is_(None) if view == "active" else gone.is_not(None))
+    wanted = list(order) or [Order(Field(ATTRIBUTES, "created_at"), descending=True), Order(_ID)]
+    if all(item.field != _ID for item in wanted):
+        wanted.append(Order(_ID, descending=True))
+    items = [item for entry in wanted for item in _items(entry, dialect)]
+    return Question(experiment, tuple(where), tuple(items))
+
+
+def _leaf(asked: Compare, *, dialect: str) -> Condition:
+    if asked.field.entity == "tags":
+        return text_matches(experiment_tag.alias(), experiment.c.number, asked, dialect)
+    return _KNOWN[asked.field.key].matches(asked, dialect)
+
+
+def _items(order: Order, dialect: str) -> list[Item]:
+    if order.field.entity == "tags":
+        return [_tag_item(order, dialect)]
+    known = _KNOWN[order.field.key]
+    if known.optional:
+        return [nullable(known.column, known.kind, descending=order.descending)]
+    item = plain(
+        bytewise(known.column, dialect) if known.kind is str else known.column, known.kind, descending=order.descending
+    )
+    if order.field != _ID:
+        return [item]
+    return [plain(sa.func.length(known.column), int, descending=order.descending), item]  # ids are decimal numbers
+
+
+def _tag_item(order: Order, dialect: str) -> Item:
+    texts = experiment_tag.alias()
+    mine = sa.and_(texts.c.experiment == experiment.c.number, texts.c.key == order.field.key)
+    return optional(
+        bytewise(texts.c.value, dialect),
+        str,
+        sa.true(),
+        descending=order.descending,
+        inner=lambda source: source.join(texts, mine),
+        outer=lambda source: source.outerjoin(texts, mine),
+    )
