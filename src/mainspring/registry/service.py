@@ -105,6 +105,7 @@ class Registry(Versions):
         description: str = "",
         tags: Mapping[str, str] | None = None,
         key: str = "",
+        number: int = 0,
     ) -> ModelVersion:
         """Keep what a run made as the next version of a model, from files that are here already, or from none.
 
@@ -117,6 +118,7 @@ class Registry(Versions):
             description: What is special about it.
             tags: Its tags.
             key: With the same key the same version is given back.
+            number: Its number in the registry it comes from; 0, or a number that was given already, is the next one.
         Raises:
             Invalid: The name or a tag is malformed, or the `MLmodel` is none.
         """
@@ -126,7 +128,7 @@ class Registry(Versions):
         if known is not None:
             return known
         package = package_of(files, self._blobs.get) if files else None
-        return self._keep(name, package, origin, key=key, description=description, tags=tags or {})
+        return self._keep(name, package, origin, key=key, description=description, tags=tags or {}, least=number)
 
     def copy(
         self, name: str, version: int | str, *, to: str = "", project: str = "", reason: str = "", key: str = ""
@@ -279,8 +281,9 @@ class Registry(Versions):
         key: str,
         description: str = "",
         tags: Mapping[str, str] | None = None,
+        least: int = 0,
     ) -> ModelVersion:
-        """Store a version under the next number; the one that was stored under `key` when there is one."""
+        """Store a version under the next number, at least `least`; the one stored under `key` when there is one."""
         manifest = b"" if package is None else package.manifest.to_bytes()
         if manifest:
             self._blobs.put(manifest)
@@ -288,15 +291,15 @@ class Registry(Versions):
         try:
             with self._tables.write() as conn:
                 serial = models.serial_of(conn, name) or self._create(conn, name) or self._serial(conn, name)
-                return self._number_and_add(conn, serial, made, manifest=manifest.decode(), key=key)
+                return self._number_and_add(conn, serial, made, manifest=manifest.decode(), key=key, least=least)
         except _RegisteredMeanwhile as meanwhile:
             return meanwhile.version
 
     def _number_and_add(
-        self, conn: Connection, serial: int, made: ModelVersion, *, manifest: str, key: str
+        self, conn: Connection, serial: int, made: ModelVersion, *, manifest: str, key: str, least: int = 0
     ) -> ModelVersion:
         now = self._clock.now()
-        number = models.next_number(conn, serial, now)
+        number = models.next_number(conn, serial, now, least)
         known = versions.by_key(conn, serial, key) if key else None
         if known is not None:
             raise _RegisteredMeanwhile(known)

@@ -35,6 +35,7 @@ from mainspring.storage.open import open_blobs, open_delta
 from mainspring.storage.ports import Blobs, Delta, Journal, Queue, Tables
 from mainspring.storage.queue import SqlQueue
 from mainspring.tracking import Files, LoggedModels, Search, Tracking
+from mainspring.tracking.arrivals import Arrivals
 from mainspring.tracking.experiments import Experiments
 from mainspring.tracking.lifecycle import Runs
 
@@ -105,6 +106,7 @@ def _add_rooms(wiring: Wiring, settings: Settings) -> None:
     wiring.add(Search, lambda w: Search(tables=_tables(w), clock=CLOCK))
     wiring.add(Files, lambda w: _files(w, settings))
     wiring.add(LoggedModels, lambda w: LoggedModels(tables=_tables(w), journal=_journal(w), clock=CLOCK))
+    wiring.add(Arrivals, lambda w: Arrivals(tables=_tables(w), journal=_journal(w), clock=CLOCK))
     wiring.add(Experiments, lambda w: Experiments(tables=_tables(w), journal=_journal(w), clock=CLOCK))
     wiring.add(Runs, lambda w: Runs(tables=_tables(w), journal=_journal(w), clock=CLOCK))
     wiring.add(Pipelines, lambda w: _pipelines(w, settings))

@@ -112,3 +112,12 @@ class ExperimentRestored(Fact):
     kind: ClassVar[str] = "tracking.experiment_restored"
     name: str
     runs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunArrived(Fact):
+    """A run came from another tracker, with its id and times there, or came again as it changed. Subject: `runs/ID`."""
+
+    kind: ClassVar[str] = "tracking.run_arrived"
+    source: str
+    experiment: str

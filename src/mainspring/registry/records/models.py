@@ -113,9 +113,10 @@ def change(conn: Connection, serial: int, at: int, **values: object) -> None:
     conn.execute(sa.update(model).where(model.c.serial == serial).values(updated_at=at, **values))
 
 
-def next_number(conn: Connection, serial: int, at: int) -> int:
-    """Take the next version number of a model; holds its row until the transaction ends."""
-    taken = sa.update(model).where(model.c.serial == serial).values(counted=model.c.counted + 1, updated_at=at)
+def next_number(conn: Connection, serial: int, at: int, least: int = 0) -> int:
+    """Take the next version number of a model, at least `least`; holds its row until the transaction ends."""
+    following = sa.case((model.c.counted + 1 < least, least), else_=model.c.counted + 1)
+    taken = sa.update(model).where(model.c.serial == serial).values(counted=following, updated_at=at)
     return cast(int, conn.execute(taken.returning(model.c.counted)).scalar_one())
 
 

@@ -100,7 +100,9 @@ def list_runs(conn: Connection, project: str, *, experiment_id: str, status: str
     return runs_of(conn, conn.execute(found.order_by(run.c.started_at.desc(), run.c.id.desc()).limit(limit)).all())
 
 
-def add_input(conn: Connection, number: int, made: InputDataset, context: str) -> None:
+def add_input(
+    conn: Connection, number: int, made: InputDataset, context: str, tags: Mapping[str, str] | None = None
+) -> None:
     """Insert a dataset that a run read, once."""
     owner = sa.select(run.c.experiment).where(run.c.number == number).scalar_subquery()
     row = asdict(made)
@@ -111,7 +113,7 @@ def add_input(conn: Connection, number: int, made: InputDataset, context: str) -
         input_dataset.c.digest == made.digest,
     )
     dataset = conn.execute(found).scalar_one()
-    read = {"run": number, "dataset": dataset, "context": context, "tags": {}}
+    read = {"run": number, "dataset": dataset, "context": context, "tags": dict(tags or {})}
     conn.execute(insert_into(conn, run_input).values(read).on_conflict_do_nothing())
 
 

@@ -205,3 +205,15 @@ run_model = sa.Table(
     sqlite_strict=True,
 )
 """Models a run read (`side` "input") or made ("output")."""
+
+arrival = sa.Table(
+    "arrival",
+    metadata,
+    sa.Column("project", Id, primary_key=True),
+    sa.Column("source", Id, primary_key=True),
+    sa.Column("subject", Id, primary_key=True),
+    sa.Column("stamp", Id, nullable=False),
+    sa.Column("at", Micros, nullable=False),
+    sqlite_strict=True,
+)
+"""What has come here whole from another tracker, and what it looked like there, so that it is not brought twice."""

@@ -62,6 +62,16 @@ def upgrade() -> None:
     )
     op.create_index("ix_alias_change_model_alias_seq", "alias_change", ["model", "alias", "seq"], unique=False)
     op.create_table(
+        "arrival",
+        sa.Column("project", schema.Id(), nullable=False),
+        sa.Column("source", schema.Id(), nullable=False),
+        sa.Column("subject", schema.Id(), nullable=False),
+        sa.Column("stamp", schema.Id(), nullable=False),
+        sa.Column("at", schema.Micros(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "source", "subject", name=op.f("pk_arrival")),
+        sqlite_strict=True,
+    )
+    op.create_table(
         "artifact",
         sa.Column("project", schema.Id(), nullable=False),
         sa.Column("path", schema.Id(), nullable=False),
