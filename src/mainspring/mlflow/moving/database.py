@@ -7,14 +7,11 @@ there.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
-
-from mainspring.core.errors import Invalid, NotFound, Unavailable
+from mainspring.core.errors import Invalid
 from mainspring.mlflow.moving.model import (
     SourceDataset,
     SourceExperiment,
@@ -28,11 +25,11 @@ from mainspring.mlflow.moving.model import (
     Texts,
 )
 from mainspring.mlflow.moving.places import Places
+from mainspring.storage.foreign import ForeignDatabase, Row
 
 _PAGE = 500
 _STATUSES = {0: "LOGGED_MODEL_STATUS_UNSPECIFIED", 1: "LOGGED_MODEL_PENDING", 2: "LOGGED_MODEL_READY"}
 _FAILED = "LOGGED_MODEL_UPLOAD_FAILED"
-Row = sa.RowMapping
 
 
 class DatabaseSource:
@@ -48,39 +45,16 @@ class DatabaseSource:
     """
 
     def __init__(self, url: str, root: str = "") -> None:
-        beside: Path | None = None
-        if "://" not in url:
-            url = f"sqlite:///{url}"
-        if url.startswith("sqlite:"):
-            file = Path(sa.make_url(url).database or "")
-            if not file.is_file():
-                raise NotFound(f"there is no file {str(file)!r}", where=url, hint="give the path of the mlflow.db")
-            beside = file.parent
-            url = f"sqlite:///file:{file.absolute()}?mode=ro&uri=true"
-            self.label = f"sqlite:{file.absolute()}"
-        else:
-            parsed = sa.make_url(url.replace("postgres://", "postgresql://", 1))
-            parsed = parsed.set(drivername="postgresql+psycopg")
-            url = parsed.render_as_string(hide_password=False)
-            self.label = parsed.set(username=None, password=None).render_as_string()
-        self._places = Places(root, beside)
-        self._engine = sa.create_engine(url)
-        try:
-            known = self._columns.keys()
-        except sa.exc.DBAPIError as reason:
-            raise Unavailable(f"the database does not answer: {reason.orig}", where=self.label) from None
-        if not {"experiments", "runs", "metrics"} <= known:
+        self._database = ForeignDatabase(url)
+        self.label = self._database.label
+        self._places = Places(root, self._database.folder)
+        if not {"experiments", "runs", "metrics"} <= self._database.tables:
             self.close()
             raise Invalid("this is no database of MLflow: it has no runs", where=self.label, hint="try another file")
 
-    @cached_property
-    def _columns(self) -> dict[str, set[str]]:
-        inspector = sa.inspect(self._engine)
-        return {name: {c["name"] for c in inspector.get_columns(name)} for name in inspector.get_table_names()}
-
     def experiments(self) -> Iterator[SourceExperiment]:
         """See `Source`."""
-        rows = list(self._rows("experiments", order=("experiment_id",)))
+        rows = list(self._database.rows("experiments", order=("experiment_id",)))
         tags = self._texts("experiment_tags", "experiment_id", [row["experiment_id"] for row in rows])
         for row in rows:
             created = row.get("creation_time") or 0
@@ -98,26 +72,28 @@ class DatabaseSource:
         """See `Source`."""
         last = ""
         while rows := list(
-            self._rows("runs", {"experiment_id": int(experiment_id)}, order=("run_uuid",), after=last, limit=_PAGE)
+            self._database.rows(
+                "runs", {"experiment_id": int(experiment_id)}, order=("run_uuid",), after=last, limit=_PAGE
+            )
         ):
             yield from self._whole(rows)
             last = rows[-1]["run_uuid"]
 
     def points(self, run: SourceRun) -> Iterator[SourcePoint]:
         """See `Source`."""
-        for row in self._rows("metrics", {"run_uuid": run.id}, order=("key", "timestamp", "step", "value")):
+        for row in self._database.rows("metrics", {"run_uuid": run.id}, order=("key", "timestamp", "step", "value")):
             value = math.nan if row.get("is_nan") else float(row["value"])
             yield SourcePoint(row["key"], row["timestamp"] or 0, row["step"] or 0, value)
 
     def models(self, experiment_id: str) -> Iterator[SourceModel]:
         """See `Source`."""
         wanted = {"experiment_id": int(experiment_id)}
-        rows = [r for r in self._rows("logged_models", wanted) if r["lifecycle_stage"] != "deleted"]
+        rows = [r for r in self._database.rows("logged_models", wanted) if r["lifecycle_stage"] != "deleted"]
         ids = [row["model_id"] for row in rows]
         params = self._texts("logged_model_params", "model_id", ids, "param_key", "param_value")
         tags = self._texts("logged_model_tags", "model_id", ids, "tag_key", "tag_value")
         measures: dict[str, list[SourceMeasure]] = {}
-        for row in self._rows("logged_model_metrics", wanted):
+        for row in self._database.rows("logged_model_metrics", wanted):
             measures.setdefault(row["model_id"], []).append(_measure(row))
         for row in rows:
             yield SourceModel(
@@ -137,10 +113,10 @@ class DatabaseSource:
 
     def names(self) -> Iterator[SourceName]:
         """See `Source`."""
-        rows = list(self._rows("registered_models", order=("name",)))
+        rows = list(self._database.rows("registered_models", order=("name",)))
         tags = self._texts("registered_model_tags", "name", [row["name"] for row in rows])
         aliases: dict[str, dict[str, int]] = {}
-        for row in self._rows("registered_model_aliases"):
+        for row in self._database.rows("registered_model_aliases"):
             aliases.setdefault(row["name"], {})[row["alias"]] = row["version"]
         for row in rows:
             yield SourceName(
@@ -155,9 +131,9 @@ class DatabaseSource:
     def versions(self, name: str) -> Iterator[SourceVersion]:
         """See `Source`."""
         tags: dict[int, Texts] = {}
-        for row in self._rows("model_version_tags", {"name": name}):
+        for row in self._database.rows("model_version_tags", {"name": name}):
             tags.setdefault(row["version"], {})[row["key"]] = row["value"] or ""
-        for row in self._rows("model_versions", {"name": name}, order=("version",)):
+        for row in self._database.rows("model_versions", {"name": name}, order=("version",)):
             if row["current_stage"] == "Deleted_Internal":
                 continue
             source = row["source"] or ""
@@ -188,13 +164,13 @@ class DatabaseSource:
 
     def close(self) -> None:
         """See `Source`."""
-        self._engine.dispose()
+        self._database.close()
 
     def _whole(self, rows: Sequence[Row]) -> Iterator[SourceRun]:
         ids = [row["run_uuid"] for row in rows]
         params, tags = self._texts("params", "run_uuid", ids), self._texts("tags", "run_uuid", ids)
         metrics: dict[str, list[str]] = {}
-        for row in self._rows("latest_metrics", {"run_uuid": ids}, order=("key",)):
+        for row in self._database.rows("latest_metrics", {"run_uuid": ids}, order=("key",)):
             metrics.setdefault(row["run_uuid"], []).append(row["key"])
         datasets, read, made = self._datasets(ids), self._linked("RUN_INPUT", ids), self._linked("RUN_OUTPUT", ids)
         for row in rows:
@@ -218,8 +194,13 @@ class DatabaseSource:
             )
 
     def _datasets(self, ids: Sequence[str]) -> dict[str, list[SourceDataset]]:
-        read = list(self._rows("inputs", {"source_type": "DATASET", "destination_type": "RUN", "destination_id": ids}))
-        known = {r["dataset_uuid"]: r for r in self._rows("datasets", {"dataset_uuid": [r["source_id"] for r in read]})}
+        read = list(
+            self._database.rows("inputs", {"source_type": "DATASET", "destination_type": "RUN", "destination_id": ids})
+        )
+        known = {
+            r["dataset_uuid"]: r
+            for r in self._database.rows("datasets", {"dataset_uuid": [r["source_id"] for r in read]})
+        }
         tags = self._texts("input_tags", "input_uuid", [row["input_uuid"] for row in read], "name", "value")
         found: dict[str, list[SourceDataset]] = {}
         for row in read:
@@ -238,7 +219,7 @@ class DatabaseSource:
 
     def _linked(self, side: str, ids: Sequence[str]) -> dict[str, list[tuple[str, int]]]:
         found: dict[str, list[tuple[str, int]]] = {}
-        for row in self._rows("inputs", {"source_type": side, "source_id": ids}):
+        for row in self._database.rows("inputs", {"source_type": side, "source_id": ids}):
             found.setdefault(row["source_id"], []).append((row["destination_id"], row.get("step") or 0))
         return found
 
@@ -246,33 +227,9 @@ class DatabaseSource:
         self, table: str, owner: str, ids: Sequence[Any], key: str = "key", value: str = "value"
     ) -> dict[Any, Texts]:
         found: dict[Any, Texts] = {}
-        for row in self._rows(table, {owner: ids}, order=(owner, key)):
+        for row in self._database.rows(table, {owner: ids}, order=(owner, key)):
             found.setdefault(row[owner], {})[row[key]] = row[value] or ""
         return {owner: dict(sorted(texts.items())) for owner, texts in found.items()}
-
-    def _rows(
-        self,
-        table: str,
-        equal: Mapping[str, object] | None = None,
-        *,
-        order: Sequence[str] = (),
-        after: str = "",
-        limit: int = 0,
-    ) -> Iterator[Row]:
-        """Rows of a table with all its columns, in which columns equal a value or one of a list; none when the release
-        has no such table."""
-        equal = equal or {}
-        if table not in self._columns or any(isinstance(value, list) and not value for value in equal.values()):
-            return
-        columns: dict[str, sa.ColumnClause[Any]] = {name: sa.column(name) for name in sorted(self._columns[table])}
-        found = sa.select(*columns.values()).select_from(sa.table(table))
-        for name, value in equal.items():
-            found = found.where(columns[name].in_(value) if isinstance(value, list) else columns[name] == value)
-        if after:
-            found = found.where(columns[order[0]] > after)
-        found = found.order_by(*(columns[name] for name in order))
-        with self._engine.connect() as conn:
-            yield from conn.execution_options(yield_per=5000).execute(found.limit(limit or None)).mappings()
 
 
 def _measure(row: Row) -> SourceMeasure:
