@@ -1,0 +1,120 @@
+"""The server under test, and a fresh experiment, run or name for whoever asks.
+
+With MLFLOW_TRACKING_URI set the tests talk to the server there, whosever it is, and need nothing of Mainspring; without it they
+start Mainspring themselves, once per worker and kind of storage. `alone.ini` is the configuration for an
+environment that has nothing but a client and pytest.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests.mlflow.differences import OURS_IS_BETTER
+from tests.mlflow.http import Http
+
+GIVEN = os.environ.get("MLFLOW_TRACKING_URI", "")
+REFERENCE = os.environ.get("MLFLOW_CONFORMANCE", "mainspring") == "mlflow"  # MLflow's own server: the suite proves itself
+STORAGE = [GIVEN] if GIVEN else ["sqlite-files", pytest.param("postgres-s3", marks=[pytest.mark.postgres, pytest.mark.s3])]
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_REQUIREMENTS_INFERENCE_TIMEOUT": "1",  # what a model needs is the client's guess and takes it seconds
+    "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false",  # waiting for its thread takes a second a trace
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+os.environ.update(QUIET)
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the client's own warnings pass, and expect of MLflow's server what the table of differences says of it."""
+    for item in items:
+        if HERE not in item.path.parents:
+            continue
+        item.add_marker(pytest.mark.filterwarnings("ignore"))
+        name = item.originalname if isinstance(item, pytest.Function) else item.name
+        if REFERENCE and name in OURS_IS_BETTER:
+            item.add_marker(pytest.mark.xfail(reason=OURS_IS_BETTER[name], strict=True))
+
+
+@pytest.fixture(scope="session", params=STORAGE)
+def storage(request: pytest.FixtureRequest) -> str:
+    """Where the server keeps things: the address of a given server, or a pair of database and blob store."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, object]]:
+    """The servers of this worker, started when first asked for."""
+    started: dict[str, object] = {}
+    yield started
+    for server in reversed(started.values()):
+        server.stop()  # type: ignore[attr-defined]  # a server process, Postgres or S3 server
+
+
+@pytest.fixture(scope="session")
+def uri(storage: str, servers: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of the server."""
+    if GIVEN:
+        return GIVEN.rstrip("/")
+    from tests.mlflow.house import server  # only here: an older client's environment has no Mainspring
+
+    return server(storage, servers, tmp_path_factory)
+
+
+@pytest.fixture(autouse=True)
+def _points_here(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The client's global state is this server's, and nothing of it is left behind."""
+    import mlflow
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_ID", raising=False)
+    monkeypatch.setattr("mlflow.tracking.fluent._active_experiment_id", None)
+    if "uri" in request.fixturenames:
+        address = request.getfixturevalue("uri")
+        mlflow.set_tracking_uri(address)
+        mlflow.set_registry_uri(address)
+    yield
+    while mlflow.active_run():
+        mlflow.end_run()
+
+
+@pytest.fixture(scope="session")
+def client(uri: str) -> object:
+    """The client of the tracking server and the registry."""
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri, uri)
+
+
+@pytest.fixture(scope="session")
+def http(uri: str) -> Iterator[Http]:
+    """Requests as they go over the wire."""
+    with Http(uri) as made:
+        yield made
+
+
+@pytest.fixture
+def name() -> str:
+    """A name that nobody has used."""
+    return f"n-{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def experiment(http: Http, name: str) -> str:
+    """The id of a fresh experiment."""
+    return str(http.ok("POST", "experiments/create", name=f"experiment {name}")["experiment_id"])
+
+
+@pytest.fixture
+def run(http: Http, experiment: str) -> str:
+    """The id of a fresh, running run."""
+    return http.new_run(experiment)
