@@ -15,7 +15,10 @@ from mainspring.testing.s3 import KEYS, NoS3, S3Server
 def server(storage: str, started: dict[str, object], folders: pytest.TempPathFactory) -> str:
     """The address of the worker's server on this kind of storage, started when it is asked for first."""
     if storage not in started:
-        env = {"MAINSPRING_PROJECT_NAME": "default", **(_elsewhere(started, folders) if storage == "postgres-s3" else {})}
+        env = {
+            "MAINSPRING_PROJECT_NAME": "default",
+            **(_elsewhere(started, folders) if storage == "postgres-s3" else {}),
+        }
         worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
         port, serving = free_ports(2, near=24_000 + 200 * worker + 100 * (storage == "postgres-s3"))
         process = ServerProcess(folders.mktemp(storage), port=port, serving_port=serving, env=env)

@@ -8,10 +8,20 @@ from urllib.parse import quote
 import mlflow
 import pytest
 from mlflow import MlflowClient
-
 from tests.mlflow.http import GONE, Http, Json
 
-NAMES = ["plain.txt", "with space.txt", "ünïcode ✓.txt", "100%.txt", "a+b&c=d.txt", "quote'd.txt", "no-extension", ".hidden", "数据.bin", "semi;colon,comma.txt"]  # fmt: skip
+NAMES = [
+    "plain.txt",
+    "with space.txt",
+    "ünïcode ✓.txt",
+    "100%.txt",
+    "a+b&c=d.txt",
+    "quote'd.txt",
+    "no-extension",
+    ".hidden",
+    "数据.bin",
+    "semi;colon,comma.txt",
+]
 PROXY = "/api/2.0/mlflow-artifacts/artifacts"
 
 
@@ -158,7 +168,9 @@ def test_the_fluent_client_logs_into_the_active_run(run: str, tmp_path: Path) ->
     assert mlflow.artifacts.load_text(f"runs:/{run}/f.txt") == "hello"
 
 
-def test_artifacts_are_listed_and_downloaded_by_their_uri(experiment: str, run: str, client: MlflowClient, tmp_path: Path) -> None:
+def test_artifacts_are_listed_and_downloaded_by_their_uri(
+    experiment: str, run: str, client: MlflowClient, tmp_path: Path
+) -> None:
     client.log_text(run, "x", "a/f.txt")
     root = f"mlflow-artifacts:/{experiment}/{run}/artifacts"
     assert [f.path for f in mlflow.artifacts.list_artifacts(artifact_uri=f"{root}/a")] == ["a/f.txt"]

@@ -85,7 +85,9 @@ def test_lightgbm_logs_a_curve() -> None:
 
     mlflow.lightgbm.autolog(log_models=False, silent=True)
     data = lgb.Dataset(X, Y)
-    lgb.train({"objective": "binary", "verbose": -1, "num_leaves": 4}, data, 8, valid_sets=[data], valid_names=["train"])
+    lgb.train(
+        {"objective": "binary", "verbose": -1, "num_leaves": 4}, data, 8, valid_sets=[data], valid_names=["train"]
+    )
     run = last()
     assert run.data.params["num_leaves"] == "4"
     curve = mlflow.MlflowClient().get_metric_history(run.info.run_id, "train-binary_logloss")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
-
 from tests.mlflow.http import BAD, Http, Json
 
 
@@ -20,7 +19,9 @@ def pair(number: int, letter: str = "k") -> Json:
 def content(http: Http, run: str) -> tuple[dict[str, object], dict[str, str], dict[str, str]]:
     """Metrics, params and tags of a run, without the tag of its name."""
     data = http.get_run(run)["data"]
-    metrics, params, tags = ({i["key"]: i.get("value", "") for i in data.get(part, [])} for part in ("metrics", "params", "tags"))
+    metrics, params, tags = (
+        {i["key"]: i.get("value", "") for i in data.get(part, [])} for part in ("metrics", "params", "tags")
+    )
     return metrics, params, {key: value for key, value in tags.items() if not key.startswith("mlflow.")}
 
 
@@ -47,7 +48,9 @@ def test_a_batch_may_be_this_large(http: Http, run: str, metrics: int, params: i
 
 
 @pytest.mark.parametrize(("metrics", "params", "tags"), [(1001, 0, 0), (0, 101, 0), (0, 0, 101), (801, 100, 100)])
-def test_a_larger_batch_is_refused_and_leaves_nothing(http: Http, run: str, metrics: int, params: int, tags: int) -> None:
+def test_a_larger_batch_is_refused_and_leaves_nothing(
+    http: Http, run: str, metrics: int, params: int, tags: int
+) -> None:
     answer = http.error(
         "POST",
         "runs/log-batch",
@@ -69,13 +72,19 @@ def test_a_batch_that_changes_a_param_leaves_nothing(http: Http, run: str) -> No
 
 def test_a_batch_with_a_bad_metric_leaves_no_params_and_tags(http: Http, run: str) -> None:
     bad = {"key": "m", "value": "high", "timestamp": 1}
-    assert http.error("POST", "runs/log-batch", run_id=run, metrics=[metric(1), bad], params=[pair(2)], tags=[pair(3)])[0] == 400
+    assert (
+        http.error("POST", "runs/log-batch", run_id=run, metrics=[metric(1), bad], params=[pair(2)], tags=[pair(3)])[0]
+        == 400
+    )
     assert content(http, run) == ({}, {}, {})
 
 
 def test_a_batch_with_a_bad_tag_leaves_no_metrics_and_params(http: Http, run: str) -> None:
     bad = {"key": "../t", "value": "1"}
-    assert http.error("POST", "runs/log-batch", run_id=run, metrics=[metric(1)], params=[pair(2)], tags=[pair(1), bad]) == BAD
+    assert (
+        http.error("POST", "runs/log-batch", run_id=run, metrics=[metric(1)], params=[pair(2)], tags=[pair(1), bad])
+        == BAD
+    )
     assert content(http, run) == ({}, {}, {})
 
 
@@ -142,7 +151,9 @@ def test_a_batch_with_items_of_a_strange_kind_is_refused(http: Http, run: str, f
 
 def test_a_batch_for_a_model_that_is_not_there_leaves_nothing(http: Http, run: str) -> None:
     strange = {**metric(1), "model_id": f"m-{'0' * 32}"}
-    status, _ = http.error("POST", "runs/log-batch", run_id=run, metrics=[strange], params=[pair(2)], tags=[pair(3, "t")])
+    status, _ = http.error(
+        "POST", "runs/log-batch", run_id=run, metrics=[strange], params=[pair(2)], tags=[pair(3, "t")]
+    )
     assert status in (400, 404)
     assert content(http, run) == ({}, {}, {})
 

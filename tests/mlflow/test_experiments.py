@@ -7,7 +7,6 @@ import time
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
-
 from tests.mlflow.http import BAD, GONE, TAKEN, Http, refused
 
 

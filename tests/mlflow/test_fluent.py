@@ -63,7 +63,9 @@ def test_nested_runs_know_their_parent(experiment: str) -> None:
                 mlflow.log_metric("m", number)
                 with mlflow.start_run(nested=True):
                     pass
-    children = mlflow.search_runs([experiment], f"tags.mlflow.parentRunId = '{parent.info.run_id}'", output_format="list")
+    children = mlflow.search_runs(
+        [experiment], f"tags.mlflow.parentRunId = '{parent.info.run_id}'", output_format="list"
+    )
     assert sorted(run.info.run_name for run in children) == ["child 0", "child 1", "child 2"]
     assert mlflow.get_parent_run(children[0].info.run_id).info.run_id == parent.info.run_id
 
@@ -127,7 +129,9 @@ def test_threads_log_into_one_run_at_once() -> None:
     client = MlflowClient()
     with mlflow.start_run() as run:
         threads = [
-            threading.Thread(target=lambda n: [client.log_metric(run.info.run_id, f"m{n}", i, step=i) for i in range(20)], args=(n,))
+            threading.Thread(
+                target=lambda n: [client.log_metric(run.info.run_id, f"m{n}", i, step=i) for i in range(20)], args=(n,)
+            )
             for n in range(8)
         ]
         for thread in threads:

@@ -8,7 +8,6 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelInput
-
 from tests.mlflow.http import Http, Json
 
 
@@ -94,9 +93,16 @@ def test_a_model_is_an_input(http: Http, client: MlflowClient, experiment: str, 
 
 def test_datasets_of_experiments_are_listed(http: Http, experiment: str, run: str) -> None:
     for digest, word in (("1", "training"), ("2", "eval")):
-        http.ok("POST", "runs/log-inputs", run_id=run, datasets=[{"dataset": dataset(digest=digest), "tags": context(word)}])
-    answer = http.send("POST", "/ajax-api/2.0/mlflow/experiments/search-datasets", json={"experiment_ids": [experiment]})
+        http.ok(
+            "POST", "runs/log-inputs", run_id=run, datasets=[{"dataset": dataset(digest=digest), "tags": context(word)}]
+        )
+    answer = http.send(
+        "POST", "/ajax-api/2.0/mlflow/experiments/search-datasets", json={"experiment_ids": [experiment]}
+    )
     assert answer.status_code == 200, answer.text[:400]
     found = answer.json()["dataset_summaries"]
-    assert sorted((d["name"], d["digest"], d["context"]) for d in found) == [("train", "1", "training"), ("train", "2", "eval")]
+    assert sorted((d["name"], d["digest"], d["context"]) for d in found) == [
+        ("train", "1", "training"),
+        ("train", "2", "eval"),
+    ]
     assert {d["experiment_id"] for d in found} == {experiment}

@@ -9,7 +9,6 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus
-
 from tests.mlflow.http import BAD, GONE, Http, Json
 
 UNKNOWN = f"m-{'0' * 32}"
@@ -137,7 +136,9 @@ def test_files_of_a_logged_model_are_listed(client: MlflowClient, model: str, tm
 def test_a_file_of_a_logged_model_comes_down(client: MlflowClient, model: str, tmp_path: Path) -> None:
     (tmp_path / "f.txt").write_text("12345")
     client.log_model_artifact(model, str(tmp_path / "f.txt"))
-    back = mlflow.artifacts.download_artifacts(f"{client.get_logged_model(model).artifact_location}/f.txt", dst_path=str(tmp_path / "back"))
+    back = mlflow.artifacts.download_artifacts(
+        f"{client.get_logged_model(model).artifact_location}/f.txt", dst_path=str(tmp_path / "back")
+    )
     assert Path(back).read_text() == "12345"
 
 
@@ -178,7 +179,7 @@ def test_one_metric_of_a_model_on_two_datasets_is_two_metrics(http: Http, run: s
 
 
 def test_the_old_record_of_a_model_becomes_a_tag(http: Http, run: str) -> None:
-    record = '{"run_id": "%s", "artifact_path": "m", "flavors": {"sklearn": {}}, "utc_time_created": "2026-01-01"}' % run
+    record = f'{{"run_id": "{run}", "artifact_path": "m", "flavors": {{}}, "utc_time_created": "2026-01-01"}}'
     http.ok("POST", "runs/log-model", run_id=run, model_json=record)
     tags = {t["key"]: t["value"] for t in http.get_run(run)["data"]["tags"]}
     assert '"artifact_path": "m"' in tags["mlflow.log-model.history"]

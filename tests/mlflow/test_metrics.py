@@ -8,7 +8,6 @@ import time
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric
-
 from tests.mlflow.http import BAD, Http, Json
 
 MOST = 1.7976931348623157e308
@@ -142,7 +141,9 @@ def test_these_are_names_of_metrics(http: Http, run: str, key: str) -> None:
     assert latest(http, run)[key]["value"] == 1.0
 
 
-@pytest.mark.parametrize("key", ["", "x" * 251, "../a", "/a", "a//b", "a/", ".", "..", "a/../b", "a\nb\x00", "a,b", "a*b", "🚂"])
+@pytest.mark.parametrize(
+    "key", ["", "x" * 251, "../a", "/a", "a//b", "a/", ".", "..", "a/../b", "a\nb\x00", "a,b", "a*b", "🚂"]
+)
 def test_these_are_no_names(http: Http, run: str, key: str) -> None:
     assert http.error("POST", "runs/log-metric", run_id=run, key=key, value=1.0, timestamp=1) == BAD
     assert http.error("POST", "runs/log-parameter", run_id=run, key=key, value="1") == BAD
@@ -172,7 +173,9 @@ def test_the_latest_point_has_the_greatest_step_time_and_value(
     http.log(run, metrics=batch)
     for point in batch:
         http.log(run, metrics=[{**point, "key": "batches"}])
-    assert {key: m["value"] for key, m in latest(http, run).items()} == dict.fromkeys(("single", "batch", "batches"), wanted)
+    assert {key: m["value"] for key, m in latest(http, run).items()} == dict.fromkeys(
+        ("single", "batch", "batches"), wanted
+    )
 
 
 def test_the_latest_point_tells_its_step_and_time(http: Http, run: str) -> None:
@@ -236,7 +239,9 @@ def test_a_history_that_ends_with_its_page_has_no_token(http: Http, run: str) ->
 
 
 def test_a_rubbish_token_of_a_history_is_refused(http: Http, run: str) -> None:
-    assert http.error("GET", "metrics/get-history", run_id=run, metric_key="m", max_results=2, page_token="?!")[0] == 400
+    assert (
+        http.error("GET", "metrics/get-history", run_id=run, metric_key="m", max_results=2, page_token="?!")[0] == 400
+    )
 
 
 def test_the_client_pages_a_long_history(client: MlflowClient, run: str) -> None:

@@ -85,7 +85,9 @@ def test_a_model_that_is_not_there_is_not_loaded(uri: str, name: str) -> None:
             mlflow.pyfunc.load_model(address)
 
 
-def test_a_model_whose_upload_fails_says_so(experiment: str, client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_whose_upload_fails_says_so(
+    experiment: str, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mlflow.set_experiment(experiment_id=experiment)
 
     class Broken(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # the client has no types
@@ -113,11 +115,15 @@ def logged_experiment(client: MlflowClient, logged: Any) -> str:
     return str(client.get_logged_model(logged.model_id).experiment_id)
 
 
-def test_params_of_a_run_are_params_of_its_model(experiment: str, regression: LinearRegression, client: MlflowClient) -> None:
+def test_params_of_a_run_are_params_of_its_model(
+    experiment: str, regression: LinearRegression, client: MlflowClient
+) -> None:
     mlflow.set_experiment(experiment_id=experiment)
     with mlflow.start_run():
         mlflow.log_params({"depth": 3})
-        made = mlflow.sklearn.log_model(regression, name="m", params={"own": "x"}, tags={"t": "1"}, pip_requirements=NEEDS)
+        made = mlflow.sklearn.log_model(
+            regression, name="m", params={"own": "x"}, tags={"t": "1"}, pip_requirements=NEEDS
+        )
     found = client.get_logged_model(made.model_id)
     assert found.params["own"] == "x"
     assert found.tags["t"] == "1"
@@ -138,7 +144,9 @@ def test_a_python_function_is_logged_and_loaded(experiment: str) -> None:
 def test_a_model_logged_twice_is_two_models(experiment: str, regression: LinearRegression) -> None:
     mlflow.set_experiment(experiment_id=experiment)
     with mlflow.start_run() as run:
-        made = [mlflow.sklearn.log_model(regression, name="m", step=i, pip_requirements=NEEDS).model_id for i in range(2)]
+        made = [
+            mlflow.sklearn.log_model(regression, name="m", step=i, pip_requirements=NEEDS).model_id for i in range(2)
+        ]
     assert len(set(made)) == 2
     outputs = mlflow.get_run(run.info.run_id).outputs.model_outputs
     assert sorted((o.model_id, o.step) for o in outputs) == sorted(zip(made, range(2), strict=True))

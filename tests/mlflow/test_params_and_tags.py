@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Param, RunTag
-
 from tests.mlflow.http import BAD, GONE, Http, refused
 
-TEXTS = ["", "None", " ", "0", "ünïcode ✓ 🚂", 'quotes "\'`', "two\nlines\tand tab", "a=b;c", "%s %%", "\\", "<b>&amp;"]
+TEXTS = ["", "None", " ", "0", "ünïcode ✓ 🚂", "quotes \"'`", "two\nlines\tand tab", "a=b;c", "%s %%", "\\", "<b>&amp;"]
 
 
 def params(http: Http, run: str) -> dict[str, str]:
@@ -31,7 +30,9 @@ def test_a_tag_is_kept_as_it_is(client: MlflowClient, run: str, value: str) -> N
     assert client.get_run(run).data.tags["t"] == value
 
 
-@pytest.mark.parametrize(("value", "text"), [(None, "None"), (1, "1"), (0.1, "0.1"), (True, "True"), ([1, "a"], "[1, 'a']")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "None"), (1, "1"), (0.1, "0.1"), (True, "True"), ([1, "a"], "[1, 'a']")]
+)
 def test_the_client_turns_values_into_text(client: MlflowClient, run: str, value: object, text: str) -> None:
     client.log_param(run, "p", value)
     client.set_tag(run, "t", value)

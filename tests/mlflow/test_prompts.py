@@ -5,7 +5,6 @@ from __future__ import annotations
 import mlflow
 import pytest
 from mlflow import MlflowClient
-
 from tests.mlflow.http import Http
 
 

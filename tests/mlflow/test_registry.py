@@ -5,7 +5,6 @@ from __future__ import annotations
 import mlflow
 import pytest
 from mlflow import MlflowClient
-
 from tests.mlflow.http import BAD, GONE, TAKEN, Http, Json, refused
 
 
@@ -24,7 +23,9 @@ def version(http: Http, model: str, **fields: object) -> str:
 
 def test_a_model_is_registered(http: Http, name: str) -> None:
     tags = [{"key": "team", "value": "flights"}]
-    made = http.ok("POST", "registered-models/create", name=name, description="what it is", tags=tags)["registered_model"]
+    made = http.ok("POST", "registered-models/create", name=name, description="what it is", tags=tags)[
+        "registered_model"
+    ]
     assert (made["name"], made["description"], made["tags"]) == (name, "what it is", tags)
     assert made["creation_timestamp"] == made["last_updated_timestamp"] > 1_600_000_000_000
     assert http.ok("GET", "registered-models/get", name=name)["registered_model"] == made
@@ -187,7 +188,10 @@ def test_a_model_and_its_versions_tell_their_aliases(http: Http, model: str) -> 
         http.ok("POST", "registered-models/alias", name=model, alias=alias, version="1")
     aliases = http.ok("GET", "registered-models/get", name=model)["registered_model"]["aliases"]
     assert sorted(aliases, key=lambda a: a["alias"]) == [{"alias": "a", "version": "1"}, {"alias": "b", "version": "1"}]
-    assert sorted(http.ok("GET", "model-versions/get", name=model, version="1")["model_version"]["aliases"]) == ["a", "b"]
+    assert sorted(http.ok("GET", "model-versions/get", name=model, version="1")["model_version"]["aliases"]) == [
+        "a",
+        "b",
+    ]
 
 
 @pytest.mark.parametrize("alias", ["latest", "Latest", "LATEST", "v1", "V23", "a b", "a.b", "a/b", "", "x" * 256, "ä!"])
@@ -232,11 +236,17 @@ def test_a_deleted_version_takes_its_aliases_along(http: Http, model: str) -> No
     assert not http.ok("GET", "registered-models/get", name=model)["registered_model"].get("aliases")
 
 
-@pytest.mark.parametrize(("given", "kept"), [("Staging", "Staging"), ("production", "Production"), ("ARCHIVED", "Archived"), ("none", "None")])
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("Staging", "Staging"), ("production", "Production"), ("ARCHIVED", "Archived"), ("none", "None")],
+)
 def test_a_version_moves_to_a_stage(http: Http, model: str, given: str, kept: str) -> None:
     version(http, model)
     fields: Json = {"version": "1", "stage": given, "archive_existing_versions": False}
-    assert http.ok("POST", "model-versions/transition-stage", name=model, **fields)["model_version"]["current_stage"] == kept
+    assert (
+        http.ok("POST", "model-versions/transition-stage", name=model, **fields)["model_version"]["current_stage"]
+        == kept
+    )
 
 
 def test_an_unknown_stage_is_refused(http: Http, model: str) -> None:
@@ -272,7 +282,11 @@ def test_the_latest_version_of_each_stage_is_found(client: MlflowClient, http: H
 
 def test_latest_versions_can_be_asked_with_a_get(http: Http, model: str) -> None:
     version(http, model)
-    answer = http.send("GET", "registered-models/get-latest-versions", params=[("name", model), ("stages", "None"), ("stages", "Staging")])
+    answer = http.send(
+        "GET",
+        "registered-models/get-latest-versions",
+        params=[("name", model), ("stages", "None"), ("stages", "Staging")],
+    )
     assert [v["version"] for v in answer.json()["model_versions"]] == ["1"]
 
 
@@ -285,13 +299,19 @@ def test_a_registered_model_shows_its_latest_versions(http: Http, model: str) ->
 
 def test_the_download_uri_is_the_source(http: Http, model: str) -> None:
     version(http, model, source="s3://bucket/deep/model")
-    assert http.ok("GET", "model-versions/get-download-uri", name=model, version="1")["artifact_uri"] == "s3://bucket/deep/model"
+    assert (
+        http.ok("GET", "model-versions/get-download-uri", name=model, version="1")["artifact_uri"]
+        == "s3://bucket/deep/model"
+    )
 
 
 def test_the_download_uri_of_a_logged_model_is_where_its_files_are(http: Http, experiment: str, model: str) -> None:
     info = http.ok("POST", "logged-models", experiment_id=experiment, name="m")["model"]["info"]
     version(http, model, source=f"models:/{info['model_id']}", model_id=info["model_id"])
-    assert http.ok("GET", "model-versions/get-download-uri", name=model, version="1")["artifact_uri"] == info["artifact_uri"]
+    assert (
+        http.ok("GET", "model-versions/get-download-uri", name=model, version="1")["artifact_uri"]
+        == info["artifact_uri"]
+    )
 
 
 def test_a_logged_model_learns_of_its_versions(http: Http, experiment: str, model: str) -> None:
@@ -305,8 +325,17 @@ def test_a_logged_model_learns_of_its_versions(http: Http, experiment: str, mode
 
 @pytest.mark.parametrize(
     "source",
-    ["/etc/passwd", "file:///etc", "./here", "../up", "mlflow-artifacts:/0/../../etc", "mlflow-artifacts:/../x", "s3://b/../x", ""],
-)  # fmt: skip
+    [
+        "/etc/passwd",
+        "file:///etc",
+        "./x",
+        "../x",
+        "mlflow-artifacts:/0/../../x",
+        "mlflow-artifacts:/../x",
+        "s3://b/../x",
+        "",
+    ],
+)
 def test_a_source_that_is_not_the_clients_to_give_is_refused(http: Http, model: str, source: str) -> None:
     assert http.error("POST", "model-versions/create", name=model, source=source)[0] == 400
 
@@ -322,7 +351,9 @@ def test_a_source_in_a_cloud_is_taken(http: Http, model: str, source: str) -> No
     assert version(http, model, source=source) == "1"
 
 
-def test_the_fluent_client_registers_what_a_run_holds(client: MlflowClient, experiment: str, run: str, name: str) -> None:
+def test_the_fluent_client_registers_what_a_run_holds(
+    client: MlflowClient, experiment: str, run: str, name: str
+) -> None:
     client.log_text(run, "x", "model/MLmodel")
     made = mlflow.register_model(f"runs:/{run}/model", name)
     assert (str(made.version), made.run_id) == ("1", run)
@@ -342,4 +373,7 @@ def test_a_change_of_a_version_changes_the_time_of_its_update(http: Http, model:
     version(http, model)
     before = http.ok("GET", "model-versions/get", name=model, version="1")["model_version"]["last_updated_timestamp"]
     http.ok("PATCH", "model-versions/update", name=model, version="1", description="x")
-    assert http.ok("GET", "model-versions/get", name=model, version="1")["model_version"]["last_updated_timestamp"] >= before
+    assert (
+        http.ok("GET", "model-versions/get", name=model, version="1")["model_version"]["last_updated_timestamp"]
+        >= before
+    )

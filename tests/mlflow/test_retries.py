@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.mlflow.http import Http, Json
 
 POINT = {"key": "m", "value": 1.0, "timestamp": 1, "step": 1}
@@ -13,7 +12,10 @@ RUN_CALLS: list[tuple[str, Json]] = [
     ("runs/log-metric", {**POINT, "value": "Infinity"}),
     ("runs/log-parameter", {"key": "p", "value": "1"}),
     ("runs/set-tag", {"key": "t", "value": "1"}),
-    ("runs/log-batch", {"metrics": [POINT], "params": [{"key": "p", "value": "1"}], "tags": [{"key": "t", "value": "1"}]}),
+    (
+        "runs/log-batch",
+        {"metrics": [POINT], "params": [{"key": "p", "value": "1"}], "tags": [{"key": "t", "value": "1"}]},
+    ),
     ("runs/log-batch", {"metrics": [{**POINT, "value": "NaN"}]}),
     ("runs/update", {"status": "FINISHED", "end_time": 5}),
     ("runs/update", {"run_name": "x"}),

@@ -7,10 +7,10 @@ import re
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import RunStatus
-
 from tests.mlflow.http import BAD, GONE, Http
 
 UNKNOWN = "0" * 32
+DATASET = {"name": "d", "digest": "1", "source_type": "s", "source": "x"}
 
 
 def test_a_new_run_runs_and_has_nothing_in_it(http: Http, experiment: str) -> None:
@@ -69,7 +69,10 @@ def test_a_name_and_a_tag_that_disagree_are_refused(http: Http, experiment: str)
     tags = [{"key": "mlflow.runName", "value": "b"}]
     assert http.error("POST", "runs/create", experiment_id=experiment, run_name="a", tags=tags) == BAD
     tags = [{"key": "mlflow.runName", "value": "a"}]
-    assert http.ok("POST", "runs/create", experiment_id=experiment, run_name="a", tags=tags)["run"]["info"]["run_name"] == "a"
+    assert (
+        http.ok("POST", "runs/create", experiment_id=experiment, run_name="a", tags=tags)["run"]["info"]["run_name"]
+        == "a"
+    )
 
 
 def test_setting_the_tag_of_the_name_renames_a_run(client: MlflowClient, run: str) -> None:
@@ -147,10 +150,10 @@ def test_a_word_that_is_no_status_is_refused(http: Http, run: str) -> None:
         ("POST", "runs/set-tag", {"key": "t", "value": "1"}),
         ("POST", "runs/delete-tag", {"key": "t"}),
         ("POST", "runs/log-batch", {"tags": [{"key": "t", "value": "1"}]}),
-        ("POST", "runs/log-inputs", {"datasets": [{"dataset": {"name": "d", "digest": "1", "source_type": "s", "source": "x"}}]}),
+        ("POST", "runs/log-inputs", {"datasets": [{"dataset": DATASET}]}),
         ("GET", "artifacts/list", {}),
     ],
-)  # fmt: skip
+)
 def test_an_unknown_run_is_not_found(http: Http, method: str, path: str, fields: dict[str, object]) -> None:
     assert http.error(method, path, run_id=UNKNOWN, **fields) == GONE
 

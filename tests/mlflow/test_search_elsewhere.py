@@ -5,7 +5,6 @@ from __future__ import annotations
 from uuid import uuid4
 
 import pytest
-
 from tests.mlflow.http import BAD, Http, Json
 
 
@@ -71,7 +70,8 @@ def test_experiments_are_found(http: Http, experiments: dict[str, str], text: st
 
 @pytest.mark.parametrize(
     "text",
-    ["nothing = 'x'", "name > 'a'", "name = 5", "metrics.m > 1", "params.p = 'x'", "name = 'a' OR name = 'b'", "creation_time = 'x'",
+    ["nothing = 'x'", "name > 'a'", "name = 5", "metrics.m > 1", "params.p = 'x'", "name = 'a' OR name = 'b'",
+     "creation_time = 'x'",
      "tags.a > 'x'", "name IN ('a')"],
 )  # fmt: skip
 def test_what_is_no_filter_of_experiments_is_refused(http: Http, text: str) -> None:
@@ -120,11 +120,24 @@ def models(http: Http) -> dict[str, str]:
     run = http.new_run(experiment)
     found = {"experiment": experiment, "run": run}
     for letter, name, kind, params, given, metrics in (
-        ("a", "first", "tree", {"depth": "3"}, {"team": "x"}, [("auc", 0.9, "train", "1"), ("auc", 0.7, "test", "2"), ("f1", 0.9, "train", "1")]),
+        (
+            "a",
+            "first",
+            "tree",
+            {"depth": "3"},
+            {"team": "x"},
+            [("auc", 0.9, "train", "1"), ("auc", 0.7, "test", "2"), ("f1", 0.9, "train", "1")],
+        ),
         ("b", "second", "tree", {"depth": "5"}, {}, [("auc", 0.8, "train", "1"), ("f1", 0.8, "train", "1")]),
         ("c", "First", "linear", {}, {"team": "X"}, []),
     ):
-        body = {"experiment_id": experiment, "name": name, "model_type": kind, "params": tags(**params), "tags": tags(**given)}
+        body = {
+            "experiment_id": experiment,
+            "name": name,
+            "model_type": kind,
+            "params": tags(**params),
+            "tags": tags(**given),
+        }
         source = {"source_run_id": run} if letter == "a" else {}
         model = http.ok("POST", "logged-models", **body, **source)["model"]["info"]["model_id"]
         for step, (key, value, dataset, digest) in enumerate(metrics):
@@ -208,7 +221,11 @@ def test_a_metric_of_a_logged_model_is_not_compared_with_text(http: Http, models
 
 
 def test_logged_models_are_paged(http: Http, models: dict[str, str]) -> None:
-    fields = {"experiment_ids": [models["experiment"]], "max_results": 2, "order_by": [{"field_name": "name", "ascending": True}]}
+    fields = {
+        "experiment_ids": [models["experiment"]],
+        "max_results": 2,
+        "order_by": [{"field_name": "name", "ascending": True}],
+    }
     got = all_pages(http, "POST", "logged-models/search", "models", **fields)
     assert [m["info"]["model_id"] for m in got] == [models[letter] for letter in "cab"]
 
@@ -246,7 +263,16 @@ def test_registered_models_are_found(http: Http, registered: str, text: str, wan
 
 
 @pytest.mark.parametrize(
-    "text", ["nothing = 'x'", "name > 'x'", "name = 5", "name = 'a' OR name = 'b'", "run_id = 'x'", "tags.a > 'b'", "metrics.a = 1"]
+    "text",
+    [
+        "nothing = 'x'",
+        "name > 'x'",
+        "name = 5",
+        "name = 'a' OR name = 'b'",
+        "run_id = 'x'",
+        "tags.a > 'b'",
+        "metrics.a = 1",
+    ],
 )
 def test_what_is_no_filter_of_registered_models_is_refused(http: Http, text: str) -> None:
     assert http.error("GET", "registered-models/search", filter=text) == BAD
@@ -294,7 +320,9 @@ def test_versions_are_found(http: Http, registered: str, text: str, wanted: str)
     assert "".join(v["version"] for v in answer.get("model_versions", [])) == wanted
 
 
-@pytest.mark.parametrize("text", ["nothing = 'x'", "version_number = 'x'", "name = 5", "name = 'a' OR name = 'b'", "metrics.a > 1"])
+@pytest.mark.parametrize(
+    "text", ["nothing = 'x'", "version_number = 'x'", "name = 5", "name = 'a' OR name = 'b'", "metrics.a > 1"]
+)
 def test_what_is_no_filter_of_versions_is_refused(http: Http, text: str) -> None:
     assert http.error("GET", "model-versions/search", filter=text) == BAD
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import pytest
-
 from tests.mlflow.http import BAD, Http, Json
 
 NAN, INF = "NaN", "Infinity"
@@ -242,9 +241,16 @@ def test_comparisons_are_joined_by_and(http: Http, corpus: dict[str, str], text:
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"), [("run_id = '{a}'", "a"), ("run_id IN ('{a}', '{c}')", "ac"), ("attributes.run_id NOT IN ('{a}', '{c}')", "bdef"),
-                         ("run_id != '{a}'", "bcdef"), ("run_id LIKE '{a}'", "a"), ("attributes.run_id IN ('{b}')", "b")]
-)  # fmt: skip
+    ("text", "wanted"),
+    [
+        ("run_id = '{a}'", "a"),
+        ("run_id != '{a}'", "bcdef"),
+        ("run_id LIKE '{a}'", "a"),
+        ("run_id IN ('{a}', '{c}')", "ac"),
+        ("attributes.run_id NOT IN ('{a}', '{c}')", "bdef"),
+        ("attributes.run_id IN ('{b}')", "b"),
+    ],
+)
 def test_runs_are_found_by_their_ids(http: Http, corpus: dict[str, str], text: str, wanted: str) -> None:
     assert found(http, corpus, text.format(**corpus)) == wanted
 
@@ -306,7 +312,13 @@ def test_what_is_no_filter_is_refused(http: Http, corpus: dict[str, str], text: 
     assert answer == BAD
 
 
-SLOPPY = ["run_id IN ('a' 'b')", "metrics.loss < 0.2 AND", "AND metrics.loss < 0.2", "status = 'A' status = 'B'", "params. = '3'"]
+SLOPPY = [
+    "run_id IN ('a' 'b')",
+    "metrics.loss < 0.2 AND",
+    "AND metrics.loss < 0.2",
+    "status = 'A' status = 'B'",
+    "params. = '3'",
+]
 
 
 @pytest.mark.parametrize("text", SLOPPY)
@@ -348,7 +360,9 @@ ORDERS = [
 
 
 @pytest.mark.parametrize(("order", "wanted"), ORDERS, ids=[", ".join(order) or "no order" for order, _ in ORDERS])
-def test_runs_come_in_the_order_asked_for(http: Http, corpus: dict[str, str], order: list[str], wanted: str | None) -> None:
+def test_runs_come_in_the_order_asked_for(
+    http: Http, corpus: dict[str, str], order: list[str], wanted: str | None
+) -> None:
     got = letters(page(http, corpus, order_by=order), corpus)
     assert got == wanted if wanted else sorted(got) == list("abcdef")
 
@@ -368,7 +382,9 @@ def test_the_same_order_twice_is_refused(http: Http, corpus: dict[str, str]) -> 
     assert http.error("POST", "runs/search", experiment_ids=[corpus["experiment"]], order_by=order)[0] == 400
 
 
-@pytest.mark.parametrize("order", [[], ["metrics.loss DESC"], ["params.depth ASC"], ["metrics.acc ASC"], ["status"], ["tags.team DESC"]])
+@pytest.mark.parametrize(
+    "order", [[], ["metrics.loss DESC"], ["params.depth ASC"], ["metrics.acc ASC"], ["status"], ["tags.team DESC"]]
+)
 @pytest.mark.parametrize("size", [1, 2, 4, 6])
 def test_pages_together_are_the_whole(http: Http, corpus: dict[str, str], order: list[str], size: int) -> None:
     whole = letters(page(http, corpus, order_by=order), corpus)
@@ -417,7 +433,10 @@ def test_a_page_has_one_to_fifty_thousand_runs(http: Http, corpus: dict[str, str
 def test_equal_runs_come_latest_start_first_then_by_id(http: Http, experiment: str) -> None:
     runs = sorted(http.new_run(experiment, start_time=5) for _ in range(4))
     later = http.new_run(experiment, start_time=6)
-    got = [r["info"]["run_id"] for r in http.ok("POST", "runs/search", experiment_ids=[experiment], order_by=["status"])["runs"]]
+    got = [
+        r["info"]["run_id"]
+        for r in http.ok("POST", "runs/search", experiment_ids=[experiment], order_by=["status"])["runs"]
+    ]
     assert got == [later, *runs]
 
 

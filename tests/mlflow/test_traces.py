@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import SpanType
-
 from tests.mlflow.http import GONE, Http
 
 
@@ -17,32 +17,30 @@ def _in_a_fresh_experiment(experiment: str, uri: str) -> None:
     mlflow.set_experiment(experiment_id=experiment)
 
 
-@mlflow.trace(name="add", span_type=SpanType.TOOL, attributes={"kind": "sum"})
+@mlflow.trace(name="add", span_type=SpanType.TOOL, attributes={"kind": "sum"})  # type: ignore[untyped-decorator]
 def add(a: int, b: int) -> int:
     return a + b
 
 
-@mlflow.trace
+@mlflow.trace  # type: ignore[untyped-decorator]
 def work(a: int) -> int:
     with mlflow.start_span("inner") as span:
         span.set_inputs({"a": a})
         span.set_attributes({"depth": 1, "words": ["x", "ü"]})
-        found = add(a, 1) * 2
+        found: int = add(a, 1) * 2
         span.set_outputs({"found": found})
     return found
 
 
-@mlflow.trace
+@mlflow.trace  # type: ignore[untyped-decorator]
 def fail() -> None:
     raise ValueError("on purpose")
 
 
 def traced(function: Any, *args: object) -> str:
     """The id of the trace of one call, which has arrived at the server."""
-    try:
+    with suppress(ValueError):
         function(*args)
-    except ValueError:
-        pass
     mlflow.flush_trace_async_logging()
     return str(mlflow.get_last_active_trace_id())
 
@@ -194,9 +192,11 @@ def test_a_trace_made_in_a_run_knows_the_run(experiment: str, client: MlflowClie
 
 
 def test_metadata_of_a_trace_is_kept_and_searched(experiment: str, client: MlflowClient) -> None:
-    @mlflow.trace
+    @mlflow.trace  # type: ignore[untyped-decorator]
     def asked() -> str:
-        mlflow.update_current_trace(tags={"t": "1"}, metadata={"mlflow.trace.session": "s-1", "mlflow.trace.user": "ann"})
+        mlflow.update_current_trace(
+            tags={"t": "1"}, metadata={"mlflow.trace.session": "s-1", "mlflow.trace.user": "ann"}
+        )
         return "x"
 
     made = traced(asked)

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 from mlflow import MlflowClient
-
 from tests.mlflow.http import BAD, GONE, Http, Json
 
-URL = "https://9.9.9.9/hook"  # public, as it must be; never called, since nothing happens while these webhooks are there
+URL = (
+    "https://9.9.9.9/hook"  # public, as it must be; never called, since nothing happens while these webhooks are there
+)
 EVENTS = [{"entity": "PROMPT_ALIAS", "action": "CREATED"}, {"entity": "PROMPT_ALIAS", "action": "DELETED"}]
 
 
@@ -49,7 +50,10 @@ def test_the_client_makes_and_changes_webhooks(client: MlflowClient, name: str) 
 
 
 def test_webhooks_are_listed_in_pages(http: Http, name: str) -> None:
-    made = {http.ok("POST", "webhooks", name=f"{name}-{i}", url=URL, events=EVENTS)["webhook"]["webhook_id"] for i in range(3)}
+    made = {
+        http.ok("POST", "webhooks", name=f"{name}-{i}", url=URL, events=EVENTS)["webhook"]["webhook_id"]
+        for i in range(3)
+    }
     found: list[str] = []
     token = ""
     while True:

@@ -6,7 +6,6 @@ import json
 
 import pytest
 import requests
-
 from tests.mlflow.http import BAD, GONE, Http, refusal
 
 JSON = {"Content-Type": "application/json"}
@@ -55,7 +54,9 @@ def test_nothing_to_say_is_an_empty_object(http: Http, run: str) -> None:
 
 def test_names_of_answers_are_snake_case(http: Http, run: str) -> None:
     info = http.get_run(run)["info"]
-    assert {"run_id", "run_uuid", "run_name", "experiment_id", "artifact_uri", "lifecycle_stage", "start_time"} <= set(info)
+    assert {"run_id", "run_uuid", "run_name", "experiment_id", "artifact_uri", "lifecycle_stage", "start_time"} <= set(
+        info
+    )
 
 
 def test_a_request_may_be_in_camel_case(http: Http, experiment: str) -> None:
@@ -124,7 +125,12 @@ def test_kinds_may_be_numbers(http: Http, experiment: str, run: str) -> None:
 
 def test_a_list_of_a_query_is_a_parameter_repeated(http: Http, name: str) -> None:
     ids = [http.ok("POST", "experiments/create", name=f"{name}{i}")["experiment_id"] for i in range(2)]
-    query = [("filter", f"name LIKE '{name}%'"), ("order_by", "name DESC"), ("order_by", "experiment_id"), ("max_results", "5")]
+    query = [
+        ("filter", f"name LIKE '{name}%'"),
+        ("order_by", "name DESC"),
+        ("order_by", "experiment_id"),
+        ("max_results", "5"),
+    ]
     found = http.send("GET", "experiments/search", params=query).json()["experiments"]
     assert [e["experiment_id"] for e in found] == ids[::-1]
 
@@ -199,7 +205,9 @@ def test_a_field_of_the_wrong_type_is_refused(http: Http, run: str, value: objec
 
 
 def test_null_is_a_field_left_out(http: Http, experiment: str) -> None:
-    info = http.ok("POST", "runs/create", experiment_id=experiment, start_time=1, run_name=None, tags=None)["run"]["info"]
+    info = http.ok("POST", "runs/create", experiment_id=experiment, start_time=1, run_name=None, tags=None)["run"][
+        "info"
+    ]
     assert info["run_name"]
 
 
