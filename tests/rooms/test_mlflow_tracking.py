@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,9 +10,12 @@ import pytest
 from litestar.testing import TestClient
 
 from mainspring.core.settings import load
+from mainspring.core.wiring import Wiring
 from mainspring.server.app import create_app
 from mainspring.server.house import open_house
-from mainspring.tracking import Metric, Tracking
+from mainspring.storage.ports import Journal
+from mainspring.testing.postgres import PostgresServer
+from mainspring.tracking import LoggedModels, Metric, Tracking
 
 BASE = "http://127.0.0.1:7600"
 Plain = dict[str, Any]
@@ -44,12 +48,33 @@ class Door:
         return run_id
 
 
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wiring]:
+    """Every service, on each database."""
+    environ = {}
+    if request.param == "postgres":
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        server.execute("CREATE DATABASE mlflow_tracking")
+        environ["MAINSPRING_STORAGE_DB"] = server.url("mlflow_tracking")
+    made = open_house(load(tmp_path_factory.mktemp("house"), environ=environ))
+    yield made
+    made.close()
+
+
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    house = open_house(load(tmp_path_factory.mktemp("house"), environ={}))
+def models(house: Wiring) -> LoggedModels:
+    return house.get(LoggedModels)
+
+
+@pytest.fixture(scope="module")
+def events(house: Wiring) -> Journal:
+    return house.get(Journal)  # type: ignore[type-abstract]
+
+
+@pytest.fixture(scope="module")
+def door(house: Wiring) -> Iterator[Door]:
     with TestClient(create_app(house), base_url=BASE, raise_server_exceptions=False) as client:
         yield Door(client, house.get(Tracking))
-    house.close()
 
 
 def test_the_default_experiment_is_there_from_the_first_request(door: Door) -> None:
@@ -173,3 +198,183 @@ def test_the_server_says_who_it_is_without_a_login(door: Door) -> None:
     assert door.client.get("/health").text == "OK"
     assert door.client.get("/version").text == "3.18.0"
     assert door.client.get("/api/3.0/mlflow/server-info").json()["artifact_serving_enabled"] is True
+
+
+def test_a_history_comes_whole_or_by_pages_in_the_order_of_time(door: Door) -> None:
+    run_id = door.run()
+    points = [{"key": "a/b", "value": n, "timestamp": 10 - n, "step": n} for n in range(5)]
+    for _ in range(2):  # points are a set
+        door.post("runs/log-batch", run_id=run_id, metrics=points)
+    whole = door.get("metrics/get-history", run_id=run_id, metric_key="a/b")
+    assert [point["timestamp"] for point in whole["metrics"]] == [6, 7, 8, 9, 10]
+    assert "next_page_token" not in whole
+    paged, token = [], ""
+    while True:
+        more = {"page_token": token} if token else {}
+        page = door.get("metrics/get-history", run_id=run_id, metric_key="a/b", max_results="2", **more)
+        paged += page["metrics"]
+        token = page.get("next_page_token", "")
+        if not token:
+            break
+    assert paged == whole["metrics"]
+    assert door.get("metrics/get-history", run_id=run_id, metric_key="nothing") == {}
+    door.get("metrics/get-history", 400, run_id=run_id, metric_key="a/b", max_results="0")
+    door.get("metrics/get-history", 400, run_id=run_id, metric_key="a/b", page_token="rubbish")
+
+
+def test_histories_of_many_runs_come_together_and_sampled(door: Door) -> None:
+    runs = [door.run(), door.run()]
+    for run_id in runs:
+        points = [{"key": "m", "value": n / 7, "timestamp": 1, "step": n} for n in range(100)]
+        door.post("runs/log-batch", run_id=run_id, metrics=points)
+    door.post("runs/log-metric", run_id=runs[1], key="m", value=1, timestamp=1, step=777)
+    client = door.client
+    bulk = client.get("/ajax-api/2.0/mlflow/metrics/get-history-bulk", params={"run_id": runs, "metric_key": "m"})
+    assert len(bulk.json()["metrics"]) == 201
+    query = {"run_ids": runs, "metric_key": "m", "max_results": "10"}
+    sampled = client.get("/api/2.0/mlflow/metrics/get-history-bulk-interval", params=query).json()["metrics"]
+    steps = [point["step"] for point in sampled if point["run_id"] == runs[0]]
+    assert (steps[0], steps[-1], len(steps)) == (0, 99, 10)
+    assert [point["step"] for point in sampled if point["run_id"] == runs[1]][-1] == 777
+    query |= {"start_step": "5", "end_step": "7"}
+    part = client.get("/api/2.0/mlflow/metrics/get-history-bulk-interval", params=query).json()["metrics"]
+    assert {point["step"] for point in part} == {5, 6, 7}
+    query |= {"end_step": "1"}
+    assert client.get("/api/2.0/mlflow/metrics/get-history-bulk-interval", params=query).status_code == 400
+
+
+def test_what_a_run_read_is_kept_once_and_shown(door: Door) -> None:
+    made = door.post("experiments/create", name="inputs")["experiment_id"]
+    run_id = door.run(experiment_id=made)
+    dataset = {"name": "flights", "digest": "9f8e", "source_type": "local", "source": "{}", "schema": "s"}
+    tags = [{"key": "mlflow.data.context", "value": "training"}]
+    for _ in range(2):
+        door.post(
+            "runs/log-inputs",
+            run_id=run_id,
+            datasets=[{"dataset": dataset, "tags": tags}],
+            models=[{"model_id": "m-1"}],
+        )
+    inputs = door.get("runs/get", run_id=run_id)["run"]["inputs"]
+    assert inputs == {
+        "dataset_inputs": [{"dataset": dataset, "tags": tags}],
+        "model_inputs": [{"model_id": "m-1"}],
+    }
+    found = door.post("experiments/search-datasets", experiment_ids=[made])["dataset_summaries"]
+    assert found == [{"experiment_id": made, "name": "flights", "digest": "9f8e", "context": "training"}]
+    assert door.tracking.get(run_id).inputs[0].dataset == "flights@9f8e"
+    door.post("runs/log-inputs", 400, run_id=run_id, datasets=[{"dataset": {"name": "x", "digest": "d" * 37}}])
+    door.post("experiments/search-datasets", 400, experiment_ids=[])
+
+
+def test_runs_are_found_by_what_mlflow_calls_tags_and_we_call_fields(door: Door) -> None:
+    made = door.post("experiments/create", name="found")["experiment_id"]
+    parent = door.run(experiment_id=made, run_name="outer")
+    child = door.run(experiment_id=made, run_name="inner", tags=[{"key": "mlflow.parentRunId", "value": parent}])
+
+    def found(filter: str, **more: object) -> list[str]:
+        runs = door.post("runs/search", experiment_ids=[made], filter=filter, **more).get("runs", [])
+        return [run["info"]["run_id"] for run in runs]
+
+    assert found(f"tags.`mlflow.parentRunId` = '{parent}'") == [child]
+    assert found("tags.`mlflow.parentRunId` != 'x'") == [child]
+    assert found("tags.`mlflow.parentRunId` IS NULL") == [parent]
+    assert found("tags.mlflow.runName LIKE 'out%'") == [parent]
+    assert found("", order_by=["tags.`mlflow.runName`"]) == [child, parent]
+    door.post("runs/delete", run_id=child)
+    assert found("") == [parent]
+    assert found("", run_view_type="DELETED_ONLY") == [child]
+
+
+def test_pages_of_runs_follow_each_other(door: Door) -> None:
+    made = door.post("experiments/create", name="paged")["experiment_id"]
+    runs = {door.run(experiment_id=made, start_time=n) for n in range(5)}
+    first = door.post("runs/search", experiment_ids=[made], max_results=3)
+    second = door.post("runs/search", experiment_ids=[made], max_results=3, page_token=first["next_page_token"])
+    assert "next_page_token" not in second
+    assert {run["info"]["run_id"] for run in first["runs"] + second["runs"]} == runs
+    door.post("runs/search", 400, experiment_ids=[made], page_token="rubbish")
+    door.post("runs/search", 400, experiment_ids=[made], max_results=50_001)
+
+
+def test_a_tag_is_deleted_once(door: Door) -> None:
+    run_id = door.run(tags=[{"key": "a", "value": "b"}])
+    door.post("runs/delete-tag", run_id=run_id, key="a")
+    assert door.post("runs/delete-tag", 404, run_id=run_id, key="a")["error_code"] == "RESOURCE_DOES_NOT_EXIST"
+    door.post("runs/delete-tag", 400, run_id=run_id, key="mlflow.runName")
+
+
+def test_a_model_of_mlflow_2_is_an_entry_of_a_tag(door: Door) -> None:
+    run_id = door.run()
+    model = {"run_id": run_id, "artifact_path": "m", "utc_time_created": "t", "flavors": {"x": {"config": 1, "a": 2}}}
+    for _ in range(2):
+        door.post("runs/log-model", run_id=run_id, model_json=json.dumps(model | {"signature": "long"}))
+    tags = {tag["key"]: tag["value"] for tag in door.get("runs/get", run_id=run_id)["run"]["data"]["tags"]}
+    assert json.loads(tags["mlflow.log-model.history"]) == [model | {"flavors": {"x": {"a": 2}}}] * 2
+    for wrong in ("{", "[]", "{}"):
+        door.post("runs/log-model", 400, run_id=run_id, model_json=wrong)
+
+
+def test_a_metric_of_a_model_is_kept_with_the_model_too(door: Door, models: LoggedModels) -> None:
+    run_id = door.run()
+    model = models.create("0", run_id=run_id)
+    point = {"key": "auc", "value": 0.9, "timestamp": 3, "step": 1, "model_id": model.id}
+    door.post("runs/log-batch", run_id=run_id, metrics=[{**point, "dataset_name": "d", "dataset_digest": "1"}])
+    door.post("runs/log-metric", run_id=run_id, **(point | {"value": 0.8, "step": 0}))
+    measured = {metric.dataset_name: metric.value for metric in models.get(model.id).metrics}
+    assert measured == {"d": 0.9, "": 0.8}
+    assert door.post("runs/log-metric", 404, run_id=run_id, **(point | {"model_id": "m-no"}))
+    assert door.tracking.get(run_id).metrics["auc"].value == 0.9
+
+
+def test_long_values_are_cut_and_too_many_are_refused(door: Door) -> None:
+    run_id = door.run()
+    door.post("runs/log-parameter", run_id=run_id, key="p", value="x" * 6001)
+    door.post("runs/set-tag", run_id=run_id, key="t", value="x" * 8001)
+    run = door.tracking.get(run_id)
+    assert (len(run.params["p"]), len(run.tags["t"])) == (6000, 8000)
+    metrics = [{"key": f"m{n}", "value": 1, "timestamp": 1} for n in range(1001)]
+    told = door.post("runs/log-batch", 400, run_id=run_id, metrics=metrics)
+    assert "at most 1000 metrics" in told["message"]
+    texts = [{"key": f"k{n}", "value": "v"} for n in range(101)]
+    door.post("runs/log-batch", 400, run_id=run_id, params=texts)
+    door.post("runs/log-batch", 400, run_id=run_id, tags=texts)
+    told = door.post("runs/log-batch", 400, run_id=run_id, params=[texts[0], texts[0]])
+    assert "Duplicate parameter keys" in told["message"]
+
+
+def test_a_finished_run_stays_writable_and_may_go_on(door: Door) -> None:
+    run_id = door.run()
+    door.post("runs/update", run_id=run_id, status="FINISHED", end_time=5)
+    door.post("runs/log-parameter", run_id=run_id, key="late", value="1")
+    info = door.post("runs/update", run_id=run_id, status="RUNNING")["run_info"]
+    assert info["status"] == "RUNNING"
+    assert "end_time" not in info
+    door.post("runs/update", 400, run_id=run_id, status="DONE")
+
+
+def test_what_happens_to_experiments_and_runs_is_on_record(door: Door, events: Journal) -> None:
+    before = events.last()
+    made = door.post("experiments/create", name="told")["experiment_id"]
+    run_id = door.run(experiment_id=made)
+    door.post("runs/delete", run_id=run_id)
+    door.post("runs/restore", run_id=run_id)
+    door.post("experiments/update", experiment_id=made, new_name="told again")
+    door.post("experiments/delete", experiment_id=made)
+    door.post("experiments/restore", experiment_id=made)
+    kinds = [event.kind.removeprefix("tracking.") for event in events.read(before)]
+    assert kinds == [
+        "experiment_created",
+        "run_started",
+        "run_deleted",
+        "run_restored",
+        "experiment_renamed",
+        "experiment_deleted",
+        "experiment_restored",
+    ]
+
+
+@pytest.mark.parametrize("location", ["runs:/x", "s3://b/../c", "s3://b/a#b", "s3://b?x=1", "a/%2e%2e/b"])
+def test_a_location_that_leads_elsewhere_is_refused(door: Door, location: str) -> None:
+    told = door.post("experiments/create", 400, name="led", artifact_location=location)
+    assert told["error_code"] == "INVALID_PARAMETER_VALUE"

@@ -9,8 +9,20 @@ from collections.abc import Sequence
 from mainspring.core.errors import Invalid
 from mainspring.mlflow.calls import call
 from mainspring.mlflow.run_tags import change_of
-from mainspring.mlflow.wire import UNSET, Int64, KeyValue, MaybeText, Message, Number, Text, float_of, micros, texts
-from mainspring.tracking.model import Metric
+from mainspring.mlflow.wire import (
+    UNSET,
+    Int64,
+    KeyValue,
+    MaybeText,
+    Message,
+    Number,
+    Text,
+    chosen,
+    float_of,
+    micros,
+    texts,
+)
+from mainspring.tracking.model import Metric, ModelUse
 from mainspring.tracking.rules import MAX_TAG, MAX_VALUE
 from mainspring.tracking.service import Tracking
 
@@ -87,15 +99,27 @@ async def _store(
     tags: Sequence[KeyValue] = (),
 ) -> None:
     kept, change = change_of({tag.key: tag.value[:MAX_TAG] for tag in tags})
+    points = [_point(entry) for entry in metrics]
     stored = tracking.submit_batch(
         run_id,
-        metrics=[_point(entry) for entry in metrics],
+        metrics=points,
         params={param.key: param.value[:MAX_VALUE] for param in params},
         tags=kept,
         change=change,
+        measured=_measured(metrics, points),
         stamp=False,
     )
     await asyncio.wrap_future(stored)
+
+
+def _measured(entries: Sequence[LoggedPoint], points: Sequence[Metric]) -> dict[ModelUse, list[Metric]]:
+    """The points that were measured of a model."""
+    found: dict[ModelUse, list[Metric]] = {}
+    for entry, point in zip(entries, points, strict=True):
+        if entry.model_id:
+            use = ModelUse(*(chosen(part, "") for part in (entry.model_id, entry.dataset_name, entry.dataset_digest)))
+            found.setdefault(use, []).append(point)
+    return found
 
 
 def _point(entry: LoggedPoint) -> Metric:

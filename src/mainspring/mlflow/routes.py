@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from litestar import Request, Response, get
 from litestar.datastructures import State
@@ -11,7 +11,7 @@ from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 
 from mainspring.core.errors import Invalid, MainspringError
 from mainspring.core.wiring import Wiring
-from mainspring.mlflow import experiments, identity, logging, runs
+from mainspring.mlflow import experiments, histories, identity, inputs, logging, runs
 from mainspring.mlflow.calls import Call
 from mainspring.mlflow.errors import told
 from mainspring.mlflow.identity import VERSION
@@ -54,11 +54,6 @@ def handler_of(made: Call) -> HTTPRouteHandler:
     )(answer)
 
 
-def handlers_of(made: Iterable[Call]) -> list[BaseRouteHandler]:
-    """The handlers that answer calls."""
-    return [handler_of(entry) for entry in made]
-
-
 def _reader(read: Callable[..., Message], *arguments: object) -> Callable[[], Message]:
     return lambda: read(*arguments)
 
@@ -77,7 +72,7 @@ async def _body(request: Asked) -> bytes:
     return body
 
 
-handlers: list[BaseRouteHandler] = [
-    version,
-    *handlers_of([*identity.calls, *experiments.calls, *runs.calls, *logging.calls]),
-]
+PARTS = (identity, experiments, runs, logging, inputs, histories)
+"""The parts of the protocol, each with a list `calls`."""
+
+handlers: list[BaseRouteHandler] = [version, *(handler_of(entry) for part in PARTS for entry in part.calls)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
 from mainspring.core.errors import Invalid
 from mainspring.tracking.model import CodeState, Run, RunChange
 
@@ -13,10 +15,14 @@ USER = "mlflow.user"
 SOURCE = "mlflow.source.name"
 COMMIT = "mlflow.source.git.commit"
 BRANCH = "mlflow.source.git.branch"
+MODELS = "mlflow.log-model.history"
+"""A JSON list of the models that a client of MLflow 2 logged."""
+
 KEPT_APART = (NAME, PARENT)
 """Tags that are fields and nothing else: the field is written, and the tag is what the field says."""
 
 _CODE = {COMMIT: "commit", BRANCH: "branch", SOURCE: "entry"}
+_MODEL_FIELDS = frozenset(("artifact_path", "flavors", "utc_time_created", "run_id"))
 _SAYS = frozenset((NAME, PARENT, USER, *_CODE))
 
 
@@ -45,6 +51,30 @@ def name_of(run_name: str, tags: Mapping[str, str]) -> str:
         both = f"Both 'run_name' argument and '{NAME}' tag are specified, but with different values"
         raise Invalid(f"{both} (run_name='{run_name}', {NAME}='{tagged}').", where="run_name")
     return run_name or tagged
+
+
+def model_entry(model_json: str) -> dict[str, object]:
+    """What the tag of models says of a model.
+
+    Raises:
+        Invalid: It is no JSON object, or lacks what every model has.
+    """
+    try:
+        model = msgspec.json.decode(model_json)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise Invalid(f"Malformed model info: {model_json[:60]!r} is not a valid JSON.", where="model_json") from None
+    missing = _MODEL_FIELDS - (set(model) if isinstance(model, dict) else set())
+    if missing:
+        raise Invalid(f"Model json is missing mandatory fields: {sorted(missing)}", where="model_json")
+    entry = {key: model[key] for key in (*sorted(_MODEL_FIELDS), "model_uuid") if key in model}
+    if isinstance(model["flavors"], dict):
+        entry["flavors"] = {name: _without_config(flavour) for name, flavour in model["flavors"].items()}
+    return entry
+
+
+def _without_config(flavour: object) -> object:
+    """As MLflow does: the configuration of a flavour would be too long for a tag."""
+    return {key: value for key, value in flavour.items() if key != "config"} if isinstance(flavour, dict) else flavour
 
 
 def shown(run: Run) -> dict[str, str]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from msgspec import UnsetType
+
+from mainspring.core.errors import Invalid
 from mainspring.mlflow.calls import call
-from mainspring.mlflow.run_tags import change_of, name_of, shown
+from mainspring.mlflow.inputs import RunInputs, RunOutputs, sent
+from mainspring.mlflow.run_tags import KEPT_APART, MODELS, change_of, model_entry, name_of, shown
 from mainspring.mlflow.wire import (
     UNSET,
+    Int64,
     KeyValue,
     MaybeInt,
     MaybeText,
@@ -19,13 +24,18 @@ from mainspring.mlflow.wire import (
     pairs_of,
     texts,
 )
+from mainspring.tracking.inputs import Inputs
 from mainspring.tracking.lifecycle import Runs
-from mainspring.tracking.model import Metric, Run, RunChange, RunStart
+from mainspring.tracking.model import Metric, Run, RunChange, RunLinks, RunStart
 from mainspring.tracking.rules import MAX_TAG
+from mainspring.tracking.searching import Search
 from mainspring.tracking.service import Tracking
 
 STATUSES = {name.upper(): name for name in ("running", "scheduled", "finished", "failed", "killed")}
 """What the protocol calls the states of a run, in the order of its numbers for them."""
+
+VIEWS = {"ACTIVE_ONLY": "active", "DELETED_ONLY": "deleted", "ALL": "all"}
+"""What the protocol calls the views, in the order of its numbers for them."""
 
 
 class CreateRun(Message):
@@ -51,6 +61,31 @@ class UpdateRun(Message):
     status: MaybeText = UNSET
     end_time: MaybeInt = UNSET
     run_name: MaybeText = UNSET
+
+
+class DeleteTag(Message):
+    """The tag of a run that goes."""
+
+    run_id: Text
+    key: Text
+
+
+class LogModel(Message):
+    """A model as clients of MLflow 2 describe it."""
+
+    run_id: Text
+    model_json: Text
+
+
+class SearchRuns(Message):
+    """Which runs, in which order, from where on."""
+
+    experiment_ids: list[str] = []
+    filter: str = ""
+    run_view_type: str = "ACTIVE_ONLY"
+    max_results: Int64 = 1000
+    order_by: list[str] = []
+    page_token: str = ""
 
 
 class RunInfo(Message):
@@ -91,12 +126,21 @@ class WholeRun(Message):
 
     info: RunInfo
     data: RunData
+    inputs: RunInputs | UnsetType = UNSET
+    outputs: RunOutputs | UnsetType = UNSET
 
 
 class OneRun(Message):
     """The answer that is one run."""
 
     run: WholeRun
+
+
+class FoundRuns(Message):
+    """A page of runs."""
+
+    runs: list[WholeRun] = []
+    next_page_token: MaybeText = UNSET
 
 
 class OneInfo(Message):
@@ -132,14 +176,15 @@ def point_of(found: Metric, run_id: str = "") -> Point:
     )
 
 
-def run_of(found: Run) -> WholeRun:
-    """A run as it is sent."""
+def run_of(found: Run, links: RunLinks | None = None) -> WholeRun:
+    """A run as it is sent, with what it read and made."""
+    read, made = sent(links or RunLinks())
     data = RunData(
         metrics=[point_of(point) for point in found.metrics.values()],
         params=pairs_of(found.params),
         tags=pairs_of(shown(found)),
     )
-    return WholeRun(info=info_of(found), data=data)
+    return WholeRun(info=info_of(found), data=data, inputs=read, outputs=made)
 
 
 @call("POST", "runs/create", "runs:write", conflict="INVALID_PARAMETER_VALUE")
@@ -164,9 +209,10 @@ def create(ask: CreateRun, runs: Runs) -> OneRun:
 
 
 @call("GET", "runs/get", "runs:read")
-def get(ask: ById, tracking: Tracking) -> OneRun:
+def get(ask: ById, tracking: Tracking, inputs: Inputs) -> OneRun:
     """A run by id, also a deleted one."""
-    return OneRun(run=run_of(tracking.get(ask.run_id)))
+    found = tracking.get(ask.run_id)
+    return OneRun(run=run_of(found, inputs.links([found.id]).get(found.id)))
 
 
 @call("POST", "runs/update", "runs:write", conflict="INVALID_PARAMETER_VALUE")
@@ -193,4 +239,37 @@ def restore(ask: ById, runs: Runs) -> None:
     runs.restore(ask.run_id)
 
 
-calls = [create, get, update, delete, restore]
+@call("POST", "runs/delete-tag", "runs:write", conflict="INVALID_PARAMETER_VALUE")
+def delete_tag(ask: DeleteTag, runs: Runs) -> None:
+    """Delete a tag of a run."""
+    if ask.key in KEPT_APART:
+        raise Invalid(f"the tag {ask.key} is a field of the run", where="key", hint="give it another value")
+    runs.delete_tag(ask.run_id, ask.key)
+
+
+@call("POST", "runs/log-model", "runs:write", conflict="INVALID_PARAMETER_VALUE")
+def log_model(ask: LogModel, runs: Runs) -> None:
+    """Note a model in the way of MLflow 2: as an entry of a tag."""
+    runs.add_to_tag(ask.run_id, MODELS, model_entry(ask.model_json))
+
+
+@call("POST", "runs/search", "runs:read")
+def search(ask: SearchRuns, search: Search, inputs: Inputs) -> FoundRuns:
+    """Runs by filter, order and page."""
+    page = search.runs(
+        ask.experiment_ids,
+        ask.filter,
+        view=one_of(ask.run_view_type, VIEWS, "run_view_type"),
+        order_by=ask.order_by,
+        limit=ask.max_results,
+        page_token=ask.page_token,
+        fields="metrics, params, tags",
+        strict=True,
+    )
+    links = inputs.links([found.id for found in page.items])
+    return FoundRuns(
+        runs=[run_of(found, links.get(found.id)) for found in page.items], next_page_token=page.next_token or UNSET
+    )
+
+
+calls = [create, get, update, delete, restore, delete_tag, log_model, search]

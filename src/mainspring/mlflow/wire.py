@@ -189,7 +189,7 @@ def _named(kind: type[Message], plain: Plain) -> Plain:
                 both = f"both '{field.name}' and '{field.camel}' are given"
                 raise Invalid(f"Invalid request: {both}", where=field.name, hint="send one of them")
             value = plain[field.camel]
-        if field.name == "run_id" and value in (None, ""):
+        if field.name == "run_id" and not field.repeated and value in (None, ""):
             value = plain.get("run_uuid") or plain.get("runUuid")
         if value is not None:
             named[field.name] = _inside(field, value)

@@ -37,6 +37,8 @@ from mainspring.storage.queue import SqlQueue
 from mainspring.tracking import Files, LoggedModels, Search, Tracking
 from mainspring.tracking.arrivals import Arrivals
 from mainspring.tracking.experiments import Experiments
+from mainspring.tracking.histories import Histories
+from mainspring.tracking.inputs import Inputs
 from mainspring.tracking.lifecycle import Runs
 
 OPENER = "mainspring.server.house:open_house"
@@ -108,6 +110,8 @@ def _add_rooms(wiring: Wiring, settings: Settings) -> None:
     wiring.add(LoggedModels, lambda w: LoggedModels(tables=_tables(w), journal=_journal(w), clock=CLOCK))
     wiring.add(Arrivals, lambda w: Arrivals(tables=_tables(w), journal=_journal(w), clock=CLOCK))
     wiring.add(Experiments, lambda w: Experiments(tables=_tables(w), journal=_journal(w), clock=CLOCK))
+    wiring.add(Inputs, lambda w: Inputs(tables=_tables(w)))
+    wiring.add(Histories, lambda w: Histories(tables=_tables(w)))
     wiring.add(Runs, lambda w: Runs(tables=_tables(w), journal=_journal(w), clock=CLOCK))
     wiring.add(Pipelines, lambda w: _pipelines(w, settings))
     wiring.add(Registry, lambda w: _registry(w, settings))

@@ -11,7 +11,7 @@ from mainspring.core.errors import Conflict, NotFound
 from mainspring.tracking.events import RunArrived
 from mainspring.tracking.experiments import add_experiment, new_experiment
 from mainspring.tracking.model import Experiment, InputDataset, LoggedModel, Metric, Run, RunModel
-from mainspring.tracking.records import arrivals, experiments, logged_models, points, runs, tables
+from mainspring.tracking.records import arrivals, experiments, inputs, logged_models, points, runs, tables
 from mainspring.tracking.rules import changed_params, latest
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Arrivals:
                 runs.change(conn, number, {name: getattr(made, name) for name in _FIELDS})
             self._texts(conn, number, made)
             for dataset, tags in readings:
-                runs.add_input(conn, number, dataset, tags.get("mlflow.data.context", ""), tags)
+                inputs.add(conn, number, kept[0], dataset, tags.get("mlflow.data.context", ""), tags)
             logged_models.link(conn, number, models)
             self._journal.append(conn, RunArrived(subject=made.ref, source=source, experiment=kept[1].name))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from mainspring.tracking.events import RunDeleted, RunEnded, RunRestored, RunRes
 from mainspring.tracking.experiments import DEFAULT_ID, check_active, experiment_of_run, no_experiment
 from mainspring.tracking.model import DEFAULT, ENDED, STATUSES, Experiment, Run, RunChange, RunStart
 from mainspring.tracking.records import experiments, points, runs, tables
-from mainspring.tracking.rules import MAX_TAG, check_status, check_texts, filled
+from mainspring.tracking.rules import MAX_TAG, appended, check_status, check_texts, filled
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -126,6 +127,22 @@ class Runs:
             number, _ = writable(conn, caller().project, run_id)
             if not points.delete_text(conn, tables.tag, number, key):
                 raise NotFound(f"No tag with name: {key[:100]} in run with id {run_id}", where=f"runs/{run_id}")
+
+    def add_to_tag(self, run_id: str, key: str, entry: Mapping[str, object]) -> None:
+        """Append to a tag that holds a JSON list.
+
+        Raises:
+            Invalid: The tag holds something else.
+            TooLarge: The list gets too long.
+            NotFound: No such run.
+            Conflict: The run was deleted.
+        """
+        with self._tables.write() as conn:
+            number, _ = active(conn, run_id)
+            kept = points.texts_of(conn, tables.tag, [number], frozenset((key,)))[number].get(key, "[]")
+            text = appended(kept, entry, where=f"tag {key}")
+            check_texts({key: text}, "tag", MAX_TAG)
+            points.add_texts(conn, tables.tag, number, {key: text}, replace=True)
 
     def _experiment(self, conn: Connection, start: RunStart) -> tuple[int, Experiment]:
         if not start.experiment_id:

@@ -10,7 +10,7 @@ from mainspring.core.clock import Clock
 from mainspring.core.errors import Conflict, Invalid, NotFound, did_you_mean
 from mainspring.core.ids import new_id
 from mainspring.tracking.events import ModelDeleted, ModelLogged
-from mainspring.tracking.model import MODEL_STATUSES, LoggedModel, Metric, RunModel
+from mainspring.tracking.model import MODEL_STATUSES, LoggedModel, Metric, ModelUse, RunModel
 from mainspring.tracking.records import experiments, logged_models, points, runs, tables
 from mainspring.tracking.rules import (
     MAX_TAG,
@@ -201,10 +201,7 @@ class LoggedModels:
         project, now = caller().project, self._clock.now()
         timed = [m if m.at else Metric(m.key, m.value, m.step, now) for m in taken]
         with self._tables.write() as conn:
-            number, run_number = self._number(conn, project, model_id), self._run(conn, project, run_id)
-            owner = logged_models.owner_of(conn, number)
-            keys = points.key_numbers(conn, owner, {metric.key for metric in timed})
-            logged_models.measure(conn, number, run_number, latest(timed).values(), keys, dataset=dataset)
+            measure(conn, project, ModelUse(model_id, *dataset), self._run(conn, project, run_id), timed)
 
     def link(self, run_id: str, models: Iterable[RunModel]) -> None:
         """Note models that a run read or made. Noting one again changes nothing but its step.
@@ -233,16 +230,33 @@ class LoggedModels:
         return found
 
     def _number(self, conn: Connection, project: str, model_id: str) -> int:
-        number = logged_models.number_of(conn, project, model_id)
-        if number is None:
-            raise no_model(model_id)
-        return number
+        return _number_of(conn, project, model_id)
 
     def _run(self, conn: Connection, project: str, run_id: str) -> int:
         found = runs.place(conn, project, run_id)
         if found is None:
             raise NotFound(f"there is no run {run_id[:40]!r}", where="runs", hint="mainspring runs ls")
         return found[0]
+
+
+def measure(conn: Connection, project: str, use: ModelUse, run_number: int, metrics: Iterable[Metric]) -> None:
+    """Keep what a run measured of a model, in a transaction that is open.
+
+    Raises:
+        NotFound: No such model.
+    """
+    last = latest(metrics)
+    number = _number_of(conn, project, use.model_id)
+    keys = points.key_numbers(conn, logged_models.owner_of(conn, number), last)
+    dataset = (use.dataset_name, use.dataset_digest)
+    logged_models.measure(conn, number, run_number, last.values(), keys, dataset=dataset)
+
+
+def _number_of(conn: Connection, project: str, model_id: str) -> int:
+    number = logged_models.number_of(conn, project, model_id)
+    if number is None:
+        raise no_model(model_id)
+    return number
 
 
 def no_model(model_id: str) -> NotFound:

@@ -276,6 +276,42 @@ class RunModel:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelUse:
+    """A logged model, and the dataset (by name and digest, "" when none was named) that it was measured on."""
+
+    model_id: str
+    dataset_name: str = ""
+    dataset_digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRead:
+    """A dataset that a run read, as the client described it: what for, and all tags the client gave it."""
+
+    dataset: InputDataset
+    context: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetUse:
+    """A dataset that runs of an experiment read, and what for."""
+
+    experiment_id: str
+    name: str
+    digest: str
+    context: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunLinks:
+    """What a run read and made."""
+
+    datasets: tuple[DatasetRead, ...] = ()
+    models: tuple[RunModel, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RunStart:
     """What starts a run.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import posixpath
 import re
@@ -10,7 +11,7 @@ from dataclasses import replace
 from urllib.parse import unquote
 
 from mainspring.core.errors import Conflict, Invalid, TooLarge, did_you_mean
-from mainspring.tracking.model import ENDED, CodeState, Metric
+from mainspring.tracking.model import ENDED, CodeState, DatasetRead, Metric
 
 MAX_METRICS = 1000
 MAX_PARAMS = 1000
@@ -18,6 +19,16 @@ MAX_VALUE = 6000
 MAX_TAG = 8000
 MAX_PATH = 1000
 MAX_EXPERIMENT_TAG = 20000
+MAX_INPUT_TAG_KEY, MAX_INPUT_TAG = 255, 500
+DATASET_LIMITS = {
+    "name": 500,
+    "digest": 36,
+    "source_type": 500,
+    "source": 65_535,
+    "schema": 1_048_575,
+    "profile": 16_777_215,
+}
+"""Most characters of each part of a dataset's description."""
 _KEY = re.compile(r"[/\w.\- :]{1,250}")
 _STEP = 2**63
 _NAN, _MINUS, _FINITE, _PLUS = -2, -1, 0, 1
@@ -137,6 +148,28 @@ def check_texts(texts: Mapping[str, str], what: str, limit: int) -> None:
             raise Invalid("a text can't hold the character NUL", where=f"{what} {key}")
 
 
+def check_dataset(read: DatasetRead) -> None:
+    """Refuse a dataset that can't be told from others or is described at too great a length.
+
+    Raises:
+        Invalid: It has no name or no digest, or a character NUL.
+        TooLarge: A part is too long.
+    """
+    for name, most in DATASET_LIMITS.items():
+        text = getattr(read.dataset, name)
+        if len(text) > most:
+            raise TooLarge(f"{len(text)} characters, at most {most}", where=f"dataset {name}", hint="log an artifact")
+        if "\x00" in text:
+            raise Invalid("a text can't hold the character NUL", where=f"dataset {name}")
+        if not text and name in ("name", "digest"):
+            raise Invalid(f"a dataset needs a {name}", where=f"dataset {name}")
+    for key, value in read.tags.items():
+        if len(key) > MAX_INPUT_TAG_KEY or len(value) > MAX_INPUT_TAG or "\x00" in key + value:
+            what = f"{key[:40]!r} can't be a tag of a dataset"
+            hint = f"use a key up to {MAX_INPUT_TAG_KEY} and a text up to {MAX_INPUT_TAG} characters"
+            raise Invalid(what, where="dataset tags", hint=hint)
+
+
 def changed_params(stored: Mapping[str, str], wanted: Mapping[str, str]) -> None:
     """Params are written once: the same value again is fine, another is not.
 
@@ -219,6 +252,19 @@ def thinned(points: Sequence[tuple[float, float]], most: int) -> list[tuple[floa
     return [*chosen, kept[-1]]
 
 
+def spread(steps: Sequence[int], most: int) -> list[int]:
+    """At most `most` of some steps, evenly spread over them, the first and the last among them when 2 or more.
+
+    >>> spread(range(10), 4), spread([1, 5], 4)
+    ([0, 3, 6, 9], [1, 5])
+    """
+    if len(steps) <= most:
+        return list(steps)
+    if most == 1:
+        return [steps[-1]]
+    return [steps[round(place * (len(steps) - 1) / (most - 1))] for place in range(most)]
+
+
 def smoothed(points: Sequence[tuple[float, float]], weight: float) -> list[tuple[float, float]]:
     """The points with y as the running mean whose memory fades by `weight` a point, free of the bias of its start.
 
@@ -238,6 +284,24 @@ def smoothed(points: Sequence[tuple[float, float]], weight: float) -> list[tuple
             share = weight * share + (1 - weight)
         found.append((x, total / share if share and math.isfinite(y) else y))
     return found
+
+
+def appended(text: str, entry: Mapping[str, object], *, where: str) -> str:
+    """A text that holds a JSON list, with one entry more.
+
+    Raises:
+        Invalid: It holds something else.
+
+    >>> appended("[]", {"a": 1}, where="tag")
+    '[{"a": 1}]'
+    """
+    try:
+        kept = json.loads(text)
+    except ValueError:
+        kept = None
+    if not isinstance(kept, list):
+        raise Invalid("this is no JSON list", where=where, hint="delete the tag first")
+    return json.dumps([*kept, dict(entry)])
 
 
 def filled(kept: CodeState | None, given: CodeState) -> CodeState:

@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING
 from mainspring.core.caller import caller
 from mainspring.core.clock import Clock
 from mainspring.tracking.lifecycle import Runs, change_run, no_run, place_of, writable
+from mainspring.tracking.logged_models import measure
 from mainspring.tracking.model import (
     CodeState,
     Environment,
     Experiment,
     InputDataset,
     Metric,
+    ModelUse,
     Run,
     RunChange,
     RunStart,
 )
-from mainspring.tracking.records import experiments, points, runs, tables
+from mainspring.tracking.records import experiments, inputs, points, runs, tables
 from mainspring.tracking.rules import (
     MAX_TAG,
     MAX_VALUE,
@@ -124,12 +126,14 @@ class Tracking:
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
         change: RunChange | None = None,
+        measured: Mapping[ModelUse, Sequence[Metric]] | None = None,
         stamp: bool = True,
     ) -> Future[None]:
         """As `log_batch`, but without waiting: the future resolves once the batch is committed, or with the error.
 
         Args:
             change: What else becomes of the run, in the same transaction.
+            measured: Which of the metrics were measured of which model on which dataset.
             stamp: Whether the time 0 of a point means now.
 
         Raises:
@@ -154,6 +158,8 @@ class Tracking:
                 made.update({(owner, name): key for name, key in keys.items()})
                 points.add_points(conn, number, timed, keys)
                 points.move_latest(conn, number, latest(timed).values(), keys)
+                for use, some in (measured or {}).items():
+                    measure(conn, project, use, number, some)
             if params:
                 points.add_texts(conn, tables.param, number, params, replace=False)
                 changed_params(points.texts_of(conn, tables.param, [number])[number], params)
@@ -238,8 +244,8 @@ class Tracking:
             NotFound: No such run.
         """
         with self._tables.write() as conn:
-            number, _ = writable(conn, caller().project, run_id)
-            runs.add_input(conn, number, InputDataset.of(dataset_ref), context)
+            number, owner = writable(conn, caller().project, run_id)
+            inputs.add(conn, number, owner, InputDataset.of(dataset_ref), context)
 
     def _key_numbers(self, conn: Connection, owner: int, names: set[str]) -> Mapping[str, int]:
         """Numbers of metric names. Only committed ones are remembered: a rolled back work may have made others."""

@@ -100,23 +100,6 @@ def list_runs(conn: Connection, project: str, *, experiment_id: str, status: str
     return runs_of(conn, conn.execute(found.order_by(run.c.started_at.desc(), run.c.id.desc()).limit(limit)).all())
 
 
-def add_input(
-    conn: Connection, number: int, made: InputDataset, context: str, tags: Mapping[str, str] | None = None
-) -> None:
-    """Insert a dataset that a run read, once."""
-    owner = sa.select(run.c.experiment).where(run.c.number == number).scalar_subquery()
-    row = asdict(made)
-    conn.execute(insert_into(conn, input_dataset).values(experiment=owner, **row).on_conflict_do_nothing())
-    found = sa.select(input_dataset.c.number).where(
-        input_dataset.c.experiment == owner,
-        input_dataset.c.name == made.name,
-        input_dataset.c.digest == made.digest,
-    )
-    dataset = conn.execute(found).scalar_one()
-    read = {"run": number, "dataset": dataset, "context": context, "tags": dict(tags or {})}
-    conn.execute(insert_into(conn, run_input).values(read).on_conflict_do_nothing())
-
-
 def load_runs(conn: Connection, numbers: Sequence[int], shown: Shown) -> list[Run]:
     """Runs by what they are interned as, in that order; those that are gone are left out."""
     found: dict[int, Run] = {}

@@ -53,6 +53,8 @@ _KNOWN: Mapping[str, Known] = {
     ),
 }
 """What the attributes of a run are."""
+FIELDS_OF_TAGS = {Field("tags", "mlflow.runName"): "name", Field("tags", "mlflow.parentRunId"): "parent"}
+"""Tags of MLflow that are fields here, and no tags."""
 TIES = (Order(Field(ATTRIBUTES, "started_at"), descending=True), Order(Field(ATTRIBUTES, "id")))
 """What settles ties: the newest first, then by id."""
 
@@ -124,6 +126,10 @@ def _question(search: RunSearch, keys: Keys, dialect: str) -> Question:
 def _leaf(asked: Compare, *, keys: Keys, dialect: str) -> Condition:
     if asked.field.entity == "metrics":
         return _metric_matches(asked, keys)
+    if asked.field in FIELDS_OF_TAGS:
+        known = _KNOWN[FIELDS_OF_TAGS[asked.field]]
+        missing = known.column == "" if asked.op == "!=" else sa.false()
+        return sa.and_(known.matches(asked, dialect), sa.not_(missing))
     if asked.field.entity in _TEXTS:
         return text_matches(_TEXTS[asked.field.entity].alias(), run.c.number, asked, dialect)
     if asked.field.entity == "datasets":
@@ -151,6 +157,8 @@ def _dataset_matches(asked: Compare, dialect: str) -> Condition:
 
 
 def _item(order: Order, keys: Keys, dialect: str) -> Item:
+    if order.field in FIELDS_OF_TAGS:
+        order = Order(Field(ATTRIBUTES, FIELDS_OF_TAGS[order.field]), order.descending)
     if order.field.entity == "metrics":
         return _metric_item(order, keys)
     if order.field.entity in _TEXTS:
