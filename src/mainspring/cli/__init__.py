@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("mainspring.cli.doctor:doctor", "Where things live, and what is wrong."),
     "feedback": ("mainspring.serving.commands:feedback", "Send labels for predictions."),
     "gate": ("mainspring.gates.commands:group", "Judge a version by declared checks."),
+    "gc": ("mainspring.upkeep.commands:group", "Take away what nobody needs."),
     "import": ("mainspring.mlflow.commands:importing", "Bring what another tool keeps here."),
     "init": ("mainspring.cli.init:init", "Start a project from a CSV file."),
     "loop": ("mainspring.loop.commands:group", "Cycles, policies and the kill switch."),

@@ -65,6 +65,27 @@ def micros(moment: datetime | str | int) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
+def span_us(text: str, where: str = "") -> int:
+    """Microseconds of a span of time: a number with `s`, `m`, `h` or `d` behind it.
+
+    Raises:
+        Invalid: It is not such a span.
+
+    >>> span_us("7d") == 7 * DAY_US, span_us("1.5h") == 90 * 60 * SECOND_US
+    (True, True)
+    """
+    unit = {"s": SECOND_US, "m": 60 * SECOND_US, "h": HOUR_US, "d": DAY_US}.get(text.strip()[-1:])
+    try:
+        number = float(text.strip()[:-1])
+        if unit is None or not 0 <= number * unit < 2**62:
+            raise ValueError
+    except ValueError:
+        raise Invalid(
+            f"{text[:40]!r} is not a span of time", where=where, hint="write it like 7d, 12h or 30m"
+        ) from None
+    return round(number * unit)
+
+
 def moment(at: int) -> datetime:
     """The datetime of `at` microseconds, in UTC."""
     return _EPOCH + timedelta(microseconds=at)

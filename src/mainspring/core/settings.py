@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TypeVar, get_type_hints
 
+from mainspring.core.clock import HOUR_US, span_us
 from mainspring.core.errors import Invalid, did_you_mean
 from mainspring.core.ids import check_name
 
@@ -105,6 +106,28 @@ class WebhookSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionSettings:
+    """`[retention]`: how long things stay that nobody needs. The server looks once a day, unless it is not `enabled`.
+
+    Args:
+        blobs: How long bytes that no row names stay, and then how long in the trash.
+        deleted: How long deleted runs, experiments and models can be brought back.
+        jobs: How long finished jobs stay in the queue's list.
+        tables: How long files of tables stay that no version needs.
+    """
+
+    enabled: bool = True
+    blobs: str = "7d"
+    deleted: str = "30d"
+    jobs: str = "30d"
+    tables: str = "7d"
+
+    def __post_init__(self) -> None:
+        for name in ("blobs", "deleted", "jobs", "tables"):
+            check_grace(getattr(self, name), f"retention.{name}")
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All settings, and the tables of `mainspring.toml` that belong to rooms (`gate`, `policy`, ...), as read."""
 
@@ -114,6 +137,7 @@ class Settings:
     serving: ServingSettings = field(default_factory=ServingSettings)
     loop: LoopSettings = field(default_factory=LoopSettings)
     webhooks: WebhookSettings = field(default_factory=WebhookSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
     root: Path = field(default_factory=Path.cwd)
     tables: Mapping[str, object] = field(default_factory=dict)
 
@@ -145,6 +169,7 @@ SECTIONS: dict[str, type] = {
     "serving": ServingSettings,
     "loop": LoopSettings,
     "webhooks": WebhookSettings,
+    "retention": RetentionSettings,
 }
 ROOM_TABLES = ("gate", "policy", "monitor")
 
@@ -288,6 +313,18 @@ def _unknown(name: str, known: Iterable[str], where: str, what: str) -> Invalid:
     names = sorted(known)
     near = did_you_mean(name, names)
     return Invalid(f"unknown {what} {name!r}", where=where, hint=near or "known are " + ", ".join(names))
+
+
+def check_grace(text: str, where: str) -> int:
+    """Microseconds of a grace, such as "7d".
+
+    Raises:
+        Invalid: It is no span of time, or so short that work which is under way could lose what it just stored.
+    """
+    grace = span_us(text, where)
+    if grace < HOUR_US:
+        raise Invalid(f"a grace of {text}", where=where, hint="use at least 1h: work under way needs what it stored")
+    return grace
 
 
 def _check_port(port: int, where: str) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from mainspring.core.caller import caller
 from mainspring.data.model import Column, Dataset, DatasetVersion
+from mainspring.storage.references import names_blob, names_no_blob
 from mainspring.storage.schema import Id, Json, Micros, metadata
 from mainspring.storage.upsert import insert_into
 
@@ -36,8 +37,8 @@ dataset_version = sa.Table(
     sa.Column("quarantined", Micros, nullable=False),
     sa.Column("columns", Json, nullable=False),
     sa.Column("checks", Json, nullable=False),
-    sa.Column("digest", Id, nullable=False),
-    sa.Column("profile", Id, nullable=False),
+    sa.Column("digest", Id, nullable=False, info=names_no_blob("the rows, which are in a Delta table")),
+    sa.Column("profile", Id, nullable=False, info=names_blob()),
     sa.Column("parents", Json, nullable=False),
     sa.Column("created_at", Micros, nullable=False),
     sa.Column("delta_version", Micros, nullable=False),

@@ -8,6 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from mainspring.gates.model import CheckResult, Verdict
+from mainspring.storage.references import names_no_blob
 from mainspring.storage.schema import Id, Json, Micros, Real, metadata
 from mainspring.storage.upsert import insert_into
 
@@ -29,8 +30,8 @@ verdict = sa.Table(
     sa.Column("use", Micros, nullable=False),
     sa.Column("alpha", Real, nullable=False),
     sa.Column("seed", Micros, nullable=False),
-    sa.Column("candidate_digest", Id, nullable=False),
-    sa.Column("champion_digest", Id, nullable=False),
+    sa.Column("candidate_digest", Id, nullable=False, info=names_no_blob("a version, which the registry keeps")),
+    sa.Column("champion_digest", Id, nullable=False, info=names_no_blob("a version, which the registry keeps")),
     sa.Column("idempotency_key", Id, nullable=False),
     sa.Column("created_at", Micros, nullable=False),
     sa.Column("actor", sa.Text, nullable=False),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from mainspring.storage.references import names_blob
 from mainspring.storage.schema import Id, Micros, metadata
 from mainspring.storage.upsert import insert_into
 
@@ -16,7 +17,7 @@ card = sa.Table(
     sa.Column("model", Id, primary_key=True),
     sa.Column("version", Micros, primary_key=True, autoincrement=False),
     sa.Column("revision", Micros, primary_key=True, autoincrement=False),
-    sa.Column("digest", Id, nullable=False),
+    sa.Column("digest", Id, nullable=False, info=names_blob()),
     sa.Column("created_at", Micros, nullable=False),
     sa.Column("actor", sa.Text, nullable=False),
     sqlite_strict=True,

@@ -19,7 +19,17 @@ from mainspring.engines import Message
 from mainspring.engines.port import pack_error, unpack_error
 from mainspring.pipelines import logs, records
 from mainspring.pipelines.events import RunFailed, RunFinished, RunStarted, StepFinished
-from mainspring.pipelines.model import Artifact, Dataset, Json, KeyParts, PipelineRun, RunState, StepRun, StepState
+from mainspring.pipelines.model import (
+    GROUPS,
+    Artifact,
+    Dataset,
+    Json,
+    KeyParts,
+    PipelineRun,
+    RunState,
+    StepRun,
+    StepState,
+)
 from mainspring.pipelines.rules import retry_delay_s
 from mainspring.pipelines.tracked import TrackedRun, close_tracked
 from mainspring.pipelines.worker import check_hold
@@ -272,7 +282,7 @@ class Ledger:
         return self._desk.blobs.put(text) if text else ""
 
     def _is_there(self, artifact: Artifact) -> bool:
-        if artifact.codec in ("tuple", "list", "dict"):
+        if artifact.codec in GROUPS:
             return all(self._is_there(item) for _, item in artifact.items)
         return self._desk.blobs.has(artifact.digest)
 

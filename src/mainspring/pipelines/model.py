@@ -170,6 +170,10 @@ class Graph:
     datasets: tuple[str, ...] = ()
 
 
+GROUPS = ("tuple", "list", "dict")
+"""Codecs of artifacts that are made of others and have no bytes of their own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Artifact:
     """A stored value: the codec that reads it and the digest of its bytes, or a group of such values.

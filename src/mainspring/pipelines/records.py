@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import sqlalchemy as sa
 
 from mainspring.core.caller import caller
-from mainspring.pipelines.model import Artifact, Json, KeyParts, PipelineRun, RunState, StepRun, StepState
+from mainspring.pipelines.model import GROUPS, Artifact, Json, KeyParts, PipelineRun, RunState, StepRun, StepState
+from mainspring.storage.references import names_blob, names_blobs, names_no_blob
 from mainspring.storage.schema import Flag, Id, Micros, metadata
 from mainspring.storage.schema import Json as JsonColumn
 from mainspring.storage.upsert import insert_into
+
+
+def _stored(plain: Mapping[str, Json]) -> Iterator[str]:
+    """Digests of the blobs of a result; a group has none of its own."""
+    pending = [Artifact.from_json(plain)]
+    while pending:
+        made = pending.pop()
+        pending += [item for _, item in made.items]
+        if made.codec not in GROUPS:
+            yield made.digest
+
+
+def _lock(parts: Mapping[str, Json]) -> Iterator[str]:
+    """The list of installed packages, which `why` shows the difference of."""
+    if parts.get("lock"):
+        yield str(parts["lock"])
+
 
 UNFINISHED = (RunState.QUEUED, RunState.RUNNING)
 
@@ -54,11 +72,11 @@ step_run = sa.Table(
     sa.Column("state", Id, nullable=False),
     sa.Column("attempt", Micros, nullable=False),
     sa.Column("failures", Micros, nullable=False),
-    sa.Column("key", Id, nullable=False),
-    sa.Column("parts", JsonColumn),
-    sa.Column("output", JsonColumn),
+    sa.Column("key", Id, nullable=False, info=names_no_blob("what a result depends on")),
+    sa.Column("parts", JsonColumn, info=names_blobs(_lock)),
+    sa.Column("output", JsonColumn, info=names_blobs(_stored)),
     sa.Column("error", sa.Text, nullable=False),
-    sa.Column("log", Id, nullable=False),
+    sa.Column("log", Id, nullable=False, info=names_blob()),
     sa.Column("source", Id, nullable=False),
     sa.Column("started_at", Micros, nullable=False),
     sa.Column("finished_at", Micros, nullable=False),
@@ -70,8 +88,8 @@ step_cache = sa.Table(
     "step_cache",
     metadata,
     sa.Column("project", Id, primary_key=True),
-    sa.Column("key", Id, primary_key=True),
-    sa.Column("output", JsonColumn, nullable=False),
+    sa.Column("key", Id, primary_key=True, info=names_no_blob("what a result depends on")),
+    sa.Column("output", JsonColumn, nullable=False, info=names_blobs(_stored)),
     sa.Column("reads", JsonColumn, nullable=False),
     sa.Column("run", Id, nullable=False),
     sa.Column("created_at", Micros, nullable=False),

@@ -21,7 +21,7 @@ from mainspring.pipelines.codecs import Shelf
 from mainspring.pipelines.context import StepContext, entered
 from mainspring.pipelines.decorators import Step
 from mainspring.pipelines.keys import key_parts
-from mainspring.pipelines.model import Argument, Artifact, Graph, Items, Json, Literal, Node, Result
+from mainspring.pipelines.model import GROUPS, Argument, Artifact, Graph, Items, Json, Literal, Node, Result
 from mainspring.pipelines.rules import order, pick
 from mainspring.pipelines.sources import packages
 from mainspring.pipelines.targets import AnyPipeline
@@ -130,7 +130,7 @@ class Runner:
         where, hint = f"result of pipeline {graph.pipeline}", "return small JSON; keep the rest in artifacts"
         for result in _results(graph.result):
             artifact = pick(self._outputs[result.step], result.path, result.step)
-            if artifact.codec not in ("json", "tuple", "list", "dict"):
+            if artifact.codec not in ("json", *GROUPS):
                 raise Invalid(f"{result.step} gives {artifact.codec}, which is not JSON", where=where, hint=hint)
             if artifact.size_bytes > RESULT_BYTES:
                 raise Invalid(f"{artifact.size_bytes} bytes are too many", where=where, hint=hint)

@@ -19,10 +19,16 @@ from mainspring.loop import Loop
 from mainspring.pipelines.worker import Worker
 from mainspring.registry.webhooks import Courier
 from mainspring.serving.supervisor import Supervisor
+from mainspring.storage.ports import Queue, Tables
 from mainspring.tracking import Files, Tracking
 from mainspring.tracking.local import LocalTaker
+from mainspring.upkeep import Upkeep
+from mainspring.upkeep.service import JOB, QUEUE
 
 log = logging.getLogger("mainspring.server")
+UPKEEP_EVERY_S = 600.0
+"""How often it is checked that today's turn of upkeep is on the queue."""
+UPKEEP_POLL_S = 30.0
 WATCH_S = 0.5
 """How often it is checked that the model server lives."""
 
@@ -111,9 +117,28 @@ class Background:
         supervisor.start()
         loop = self._wiring.get(Loop)
         turner = Turner(loop, supervisor, project=settings.project.name)
-        self._parts = [self._wiring.get(Worker), turner, self._wiring.get(Courier), Sealer(self._wiring.get(Audit))]
+        self._parts = [
+            self._wiring.get(Worker),
+            self._caretaker(),
+            turner,
+            self._wiring.get(Courier),
+            Sealer(self._wiring.get(Audit)),
+        ]
         for part in self._parts:
             part.start()
+
+    def _caretaker(self) -> Worker:
+        """A worker of its own for upkeep: pipelines do not wait behind it."""
+        upkeep = self._wiring.get(Upkeep)
+        return Worker(
+            self._wiring.get(Tables),  # type: ignore[type-abstract]
+            self._wiring.get(Queue),  # type: ignore[type-abstract]
+            {JOB: upkeep.work},
+            queues=(QUEUE,),
+            poll_s=UPKEEP_POLL_S,
+            chores=(upkeep.schedule,),
+            chore_every_s=UPKEEP_EVERY_S,
+        )
 
     def stop(self) -> None:
         """Stop all of it; what is leased is given back, what is answered is logged."""

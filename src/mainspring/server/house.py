@@ -22,7 +22,7 @@ from mainspring.monitoring.model import MonitorSpec
 from mainspring.pipelines.service import KIND as PIPELINE_JOB
 from mainspring.pipelines.service import QUEUE as PIPELINE_QUEUE
 from mainspring.pipelines.service import Pipelines
-from mainspring.pipelines.worker import Worker
+from mainspring.pipelines.worker import Worker, check_hold
 from mainspring.registry import Registry
 from mainspring.registry.webhooks import Courier, Webhooks
 from mainspring.serving import Serving
@@ -40,6 +40,7 @@ from mainspring.tracking.experiments import Experiments
 from mainspring.tracking.histories import Histories
 from mainspring.tracking.inputs import Inputs
 from mainspring.tracking.lifecycle import Runs
+from mainspring.upkeep import Upkeep
 
 OPENER = "mainspring.server.house:open_house"
 """How a child process opens the same house."""
@@ -63,6 +64,7 @@ def open_house(settings: Settings | None = None) -> Wiring:
     _add_storage(wiring, settings)
     _add_rooms(wiring, settings)
     _add_loop(wiring, settings)
+    wiring.add(Upkeep, lambda w: _upkeep(w, settings))
     wiring.get(Tables).migrate()  # type: ignore[type-abstract]
     return wiring
 
@@ -252,6 +254,18 @@ def _loop(w: Wiring, settings: Settings, policies: Mapping[str, Policy]) -> Loop
         enabled=settings.loop.enabled,
         dry_run=settings.loop.dry_run,
         apply_traffic=lambda: _apply(w.get(Supervisor)),
+    )
+
+
+def _upkeep(w: Wiring, settings: Settings) -> Upkeep:
+    return Upkeep(
+        tables=_tables(w),
+        journal=_journal(w),
+        queue=_queue(w),
+        blobs=_blobs(w),
+        clock=CLOCK,
+        settings=settings.retention,
+        pause=check_hold,
     )
 
 

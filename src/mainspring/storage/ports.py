@@ -320,6 +320,10 @@ class BlobTrash(Protocol):
         """Delete this very entry of the trash for good; what else there is of its digest stays."""
         ...
 
+    def sweep(self, before: int) -> int:
+        """Remove what killed writers left unfinished before that time. Returns how many there were."""
+        ...
+
 
 @runtime_checkable
 class BlobStreams(Protocol):

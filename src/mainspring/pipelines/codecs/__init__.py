@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from mainspring.core.errors import Invalid, NotFound
-from mainspring.pipelines.model import Artifact
+from mainspring.pipelines.model import GROUPS, Artifact
 from mainspring.storage.ports import Blobs
 
 __all__ = ["Codec", "Shelf", "codecs"]
@@ -84,7 +84,7 @@ class Shelf:
             NotFound: Its codec or its bytes are not there.
             Corrupt: Its bytes are not what was stored.
         """
-        if artifact.codec in ("tuple", "list", "dict"):
+        if artifact.codec in GROUPS:
             entries = {key: self.get(item) for key, item in artifact.items}
             if artifact.codec == "dict":
                 return entries

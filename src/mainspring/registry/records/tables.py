@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import sqlalchemy as sa
 
+from mainspring.core.canonical import digest as digest_of
+from mainspring.registry.packages import Manifest
+from mainspring.storage.references import names_blobs, names_no_blob
 from mainspring.storage.schema import Id, Json, Micros, metadata
+
+
+def _packed(manifest: str) -> Iterator[str]:
+    """Digests of a package: of the manifest itself and of the files that it lists."""
+    if manifest:
+        yield digest_of(manifest.encode())
+        yield from (key for key, _ in Manifest.from_bytes(manifest.encode()).files.values())
+
 
 model = sa.Table(
     "model",
@@ -63,8 +76,8 @@ model_version = sa.Table(
     sa.Column("model", Micros, nullable=False),
     sa.Column("number", Micros, nullable=False),
     sa.Column("key", Id),
-    sa.Column("digest", Id, nullable=False),
-    sa.Column("manifest", sa.Text, nullable=False),
+    sa.Column("digest", Id, nullable=False, info=names_no_blob("the manifest, which keeps its blobs itself")),
+    sa.Column("manifest", sa.Text, nullable=False, info=names_blobs(_packed)),
     sa.Column("signature", Json),
     sa.Column("flavour", Id, nullable=False),
     sa.Column("task", Id, nullable=False),

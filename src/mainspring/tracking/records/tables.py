@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from mainspring.storage.references import names_blob, names_no_blob
 from mainspring.storage.schema import Id, Json, Micros, Real, metadata
 
 
@@ -117,7 +118,7 @@ artifact = sa.Table(
     metadata,
     sa.Column("project", Id, primary_key=True),
     sa.Column("path", Id, primary_key=True),
-    sa.Column("digest", Id, nullable=False),
+    sa.Column("digest", Id, nullable=False, info=names_blob()),
     sa.Column("size_bytes", Micros, nullable=False),
     sa.Column("at", Micros, nullable=False),
     sa.Index("ix_artifact_digest", "digest"),
@@ -131,11 +132,11 @@ input_dataset = sa.Table(
     sa.Column("number", Micros, sa.Identity(), primary_key=True),
     sa.Column("experiment", Micros, nullable=False),
     sa.Column("name", Id, nullable=False),
-    sa.Column("digest", Id, nullable=False),
+    sa.Column("digest", Id, nullable=False, info=names_no_blob("rows, by whoever logged them")),
     sa.Column("source_type", Id, nullable=False),
     sa.Column("source", sa.Text, nullable=False),
     sa.Column("schema", sa.Text, nullable=False),
-    sa.Column("profile", sa.Text, nullable=False),
+    sa.Column("profile", sa.Text, nullable=False, info=names_no_blob("nothing: text of whoever logged it")),
     sa.UniqueConstraint("experiment", "name", "digest"),
     sa.Index("ix_input_dataset_source", "source"),
     sqlite_strict=True,
@@ -184,7 +185,7 @@ logged_model_metric = sa.Table(
     _number("key"),
     _number("run"),
     sa.Column("dataset_name", Id, primary_key=True),
-    sa.Column("dataset_digest", Id, primary_key=True),
+    sa.Column("dataset_digest", Id, primary_key=True, info=names_no_blob("rows, by whoever logged them")),
     sa.Column("step", Micros, nullable=False),
     sa.Column("at", Micros, nullable=False),
     sa.Column("sort", Micros, nullable=False),
