@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mainspring.core.errors import Invalid
 from mainspring.registry.flavours import Trait, mlflow
 from mainspring.registry.model import Example
 from mainspring.registry.packages import Manifest, Package
@@ -34,14 +35,16 @@ def package_of(files: Sequence[Artifact], get: Callable[[str], bytes]) -> Packag
     Args:
         files: All files of the folder, with their paths below it.
         get: Gives the bytes of a digest; asked for the small files that describe the model.
-    Raises:
-        Invalid: The `MLmodel` among them is none.
+    Returns: A package that says in its notes what is wrong with an `MLmodel` that can't be read.
     """
     shelf = _Shelf({entry.path: (entry.digest, entry.size_bytes) for entry in files}, get)
     listed = {FOLDER + path: entry for path, entry in shelf.files.items()}
     text = shelf.read(_DESCRIPTION)
     if text is None:
         return Package(Manifest("", Trait(task=""), None, {}, listed), {}, Example({}))
-    found, example = mlflow.folder_of(text, shelf.read)
+    try:
+        found, example = mlflow.folder_of(text, shelf.read)
+    except Invalid as reason:
+        return Package(Manifest("", Trait(task=""), None, {}, listed, {"problem": reason.what}), {}, Example({}))
     manifest = Manifest(mlflow.NAME, Trait(task=""), found.signature, found.environment, listed, found.notes)
     return Package(manifest, {}, example)

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 
 from mainspring.core.errors import Invalid, Refused, did_you_mean
 from mainspring.registry.model import FLOATS, INTEGERS, STAGES, Field, Label, ModelVersion, Signature
+from mainspring.tracking.rules import check_key
 
-_RESERVED = re.compile(r"latest|v?\d+", re.IGNORECASE)
+_RESERVED = re.compile(r"latest|v\d+", re.IGNORECASE)
 _ALIAS = re.compile(r"[\w.-]{1,255}")
 MAX_NAME = 256
-MAX_KEY = 250
 MAX_TAG = 100_000
 _POLARS = {
     "Boolean": "bool",
@@ -146,7 +146,7 @@ def check_alias(name: str) -> str:
     """Return `name` when it may be an alias.
 
     Raises:
-        Invalid: It is no name, or it would read like a version number or `latest`.
+        Invalid: It is no name, or it would read like a version ("v3") or `latest`.
     """
     if not _ALIAS.fullmatch(name):
         hint = "use 1 to 255 letters, digits, '_', '-' or '.', such as champion"
@@ -172,7 +172,7 @@ def check_model_name(name: str) -> str:
         what = f"a name of {len(name)} characters, at most {MAX_NAME} are kept"
     elif bad := sorted({char for char in name if char in "/:" or not char.isprintable()}):
         what = f"{shown(name)!r} can't name a model because of {bad[0]!r}"
-    elif name in (".", ".."):
+    elif name == "." or name.startswith(".."):
         what = f"{name!r} can't name a model"
     if what:
         raise Invalid(what, where="name", hint="use any text without '/', ':' and control characters")
@@ -186,9 +186,7 @@ def check_tags(tags: Mapping[str, str]) -> None:
         Invalid: A key is no name, or a text is too long.
     """
     for key, value in tags.items():
-        if not key or len(key) > MAX_KEY or not all(char.isprintable() for char in key):
-            hint = f"use 1 to {MAX_KEY} characters that can be seen"
-            raise Invalid(f"{shown(key)!r} can't be the key of a tag", where="tags", hint=hint)
+        check_key(key, "tag")
         if len(value) > MAX_TAG:
             hint = f"at most {MAX_TAG}; keep longer texts as files"
             raise Invalid(f"a tag of {len(value)} characters", where=f"tag {key}", hint=hint)

@@ -102,6 +102,7 @@ class Registry(Versions):
         origin: Origin,
         *,
         files: Sequence[Artifact] = (),
+        same_as: ModelVersion | None = None,
         description: str = "",
         tags: Mapping[str, str] | None = None,
         key: str = "",
@@ -115,12 +116,13 @@ class Registry(Versions):
             files: Its files, by their paths below its folder; they are listed with their digests and not copied.
                 Nothing of them is run: of a folder of MLflow its `MLmodel` is read. Without files the version has no
                 package, and can be neither gated nor served.
+            same_as: A version whose package it has too, in place of files.
             description: What is special about it.
             tags: Its tags.
             key: With the same key the same version is given back.
             number: Its number in the registry it comes from; 0, or a number that was given already, is the next one.
         Raises:
-            Invalid: The name or a tag is malformed, or the `MLmodel` is none.
+            Invalid: The name or a tag is malformed.
         """
         check_model_name(name)
         check_tags(tags or {})
@@ -128,6 +130,8 @@ class Registry(Versions):
         if known is not None:
             return known
         package = package_of(files, self._blobs.get) if files else None
+        if same_as is not None:
+            package = self._package(same_as)
         return self._keep(name, package, origin, key=key, description=description, tags=tags or {}, least=number)
 
     def copy(
@@ -147,12 +151,12 @@ class Registry(Versions):
             Invalid: It would be copied onto itself, or the name is malformed.
         """
         here = caller()
-        found, manifest = self.get(name, version), self._manifest(name, version)
+        found = self.get(name, version)
         target, where = to or found.model, project or here.project
         check_model_name(target)
         if (target, where) == (found.model, here.project):
             raise Invalid("a version is not copied onto its own model", where=found.ref, hint="--to NAME or --project")
-        package = None if manifest is None else Package(manifest, {}, found.example)
+        package = self._package(found)
         origin = Origin(
             source=found.ref if where == here.project else f"{found.ref} of project {here.project}",
             location=found.location,
@@ -252,6 +256,10 @@ class Registry(Versions):
             folder = self.materialize(name, found.number, Path(place) / "package")
             read_folder(folder, public_key=self.public_key, expected=found.digest)
         return found
+
+    def _package(self, found: ModelVersion) -> Package | None:
+        manifest = self._manifest(found.model, found.number)
+        return None if manifest is None else Package(manifest, {}, found.example)
 
     def _check_kept(self, found: ModelVersion) -> None:
         if not found.digest:

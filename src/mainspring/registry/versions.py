@@ -152,7 +152,8 @@ class Versions(Shelf):
             NotFound: No such model, or the alias points nowhere.
         """
         with self._tables.read() as conn:
-            return self._number(conn, self._serial(conn, name), alias)
+            serial = self._serial(conn, name)
+            return self._number(conn, serial, alias) if alias.lower() == LATEST else self._aliased(conn, serial, alias)
 
     def alias_at(self, name: str, alias: str, at: int) -> int | None:
         """The version an alias pointed to at a time (microseconds UTC), None when nowhere."""
