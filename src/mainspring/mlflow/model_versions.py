@@ -8,9 +8,10 @@ from mainspring.core.errors import Invalid, NotFound
 from mainspring.mlflow.calls import call
 from mainspring.mlflow.errors import Told
 from mainspring.mlflow.sources import PROMPT_SOURCES, Asked, Sources
-from mainspring.mlflow.wire import UNSET, KeyValue, MaybeText, Message, Text, chosen, pairs_of, texts
-from mainspring.registry import Model, ModelVersion, Origin, Registry
+from mainspring.mlflow.wire import UNSET, Int64, KeyValue, MaybeText, Message, Text, chosen, pairs_of, texts
+from mainspring.registry import ModelVersion, Origin, Registry
 from mainspring.registry.model import PROMPT_TAG
+from mainspring.registry.searching import ModelSearch
 from mainspring.tracking import Tracking
 from mainspring.tracking.files import Files
 from mainspring.tracking.logged_models import LoggedModels
@@ -105,7 +106,7 @@ class Address(Message):
     artifact_uri: str
 
 
-def version_info(found: ModelVersion, aliases: list[str]) -> ModelVersionInfo:
+def version_info(found: ModelVersion) -> ModelVersionInfo:
     """A version as it is sent."""
     return ModelVersionInfo(
         name=found.model,
@@ -121,14 +122,9 @@ def version_info(found: ModelVersion, aliases: list[str]) -> ModelVersionInfo:
         status_message=found.status_message,
         tags=pairs_of(found.tags),
         run_link=found.run_link,
-        aliases=aliases,
+        aliases=list(found.aliases),
         model_id=found.model_id,
     )
-
-
-def aliases_of(model: Model, number: int) -> list[str]:
-    """The aliases that point to a version."""
-    return [alias for alias, pointed in model.aliases.items() if pointed == number]
 
 
 def number_of(version: str) -> int:
@@ -155,15 +151,15 @@ def found_in(registry: Registry, name: str, number: int) -> ModelVersion:
         raise Told("RESOURCE_DOES_NOT_EXIST", what, hint=reason.hint) from None
 
 
-def _own(registry: Registry, name: str, version: str) -> tuple[Model, ModelVersion]:
+def _own(registry: Registry, name: str, version: str) -> ModelVersion:
     """A version by the name its model has now."""
     number = number_of(version)
     try:
-        model = registry.model(name, redirected=False)
+        registry.model(name, redirected=False)
     except NotFound as reason:
         what = f"Model Version (name={name[:300]}, version={number}) not found"
         raise Told("RESOURCE_DOES_NOT_EXIST", what, hint=reason.hint) from None
-    return model, found_in(registry, name, number)
+    return found_in(registry, name, number)
 
 
 @call("POST", "model-versions/create", "models:write")
@@ -187,26 +183,26 @@ def create(
     )
     if found.origin.model_id:
         _note(models, found.origin.model_id, made)
-    return OneVersion(model_version=version_info(made, []))
+    return OneVersion(model_version=version_info(made))
 
 
 @call("GET", "model-versions/get", "models:read")
 def get(ask: ByNumber, registry: Registry) -> OneVersion:
     """One version."""
-    return _one(*_own(registry, ask.name, ask.version))
+    return _one(_own(registry, ask.name, ask.version))
 
 
 @call("PATCH", "model-versions/update", "models:write")
 def update(ask: UpdateVersion, registry: Registry) -> OneVersion:
     """Say what is special about a version."""
-    model, found = _own(registry, ask.name, ask.version)
-    return _one(model, registry.describe_version(ask.name, found.number, ask.description))
+    found = _own(registry, ask.name, ask.version)
+    return _one(registry.describe_version(ask.name, found.number, ask.description))
 
 
 @call("DELETE", "model-versions/delete", "models:write", conflict="INVALID_PARAMETER_VALUE")
 def delete(ask: ByNumber, registry: Registry) -> None:
     """Delete a version, and the aliases that point to it."""
-    _, found = _own(registry, ask.name, ask.version)
+    found = _own(registry, ask.name, ask.version)
     registry.delete_version(ask.name, found.number)
 
 
@@ -220,29 +216,26 @@ def download_uri(ask: ByNumber, registry: Registry) -> Address:
 @call("POST", "model-versions/set-tag", "models:write")
 def set_tag(ask: SetTag, registry: Registry) -> None:
     """Set a tag of a version."""
-    _, found = _own(registry, ask.name, ask.version)
+    found = _own(registry, ask.name, ask.version)
     registry.tag_version(ask.name, found.number, {ask.key: ask.value})
 
 
 @call("DELETE", "model-versions/delete-tag", "models:write")
 def delete_tag(ask: DeleteTag, registry: Registry) -> None:
     """Delete a tag of a version, when it has it."""
-    _, found = _own(registry, ask.name, ask.version)
+    found = _own(registry, ask.name, ask.version)
     registry.untag_version(ask.name, found.number, ask.key)
 
 
 @call("POST", "model-versions/transition-stage", "models:write")
 def move_stage(ask: MoveStage, registry: Registry) -> OneVersion:
     """Move a version to a stage."""
-    model, found = _own(registry, ask.name, ask.version)
-    return _one(
-        model,
-        registry.move_to_stage(ask.name, found.number, ask.stage, archive_others=ask.archive_existing_versions),
-    )
+    found = _own(registry, ask.name, ask.version)
+    return _one(registry.move_to_stage(ask.name, found.number, ask.stage, archive_others=ask.archive_existing_versions))
 
 
-def _one(model: Model, found: ModelVersion) -> OneVersion:
-    return OneVersion(model_version=version_info(found, aliases_of(model, found.number)))
+def _one(found: ModelVersion) -> OneVersion:
+    return OneVersion(model_version=version_info(found))
 
 
 def _create_prompt(ask: CreateVersion, registry: Registry, tags: dict[str, str]) -> OneVersion:
@@ -251,7 +244,7 @@ def _create_prompt(ask: CreateVersion, registry: Registry, tags: dict[str, str])
         raise Invalid(what, where="source")
     origin = Origin(source=ask.source, run_id=chosen(ask.run_id, ""), run_link=ask.run_link)
     made = registry.add_version(ask.name, origin, description=ask.description, tags=tags)
-    return OneVersion(model_version=version_info(made, []))
+    return OneVersion(model_version=version_info(made))
 
 
 def _note(models: LoggedModels, model_id: str, made: ModelVersion) -> None:
@@ -266,4 +259,29 @@ def _note(models: LoggedModels, model_id: str, made: ModelVersion) -> None:
         models.set_tags(model_id, {VERSIONS_TAG: json.dumps([*listed, entry])})
 
 
-calls = [create, get, update, delete, download_uri, set_tag, delete_tag, move_stage]
+class SearchVersions(Message):
+    """Which versions to find."""
+
+    filter: str = ""
+    max_results: Int64 = 10_000
+    order_by: list[str] = []
+    page_token: str = ""
+
+
+class FoundVersions(Message):
+    """Some of the versions that were found."""
+
+    model_versions: list[ModelVersionInfo] = []
+    next_page_token: str = ""
+
+
+@call("GET POST", "model-versions/search", "models:read")
+def search(ask: SearchVersions, finder: ModelSearch) -> FoundVersions:
+    """Find versions."""
+    found = finder.versions(
+        ask.filter, order_by=ask.order_by, limit=ask.max_results, page_token=ask.page_token, strict=True
+    )
+    return FoundVersions(model_versions=list(map(version_info, found.items)), next_page_token=found.next_token)
+
+
+calls = [create, get, update, delete, download_uri, set_tag, delete_tag, move_stage, search]

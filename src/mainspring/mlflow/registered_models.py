@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from mainspring.core.errors import Invalid, NotFound
 from mainspring.mlflow.calls import call
 from mainspring.mlflow.errors import Told
-from mainspring.mlflow.model_versions import ModelVersionInfo, OneVersion, aliases_of, found_in, number_of, version_info
-from mainspring.mlflow.wire import KeyValue, Message, Text, pairs_of, texts
+from mainspring.mlflow.model_versions import ModelVersionInfo, OneVersion, found_in, number_of, version_info
+from mainspring.mlflow.wire import Int64, KeyValue, Message, Text, pairs_of, texts
 from mainspring.registry import Model, Registry
 from mainspring.registry.rules import check_alias, stage_named
+from mainspring.registry.searching import ModelSearch
 
 
 class CreateModel(Message):
@@ -118,7 +119,7 @@ def model_infos(registry: Registry, found: Sequence[Model]) -> list[ModelInfo]:
             creation_timestamp=model.created_at // 1000,
             last_updated_timestamp=model.updated_at // 1000,
             description=model.description,
-            latest_versions=[version_info(entry, aliases_of(model, entry.number)) for entry in newest[model.name]],
+            latest_versions=[version_info(entry) for entry in newest[model.name]],
             tags=pairs_of(model.tags),
             aliases=[AliasInfo(alias=alias, version=str(number)) for alias, number in model.aliases.items()],
         )
@@ -184,7 +185,7 @@ def latest_versions(ask: LatestVersions, registry: Registry) -> SomeVersions:
     stages = {stage_named(stage) for stage in ask.stages}
     found = registry.newest_by_stage([model.name])[model.name]
     shown = [entry for entry in found if not stages or entry.stage in stages]
-    return SomeVersions(model_versions=[version_info(entry, aliases_of(model, entry.number)) for entry in shown])
+    return SomeVersions(model_versions=[version_info(entry) for entry in shown])
 
 
 @call("POST", "registered-models/set-tag", "models:write")
@@ -230,7 +231,7 @@ def get_alias(ask: ByAlias, registry: Registry) -> OneVersion:
         number = model.aliases[ask.alias]
     else:
         raise Invalid(f"Registered model alias {ask.alias[:300]} not found.")
-    return OneVersion(model_version=version_info(found_in(registry, model.name, number), aliases_of(model, number)))
+    return OneVersion(model_version=version_info(found_in(registry, model.name, number)))
 
 
 @call("DELETE", "registered-models/alias", "models:write")
@@ -239,6 +240,31 @@ def delete_alias(ask: ByAlias, registry: Registry) -> None:
     model = model_named(registry, ask.name)
     if ask.alias in model.aliases:
         registry.remove_alias(ask.name, ask.alias)
+
+
+class SearchModels(Message):
+    """Which registered models to find."""
+
+    filter: str = ""
+    max_results: Int64 = 100
+    order_by: list[str] = []
+    page_token: str = ""
+
+
+class FoundModels(Message):
+    """Some of the registered models that were found."""
+
+    registered_models: list[ModelInfo] = []
+    next_page_token: str = ""
+
+
+@call("GET POST", "registered-models/search", "models:read")
+def search(ask: SearchModels, finder: ModelSearch, registry: Registry) -> FoundModels:
+    """Find registered models; prompts only when the filter asks for them."""
+    found = finder.models(
+        ask.filter, order_by=ask.order_by, limit=ask.max_results, page_token=ask.page_token, strict=True
+    )
+    return FoundModels(registered_models=model_infos(registry, found.items), next_page_token=found.next_token)
 
 
 calls = [
@@ -253,4 +279,5 @@ calls = [
     set_alias,
     get_alias,
     delete_alias,
+    search,
 ]

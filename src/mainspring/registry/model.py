@@ -173,6 +173,7 @@ class ModelVersion:
     stage: str = STAGES[0]
     model_id: str = ""
     tags: dict[str, str] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
 
     @property
     def ref(self) -> str:

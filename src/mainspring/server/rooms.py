@@ -38,6 +38,7 @@ SERVICES = {
     "runs": "mainspring.tracking.lifecycle:Runs",
     "pipelines": "mainspring.pipelines:Pipelines",
     "registry": "mainspring.registry:Registry",
+    "model_search": "mainspring.registry.searching:ModelSearch",
     "webhooks": "mainspring.registry.webhooks:Webhooks",
     "governance": "mainspring.governance:Governance",
     "gates": "mainspring.gates:Gates",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -11,11 +11,17 @@ from sqlalchemy import Connection
 from mainspring.core.caller import caller
 from mainspring.registry.model import Example, ModelVersion, Signature
 from mainspring.registry.records.models import tags_of
+from mainspring.registry.records.moves import pointing
 from mainspring.registry.records.tables import model, model_version, model_version_tag
 
 _HIDDEN = ("serial", "project", "model", "key", "manifest", "seal", "deleted_at")
 _OWN = tuple(c.name for c in model_version.c if c.name not in _HIDDEN)
-SHOWN = (model_version.c.serial, model.c.name.label("model"), *(model_version.c[name] for name in _OWN))
+SHOWN = (
+    model_version.c.serial,
+    model_version.c.model.label("owner"),
+    model.c.name.label("model"),
+    *(model_version.c[name] for name in _OWN),
+)
 FROM = model_version.join(model, model.c.serial == model_version.c.model)
 
 
@@ -85,11 +91,10 @@ def newest_by_stage(conn: Connection, serials: Sequence[int]) -> dict[int, list[
         newest = sa.select(model_version.c.model, sa.func.max(model_version.c.number)).where(part, *_LIVING)
         newest = newest.group_by(model_version.c.model, model_version.c.stage)
         key = sa.tuple_(model_version.c.model, model_version.c.number)
-        rows = conn.execute(_select(model_version.c.model.label("owner")).where(key.in_(newest), *_LIVING))
-        for row in sorted(rows.mappings().all(), key=lambda row: cast(int, row["number"])):
-            owner = cast(int, row["owner"])
-            kept = {name: value for name, value in row.items() if name != "owner"}
-            found.setdefault(owner, []).extend(versions_of(conn, [kept]))
+        rows = conn.execute(_select().where(key.in_(newest), *_LIVING).order_by(model_version.c.number))
+        listed = rows.mappings().all()
+        for row, version in zip(listed, versions_of(conn, listed), strict=True):
+            found.setdefault(cast(int, row["owner"]), []).append(version)
     return found
 
 
@@ -119,17 +124,23 @@ def change(conn: Connection, serial: int, number: int, **values: object) -> None
     conn.execute(sa.update(model_version).where(*where).values(**values))
 
 
-def versions_of(conn: Connection, rows: Sequence[sa.RowMapping | dict[str, object]]) -> list[ModelVersion]:
-    """Versions from rows with the columns `SHOWN`, with their tags."""
+def versions_of(conn: Connection, rows: Sequence[sa.RowMapping]) -> list[ModelVersion]:
+    """Versions from rows with the columns `SHOWN`, with their tags and aliases."""
     tags = tags_of(conn, model_version_tag, [cast(int, row["serial"]) for row in rows])
-    return [_version(dict(row), tags.get(cast(int, row["serial"]), {})) for row in rows]
+    pointed = pointing(conn, sorted({cast(int, row["owner"]) for row in rows}))
+    found = []
+    for row in rows:
+        aliases = pointed.get(cast(int, row["owner"]), {})
+        mine = tuple(alias for alias, number in aliases.items() if number == row["number"])
+        found.append(_version(dict(row), tags.get(cast(int, row["serial"]), {}), mine))
+    return found
 
 
 _LIVING = (model_version.c.deleted_at.is_(None),)
 
 
-def _select(*more: sa.ColumnElement[object]) -> sa.Select[tuple[object, ...]]:
-    return sa.select(*SHOWN, *more).select_from(FROM)
+def _select() -> sa.Select[*tuple[Any, ...]]:
+    return sa.select(*SHOWN).select_from(FROM)
 
 
 def _one(conn: Connection, serial: int, condition: sa.ColumnElement[bool]) -> ModelVersion | None:
@@ -141,11 +152,11 @@ def _of(serial: int) -> tuple[sa.ColumnElement[bool], ...]:
     return model_version.c.model == serial, *_LIVING
 
 
-def _version(values: dict[str, object], tags: dict[str, str]) -> ModelVersion:
-    values = {str(name): value for name, value in values.items() if name != "serial"}
+def _version(values: dict[str, object], tags: dict[str, str], aliases: tuple[str, ...]) -> ModelVersion:
+    values = {str(name): value for name, value in values.items() if name not in ("serial", "owner")}
     example = cast("dict[str, dict[str, list[object]]]", values["example"])
     values["signature"] = None if values["signature"] is None else Signature.of(values["signature"])
     values["example"] = Example(example["inputs"], example["outputs"])  # type: ignore[arg-type]  # JSON holds scalars
     for name in ("classes", "datasets"):
         values[name] = tuple(cast("list[object]", values[name]))
-    return ModelVersion(**values, tags=tags)  # type: ignore[arg-type]  # one column for each field
+    return ModelVersion(**values, tags=tags, aliases=aliases)  # type: ignore[arg-type]  # one column for each field
