@@ -83,7 +83,7 @@ def test_a_token_of_another_search_is_refused(rooms: Rooms) -> None:
     token = rooms.search.runs(None, "metrics.loss > 0", limit=1).next_token
     for again in ({"filter": "metrics.loss > 1"}, {"filter": "metrics.loss > 0", "order_by": ["name"]}):
         with pytest.raises(Invalid, match="token"):
-            rooms.search.runs(None, page_token=token, **again)  # type: ignore[arg-type]
+            rooms.search.runs(None, page_token=token, **again)
     with calling(Caller(project="other")), pytest.raises(Invalid, match="token"):
         rooms.search.runs(None, "metrics.loss > 0", page_token=token)
 
@@ -163,7 +163,7 @@ def test_experiments_are_found_by_name_time_and_tags(rooms: Rooms) -> None:
     assert names("name ILIKE 'b%' OR tags.team = 'ALPHA'") == ["Beta", "alpha"]
     assert names(f"creation_time > {START // 1000}", strict=True) == ["Beta", "alpha"]
     assert names("experiment_id IN ('0')", strict=True) == ["Default"]
-    pages = []
+    pages: list[str] = []
     token = ""
     while token or not pages:
         page = rooms.search.experiments(order_by=["tags.team DESC"], view="all", limit=1, page_token=token)

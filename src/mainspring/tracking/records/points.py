@@ -82,7 +82,7 @@ def latest_of(
     if names is not None:
         found = found.where(metric_key.c.name.in_(sorted(names)))
     points: dict[int, dict[str, Metric]] = {}
-    for number, name, step, at, sort, value in conn.execute(found.order_by(metric_key.c.name)):
+    for number, name, step, at, sort, value in conn.execute(found.order_by(metric_key.c.name)).all():
         points.setdefault(number, {})[name] = Metric(name, joined(value, sort), step, at)
     return points
 
@@ -116,7 +116,7 @@ def texts_of(
     wanted = sa.select(owner, table.c.key, table.c.value).where(owner.in_(numbers)).order_by(table.c.key)
     if names is not None:
         wanted = wanted.where(table.c.key.in_(sorted(names)))
-    for number, key, value in conn.execute(wanted):
+    for number, key, value in conn.execute(wanted).all():
         found[number][key] = value
     return found
 

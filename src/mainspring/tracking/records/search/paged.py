@@ -31,11 +31,14 @@ class Part:
         keys: A constant, or the column that has the key.
         joined: Adds the tables that the columns are of.
         only: What rows must be like.
+        first: What says where in an index the rows begin that come first. Rows after others need it no more, and an
+            index takes one beginning only.
     """
 
     keys: tuple[SortKey | Key, ...]
     joined: Join = field(default=lambda source: source)
     only: tuple[Condition, ...] = ()
+    first: tuple[Condition, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +123,12 @@ class Question:
         shown = [key.column.label(f"key_{number}") for number, key in enumerate(columns)]
         found = sa.select(self.table.c.number, *shown).select_from(source)
         found = found.where(*self.where, *(condition for part in parts for condition in part.only))
-        bound = [entry for key, entry in zip(keys, after, strict=False) if isinstance(key, SortKey)]
         if _continues(parts[0], after):
+            bound = [entry for key, entry in zip(keys, after, strict=True) if isinstance(key, SortKey)]
             found = found.where(following(columns, bound))
-        for row in conn.execute(found.order_by(*(key.order() for key in columns)).limit(limit)):
+        else:
+            found = found.where(*parts[0].first)
+        for row in conn.execute(found.order_by(*(key.order() for key in columns)).limit(limit)).all():
             values = iter(row[1:])
             yield Hit(row[0], tuple(next(values) if isinstance(key, SortKey) else key for key in keys))
 
@@ -177,13 +182,21 @@ def optional(
     return Item((int, kind), (False, descending), Part((rank, there), outer or same), (present, absent))
 
 
-def measured(last: sa.FromClause, mine: Condition, missing: Condition, *, descending: bool) -> Item:
+def measured(
+    last: sa.FromClause,
+    mine: Condition,
+    missing: Condition,
+    *,
+    descending: bool,
+    bounds: tuple[Sequence[Condition], Sequence[Condition]] = ((), ()),
+) -> Item:
     """An item of a metric: numbers first, then NaN, then what has none.
 
     Args:
         last: The table with the latest value, as columns `sort` and `value`; see `rules.split`.
         mine: Joins it.
         missing: Without the join, whether a row has no value.
+        bounds: What the filter says of this metric from below and from above, so that only what is between is walked.
     """
     inner: Join = lambda source: source.join(last, mine)  # noqa: E731
     outer: Join = lambda source: source.outerjoin(last, mine)  # noqa: E731
@@ -193,8 +206,10 @@ def measured(last: sa.FromClause, mine: Condition, missing: Condition, *, descen
     sort, value = sa.case((number, last.c.sort), else_=0), sa.case((number, last.c.value), else_=0.0)
     whole = (SortKey(rank), SortKey(sort, descending=descending), SortKey(value, descending=descending))
     walked = (0, SortKey(last.c.sort, descending=descending), SortKey(last.c.value, descending=descending))
+    below, above = tuple(bounds[0]) or (number,), tuple(bounds[1])
+    ends = (below, above) if descending else (above, below)
     phases = (
-        Part(walked, inner, (number,)),
+        Part(walked, inner, *ends),
         Part((1, 0, 0.0), inner, (last.c.sort < _NOT_NAN,)),
         Part((2, 0, 0.0), only=(missing,)),
     )

@@ -9,10 +9,9 @@ from functools import partial
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from mainspring.storage.keyset import SortKey
 from mainspring.storage.matching import bytewise, matches
 from mainspring.tracking.grammar.paging import Key
-from mainspring.tracking.grammar.tree import ATTRIBUTES, And, Compare, Field, Node, Not, Or, Order
+from mainspring.tracking.grammar.tree import ATTRIBUTES, EVERYTHING, And, Compare, Field, Node, Not, Or, Order
 from mainspring.tracking.records.search.conditions import Known, condition, number_matches, text_matches
 from mainspring.tracking.records.search.keys import Keys, keys_of, owned
 from mainspring.tracking.records.search.paged import (
@@ -78,8 +77,17 @@ class RunSearch:
 
 def key_types(order: Sequence[Order]) -> tuple[type, ...]:
     """What each sort key of an order is."""
-    search = RunSearch("", (), And(()), tuple(order))
-    return _question(search, Keys({}), "sqlite").types
+    search = RunSearch("", (), EVERYTHING, tuple(order))
+    return tuple(kind for item in search.sorted_by for kind in _types(item.field))
+
+
+def _types(field: Field) -> tuple[type, ...]:
+    if field.entity == "metrics":
+        return int, int, float
+    if field.entity in _TEXTS:
+        return int, str
+    known = _KNOWN[field.key]
+    return (int, known.kind) if known.optional else (known.kind,)
 
 
 def find(conn: Connection, search: RunSearch, *, after: Sequence[Key], limit: int) -> list[Hit]:
@@ -93,7 +101,8 @@ def find(conn: Connection, search: RunSearch, *, after: Sequence[Key], limit: in
     few = _few(conn, search.filter, keys, dialect)
     if few is not None:
         chosen = run.c.number.in_(sa.bindparam("few", sorted(few), expanding=True, literal_execute=True))
-        return _question(search, keys, dialect).only(chosen).sort(conn, after=after, limit=limit) if few else []
+        asked = _question(search, keys, dialect, indexed=False).only(chosen)
+        return asked.sort(conn, after=after, limit=limit) if few else []
     groups = [search] if numbers is None or len(numbers) > SEPARATE else [_one(search, number) for number in numbers]
     walks = [_question(group, keys.within(group.experiments), dialect) for group in groups]
     hits = [hit for walk in walks for hit in walk.walk(conn, after=after, limit=limit)]
@@ -108,18 +117,19 @@ def _walks_values(search: RunSearch) -> bool:
     return bool(search.order) and search.order[0].field.entity != ATTRIBUTES
 
 
-def _question(search: RunSearch, keys: Keys, dialect: str) -> Question:
+def _question(search: RunSearch, keys: Keys, dialect: str, *, indexed: bool = True) -> Question:
+    """The question for a search; not `indexed` keeps databases from going through all runs of an experiment."""
     where = [condition(search.filter, partial(_leaf, keys=keys, dialect=dialect))]
+    owner = run.c.experiment if indexed else run.c.experiment + 0
     if search.experiments is None:
-        where.append(run.c.project == search.project)
+        where.append((run.c.project if indexed else run.c.project + "") == search.project)
     elif len(search.experiments) == 1:
-        where.append(run.c.experiment == search.experiments[0])
+        where.append(owner == search.experiments[0])
     else:
-        where.append(run.c.experiment.in_(search.experiments))
+        where.append(owner.in_(search.experiments))
     if search.view != "all":
         where.append(run.c.deleted_at.is_(None) if search.view == "active" else run.c.deleted_at.is_not(None))
-    items = [_item(order, keys, dialect) for order in search.sorted_by]
-    items[0] = _narrowed(items[0], search, keys)
+    items = [_item(order, search, keys, dialect) for order in search.sorted_by]
     return Question(run, tuple(where), tuple(items))
 
 
@@ -156,11 +166,11 @@ def _dataset_matches(asked: Compare, dialect: str) -> Condition:
     return sa.exists().where(*mine, matches(column, asked.op, asked.value, dialect)).correlate(run)
 
 
-def _item(order: Order, keys: Keys, dialect: str) -> Item:
+def _item(order: Order, search: RunSearch, keys: Keys, dialect: str) -> Item:
     if order.field in FIELDS_OF_TAGS:
         order = Order(Field(ATTRIBUTES, FIELDS_OF_TAGS[order.field]), order.descending)
     if order.field.entity == "metrics":
-        return _metric_item(order, keys)
+        return _metric_item(order, search, keys)
     if order.field.entity in _TEXTS:
         return _text_item(order, dialect)
     known = _KNOWN[order.field.key]
@@ -185,34 +195,27 @@ def _text_item(order: Order, dialect: str) -> Item:
     )
 
 
-def _metric_item(order: Order, keys: Keys) -> Item:
+def _metric_item(order: Order, search: RunSearch, keys: Keys) -> Item:
     last, other = metric_latest.alias(), metric_latest.alias()
     mine = sa.and_(last.c.run == run.c.number, keys.is_(last.c.key, order.field.key))
     there = sa.exists().where(other.c.run == run.c.number, keys.is_(other.c.key, order.field.key)).correlate(run)
-    return measured(last, mine, sa.not_(there), descending=order.descending)
+    bounds = _bounds(order.field, search.filter, last)
+    return measured(last, mine, sa.not_(there), descending=order.descending, bounds=bounds)
 
 
-def _narrowed(item: Item, search: RunSearch, keys: Keys) -> Item:
-    """An item of a metric that the filter bounds is walked within the bounds only."""
-    first = search.sorted_by[0].field
-    if first.entity != "metrics":
-        return item
-    sort, value = (key.column for key in item.phases[0].keys if isinstance(key, SortKey))
-    bounds = tuple(
-        number_matches(sort, value, part.op, part.value)
-        for part in _all(search.filter)
-        if isinstance(part, Compare) and part.field == first and part.op in _RANGES
-    )
-    numbers, *rest = item.phases
-    return replace(item, phases=(replace(numbers, only=(*numbers.only, *bounds)), *rest))
+def _bounds(field: Field, node: Node, last: sa.FromClause) -> tuple[list[Condition], list[Condition]]:
+    """What a filter says of a metric from below and from above."""
+    below: list[Condition] = []
+    above: list[Condition] = []
+    for part in node.parts if isinstance(node, And) else (node,):
+        if isinstance(part, Compare) and part.field == field and part.op in _RANGES:
+            found = number_matches(last.c.sort, last.c.value, part.op, part.value)
+            below += [found] if part.op in ("=", ">", ">=") else []
+            above += [found] if part.op in ("=", "<", "<=") else []
+    return below, above
 
 
 _RANGES = ("=", "<", "<=", ">", ">=")
-
-
-def _all(node: Node) -> tuple[Node, ...]:
-    """What must all be true for a filter to be."""
-    return node.parts if isinstance(node, And) else (node,)
 
 
 def _few(conn: Connection, node: Node, keys: Keys, dialect: str) -> set[int] | None:
@@ -233,8 +236,10 @@ def _few(conn: Connection, node: Node, keys: Keys, dialect: str) -> set[int] | N
     indexed = _indexed(node, keys)
     if indexed is None:
         return None
-    numbers = set(conn.execute(indexed.limit(FEW + 1)).scalars())
-    return numbers if len(numbers) <= FEW else None
+    some = indexed.limit(FEW + 1).subquery()
+    if conn.execute(sa.select(sa.func.count()).select_from(some)).scalar_one() > FEW:
+        return None
+    return set(conn.execute(indexed).scalars().all())
 
 
 def _indexed(asked: Compare, keys: Keys) -> sa.Select[int] | None:
