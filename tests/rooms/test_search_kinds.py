@@ -209,3 +209,18 @@ def test_logged_models_are_found_by_what_was_measured_of_them(rooms: Rooms) -> N
     for text in ("status = 'READ'", "metrics.acc LIKE 'x'", "colour = 'x'"):
         with pytest.raises(Invalid):
             names(text, strict=True)
+
+
+def test_tags_of_mlflow_that_are_attributes_here_are_searched_like_tags(rooms: Rooms) -> None:
+    parent = rooms.run("parent")
+    child = rooms.tracking.create_run("one", name="child", parent=parent).id
+    key = "tags.`mlflow.parentRunId`"
+    assert rooms.names(f"{key} = '{parent}'", strict=True) == ["child"]
+    assert rooms.names(f"{key} != 'x'", strict=True) == ["child"]
+    assert rooms.names(f"{key} IS NULL", strict=True) == ["parent"]
+    assert rooms.names("tags.mlflow.runName LIKE 'p%'", strict=True) == ["parent"]
+    for order, expected in (("ASC", ["child", "parent"]), ("DESC", ["child", "parent"])):
+        first = rooms.search.runs(None, order_by=[f"{key} {order}"], limit=1)
+        rest = rooms.search.runs(None, order_by=[f"{key} {order}"], page_token=first.next_token)
+        assert [run.name for run in (*first.items, *rest.items)] == expected
+    assert rooms.search.runs(None, f"parent = '{parent}'").items[0].id == child

@@ -52,8 +52,11 @@ _KNOWN: Mapping[str, Known] = {
     ),
 }
 """What the attributes of a run are."""
-FIELDS_OF_TAGS = {Field("tags", "mlflow.runName"): "name", Field("tags", "mlflow.parentRunId"): "parent"}
-"""Tags of MLflow that are fields here, and no tags."""
+_KEPT_TAGS = {Field("tags", "mlflow.runName"): "name", Field("tags", "mlflow.parentRunId"): "parent"}
+_TAGS: Mapping[Field, Known] = {
+    field: Known(sa.func.nullif(run.c[name], ""), optional=True) for field, name in _KEPT_TAGS.items()
+}
+"""Tags of MLflow that are attributes here, and no tags; an empty one is missing."""
 TIES = (Order(Field(ATTRIBUTES, "started_at"), descending=True), Order(Field(ATTRIBUTES, "id")))
 """What settles ties: the newest first, then by id."""
 
@@ -84,10 +87,13 @@ def key_types(order: Sequence[Order]) -> tuple[type, ...]:
 def _types(field: Field) -> tuple[type, ...]:
     if field.entity == "metrics":
         return int, int, float
-    if field.entity in _TEXTS:
-        return int, str
-    known = _KNOWN[field.key]
-    return (int, known.kind) if known.optional else (known.kind,)
+    known = _known(field)
+    return (int, str) if known is None else (int, known.kind) if known.optional else (known.kind,)
+
+
+def _known(field: Field) -> Known | None:
+    """What an attribute is, or a tag that is kept as one."""
+    return _KNOWN[field.key] if field.entity == ATTRIBUTES else _TAGS.get(field)
 
 
 def find(conn: Connection, search: RunSearch, *, after: Sequence[Key], limit: int) -> list[Hit]:
@@ -136,10 +142,8 @@ def _question(search: RunSearch, keys: Keys, dialect: str, *, indexed: bool = Tr
 def _leaf(asked: Compare, *, keys: Keys, dialect: str) -> Condition:
     if asked.field.entity == "metrics":
         return _metric_matches(asked, keys)
-    if asked.field in FIELDS_OF_TAGS:
-        known = _KNOWN[FIELDS_OF_TAGS[asked.field]]
-        missing = known.column == "" if asked.op == "!=" else sa.false()
-        return sa.and_(known.matches(asked, dialect), sa.not_(missing))
+    if asked.field in _TAGS:
+        return _TAGS[asked.field].matches(asked, dialect)
     if asked.field.entity in _TEXTS:
         return text_matches(_TEXTS[asked.field.entity].alias(), run.c.number, asked, dialect)
     if asked.field.entity == "datasets":
@@ -167,16 +171,14 @@ def _dataset_matches(asked: Compare, dialect: str) -> Condition:
 
 
 def _item(order: Order, search: RunSearch, keys: Keys, dialect: str) -> Item:
-    if order.field in FIELDS_OF_TAGS:
-        order = Order(Field(ATTRIBUTES, FIELDS_OF_TAGS[order.field]), order.descending)
     if order.field.entity == "metrics":
         return _metric_item(order, search, keys)
-    if order.field.entity in _TEXTS:
+    known = _known(order.field)
+    if known is None:
         return _text_item(order, dialect)
-    known = _KNOWN[order.field.key]
-    if known.optional:
-        return nullable(known.column, known.kind, descending=order.descending)
     column = bytewise(known.column, dialect) if known.kind is str else known.column
+    if known.optional:
+        return nullable(column, known.kind, descending=order.descending)
     return plain(column, known.kind, descending=order.descending)
 
 
@@ -215,6 +217,12 @@ def _bounds(field: Field, node: Node, last: sa.FromClause) -> tuple[list[Conditi
     return below, above
 
 
+_UNIQUE = {
+    Field(ATTRIBUTES, "id"): run.c.id,
+    Field(ATTRIBUTES, "parent"): run.c.parent,
+    Field("tags", "mlflow.parentRunId"): run.c.parent,
+}
+"""Columns with an index of their own, of which few runs have the same value, if it is not empty."""
 _RANGES = ("=", "<", "<=", ">", ">=")
 
 
@@ -248,8 +256,7 @@ def _indexed(asked: Compare, keys: Keys) -> sa.Select[int] | None:
         last = metric_latest
         bounds = number_matches(last.c.sort, last.c.value, asked.op, asked.value)
         return sa.select(last.c.run).where(keys.is_(last.c.key, asked.field.key), bounds)
-    if asked.field in (Field(ATTRIBUTES, "id"), Field(ATTRIBUTES, "parent")) and asked.op in ("=", "IN"):
-        if asked.op == "=" and not asked.value:
-            return None
-        return sa.select(run.c.number).where(matches(run.c[asked.field.key], asked.op, asked.value, ""))
-    return None
+    column = _UNIQUE.get(asked.field)
+    if column is None or asked.op not in ("=", "IN") or not asked.value:
+        return None
+    return sa.select(run.c.number).where(matches(column, asked.op, asked.value, ""))
