@@ -262,4 +262,6 @@ def is_pickle(name: str, head: bytes) -> bool:
     lowered = name.lower()
     while lowered.endswith((".gz", ".bz2", ".xz", ".lz4", ".z", ".zst")):
         lowered = lowered.rsplit(".", 1)[0]
-    return lowered.endswith(_PICKLE_SUFFIXES) or head.startswith(_PICKLE_MAGIC)
+    # The length of a safetensors header may look like the magic; no opcode is below 0x28, so nothing else is mistaken.
+    length = len(head) > 8 and max(head[2:8]) < 0x28 and head[8:9] == b"{"
+    return lowered.endswith(_PICKLE_SUFFIXES) or (head.startswith(_PICKLE_MAGIC) and not length)

@@ -9,9 +9,10 @@ import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Protocol, cast
 
-from mainspring.core.errors import Invalid, NotFound, did_you_mean
+from mainspring.core.errors import Failed, Invalid, NotFound, did_you_mean
 from mainspring.registry.model import Label
 
 if TYPE_CHECKING:
@@ -125,6 +126,26 @@ def flavour_for(model: object) -> Flavour:
         where="model",
         hint="register a fitted model of " + " or ".join(names()) + ", or the path of its file",
     )
+
+
+def made_by(model: object, package: str) -> bool:
+    """Whether the class of a model, or one it inherits from, is of a package; the package is not imported."""
+    return any(kind.__module__.split(".")[0] == package for kind in type(model).__mro__)
+
+
+def imported(module: str, extra: str) -> ModuleType:
+    """A module that an extra of Mainspring brings.
+
+    Raises:
+        Failed: It is not installed; the hint names the extra.
+    """
+    try:
+        return import_module(module)
+    except ImportError as reason:
+        if reason.name is not None and module.split(".")[0] != reason.name.split(".")[0]:
+            raise
+        hint = f"pip install 'mainspring[{extra}]'"
+        raise Failed(f"the package {module} is not installed here", where=f"extra {extra}", hint=hint) from None
 
 
 def scalars(values: object) -> tuple[Label, ...]:

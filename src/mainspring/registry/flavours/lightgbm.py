@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, cast
 
 from mainspring.core.errors import Corrupt, Invalid
-from mainspring.registry.flavours import Scorer, Trait, scalars
+from mainspring.registry.flavours import Scorer, Trait, made_by, scalars
 
 if TYPE_CHECKING:
     import lightgbm
@@ -25,7 +25,7 @@ _FEW_ROWS = 512
 
 def handles(model: object) -> bool:
     """Whether it is a `Booster` or one of LightGBM's scikit-learn estimators."""
-    return any(kind.__module__.split(".")[0] == "lightgbm" for kind in type(model).__mro__)
+    return made_by(model, "lightgbm")
 
 
 def recognises(data: bytes) -> bool:
@@ -58,12 +58,21 @@ def read(data: bytes) -> object:
     """The booster of a text model."""
     import lightgbm
 
-    if not recognises(data):
-        raise Corrupt("not a LightGBM text model", where=FILE, hint="save it with booster.save_model(path)")
+    if not recognises(data) or not _is_whole(data):
+        raise Corrupt("not a whole LightGBM text model", where=FILE, hint="save it with booster.save_model(path)")
     try:
         return lightgbm.Booster(model_str=data.decode())
     except (lightgbm.basic.LightGBMError, UnicodeDecodeError) as reason:
         raise Corrupt(f"LightGBM can't read it: {reason}", where=FILE) from None
+
+
+def _is_whole(data: bytes) -> bool:
+    """Whether the trees have the sizes that the head announces and the end is there: LightGBM crashes on half a file."""
+    sizes = re.search(rb"^tree_sizes=([\d ]*)$", data, re.MULTILINE)
+    first, end = data.find(b"\nTree=0\n") + 1, data.find(b"\nend of trees\n") + 1
+    if not end or b"\nend of parameters\n" not in data[end:]:
+        return False
+    return not first or (sizes is not None and first + sum(map(int, sizes[1].split())) == end)
 
 
 def scorer(model: object, trait: Trait) -> Scorer:

@@ -51,7 +51,7 @@ TRUSTED = frozenset(
 def handles(model: object) -> bool:
     """Whether it is an estimator of scikit-learn, or built like one by somebody else."""
     kinds = [f"{kind.__module__.split('.')[0]}.{kind.__name__}" for kind in type(model).__mro__]
-    return "sklearn.BaseEstimator" in kinds and not kinds[0].startswith("lightgbm.")
+    return "sklearn.BaseEstimator" in kinds and not kinds[0].startswith(("lightgbm.", "xgboost.", "catboost."))
 
 
 def recognises(data: bytes) -> bool:
