@@ -209,9 +209,10 @@ seen: list[str] = []
 watching = [False]
 
 
-def _watch(event: str, _: tuple[object, ...]) -> None:
-    if watching[0] and (event.startswith(WATCHED) or event == "import"):
-        seen.append(event)
+def _watch(event: str, args: tuple[object, ...]) -> None:
+    ours = event == "import" and not str(args[0]).startswith("encodings.")  # a codec is loaded when it is first used
+    if watching[0] and (event.startswith(WATCHED) or ours):
+        seen.append(f"{event} {args[0]}")
 
 
 sys.addaudithook(_watch)

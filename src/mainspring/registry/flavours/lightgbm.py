@@ -67,7 +67,7 @@ def read(data: bytes) -> object:
 
 
 def _is_whole(data: bytes) -> bool:
-    """Whether the trees have the sizes that the head announces and the end is there: LightGBM crashes on half a file."""
+    """Whether the trees have the announced sizes and the end is there: LightGBM crashes on half a file."""
     sizes = re.search(rb"^tree_sizes=([\d ]*)$", data, re.MULTILINE)
     first, end = data.find(b"\nTree=0\n") + 1, data.find(b"\nend of trees\n") + 1
     if not end or b"\nend of parameters\n" not in data[end:]:
