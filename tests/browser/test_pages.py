@@ -158,3 +158,23 @@ def test_pages_load_nothing_from_elsewhere(chromium: Browser, address: str, page
         page.goto(path, wait_until="load")
     page.context.close()
     assert foreign == []
+
+
+def test_runs_are_filtered_sorted_ticked_and_compared(chromium: Browser, address: str) -> None:
+    page = _open(chromium, address)
+    page.goto("/runs?experiment=flights")
+    page.get_by_label("Filter").fill("metrics.loss <")
+    page.get_by_role("button", name="Show").click()
+    assert "a value was expected" in page.get_by_role("alert").inner_text()
+    page.get_by_label("Filter").fill("metrics.loss < 1 and params.solver = 'lbfgs'")
+    page.get_by_role("button", name="Show").click()
+    page.get_by_role("link", name="loss").click()
+    assert page.locator("tbody tr td:nth-child(2)").all_inner_texts() == ["trial 1", "trial 2"]
+    page.get_by_label("compare trial 1").check()
+    page.get_by_label("compare trial 2").check()
+    page.get_by_role("button", name="Compare the ticked runs").click()
+    page.wait_for_url("**/runs/compare?run=*&run=*")
+    rows = page.get_by_role("region", name="Params of the runs").locator("tbody tr").all_inner_texts()
+    assert [row.split() for row in rows] == [["C", "1", "2"]], "what is the same is left out"
+    assert page.locator("svg.chart path.c1").count() == 1, "the second run has a curve"
+    page.context.close()

@@ -23,7 +23,9 @@
       if (!old || !next || old.contains(document.activeElement) && document.activeElement.matches("input,select,textarea")) continue;
       const focus = [...old.querySelectorAll("a,button,[tabindex]")].indexOf(document.activeElement);
       const open = [...old.querySelectorAll("details")].map((details) => details.open);
+      const ticked = new Set([...old.querySelectorAll("input:checked")].map((input) => input.name + " " + input.value));
       old.replaceChildren(...next.childNodes);
+      old.querySelectorAll("input[type=checkbox]").forEach((input) => { input.checked ||= ticked.has(input.name + " " + input.value); });
       old.querySelectorAll("details").forEach((details, i) => { details.open = open[i] ?? details.open; });
       if (focus >= 0) old.querySelectorAll("a,button,[tabindex]")[focus]?.focus();
     }

@@ -12,6 +12,7 @@ from mainspring.tracking.files import Files
 from mainspring.tracking.model import Metric, Run
 from mainspring.tracking.page.preview import limit_of, preview
 from mainspring.tracking.rules import smoothed, thinned
+from mainspring.tracking.searching import Search
 from mainspring.tracking.service import Tracking
 
 READ = {"permission": "runs:read"}
@@ -19,6 +20,7 @@ SMOOTHING = {"0": "none", "0.5": "little", "0.8": "some", "0.95": "much"}
 """How far the memory of a smoothed curve reaches, and what the page calls it."""
 _POINTS = 400
 _CHARTS = 24
+_CHILDREN = 50
 _DIFF_SHOWN = 20_000
 
 
@@ -52,6 +54,7 @@ class Look:
 @get("/runs/{run_id:str}", opt=READ, sync_to_thread=True, include_in_schema=False)
 def run_page(
     tracking: Tracking,
+    search: Search,
     files: Files,
     run_id: str,
     smooth: str = "0",
@@ -67,6 +70,8 @@ def run_page(
     diff = run.code.diff if run.code else ""
     context = {
         "run": run,
+        "other": next((one for one in search.runs([run.experiment_id], limit=2).items if one.id != run.id), None),
+        "children": search.runs(None, f"parent = '{run.id}'", limit=_CHILDREN).items,
         "charts": charts,
         "parts": parts_of(run.metrics),
         "part": part,
