@@ -32,7 +32,7 @@ class UpdateExperiment(Message):
     """Another name for an experiment."""
 
     experiment_id: Text
-    new_name: MaybeText = UNSET
+    new_name: Text
 
 
 class SetTag(Message):
@@ -110,17 +110,16 @@ def get_by_name(ask: ByName, experiments: Experiments) -> OneExperiment:
 @call("POST", "experiments/update", "runs:write")
 def update(ask: UpdateExperiment, experiments: Experiments) -> None:
     """Give an experiment another name."""
-    if chosen(ask.new_name, ""):
-        experiments.rename(ask.experiment_id, chosen(ask.new_name, ""))
+    experiments.rename(ask.experiment_id, ask.new_name)
 
 
-@call("POST", "experiments/delete", "runs:write", conflict="INVALID_PARAMETER_VALUE")
+@call("POST", "experiments/delete", "runs:write", conflict="RESOURCE_DOES_NOT_EXIST")
 def delete(ask: ById, experiments: Experiments) -> None:
     """Delete an experiment and its runs; both can be restored."""
     experiments.delete(ask.experiment_id)
 
 
-@call("POST", "experiments/restore", "runs:write", conflict="INVALID_PARAMETER_VALUE")
+@call("POST", "experiments/restore", "runs:write", conflict="RESOURCE_DOES_NOT_EXIST")
 def restore(ask: ById, experiments: Experiments) -> None:
     """Bring back an experiment and the runs that were deleted with it."""
     experiments.restore(ask.experiment_id)

@@ -21,8 +21,8 @@ class Dataset(Message):
 
     name: Text
     digest: Text
-    source_type: MaybeText = UNSET
-    source: MaybeText = UNSET
+    source_type: str
+    source: str
     schema: MaybeText = UNSET
     profile: MaybeText = UNSET
 
@@ -128,8 +128,8 @@ def _read_of(entry: DatasetInput) -> DatasetRead:
     made = InputDataset(
         dataset.name,
         dataset.digest,
-        chosen(dataset.source_type, ""),
-        chosen(dataset.source, ""),
+        dataset.source_type,
+        dataset.source,
         chosen(dataset.schema, ""),
         chosen(dataset.profile, ""),
     )

@@ -17,6 +17,7 @@ from mainspring.mlflow.wire import (
     Message,
     Number,
     Text,
+    Word,
     chosen,
     double,
     micros,
@@ -41,7 +42,7 @@ VIEWS = {"ACTIVE_ONLY": "active", "DELETED_ONLY": "deleted", "ALL": "all"}
 class CreateRun(Message):
     """What starts a run."""
 
-    experiment_id: Text = "0"
+    experiment_id: Text
     user_id: MaybeText = UNSET
     run_name: MaybeText = UNSET
     start_time: MaybeInt = UNSET
@@ -58,7 +59,7 @@ class UpdateRun(Message):
     """What becomes of a run."""
 
     run_id: Text
-    status: MaybeText = UNSET
+    status: Word | UnsetType = UNSET
     end_time: MaybeInt = UNSET
     run_name: MaybeText = UNSET
 
@@ -82,7 +83,7 @@ class SearchRuns(Message):
 
     experiment_ids: list[str] = []
     filter: str = ""
-    run_view_type: str = "ACTIVE_ONLY"
+    run_view_type: Word = "ACTIVE_ONLY"
     max_results: Int64 = 1000
     order_by: list[str] = []
     page_token: str = ""

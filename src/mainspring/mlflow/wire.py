@@ -30,6 +30,9 @@ Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 """A text that must be given: the protocol does not tell an empty one from an absent one where one is required."""
 
+Word = str | Int64
+"""A word of an enumeration, or its number: `one_of` reads it."""
+
 Number = float | str
 """A double: `float_of` reads it, `double` writes it."""
 
@@ -38,8 +41,8 @@ MaybeInt = Int64 | UnsetType
 MaybeBool = bool | UnsetType
 
 
-class KeyValue(Message):
-    """A tag or a param."""
+class KeyValue(Message, omit_defaults=False):
+    """A tag or a param; an empty text is sent too."""
 
     key: str = ""
     value: str = ""
@@ -120,13 +123,13 @@ def float_of(value: Number, where: str) -> float:
     raise Invalid(f"Invalid value {value[:40]!r} for parameter '{where}' supplied: expected a number", where=where)
 
 
-def one_of(text: str, words: Mapping[str, T], where: str) -> T:
+def one_of(word: Word, words: Mapping[str, T], where: str) -> T:
     """What a word of an enumeration stands for; numbers count from 1 as the protocol does.
 
     >>> one_of("DELETED_ONLY", {"ACTIVE_ONLY": 1, "DELETED_ONLY": 2}, "view_type")
     2
     """
-    names = list(words)
+    names, text = list(words), str(word)
     if text.isdecimal() and text.isascii() and 1 <= int(text[:9]) <= len(names):
         return words[names[int(text) - 1]]
     if text in words:
@@ -272,6 +275,7 @@ __all__ = [
     "Message",
     "Number",
     "Text",
+    "Word",
     "chosen",
     "decode",
     "decode_query",

@@ -20,6 +20,7 @@ from mainspring.sdk.run import ActiveRun, current
 from mainspring.sdk.sender import log, micros_now
 from mainspring.sdk.sinks import LATER, AbsentSink, EmbeddedSink, HttpSink, Resumed, Sink
 from mainspring.tracking.model import DEFAULT, REPRODUCES, REPRODUCES_VARIABLE
+from mainspring.tracking.names import name_for
 from mainspring.tracking.rules import MAX_TAG, check_experiment, check_texts
 from mainspring.tracking.spool import EMBEDDED, RESUMED, Spool, Told, name_in, recover, start_line
 from mainspring.tracking.wire import NewRun, decode
@@ -174,7 +175,7 @@ class Session:
         if capture:
             code, environment = _captured(order)
             new = replace(new, code=code, environment=environment)
-        new = replace(new, name=new.name or f"run-{run_id[-6:]}")
+        new = replace(new, name=new.name or name_for(run_id))
         spool = self._spool_of(run_id)
         try:
             if not offline:
@@ -190,7 +191,7 @@ class Session:
         if not is_id(run_id):
             raise Invalid(f"{run_id[:40]!r} is no run id", where="resume", hint="give the 32 hex digits of a run's id")
         spool, offline = self._spool_of(run_id), self._offline == ALWAYS
-        name, next_step = name_in(spool) or f"run-{run_id[-6:]}", _next_step(spool)
+        name, next_step = name_in(spool) or name_for(run_id), _next_step(spool)
         try:
             if not offline:
                 found: list[Resumed] = []

@@ -13,6 +13,7 @@ from mainspring.core.ids import is_id, new_id
 from mainspring.tracking.events import RunDeleted, RunEnded, RunRestored, RunResumed, RunStarted
 from mainspring.tracking.experiments import DEFAULT_ID, check_active, experiment_of_run, no_experiment
 from mainspring.tracking.model import DEFAULT, ENDED, STATUSES, Experiment, Run, RunChange, RunStart
+from mainspring.tracking.names import name_for
 from mainspring.tracking.records import experiments, points, runs, tables
 from mainspring.tracking.rules import MAX_TAG, appended, check_status, check_texts, filled
 
@@ -242,7 +243,7 @@ def _started(start: RunStart, made_id: str, kept: Experiment, at: int) -> Run:
         experiment=kept.name,
         experiment_id=kept.id,
         location=kept.location,
-        name=start.name[:MAX_NAME] or f"run-{made_id[-6:]}",
+        name=start.name[:MAX_NAME] or name_for(made_id),
         parent=start.parent,
         status="running",
         started_at=at,
@@ -257,15 +258,15 @@ def _started(start: RunStart, made_id: str, kept: Experiment, at: int) -> Run:
 
 
 def _changed(found: Run, change: RunChange, now: int) -> Run:
-    """The run after a change. What has not ended has no end; what ends without being told when, ends now."""
+    """The run after a change. What goes on has no end unless told; what ends without being told when, ends now."""
     if change.status is not None and change.status not in STATUSES:
         hint = f"use one of {', '.join(STATUSES)}"
         raise Invalid(f"a run can't be {change.status!r}", where="status", hint=hint)
     status = change.status or found.status
     ended_at = found.ended_at if change.ended_at is None else change.ended_at
-    if status not in ENDED:
+    if status not in ENDED and change.ended_at is None and status != found.status:
         ended_at = None
-    elif ended_at is None:
+    elif status in ENDED and ended_at is None:
         ended_at = now
     return replace(
         found,

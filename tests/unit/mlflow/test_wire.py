@@ -114,6 +114,7 @@ def test_a_text_with_nul_is_refused_at_every_depth() -> None:
 def test_empty_lists_and_unset_fields_are_left_out_of_answers() -> None:
     assert json.loads(encode(Ask(run_id="", end_time=0))) == {"run_id": "", "end_time": 0}
     assert encode(None) == b"{}"
+    assert encode(KeyValue(key="k")) == b'{"key":"k","value":""}'
 
 
 def test_an_enumeration_takes_words_and_numbers() -> None:

@@ -37,6 +37,7 @@ from mainspring.tracking.model import (
     model_folder,
     run_folder,
 )
+from mainspring.tracking.names import name_for
 from mainspring.tracking.rules import MAX_TAG, MAX_VALUE
 
 POINTS = 10_000
@@ -287,7 +288,7 @@ def as_run(run: SourceRun, kept: Experiment) -> Run:
         experiment=kept.name,
         experiment_id=kept.id,
         location=kept.location,
-        name=run.name or f"run-{run.id[-6:]}",
+        name=run.name or name_for(run.id),
         parent=(change.parent if change else None) or "",
         status=run.status.lower(),
         started_at=run.started_ms * _MS,
