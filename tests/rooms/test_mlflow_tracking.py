@@ -44,7 +44,7 @@ class Door:
 
     def run(self, **fields: object) -> str:
         """The id of a new run."""
-        run_id: str = self.post("runs/create", **fields)["run"]["info"]["run_id"]
+        run_id: str = self.post("runs/create", **({"experiment_id": "0"} | fields))["run"]["info"]["run_id"]
         return run_id
 
 
@@ -136,7 +136,9 @@ def test_the_name_of_a_run_and_its_tag_are_one(door: Door) -> None:
     door.post("runs/update", run_id=run_id, run_name="c")
     tags = door.get("runs/get", run_id=run_id)["run"]["data"]["tags"]
     assert tags[-1] == {"key": "mlflow.runName", "value": "c"}
-    both = door.post("runs/create", 400, run_name="x", tags=[{"key": "mlflow.runName", "value": "y"}])
+    both = door.post(
+        "runs/create", 400, experiment_id="0", run_name="x", tags=[{"key": "mlflow.runName", "value": "y"}]
+    )
     assert both["error_code"] == "INVALID_PARAMETER_VALUE"
 
 
