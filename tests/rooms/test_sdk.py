@@ -218,7 +218,7 @@ def test_a_server_that_is_not_there_is_named_with_the_command_that_starts_it(tmp
 
 
 def test_runs_started_in_the_block_of_another_are_its_children(session: Session, tracking: Tracking) -> None:
-    with session.run("outer", capture=False) as outer:
+    with session.run("outer", experiment="flights", capture=False) as outer:
         with session.run("inner", capture=False) as inner, session.run("innermost", capture=False) as innermost:
             assert current() is innermost
         stranger = session.run("stranger", capture=False, parent="")
@@ -229,6 +229,7 @@ def test_runs_started_in_the_block_of_another_are_its_children(session: Session,
     after.finish()
     parents = {name: tracking.get(run.id).parent for name, run in {"inner": inner, "innermost": innermost}.items()}
     assert parents == {"inner": outer.id, "innermost": inner.id}
+    assert {tracking.get(run.id).experiment for run in (outer, inner, innermost)} == {"flights"}
     assert {tracking.get(run.id).parent for run in (outer, stranger, after)} == {""}
 
 

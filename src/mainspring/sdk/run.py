@@ -50,6 +50,7 @@ class ActiveRun:
     Args:
         run_id: The run.
         name: What people call it.
+        experiment: Under which it is kept; "" when that is not known.
         sink: Where it goes.
         spool: Where what it logs is safe until then.
         close_s: How long its end waits for the target.
@@ -62,6 +63,7 @@ class ActiveRun:
         run_id: str,
         name: str,
         *,
+        experiment: str = "",
         sink: Sink,
         spool: Spool,
         close_s: float,
@@ -70,6 +72,7 @@ class ActiveRun:
     ) -> None:
         self.id = run_id
         self.name = name
+        self.experiment = experiment
         self.offline = offline
         self._sink = sink
         self._spool = spool

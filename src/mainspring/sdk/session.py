@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,7 +23,7 @@ from mainspring.sdk.sinks import LATER, AbsentSink, EmbeddedSink, HttpSink, Resu
 from mainspring.tracking.model import DEFAULT, REPRODUCES, REPRODUCES_VARIABLE
 from mainspring.tracking.names import name_for
 from mainspring.tracking.rules import MAX_TAG, check_experiment, check_texts
-from mainspring.tracking.spool import EMBEDDED, RESUMED, Spool, Told, name_in, recover, start_line
+from mainspring.tracking.spool import EMBEDDED, RESUMED, Spool, Told, recover, start_in, start_line
 from mainspring.tracking.wire import NewRun, decode
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Session:
         self,
         name: str = "",
         *,
-        experiment: str = DEFAULT,
+        experiment: str = "",
         params: Mapping[str, object] | None = None,
         tags: Mapping[str, object] | None = None,
         parent: ActiveRun | str | None = None,
@@ -94,7 +95,7 @@ class Session:
 
         Args:
             name: What people call it; made up when absent.
-            experiment: Under which runs are kept together.
+            experiment: Under which runs are kept together; "" = that of the run this one is part of, else `Default`.
             params: Logged at once.
             tags: Set at once.
             parent: The run this one is part of, or its id; None = the run whose block we are in, "" = none.
@@ -114,8 +115,9 @@ class Session:
                 started.tags(kept)
         else:
             above = current() if parent is None else parent
+            inherited = above.experiment if isinstance(above, ActiveRun) else ""
             new = NewRun(
-                experiment=check_experiment(experiment),
+                experiment=check_experiment(experiment or inherited or DEFAULT),
                 name=name,
                 parent=above.id if isinstance(above, ActiveRun) else above or "",
                 tags=kept if above else {**_reproduces(), **kept},
@@ -185,25 +187,26 @@ class Session:
         except BaseException:
             spool.close(remove=True)
             raise
-        return self._opened(run_id, new.name, spool, offline=offline)
+        return self._opened(run_id, new.name, new.experiment, spool, offline=offline)
 
     def _resumed(self, run_id: str) -> ActiveRun:
         if not is_id(run_id):
             raise Invalid(f"{run_id[:40]!r} is no run id", where="resume", hint="give the 32 hex digits of a run's id")
         spool, offline = self._spool_of(run_id), self._offline == ALWAYS
-        name, next_step = name_in(spool) or name_for(run_id), _next_step(spool)
+        start = start_in(spool)
+        found = Resumed(start.name or name_for(run_id), start.experiment, 0)
         try:
             if not offline:
-                found: list[Resumed] = []
-                offline = self._absent(lambda: found.append(self._sink.resume(run_id)))
-                if found:
-                    name, next_step = found[0].name, max(found[0].next_step, next_step)
+                answers: list[Resumed] = []
+                offline = self._absent(lambda: answers.append(self._sink.resume(run_id)))
+                found = answers[0] if answers else found
+            next_step = max(found.next_step, _next_step(spool))
             if offline or spool.had_entries:
                 spool.append(RESUMED)  # after the end that is in there
         except BaseException:
             spool.close(remove=not spool.had_entries)
             raise
-        return self._opened(run_id, name, spool, next_step=next_step, offline=offline)
+        return self._opened(run_id, found.name, found.experiment, spool, next_step=next_step, offline=offline)
 
     def _absent(self, ask: Callable[[], object]) -> bool:
         """Ask the target for something; True when it does not answer and may stay away."""
@@ -219,10 +222,13 @@ class Session:
     def _spool_of(self, run_id: str) -> Spool:
         return Spool(self._spool, run_id, target=self._sink.target, project=self._sink.project)
 
-    def _opened(self, run_id: str, name: str, spool: Spool, *, next_step: int = 0, offline: bool) -> ActiveRun:
+    def _opened(
+        self, run_id: str, name: str, experiment: str, spool: Spool, *, next_step: int = 0, offline: bool
+    ) -> ActiveRun:
         return ActiveRun(
             run_id,
             name,
+            experiment=experiment,
             sink=self._sink,
             spool=spool,
             close_s=self._close_s,
@@ -265,7 +271,7 @@ def connect(target: str | Path = "", *, token: str = "", offline: bool | None = 
 def run(
     name: str = "",
     *,
-    experiment: str = DEFAULT,
+    experiment: str = "",
     params: Mapping[str, object] | None = None,
     tags: Mapping[str, object] | None = None,
     parent: ActiveRun | str | None = None,
@@ -350,9 +356,17 @@ def _house(settings: Settings) -> Wiring:
 
 
 def _captured(order: int) -> tuple[CodeState, Environment]:
-    from mainspring.tracking.capture import code_state, environment
+    from mainspring.tracking.capture import code_state
 
-    return code_state(order=order), environment()
+    return code_state(order=order), _environment()
+
+
+@cache
+def _environment() -> Environment:
+    """Taken once: a process keeps the packages it started with."""
+    from mainspring.tracking.capture import environment
+
+    return environment()
 
 
 def _reproduces() -> dict[str, str]:

@@ -31,9 +31,10 @@ _BUSY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """A run that goes on: its name, and the step after the last one that was logged."""
+    """A run that goes on: its name and experiment, and the step after the last one that was logged."""
 
     name: str
+    experiment: str
     next_step: int
 
 
@@ -84,7 +85,7 @@ class EmbeddedSink:
         """See `Sink.resume`."""
         with calling(self._who):
             run = self._taker.resume(run_id)
-        return Resumed(run.name, 1 + max((point.step for point in run.metrics.values()), default=-1))
+        return Resumed(run.name, run.experiment, 1 + max((point.step for point in run.metrics.values()), default=-1))
 
     def log(self, run_id: str, batch: bytes) -> None:
         """See `Taker.log`."""
@@ -174,7 +175,7 @@ class HttpSink:
         """See `Sink.resume`."""
         plain = self._send("POST", f"/api/v1/runs/{run_id}/resume", {}).json()
         steps = [int(point["step"]) for point in plain["metrics"].values()]
-        return Resumed(str(plain["name"]), 1 + max(steps, default=-1))
+        return Resumed(str(plain["name"]), str(plain["experiment"]), 1 + max(steps, default=-1))
 
     def log(self, run_id: str, batch: bytes) -> None:
         """See `Taker.log`."""

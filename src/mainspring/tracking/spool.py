@@ -270,10 +270,10 @@ def deliver(run_id: str, line: bytes, taker: Taker, files: Path) -> None:
         raise Invalid(f"an entry that starts with {kind!r}", where=f"spool of {run_id}")
 
 
-def name_in(spool: Spool) -> str:
-    """The name of the run whose start is in a spool, "" when it is not there."""
+def start_in(spool: Spool) -> NewRun:
+    """The start of a run that is in a spool; without a name when it is not there."""
     first = next(spool.entries(), b"")
-    return msgspec.json.decode(first[1:], type=NewRun).name if first.startswith(_START) else ""
+    return msgspec.json.decode(first[1:], type=NewRun) if first.startswith(_START) else NewRun(experiment="")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mainspring.core.caller import caller
 from mainspring.core.errors import Conflict, MainspringError, NotFound, Unavailable
 from mainspring.tracking.model import Metric
-from mainspring.tracking.spool import RESUMED, Progress, Spool, end_line, input_line, name_in, recover, start_line
+from mainspring.tracking.spool import RESUMED, Progress, Spool, end_line, input_line, recover, start_in, start_line
 from mainspring.tracking.wire import NewRun, decode, encode
 
 RUN = "a" * 32
@@ -170,7 +170,7 @@ WHOLE = [("create", "first"), ("file", "plots/a.svg", "<svg/>"), ("input", "data
 
 def test_a_whole_run_is_sent_with_its_files_and_leaves_nothing(tmp_path: Path) -> None:
     spool, taken = whole(tmp_path), Taken()
-    assert name_in(spool) == "first"
+    assert start_in(spool).name == "first"
     spool.close(remove=False)
     assert recover(tmp_path, "here", taken) == [RUN]
     assert (taken.made, taken.steps, taken.ended) == (WHOLE, [1], [(RUN, "finished", "p")])
