@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rollout": ("mainspring.serving.commands:rollout", "Canaries: start, status, promote, roll back."),
     "runs": ("mainspring.tracking.commands:group", "Tracked runs."),
     "sync": ("mainspring.sdk.commands:sync", "Send runs that were logged offline."),
+    "track": ("mainspring.tracking.commands:track", "Follow the metrics of a run."),
     "up": ("mainspring.cli.up:up", "Start the server."),
     "why": ("mainspring.loop.commands:why", "Why a prediction was what it was."),
 }

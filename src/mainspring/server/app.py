@@ -29,7 +29,7 @@ from mainspring.mlflow.identity import PUBLIC_PATHS
 from mainspring.server.door import Door
 from mainspring.server.errors import exception_handlers
 from mainspring.server.rooms import ROOMS, SERVICES, collect_handlers, service_type
-from mainspring.server.stream import Pulse, stream
+from mainspring.server.stream import Pulse, run_stream, stream
 from mainspring.storage.ports import Journal
 from mainspring.ui.pages import page_environment
 
@@ -77,7 +77,7 @@ def create_app(
         app = Litestar(
             # In routers: registered one by one, the third handler of a path would break the first (Litestar 2.25).
             [
-                Router("/", route_handlers=[copy(health), copy(stream), *handlers.api]),
+                Router("/", route_handlers=[copy(health), copy(stream), copy(run_stream), *handlers.api]),
                 Router("/", route_handlers=handlers.pages, include_in_schema=False),
             ],
             dependencies={

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 
 from litestar import Request, get
 from litestar.datastructures import State
@@ -16,10 +17,15 @@ from mainspring.core.canonical import canonical_json
 from mainspring.core.console import plain
 from mainspring.core.errors import Invalid, Overloaded
 from mainspring.storage.ports import Journal
+from mainspring.tracking.live import News, Watch
+from mainspring.tracking.service import Tracking
+from mainspring.tracking.wire import number_or_word
 
 MOST_STREAMS = 100
 KEEP_ALIVE_S = 15.0
 PAGE = 200
+LOOK_S = 1.0
+"""How long a run is left alone between two looks at its metrics, unless something happens in the project."""
 
 
 class Pulse:
@@ -32,6 +38,11 @@ class Pulse:
         self._thread: threading.Thread | None = None
         self.closed = False
         self.streams = 0
+
+    @property
+    def last(self) -> int:
+        """The newest event it knows of."""
+        return self._last
 
     async def wait(self, after: int, timeout_s: float) -> bool:
         """Wait until there is an event above `after`, at most `timeout_s`. True when there is one."""
@@ -86,6 +97,34 @@ async def stream(
         raise Invalid(f"{given[:40]!r} is not a sequence number", where="Last-Event-ID")
     start = int(given) if given else after if after is not None else await asyncio.to_thread(journal.last)
     return ServerSentEvent(_messages(journal, pulse, start, caller().project))
+
+
+@get("/api/v1/runs/{run_id:str}/stream", opt={"permission": "runs:read"}, tags=["runs"])
+async def run_stream(tracking: Tracking, pulse: Pulse, run_id: str) -> ServerSentEvent:
+    """The latest points of a run's metrics as they move, as server-sent events; ends with the event `end` as the run
+    ends. Each `data` is an object with `status` and `points`, and the first has all there is."""
+    if pulse.streams >= MOST_STREAMS:
+        raise Overloaded(f"{MOST_STREAMS} pages are listening already", hint="close some")
+    watch = Watch(tracking, run_id)
+    return ServerSentEvent(_points(watch, await asyncio.to_thread(watch.news), pulse))
+
+
+async def _points(watch: Watch, news: News, pulse: Pulse) -> AsyncIterator[ServerSentEventMessage]:
+    pulse.streams += 1
+    first = True
+    try:
+        while not pulse.closed:
+            if news.points or news.over or first:
+                points = [{**asdict(point), "value": number_or_word(point.value)} for point in news.points]
+                data = canonical_json({"status": news.status, "points": points}).decode()
+                yield ServerSentEventMessage(data=data, event="end" if news.over else "points")
+            if news.over:
+                return
+            first = False
+            await pulse.wait(pulse.last, LOOK_S)
+            news = await asyncio.to_thread(watch.news)
+    finally:
+        pulse.streams -= 1
 
 
 async def _messages(journal: Journal, pulse: Pulse, after: int, project: str) -> AsyncIterator[ServerSentEventMessage]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import click
@@ -9,6 +10,7 @@ import click
 from mainspring.core.clock import iso
 from mainspring.core.console import json_option, room, show, table
 from mainspring.tracking.files import Files
+from mainspring.tracking.live import Watch
 from mainspring.tracking.model import Run
 from mainspring.tracking.rules import differences
 from mainspring.tracking.service import Tracking
@@ -66,6 +68,27 @@ def compare(ctx: click.Context, run_ids: Sequence[str], as_json: bool) -> None:
     columns = [run.name if len({r.name for r in runs}) == len(runs) else run.id[-8:] for run in runs]
     rows = [{"what": key} | dict(zip(columns, row, strict=True)) for key, row in found.items()]
     table(rows, ("what", *columns), empty="these runs do not differ in anything that was recorded")
+
+
+@click.command("track")
+@click.argument("run_id")
+@click.option(
+    "--every", "every_s", default=1.0, show_default=True, type=click.FloatRange(0.1), help="Seconds between two looks."
+)
+@json_option
+@click.pass_context
+def track(ctx: click.Context, run_id: str, every_s: float, as_json: bool) -> None:
+    """Follow a run: its metrics as they move, until it ends.  Example: mainspring track 019a..."""
+    watch = Watch(room(ctx, Tracking), run_id)
+    while True:
+        news = watch.news()
+        for point in news.points:
+            line = f"{iso(point.at)[11:19]}  step {point.step:<8} {point.key} = {point.value:.6g}"
+            show(point, line, as_json=as_json)
+        if news.over:
+            show({"status": news.status}, news.status, as_json=as_json)
+            return
+        time.sleep(every_s)
 
 
 def _facts(run: Run) -> dict[str, object]:

@@ -237,6 +237,16 @@ class Tracking:
         with self._tables.read() as conn:
             return points.list_points(conn, place_of(conn, caller().project, run_id)[0], key)
 
+    def latest(self, run_id: str) -> tuple[str, dict[str, Metric]]:
+        """The status of a run and the latest point of each of its metrics: what changes while it runs, and cheap.
+
+        Raises:
+            NotFound: No such run.
+        """
+        with self._tables.read() as conn:
+            number = place_of(conn, caller().project, run_id)[0]
+            return runs.status_of(conn, number), points.latest_of(conn, [number]).get(number, {})
+
     def log_input(self, run_id: str, dataset_ref: str, context: str = "training") -> None:
         """Note that a run read a dataset version.
 

@@ -1,10 +1,11 @@
 // Keeps parts of a page fresh: a section with an id and data-live="PREFIX ..." is fetched again when an event of such a
-// kind happens ("*" is every kind). One stream a page, closed while the page is not seen. Without this file all works,
-// by reloading.
+// kind happens ("*" is every kind), and one with data-stream="ADDRESS" when that stream says something. One stream a
+// page, closed while the page is not seen. Without this file all works, by reloading.
 "use strict";
 (() => {
   const parts = () => [...document.querySelectorAll("[data-live][id]")];
-  if (!parts().length || !window.EventSource) return;
+  const streaming = document.querySelector("[data-stream][id]");
+  if (!(parts().length || streaming) || !window.EventSource) return;
   const due = new Set();
   let source = null, timer = 0, last = "";
 
@@ -33,6 +34,7 @@
 
   function listen() {
     if (source || document.hidden) return;
+    if (streaming) return follow();
     source = new EventSource("/api/v1/events/stream" + (last ? "?after=" + last : ""));
     source.onmessage = (message) => {
       last = message.lastEventId;
@@ -40,6 +42,18 @@
       for (const part of parts()) if (matches(part, kind)) due.add(part.id);
       if (due.size && !timer) timer = setTimeout(() => refresh().catch(() => {}), 400);
     };
+  }
+
+  function follow() {
+    let seen = false;
+    source = new EventSource(streaming.dataset.stream);
+    const moved = () => {
+      if (seen) due.add(streaming.id);  // the first message is what the page shows already
+      seen = true;
+      if (due.size && !timer) timer = setTimeout(() => refresh().catch(() => {}), 1000);
+    };
+    source.addEventListener("points", moved);
+    source.addEventListener("end", () => { rest(); if (seen) location.reload(); });
   }
 
   function rest() {

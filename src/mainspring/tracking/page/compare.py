@@ -48,6 +48,8 @@ def compare_page(
 ) -> Template:
     """Some runs beside each other; only what differs, unless `everything` is asked for."""
     ids = list(dict.fromkeys(run or ()))
+    if not ids:
+        return Template("tracking/page/nothing.html")
     if not 2 <= len(ids) <= MOST:
         hint = "tick runs in the table of runs and compare them"
         raise Invalid(f"{len(ids)} runs were named", where="run", hint=f"{hint}; 2 to {MOST} at a time")

@@ -71,6 +71,11 @@ def state_of(conn: Connection, project: str, run_id: str) -> tuple[int, Run] | N
     return None if row is None else (row.number, _bare(row))
 
 
+def status_of(conn: Connection, number: int) -> str:
+    """The status of a run."""
+    return cast(str, conn.execute(sa.select(run.c.status).where(run.c.number == number)).scalar_one())
+
+
 def change(conn: Connection, number: int, values: Mapping[str, object]) -> None:
     """Set columns of a run."""
     conn.execute(sa.update(run).where(run.c.number == number).values(**values))
