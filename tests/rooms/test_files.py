@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from mainspring.core.caller import Caller, calling
 from mainspring.core.clock import ManualClock
-from mainspring.core.errors import Conflict, Invalid, NotFound, TooLarge
+from mainspring.core.errors import Conflict, Invalid, NotFound, Overloaded, TooLarge
 from mainspring.storage.journal import SqlJournal
 from mainspring.storage.open import open_blobs
 from mainspring.storage.ports import Blobs, Tables
@@ -194,7 +194,7 @@ def test_two_senders_of_one_content_do_not_mix(files: Files) -> None:
     digest = blake3(data).hexdigest()
     with files.resume("a", digest, len(data)) as upload:
         upload.write(data[:100])
-        with pytest.raises(Conflict, match="right now"):
+        with pytest.raises(Overloaded, match="right now"):
             files.resume("b", digest, len(data))
         upload.write(data[100:])
         files.store("a", upload, digest)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import msgspec
 from litestar import Response, delete, get, put
 
-from mainspring.core.errors import Conflict, Invalid
+from mainspring.core.errors import Invalid
 from mainspring.tracking.files import Files
 from mainspring.tracking.model import Artifact, Entry
 from mainspring.tracking.rules import check_folder, check_path
@@ -119,8 +119,7 @@ async def _ask(files: Files, place: str, digest: str, part: Part) -> Artifact | 
 async def _go_on(files: Files, request: Ask, place: str, digest: str, part: Part) -> Artifact | Received:
     with await asyncio.to_thread(files.resume, place, digest, part.total) as upload:
         if upload.received != part.start:
-            what = f"the part starts at {part.start}, but {upload.received} bytes are here"
-            raise Conflict(what, where="Content-Range", hint=f"ask with Content-Range: bytes */{part.total}")
+            return Received(upload.received)
         await receive(request, upload)
         if upload.received < part.total:
             return Received(upload.received)

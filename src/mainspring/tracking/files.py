@@ -131,7 +131,7 @@ class Files:
         Raises:
             Invalid: The path leaves the tree, or the digest is none.
             TooLarge: More was announced than a file may have.
-            Conflict: Somebody is sending the same content right now.
+            Overloaded: Somebody is sending the same content right now.
         """
         check_path(path)
         if size_bytes > self.limit_bytes:
@@ -164,6 +164,7 @@ class Files:
         """
         check_path(path)
         with self._tables.read() as conn:
+            _check_free(conn, caller().project, path)
             known = files.keeps(conn, caller().project, digest, size_bytes)
         return self._name(path, digest, size_bytes) if known and self._blobs.has(digest) else None
 
@@ -243,14 +244,18 @@ class Files:
         made, project = Artifact(path, digest, size_bytes, self._clock.now()), caller().project
 
         def store(conn: Connection) -> None:
-            taken = files.in_the_way(conn, project, path)
-            if taken is not None:
-                hint = "delete it first, or use another path"
-                raise Conflict(f"{taken[:200]!r} is there already, so {path[:200]!r} can't be", where=path, hint=hint)
+            _check_free(conn, project, path)
             files.put(conn, project, made)
 
         self._tables.submit(store).result()
         return made
+
+
+def _check_free(conn: Connection, project: str, path: str) -> None:
+    taken = files.in_the_way(conn, project, path)
+    if taken is not None:
+        hint = "delete it first, or use another path"
+        raise Conflict(f"{taken[:200]!r} is there already, so {path[:200]!r} can't be", where=path, hint=hint)
 
 
 def _ended(folder: str) -> str:

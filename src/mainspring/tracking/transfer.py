@@ -15,7 +15,7 @@ from litestar import Request, Response
 from litestar.datastructures import State
 from litestar.response import Stream
 
-from mainspring.core.errors import Invalid
+from mainspring.core.errors import Invalid, Timeout
 from mainspring.tracking.files import Files
 from mainspring.tracking.model import Artifact
 from mainspring.tracking.uploads import Upload
@@ -23,6 +23,8 @@ from mainspring.tracking.uploads import Upload
 Ask = Request[object, object, State]
 GATHERED = 2 << 20
 """How much of a body is gathered before a thread writes it, while the next part comes in."""
+SILENT_S = 60.0
+"""A client that sends less than that much in this time is taken for gone, so that another may go on."""
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18})")
 UNSATISFIABLE = 416
@@ -34,18 +36,26 @@ async def receive(request: Ask, upload: Upload) -> None:
     Raises:
         ClientDisconnect: The client went away before the end.
         TooLarge: More than a file may have.
+        Timeout: Nothing came for too long.
     """
     gathered, size = list[bytes](), 0
     writing: asyncio.Task[None] | None = None
+    loop = asyncio.get_running_loop()
     try:
-        async for piece in request.stream():
-            gathered.append(piece)
-            size += len(piece)
-            if size >= GATHERED:
-                if writing is not None:
-                    await writing
-                writing = asyncio.create_task(asyncio.to_thread(upload.write, b"".join(gathered)))
-                gathered, size = [], 0
+        async with asyncio.timeout(SILENT_S) as patience:
+            async for piece in request.stream():
+                gathered.append(piece)
+                size += len(piece)
+                if size >= GATHERED:
+                    if writing is not None:
+                        await writing
+                    writing = asyncio.create_task(asyncio.to_thread(upload.write, b"".join(gathered)))
+                    gathered, size = [], 0
+                    patience.reschedule(loop.time() + SILENT_S)
+    except TimeoutError:
+        raise Timeout(
+            f"less than {GATHERED} bytes came in {SILENT_S:.0f} s", where="body", hint="send it again"
+        ) from None
     finally:
         if writing is not None:
             await writing

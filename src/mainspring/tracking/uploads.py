@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from mainspring.core.errors import Conflict, Invalid, TooLarge
+from mainspring.core.errors import Invalid, Overloaded, TooLarge
 from mainspring.core.ids import new_id
 from mainspring.storage.files import check_digest, no_room
 from mainspring.storage.ports import BlobStreams
@@ -41,7 +41,7 @@ class Upload:
         limit_bytes: Most bytes of the file.
         resumes: Name under which an upload that breaks off is kept; "" = it is not.
     Raises:
-        Conflict: Somebody else is sending under this name right now.
+        Overloaded: Somebody else is sending under this name right now.
     """
 
     def __init__(self, scratch: Path, *, limit_bytes: int, resumes: str = "") -> None:
@@ -133,7 +133,7 @@ class Upload:
         if not _lock(file.fileno()):
             file.close()
             hint = "wait until that has ended, then send the rest"
-            raise Conflict("somebody is sending this file right now", where=path.name[-64:], hint=hint)
+            raise Overloaded("somebody is sending this file right now", where=path.name[-64:], hint=hint)
         file.seek(0)
         while piece := file.read(READ):
             self._hasher.update(piece)

@@ -1,0 +1,214 @@
+"""Large files to and from a server: a file that broke off goes on where it stopped, one the server has is not sent."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import BinaryIO, Protocol
+from urllib.parse import urlsplit
+
+from mainspring.core.errors import Corrupt, Failed, MainspringError, NotFound, Overloaded, Unavailable, error_codes
+
+log = logging.getLogger("mainspring.sdk")
+SMALL = 1 << 20
+"""Files up to this size are sent in one go, without asking first."""
+CHUNK = 1 << 20
+_TIMEOUT_S = 60.0
+_WAITS_S = (0.1, 0.5, 2.0, 5.0)
+"""How long to wait before each new try, as long as nothing more arrives."""
+
+
+class Transfers:
+    """Sends files to a server and fetches them.
+
+    Args:
+        url: Address of the server, such as `http://127.0.0.1:7600`.
+        headers: Sent with every request.
+    """
+
+    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
+        self._url = urlsplit(url)
+        self._headers = dict(headers or {})
+        self.url = url
+
+    def upload(self, address: str, source: Path) -> None:
+        """Send a file.
+
+        Args:
+            address: Where it goes, percent-encoded, such as `/api/v1/runs/ID/artifacts/plots/a.svg`.
+            source: The file; it must not change meanwhile.
+        Raises:
+            NotFound: There is no such file.
+            Unavailable: The server does not answer; what arrived is kept there for the next try.
+            MainspringError: The server refuses it.
+        """
+        try:
+            file = source.open("rb")
+        except OSError:
+            raise NotFound("there is no such file", where=str(source), hint="give the path of a file") from None
+        with file:
+            size = os.fstat(file.fileno()).st_size
+            digest = digest_of(source) if size > SMALL else ""
+            self._insist(_Upload(self, address, file, size, digest))
+
+    def download(self, address: str, to: Path) -> None:
+        """Fetch a file; it appears whole and checked, or not at all. A part that is left is used by the next try.
+
+        Args:
+            address: Where it is, percent-encoded.
+            to: The file it becomes.
+        Raises:
+            NotFound: The server has no such file.
+            Unavailable: The server does not answer.
+            Corrupt: What arrived is not what the server keeps.
+        """
+        to.parent.mkdir(parents=True, exist_ok=True)
+        self._insist(_Download(self, address, to))
+
+    def ask(self, method: str, address: str, headers: Mapping[str, str]) -> http.client.HTTPConnection:
+        """Begin a request on a connection of its own; the caller sends the body, reads the answer and closes."""
+        kind = http.client.HTTPSConnection if self._url.scheme == "https" else http.client.HTTPConnection
+        line = kind(self._url.hostname or "", self._url.port, timeout=_TIMEOUT_S)
+        line.putrequest(method, self._url.path.rstrip("/") + address, skip_accept_encoding=True)
+        for name, value in {**self._headers, **headers}.items():
+            line.putheader(name, value)
+        line.endheaders()
+        return line
+
+    def _insist(self, job: _Job) -> None:
+        """Go on until a job is done; give up when several tries in a row got nowhere."""
+        failures, before = 0, job.reached
+        while True:
+            try:
+                if job.step():
+                    return
+            except (OSError, http.client.HTTPException, Overloaded, Unavailable) as reason:
+                failures = 0 if job.reached > before else failures + 1
+                if failures > len(_WAITS_S):
+                    if isinstance(reason, MainspringError):
+                        raise
+                    what = f"the server does not answer: {type(reason).__name__}"
+                    raise Unavailable(what, where=self.url, hint="mainspring up") from None
+                log.info("transfer.again reached=%d reason=%s", job.reached, reason)
+                time.sleep(_WAITS_S[max(failures - 1, 0)])
+            before = max(before, job.reached)
+
+
+class _Job(Protocol):
+    """A transfer under way: how many bytes arrived, and one try to bring it to its end."""
+
+    reached: int
+
+    def step(self) -> bool: ...
+
+
+class _Upload:
+    def __init__(self, to: Transfers, address: str, file: BinaryIO, size: int, digest: str) -> None:
+        self._to = to
+        self._address = address
+        self._file = file
+        self._size = size
+        self._digest = digest
+        self.reached = 0
+
+    def step(self) -> bool:
+        if not self._digest:
+            return self._put(0, {})
+        if self._put(self._size, {"Content-Range": f"bytes */{self._size}"}):
+            return True
+        return self._put(self.reached, {"Content-Range": f"bytes {self.reached}-{self._size - 1}/{self._size}"})
+
+    def _put(self, start: int, headers: Mapping[str, str]) -> bool:
+        """Send the file from `start`; whether the server has all of it now."""
+        known = {"X-Digest": self._digest} if self._digest else {}
+        length = {"Content-Length": str(self._size - start), "Content-Type": "application/octet-stream"}
+        with closing(self._to.ask("PUT", self._address, {**length, **known, **headers})) as line:
+            if start < self._size:
+                line.sock.sendfile(self._file, start)
+            answer = line.getresponse()
+            body = answer.read()
+            if answer.status == 202:
+                self.reached = int(json.loads(body)["received"])
+            elif answer.status >= 300:
+                raise error_of(answer.status, body, self._to.url)
+            return answer.status != 202
+
+
+class _Download:
+    def __init__(self, source: Transfers, address: str, to: Path) -> None:
+        self._from = source
+        self._address = address
+        self._to = to
+        self.reached = 0
+
+    def step(self) -> bool:
+        part = next(iter(self._parts()), None)
+        self.reached = part.stat().st_size if part is not None else 0
+        asked = {}
+        if part is not None:
+            asked = {"Range": f"bytes={self.reached}-", "If-Range": f'"{part.suffixes[-2][1:]}"'}
+        with closing(self._from.ask("GET", self._address, asked)) as line:
+            answer = line.getresponse()
+            if answer.status == 416:  # the part is all of it already, or more
+                answer.read()
+                self._drop()
+                return False
+            if answer.status >= 300:
+                raise error_of(answer.status, answer.read(), self._from.url)
+            digest = answer.headers.get("ETag", "").strip('"')
+            if answer.status != 206 or part is None:
+                self._drop()
+                self.reached, part = 0, self._to.with_name(f".{self._to.name}.{digest}.part")
+            self._receive(answer, part, digest)
+            os.replace(part, self._to)
+        return True
+
+    def _receive(self, answer: http.client.HTTPResponse, part: Path, digest: str) -> None:
+        from blake3 import blake3
+
+        hasher, piece = blake3(), memoryview(bytearray(CHUNK))
+        with part.open("r+b" if self.reached else "wb", buffering=0) as file:
+            while (count := file.readinto(piece)) if self.reached else 0:
+                hasher.update(piece[:count])
+            while count := answer.readinto(piece):
+                hasher.update(piece[:count])
+                file.write(piece[:count])
+                self.reached += count
+        if answer.length:
+            raise http.client.IncompleteRead(b"", answer.length)
+        if digest and hasher.hexdigest() != digest:
+            part.unlink()
+            raise Corrupt("the file arrived changed", where=str(self._to), hint="fetch it again")
+
+    def _parts(self) -> list[Path]:
+        start, end = f".{self._to.name}.", ".part"
+        found = (path for path in self._to.parent.iterdir() if path.name.startswith(start) and path.name.endswith(end))
+        return [path for path in found if len(path.name) == len(start) + 64 + len(end)]
+
+    def _drop(self) -> None:
+        for path in self._parts():
+            path.unlink(missing_ok=True)
+
+
+def digest_of(path: Path) -> str:
+    """The blake3 digest of a file, on all cores."""
+    from blake3 import blake3
+
+    return blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()
+
+
+def error_of(status: int, body: bytes, where: str) -> MainspringError:
+    """The error that a server met, as it is raised again here."""
+    try:
+        plain = json.loads(body)
+        kind = error_codes()[plain["code"]]
+        return kind(str(plain["what"]), where=str(plain.get("where", "")), hint=str(plain.get("hint", "")))
+    except (ValueError, KeyError, TypeError):
+        kind = Overloaded if status in (429, 502, 503, 504) else Failed
+        return kind(f"the server answered {status}", where=where, hint="look at the server's log")
