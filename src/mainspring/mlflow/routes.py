@@ -11,7 +11,18 @@ from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 
 from mainspring.core.errors import Invalid, MainspringError
 from mainspring.core.wiring import Wiring
-from mainspring.mlflow import experiments, histories, identity, inputs, logging, model_versions, registered_models, runs
+from mainspring.mlflow import (
+    artifacts,
+    experiments,
+    histories,
+    identity,
+    inputs,
+    logged_models,
+    logging,
+    model_versions,
+    registered_models,
+    runs,
+)
 from mainspring.mlflow.calls import Call
 from mainspring.mlflow.errors import told
 from mainspring.mlflow.identity import VERSION
@@ -72,7 +83,22 @@ async def _body(request: Asked) -> bytes:
     return body
 
 
-PARTS = (identity, experiments, runs, logging, inputs, histories, registered_models, model_versions)
+PARTS = (
+    identity,
+    experiments,
+    runs,
+    logging,
+    inputs,
+    histories,
+    logged_models,
+    artifacts,
+    registered_models,
+    model_versions,
+)
 """The parts of the protocol, each with a list `calls`."""
 
-handlers: list[BaseRouteHandler] = [version, *(handler_of(entry) for part in PARTS for entry in part.calls)]
+handlers: list[BaseRouteHandler] = [
+    version,
+    *(handler_of(entry) for part in PARTS for entry in part.calls),
+    *artifacts.handlers,
+]

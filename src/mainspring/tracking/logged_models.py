@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from mainspring.core.caller import caller
 from mainspring.core.clock import Clock
-from mainspring.core.errors import Conflict, Invalid, NotFound, did_you_mean
+from mainspring.core.errors import Invalid, NotFound, did_you_mean
 from mainspring.core.ids import new_id
 from mainspring.tracking.events import ModelDeleted, ModelLogged
-from mainspring.tracking.model import MODEL_STATUSES, LoggedModel, Metric, ModelUse, RunModel
+from mainspring.tracking.experiments import check_active, no_experiment
+from mainspring.tracking.model import MODEL_STATUSES, LoggedModel, Metric, ModelUse
 from mainspring.tracking.records import experiments, logged_models, points, runs, tables
 from mainspring.tracking.rules import (
     MAX_TAG,
@@ -70,10 +71,9 @@ class LoggedModels:
         with self._tables.write() as conn:
             found = experiments.by_id(conn, project, experiment_id)
             if found is None:
-                raise NotFound(f"there is no experiment {experiment_id[:40]!r}", where="experiment_id")
+                raise no_experiment(experiment_id)
             owner, kept = found
-            if kept.deleted_at is not None:
-                raise Conflict(f"the experiment {kept.name!r} was deleted", where="experiment_id", hint="restore it")
+            check_active(kept)
             if run_id and runs.place(conn, project, run_id) is None:
                 raise NotFound(f"there is no run {run_id[:40]!r}", where="run_id", hint="mainspring runs ls")
             made = LoggedModel(
@@ -202,26 +202,6 @@ class LoggedModels:
         timed = [m if m.at else Metric(m.key, m.value, m.step, now) for m in taken]
         with self._tables.write() as conn:
             measure(conn, project, ModelUse(model_id, *dataset), self._run(conn, project, run_id), timed)
-
-    def link(self, run_id: str, models: Iterable[RunModel]) -> None:
-        """Note models that a run read or made. Noting one again changes nothing but its step.
-
-        Raises:
-            NotFound: No such run.
-            Conflict: The run was deleted.
-        """
-        with self._tables.write() as conn:
-            logged_models.link(conn, self._run(conn, caller().project, run_id), models)
-
-    def links(self, run_id: str) -> list[RunModel]:
-        """The models that a run read and made.
-
-        Raises:
-            NotFound: No such run.
-        """
-        with self._tables.read() as conn:
-            number = self._run(conn, caller().project, run_id)
-            return logged_models.links(conn, [number])[number]
 
     def _found(self, conn: Connection, model_id: str, *, with_deleted: bool = False) -> LoggedModel:
         found = logged_models.find(conn, caller().project, model_id)

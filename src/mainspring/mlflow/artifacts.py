@@ -1,0 +1,165 @@
+"""Artifacts over the protocol: the proxy, lists, and what the pages of MLflow download.
+
+An URI `mlflow-artifacts:/a/b` is the path `a/b` below the artifact root of the project. Files stream in and out, and
+every one leaves as an attachment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from litestar import Response, get, put
+from litestar.handlers import BaseRouteHandler
+
+from mainspring.core.errors import Invalid
+from mainspring.mlflow.calls import call
+from mainspring.mlflow.paths import below, file_path, folder_path
+from mainspring.mlflow.spelling import ARTIFACTS, BASE
+from mainspring.mlflow.wire import UNSET, MaybeInt, MaybeText, Message, Text, chosen
+from mainspring.tracking.files import Files
+from mainspring.tracking.logged_models import LoggedModels
+from mainspring.tracking.model import Entry
+from mainspring.tracking.service import Tracking
+from mainspring.tracking.transfer import Ask, announced, answer, receive
+
+_READ = {"permission": "runs:read", "reads": True}
+_WRITE = {"permission": "runs:write", "reads": False}
+
+
+class FileInfo(Message):
+    """A file or a folder; a folder has no size."""
+
+    path: str
+    is_dir: bool
+    file_size: MaybeInt = UNSET
+
+
+class Listing(Message):
+    """What is in a folder."""
+
+    files: list[FileInfo] = []
+
+
+class RootedListing(Message):
+    """What is in a folder, by paths from the root of a run or model."""
+
+    root_uri: str
+    files: list[FileInfo] = []
+
+
+class AskListing(Message):
+    """A folder below the artifact root."""
+
+    path: MaybeText = UNSET
+
+
+class AskDeletion(Message):
+    """A file or folder below the artifact root."""
+
+    path: Text
+
+
+class AskRunListing(Message):
+    """A folder of a run."""
+
+    run_id: Text
+    path: MaybeText = UNSET
+
+
+class AskModelListing(Message):
+    """A folder of a logged model."""
+
+    model_id: Text
+    artifact_directory_path: MaybeText = UNSET
+
+
+@call("GET", f"{ARTIFACTS}/artifacts", "runs:read")
+def list_root(ask: AskListing, files: Files) -> Listing:
+    """What is in a folder below the artifact root, by name; nothing when there is no such folder."""
+    return Listing(files=_shown("", files.level(folder_path(chosen(ask.path, "")))))
+
+
+@call("DELETE", ARTIFACTS + "/artifacts/{path:path}", "runs:write")
+def delete(ask: AskDeletion, files: Files) -> None:
+    """Delete a file, or a folder with all that is in it."""
+    files.delete(file_path(ask.path.removeprefix("/")))
+
+
+@call("GET", "artifacts/list", "runs:read")
+def list_run(ask: AskRunListing, tracking: Tracking, files: Files) -> RootedListing:
+    """What is in a folder of a run."""
+    run, folder = tracking.get(ask.run_id), folder_path(chosen(ask.path, ""))
+    root = below(run.location, run.id, "artifacts")
+    return RootedListing(root_uri=root, files=_shown(folder, files.level(run.folder + folder)))
+
+
+@call("GET", "logged-models/{model_id:str}/artifacts/directories", "runs:read")
+def list_model(ask: AskModelListing, logged_models: LoggedModels, files: Files) -> RootedListing:
+    """What is in a folder of a logged model."""
+    model, folder = logged_models.get(ask.model_id), folder_path(chosen(ask.artifact_directory_path, ""))
+    root = below(model.location, "models", model.id, "artifacts")
+    return RootedListing(root_uri=root, files=_shown(folder, files.level(model.folder + folder)))
+
+
+@put(
+    ARTIFACTS + "/artifacts/{path:path}",
+    opt=_WRITE,
+    request_max_body_size=None,
+    status_code=200,
+    include_in_schema=False,
+)
+async def upload(files: Files, request: Ask, path: str) -> Response[bytes]:
+    """Keep the body as a file below the artifact root."""
+    place = file_path(path.removeprefix("/"))
+    with await asyncio.to_thread(files.receive, place, announced(request)) as received:
+        await receive(request, received)
+        await asyncio.to_thread(files.store, place, received)
+    return Response(b"{}", status_code=200, media_type="application/json")
+
+
+@get(ARTIFACTS + "/artifacts/{path:path}", opt=_READ, include_in_schema=False)
+async def download(files: Files, request: Ask, path: str) -> Response[object]:
+    """A file below the artifact root."""
+    return await answer(request, files, file_path(path.removeprefix("/")))
+
+
+@get("/get-artifact", opt=_READ, include_in_schema=False)
+async def download_of_run(
+    files: Files, request: Ask, run_id: str = "", run_uuid: str = "", path: str = ""
+) -> Response[object]:
+    """A file of a run."""
+    folder = await asyncio.to_thread(files.run_folder, _given(run_id or run_uuid, "run_id"))
+    return await answer(request, files, folder + file_path(_given(path, "path")))
+
+
+@get(BASE + "/logged-models/{model_id:str}/artifacts/files", opt=_READ, include_in_schema=False)
+async def download_of_model(
+    files: Files, request: Ask, model_id: str, artifact_file_path: str = ""
+) -> Response[object]:
+    """A file of a logged model."""
+    folder = await asyncio.to_thread(files.model_folder, model_id)
+    return await answer(request, files, folder + file_path(_given(artifact_file_path, "artifact_file_path")))
+
+
+def _shown(folder: str, entries: Iterable[Entry]) -> list[FileInfo]:
+    start = f"{folder}/" if folder else ""
+    return [
+        FileInfo(
+            path=start + entry.name,
+            is_dir=entry.is_folder,
+            file_size=UNSET if entry.is_folder else entry.size_bytes,
+        )
+        for entry in entries
+    ]
+
+
+def _given(text: str, name: str) -> str:
+    if not text:
+        raise Invalid(f"Missing value for required parameter '{name}'.", where=name)
+    return text
+
+
+calls = [list_root, delete, list_run, list_model]
+handlers: list[BaseRouteHandler] = [upload, download, download_of_run, download_of_model]
+"""What streams, and so is no call."""
