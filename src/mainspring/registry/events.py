@@ -110,3 +110,12 @@ class WebhookChanged(Fact):
     kind: ClassVar[str] = "registry.webhook_changed"
     name: str
     change: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionRemoved(Fact):
+    """The package of a version that was deleted long ago is gone for good. Subject: `models/NAME/NUMBER`."""
+
+    kind: ClassVar[str] = "registry.version_removed"
+    model: str
+    version: int

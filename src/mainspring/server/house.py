@@ -24,6 +24,7 @@ from mainspring.pipelines.service import QUEUE as PIPELINE_QUEUE
 from mainspring.pipelines.service import Pipelines
 from mainspring.pipelines.worker import Worker, check_hold
 from mainspring.registry import Registry
+from mainspring.registry.removal import Removal as RegistryRemoval
 from mainspring.registry.searching import ModelSearch
 from mainspring.registry.webhooks import Courier, Webhooks
 from mainspring.serving import Serving
@@ -33,7 +34,7 @@ from mainspring.serving.supervisor import ServerOptions, Supervisor
 from mainspring.storage import open_tables
 from mainspring.storage.journal import SqlJournal
 from mainspring.storage.open import open_blobs, open_delta
-from mainspring.storage.ports import Blobs, Delta, Journal, Queue, Tables
+from mainspring.storage.ports import Blobs, Delta, Journal, Queue, QueueControl, Tables
 from mainspring.storage.queue import SqlQueue
 from mainspring.tracking import Files, LoggedModels, Search, Tracking
 from mainspring.tracking.arrivals import Arrivals
@@ -41,7 +42,9 @@ from mainspring.tracking.experiments import Experiments
 from mainspring.tracking.histories import Histories
 from mainspring.tracking.inputs import Inputs
 from mainspring.tracking.lifecycle import Runs
+from mainspring.tracking.removal import Removal as TrackingRemoval
 from mainspring.upkeep import Upkeep
+from mainspring.upkeep.service import Remover
 
 OPENER = "mainspring.server.house:open_house"
 """How a child process opens the same house."""
@@ -267,8 +270,27 @@ def _upkeep(w: Wiring, settings: Settings) -> Upkeep:
         blobs=_blobs(w),
         clock=CLOCK,
         settings=settings.retention,
+        removers=_removers(w),
         pause=check_hold,
     )
+
+
+def _removers(w: Wiring) -> tuple[Remover, ...]:
+    """What each room removes for good; versions go before the runs and files they were made of."""
+    versions = RegistryRemoval(tables=_tables(w), journal=_journal(w))
+    runs = TrackingRemoval(tables=_tables(w), journal=_journal(w))
+    queue = w.get(Queue)  # type: ignore[type-abstract]
+    jobs = Remover(
+        lambda before: {"jobs": _control(queue).prune(before, dry_run=True)},
+        lambda before, pause: {"jobs": _control(queue).prune(before)},
+        grace="jobs",
+    )
+    return Remover(versions.count, versions.remove), Remover(runs.count, runs.remove), jobs
+
+
+def _control(queue: Queue) -> QueueControl:
+    assert isinstance(queue, QueueControl)
+    return queue
 
 
 def _apply(supervisor: Supervisor) -> None:

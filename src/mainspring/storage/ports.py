@@ -225,6 +225,13 @@ class QueueControl(Protocol):
         """
         ...
 
+    def prune(self, before: int, *, dry_run: bool = False) -> int:
+        """Forget jobs that were over before a time, a few at once. Returns how many; with `dry_run` only that.
+
+        A job with a deterministic id that was forgotten can be put again.
+        """
+        ...
+
 
 @runtime_checkable
 class Blobs(Protocol):

@@ -18,6 +18,8 @@ from mainspring.storage.schema import queue_control as _control
 from mainspring.storage.upsert import insert_into
 
 FIND_LIMIT = 500
+PRUNE_LIMIT = 1_000
+"""Most jobs that are forgotten in one transaction."""
 _SWEEP_LIMIT = 100
 _UNFINISHED = [JobState.QUEUED, JobState.RUNNING]
 _Due = tuple[int, int, int, str]
@@ -149,6 +151,20 @@ class SqlQueue:
                 return conn.execute(again.values(values)).rowcount == 1
         except sa.exc.IntegrityError:
             raise Conflict(f"a newer job has the key {job.key!r}", where=job_id, hint="wait for it to finish") from None
+
+    def prune(self, before: int, *, dry_run: bool = False) -> int:
+        """See `ports.QueueControl.prune`."""
+        over = sa.and_(_job.c.state.not_in(_UNFINISHED), _job.c.finished_at < before)
+        if dry_run:
+            with self._tables.read() as conn:
+                return int(conn.execute(sa.select(sa.func.count()).where(over)).scalar_one())
+        some = sa.select(_job.c.id).where(over).limit(PRUNE_LIMIT)
+        total, count = 0, PRUNE_LIMIT
+        while count == PRUNE_LIMIT:
+            with self._tables.write() as conn:
+                count = conn.execute(_job.delete().where(_job.c.id.in_(some))).rowcount
+            total += count
+        return total
 
     def _new_row(self, conn: sa.Connection, job: NewJob) -> dict[str, object]:
         now, who = self._now(conn), caller()

@@ -121,3 +121,27 @@ class RunArrived(Fact):
     kind: ClassVar[str] = "tracking.run_arrived"
     source: str
     experiment: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentRemoved(Fact):
+    """An experiment that was deleted long ago is gone for good, with its runs. Subject: `experiments/ID`."""
+
+    kind: ClassVar[str] = "tracking.experiment_removed"
+    deleted_at: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRemoved(Fact):
+    """A run that was deleted long ago is gone for good, with its metrics and files. Subject: `runs/ID`."""
+
+    kind: ClassVar[str] = "tracking.run_removed"
+    deleted_at: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggedModelRemoved(Fact):
+    """A logged model that was deleted long ago is gone for good, with its files. Subject: as of the model."""
+
+    kind: ClassVar[str] = "tracking.logged_model_removed"
+    deleted_at: int | None

@@ -33,16 +33,16 @@ Pause = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class Remover:
-    """Removes one kind of deleted things.
+    """Removes deleted things of one room.
 
     Args:
-        kind: What it removes, as reports name it.
-        remove: Takes the time before which they were deleted, whether only to count, and a pause; returns how many.
+        count: Takes the time before which they were deleted; returns how many, by kind.
+        remove: Takes that time and a pause; returns how many went.
         grace: The setting of `[retention]` that holds for them.
     """
 
-    kind: str
-    remove: Callable[[int, bool, Pause], int]
+    count: Callable[[int], Mapping[str, int]]
+    remove: Callable[[int, Pause], Mapping[str, int]]
     grace: str = "deleted"
 
 
@@ -84,10 +84,10 @@ class Upkeep:
         if grace:
             check_grace(grace, "grace")
         now = self._clock.now()
-        removed = {
-            each.kind: each.remove(now - self._grace(each.grace, grace), dry_run, self._pause)
-            for each in self._removers
-        }
+        removed: dict[str, int] = {}
+        for each in self._removers:
+            before = now - self._grace(each.grace, grace)
+            removed |= each.count(before) if dry_run else each.remove(before, self._pause)
         collector = Collector(self._trash(), lambda: references(self._tables, metadata), self._clock, self._pause)
         blobs = collector.collect(self._grace("blobs", grace), dry_run=dry_run)
         report = Report(dry_run=dry_run, removed=removed, blobs=blobs)

@@ -1,4 +1,7 @@
-"""The tables of tracking. Experiments, runs, metric names and datasets are interned: a point is five numbers."""
+"""The tables of tracking. Experiments, runs, metric names and datasets are interned: a point is five numbers.
+
+Numbers are never given twice, also after what had them was removed for good: processes remember them.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +42,7 @@ experiment = sa.Table(
     sa.UniqueConstraint("project", "id"),
     sa.UniqueConstraint("project", "name"),
     sqlite_strict=True,
+    sqlite_autoincrement=True,
 )
 """`id` is what clients see: "0" for the project's `Default`, else a decimal number. `location` is where its runs keep
 their files. A deleted experiment keeps its name."""
@@ -66,7 +70,14 @@ run = sa.Table(
     sa.Index("ix_run_experiment_started_at_id", "experiment", "started_at", "id"),
     sa.Index("ix_run_project_started_at_id", "project", "started_at", "id"),
     sa.Index("ix_run_parent", "parent"),
+    sa.Index(
+        "ix_run_deleted_at",
+        "deleted_at",
+        sqlite_where=sa.text("deleted_at IS NOT NULL"),
+        postgresql_where=sa.text("deleted_at IS NOT NULL"),
+    ),
     sqlite_strict=True,
+    sqlite_autoincrement=True,
 )
 """`created_by` is who was let in, `user_id` who the client says it works for."""
 
@@ -78,6 +89,7 @@ metric_key = sa.Table(
     sa.Column("name", Id, nullable=False),
     sa.UniqueConstraint("experiment", "name"),
     sqlite_strict=True,
+    sqlite_autoincrement=True,
 )
 """Names of metrics, each experiment's its own: an index that begins with the number of a name holds the runs of one
 experiment, so no search meets the values of others."""
@@ -140,6 +152,7 @@ input_dataset = sa.Table(
     sa.UniqueConstraint("experiment", "name", "digest"),
     sa.Index("ix_input_dataset_source", "source"),
     sqlite_strict=True,
+    sqlite_autoincrement=True,
 )
 """What runs read. One of our own dataset versions has the source type `mainspring` and its reference as source."""
 
@@ -172,6 +185,7 @@ logged_model = sa.Table(
     sa.Index("ix_logged_model_experiment_created_at_id", "experiment", "created_at", "id"),
     sa.Index("ix_logged_model_run_id", "run_id"),
     sqlite_strict=True,
+    sqlite_autoincrement=True,
 )
 """Models that runs made, before or without a name in the registry. `run_id` is the run that made it."""
 
@@ -190,6 +204,7 @@ logged_model_metric = sa.Table(
     sa.Column("at", Micros, nullable=False),
     sa.Column("sort", Micros, nullable=False),
     sa.Column("value", Real, nullable=False),
+    sa.Index("ix_logged_model_metric_run", "run"),
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )

@@ -241,6 +241,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("number", name=op.f("pk_experiment")),
         sa.UniqueConstraint("project", "id", name=op.f("uq_experiment_project_id")),
         sa.UniqueConstraint("project", "name", name=op.f("uq_experiment_project_name")),
+        sqlite_autoincrement=True,
         sqlite_strict=True,
     )
     op.create_table(
@@ -279,6 +280,7 @@ def upgrade() -> None:
         sa.Column("profile", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_input_dataset")),
         sa.UniqueConstraint("experiment", "name", "digest", name=op.f("uq_input_dataset_experiment_name_digest")),
+        sqlite_autoincrement=True,
         sqlite_strict=True,
     )
     op.create_index("ix_input_dataset_source", "input_dataset", ["source"], unique=False)
@@ -332,6 +334,7 @@ def upgrade() -> None:
         sa.Column("deleted_at", schema.Micros(), nullable=True),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_logged_model")),
         sa.UniqueConstraint("id", name=op.f("uq_logged_model_id")),
+        sqlite_autoincrement=True,
         sqlite_strict=True,
     )
     op.create_index(
@@ -355,6 +358,7 @@ def upgrade() -> None:
         sqlite_strict=True,
         sqlite_with_rowid=False,
     )
+    op.create_index("ix_logged_model_metric_run", "logged_model_metric", ["run"], unique=False)
     op.create_table(
         "logged_model_param",
         sa.Column("model", schema.Micros(), autoincrement=False, nullable=False),
@@ -392,6 +396,7 @@ def upgrade() -> None:
         sa.Column("name", schema.Id(), nullable=False),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_metric_key")),
         sa.UniqueConstraint("experiment", "name", name=op.f("uq_metric_key_experiment_name")),
+        sqlite_autoincrement=True,
         sqlite_strict=True,
     )
     op.create_table(
@@ -666,7 +671,16 @@ def upgrade() -> None:
         sa.Column("environment", schema.Json(), nullable=True),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_run")),
         sa.UniqueConstraint("id", name=op.f("uq_run_id")),
+        sqlite_autoincrement=True,
         sqlite_strict=True,
+    )
+    op.create_index(
+        "ix_run_deleted_at",
+        "run",
+        ["deleted_at"],
+        unique=False,
+        sqlite_where=sa.text("deleted_at IS NOT NULL"),
+        postgresql_where=sa.text("deleted_at IS NOT NULL"),
     )
     op.create_index("ix_run_experiment_started_at_id", "run", ["experiment", "started_at", "id"], unique=False)
     op.create_index("ix_run_parent", "run", ["parent"], unique=False)
