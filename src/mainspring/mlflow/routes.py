@@ -22,6 +22,7 @@ from mainspring.mlflow import (
     model_versions,
     registered_models,
     runs,
+    traces,
 )
 from mainspring.mlflow.calls import Call
 from mainspring.mlflow.errors import told
@@ -94,6 +95,7 @@ PARTS = (
     artifacts,
     registered_models,
     model_versions,
+    traces,
 )
 """The parts of the protocol, each with a list `calls`."""
 

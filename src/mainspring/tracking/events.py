@@ -145,3 +145,11 @@ class LoggedModelRemoved(Fact):
 
     kind: ClassVar[str] = "tracking.logged_model_removed"
     deleted_at: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TracesDeleted(Fact):
+    """Traces of an experiment were deleted for good. Subject: `experiments/ID`."""
+
+    kind: ClassVar[str] = "tracking.traces_deleted"
+    count: int

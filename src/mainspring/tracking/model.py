@@ -401,3 +401,59 @@ def run_folder(location: str, experiment_id: str, run_id: str) -> str:
 def model_folder(location: str, experiment_id: str, model_id: str) -> str:
     """Where a logged model keeps its files, below the project's artifact root; ends with a slash."""
     return f"{folder_of(location, experiment_id)}models/{model_id}/artifacts/"
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What somebody thought of a trace: `content` is what they said, in the words of the protocol it came by."""
+
+    id: str
+    name: str
+    content: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One part of a trace.
+
+    Args:
+        id: 16 hex digits.
+        started_ns: When it started, in nanoseconds.
+        content: The span as OpenTelemetry writes it as JSON.
+    """
+
+    id: str
+    started_ns: int
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One execution of a traced function, without its spans.
+
+    Args:
+        state: state_unspecified, ok, error or in_progress.
+        run_id: The run it was made in; "" in none.
+        client_id: What the client calls it.
+        duration_us: How long it took; None while it runs.
+        asked: A preview of what went in.
+        answered: A preview of what came out.
+        told: Whether a client has said what it is; before, it is what its spans say.
+        spanned: Whether it has spans here.
+    """
+
+    id: str
+    experiment_id: str
+    name: str
+    state: str
+    started_at: int
+    duration_us: int | None = None
+    run_id: str = ""
+    client_id: str = ""
+    asked: str = ""
+    answered: str = ""
+    told: bool = True
+    spanned: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    assessments: tuple[Assessment, ...] = ()

@@ -5,13 +5,14 @@ lengths of time. A comparison of what is missing is false, `!=` too; only IS NUL
 """
 
 from mainspring.tracking.grammar.checking import read_fields, read_filter, read_order
-from mainspring.tracking.grammar.kinds import EXPERIMENTS, LOGGED_MODELS, RUNS, Kind
+from mainspring.tracking.grammar.kinds import EXPERIMENTS, LOGGED_MODELS, RUNS, TRACES, Kind
 from mainspring.tracking.grammar.paging import Mark, Page, fingerprint, mark_of, token_of
 
 __all__ = [
     "EXPERIMENTS",
     "LOGGED_MODELS",
     "RUNS",
+    "TRACES",
     "Kind",
     "Mark",
     "Page",

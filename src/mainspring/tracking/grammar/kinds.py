@@ -216,3 +216,39 @@ LOGGED_MODELS = Kind(
         tags(_ANY, strict_order=False),
     ),
 )
+
+_LENGTH = Attribute("duration_us", "time", NUMERIC, 1000, strict_order=True)
+_BEGAN = at("started_at", 1000, NUMERIC)
+_END = at("ended_at", 1000, NUMERIC)
+_TRACE_ID = _text("id", _ANY)
+_STATE = Attribute("state", "word", _ANY, words=("state_unspecified", "ok", "error", "in_progress"), strict_order=True)
+TRACES = Kind(
+    "trace",
+    (
+        attributes(
+            "trace",
+            request_id=_TRACE_ID,
+            trace_id=_TRACE_ID,
+            timestamp=_BEGAN,
+            timestamp_ms=_BEGAN,
+            request_time=_BEGAN,
+            execution_time=_LENGTH,
+            execution_time_ms=_LENGTH,
+            execution_duration=_LENGTH,
+            end_time=_END,
+            end_time_ms=_END,
+            status=_STATE,
+            state=_STATE,
+            name=_text("name", _ANY),
+            run_id=_text("run_id", _ANY),
+            client_request_id=_text("client_id", _ANY),
+        ),
+        tags(MATCHING | PRESENT, strict_order=False),
+        Entity(
+            "metadata",
+            ("metadata", "request_metadata", "trace_metadata"),
+            every=Attribute("", "text", MATCHING | PRESENT),
+            ordered=False,
+        ),
+    ),
+)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from mainspring.storage.references import names_blob, names_no_blob
-from mainspring.storage.schema import Id, Json, Micros, Real, metadata
+from mainspring.storage.schema import Flag, Id, Json, Micros, Real, metadata
 
 
 def _number(name: str) -> sa.Column[int]:
@@ -233,3 +233,53 @@ arrival = sa.Table(
     sqlite_strict=True,
 )
 """What has come here whole from another tracker, and what it looked like there, so that it is not brought twice."""
+
+trace = sa.Table(
+    "trace",
+    metadata,
+    sa.Column("number", Micros, sa.Identity(), primary_key=True),
+    sa.Column("id", Id, nullable=False),
+    sa.Column("project", Id, nullable=False),
+    sa.Column("experiment", Micros, nullable=False),
+    sa.Column("name", Id, nullable=False),
+    sa.Column("state", Id, nullable=False),
+    sa.Column("run_id", Id, nullable=False),
+    sa.Column("client_id", Id, nullable=False),
+    sa.Column("started_at", Micros, nullable=False),
+    sa.Column("duration_us", Micros),
+    sa.Column("asked", sa.Text, nullable=False),
+    sa.Column("answered", sa.Text, nullable=False),
+    sa.Column("told", Flag, nullable=False),
+    sa.UniqueConstraint("project", "id"),
+    sa.Index("ix_trace_experiment_started_at_id", "experiment", "started_at", "id"),
+    sqlite_strict=True,
+)
+"""One execution of a traced function. `asked` and `answered` are previews of what went in and came out; `told` is
+false while all that is known of it was read off its spans."""
+
+trace_tag = _texts("trace_tag", "trace")
+trace_metadata = _texts("trace_metadata", "trace")
+
+span = sa.Table(
+    "span",
+    metadata,
+    _number("trace"),
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("started_ns", Micros, nullable=False),
+    sa.Column("content", sa.Text, nullable=False),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+"""Spans of traces; `content` is the span as OpenTelemetry writes it as JSON."""
+
+assessment = sa.Table(
+    "assessment",
+    metadata,
+    _number("trace"),
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("name", Id, nullable=False),
+    sa.Column("content", Json, nullable=False),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+"""What people and programs thought of traces, as they said it."""

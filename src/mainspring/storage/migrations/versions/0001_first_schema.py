@@ -83,6 +83,16 @@ def upgrade() -> None:
     )
     op.create_index("ix_artifact_digest", "artifact", ["digest"], unique=False)
     op.create_table(
+        "assessment",
+        sa.Column("trace", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("id", schema.Id(), nullable=False),
+        sa.Column("name", schema.Id(), nullable=False),
+        sa.Column("content", schema.Json(), nullable=False),
+        sa.PrimaryKeyConstraint("trace", "id", name=op.f("pk_assessment")),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "awaiting_label",
         sa.Column("project", schema.Id(), nullable=False),
         sa.Column("deployment", schema.Id(), nullable=False),
@@ -720,6 +730,16 @@ def upgrade() -> None:
         sqlite_strict=True,
     )
     op.create_table(
+        "span",
+        sa.Column("trace", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("id", schema.Id(), nullable=False),
+        sa.Column("started_ns", schema.Micros(), nullable=False),
+        sa.Column("content", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("trace", "id", name=op.f("pk_span")),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "stage_change",
         sa.Column("seq", schema.Micros(), sa.Identity(always=False), nullable=False),
         sa.Column("model", schema.Micros(), nullable=False),
@@ -772,6 +792,44 @@ def upgrade() -> None:
         sa.Column("key", schema.Id(), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("run", "key", name=op.f("pk_tag")),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "trace",
+        sa.Column("number", schema.Micros(), sa.Identity(always=False), nullable=False),
+        sa.Column("id", schema.Id(), nullable=False),
+        sa.Column("project", schema.Id(), nullable=False),
+        sa.Column("experiment", schema.Micros(), nullable=False),
+        sa.Column("name", schema.Id(), nullable=False),
+        sa.Column("state", schema.Id(), nullable=False),
+        sa.Column("run_id", schema.Id(), nullable=False),
+        sa.Column("client_id", schema.Id(), nullable=False),
+        sa.Column("started_at", schema.Micros(), nullable=False),
+        sa.Column("duration_us", schema.Micros(), nullable=True),
+        sa.Column("asked", sa.Text(), nullable=False),
+        sa.Column("answered", sa.Text(), nullable=False),
+        sa.Column("told", schema.Flag(), nullable=False),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_trace")),
+        sa.UniqueConstraint("project", "id", name=op.f("uq_trace_project_id")),
+        sqlite_strict=True,
+    )
+    op.create_index("ix_trace_experiment_started_at_id", "trace", ["experiment", "started_at", "id"], unique=False)
+    op.create_table(
+        "trace_metadata",
+        sa.Column("trace", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("key", schema.Id(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("trace", "key", name=op.f("pk_trace_metadata")),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "trace_tag",
+        sa.Column("trace", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("key", schema.Id(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("trace", "key", name=op.f("pk_trace_tag")),
         sqlite_strict=True,
         sqlite_with_rowid=False,
     )
