@@ -88,7 +88,7 @@ class SearchTraces(Message):
     page_token: str = ""
 
 
-class SetTag(KeyValue):
+class SetTag(KeyValue, kw_only=True):
     """A tag of a trace."""
 
     trace_id: Text
