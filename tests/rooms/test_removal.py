@@ -24,7 +24,9 @@ from mainspring.testing.schema import all_metadata
 from mainspring.tracking import Files, Metric, Tracking
 from mainspring.tracking.experiments import Experiments
 from mainspring.tracking.lifecycle import Runs
+from mainspring.tracking.model import Span, Trace
 from mainspring.tracking.records import removal, tables
+from mainspring.tracking.traces import Traces
 from mainspring.upkeep import Upkeep
 
 LONG_AGO = 40 * DAY_US
@@ -118,6 +120,9 @@ def test_an_experiment_goes_with_its_runs_and_its_name_and_numbers_are_free_or_n
     a_run(house, "gone")
     stays = a_run(house, "stays")
     experiment = house.get(Experiments).named("gone")
+    made = Trace("tr-1", experiment.id, "work", "ok", 1, tags={"a": "b"})
+    house.get(Traces).start(made)
+    house.get(Traces).add_spans([(made, [Span("a" * 16, 1, "{}")])])
     house.get(Experiments).delete(experiment.id)
     for table in (tables.experiment, tables.run):
         age(house, table)
@@ -125,6 +130,7 @@ def test_an_experiment_goes_with_its_runs_and_its_name_and_numbers_are_free_or_n
     assert (removed["experiments"], removed["runs"]) == (1, 2)
     again = a_run(house, "gone", points=3)
     assert house.get(Experiments).named("gone").id != experiment.id
+    assert not {"trace", "trace_tag", "span"} & set(rows(house))
     assert [point.value for point in house.get(Tracking).history(again, "m0")] == [0.0]
     assert len(house.get(Tracking).history(stays, "m0")) == 4
     with tables_of(house).read() as conn:
@@ -172,11 +178,11 @@ def test_every_table_that_holds_numbers_of_runs_experiments_or_models_is_emptied
         for owner in (tables.run, tables.logged_model, tables.experiment)
         for table, column in removal.hanging(owner)
     }
-    owners = {"run": tables.run, "experiment": tables.experiment, "model": tables.logged_model}
+    owners = {"run": tables.run, "experiment": tables.experiment, "model": tables.logged_model, "trace": tables.trace}
     wanted = {
         (table.name, column.name)
         for name, table in all_metadata().tables.items()
-        if getattr(tables, name, None) is not None and table not in owners.values()
+        if getattr(tables, name, None) is not None and table not in (tables.run, tables.experiment, tables.logged_model)
         for column in table.columns
         if column.name in owners and isinstance(column.type, type(tables.run.c.number.type))
     }

@@ -104,14 +104,17 @@ def hanging(table: sa.Table) -> Iterator[tuple[sa.Table, sa.Column[int]]]:
             "run", t.metric, t.metric_latest, t.param, t.tag, t.run_input, t.run_model, t.logged_model_metric
         ),
         t.logged_model.name: _columns("model", t.logged_model_param, t.logged_model_tag, t.logged_model_metric),
-        t.experiment.name: _columns("experiment", t.experiment_tag, t.metric_key, t.input_dataset),
+        t.experiment.name: (
+            *_columns("trace", t.span, t.assessment, t.trace_tag, t.trace_metadata),  # before their traces
+            *_columns("experiment", t.trace, t.experiment_tag, t.metric_key, t.input_dataset),
+        ),
     }[table.name]
 
 
 def delete_some(conn: Connection, table: sa.Table, column: sa.Column[int], number: int) -> bool:
     """Delete at most `ROWS` of the rows that hang on a number. Returns whether there may be more."""
     keys = list(table.primary_key)
-    some = sa.select(*keys).where(column == number).limit(ROWS)
+    some = sa.select(*keys).where(_hangs(column, number)).limit(ROWS)
     doomed = keys[0].in_(some) if len(keys) == 1 else sa.tuple_(*keys).in_(some)
     return conn.execute(table.delete().where(doomed)).rowcount == ROWS
 
@@ -122,6 +125,13 @@ def delete_last(conn: Connection, table: sa.Table, number: int) -> None:
         model = sa.select(table.c.id).where(table.c.number == number).scalar_subquery()
         conn.execute(t.run_model.delete().where(t.run_model.c.model_id == model))
     conn.execute(table.delete().where(table.c.number == number, _is_apart(table)))
+
+
+def _hangs(column: sa.Column[int], number: int) -> sa.ColumnElement[bool]:
+    """Whether a row hangs on a number; what a trace holds hangs on the trace's experiment."""
+    if column.name != "trace":
+        return column == number
+    return column.in_(sa.select(t.trace.c.number).where(t.trace.c.experiment == number))
 
 
 def _columns(name: str, *tables: sa.Table) -> Sequence[tuple[sa.Table, sa.Column[int]]]:

@@ -1,0 +1,153 @@
+"""Traces on real storage: spans and what clients say come in any order, twice, or in parts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mainspring.core.clock import ManualClock
+from mainspring.core.errors import Conflict, Invalid, NotFound
+from mainspring.storage.journal import SqlJournal
+from mainspring.storage.ports import Tables
+from mainspring.tracking.experiments import Experiments
+from mainspring.tracking.model import Span, Trace
+from mainspring.tracking.traces import Traces
+
+NOW = 1_700_000_000_000_000
+
+
+@pytest.fixture
+def traces(tables: Tables) -> Traces:
+    return Traces(tables=tables, journal=SqlJournal(tables), clock=ManualClock(NOW))
+
+
+@pytest.fixture
+def experiments(tables: Tables) -> Experiments:
+    return Experiments(tables=tables, journal=SqlJournal(tables), clock=ManualClock(NOW))
+
+
+@pytest.fixture
+def place(experiments: Experiments) -> str:
+    return experiments.create("first").id
+
+
+def trace(place: str, trace_id: str = "tr-1", **more: object) -> Trace:
+    made = Trace(trace_id, place, "work", "ok", NOW, duration_us=2_000, tags={"t": "1"}, metadata={"m": "2"})
+    return replace(made, **more)  # type: ignore[arg-type]  # fields of the trace
+
+
+def span(number: int, content: str = "{}") -> Span:
+    return Span(f"{number:016x}", number, content)
+
+
+def test_a_trace_comes_back_as_it_was_told(traces: Traces, place: str) -> None:
+    assert traces.start(trace(place)) == trace(place)
+    assert traces.get("tr-1") == trace(place)
+
+
+def test_telling_of_a_trace_again_changes_what_is_said(traces: Traces, place: str) -> None:
+    traces.start(trace(place, state="in_progress", duration_us=None))
+    traces.start(trace(place, tags={"u": "3"}))
+    found = traces.get("tr-1")
+    assert (found.state, found.duration_us, found.tags) == ("ok", 2_000, {"t": "1", "u": "3"})
+
+
+def test_what_a_client_says_stays_when_spans_come_later(traces: Traces, place: str) -> None:
+    traces.start(trace(place, name="told", state="error"))
+    traces.add_spans([(trace(place, name="read"), [span(1)])])
+    found = traces.get("tr-1")
+    assert (found.name, found.state, found.told, found.spanned) == ("told", "error", True, True)
+
+
+def test_what_spans_say_gives_way_to_what_a_client_says(traces: Traces, place: str) -> None:
+    traces.add_spans([(trace(place, name="read"), [span(1)])])
+    assert (traces.get("tr-1").name, traces.get("tr-1").told) == ("read", False)
+    traces.start(trace(place, name="told"))
+    assert (traces.get("tr-1").name, traces.get("tr-1").told) == ("told", True)
+
+
+def test_a_root_that_comes_last_says_what_the_trace_is(traces: Traces, place: str) -> None:
+    traces.add_spans([(trace(place, name="", state="in_progress", duration_us=None), [span(2)])])
+    assert traces.get("tr-1").state == "in_progress"
+    traces.add_spans([(trace(place, name="root"), [span(1)])])
+    assert (traces.get("tr-1").name, traces.get("tr-1").state) == ("root", "ok")
+
+
+def test_spans_come_back_in_the_order_in_which_they_started(traces: Traces, place: str) -> None:
+    traces.add_spans([(trace(place), [span(3, "c"), span(1, "a")])])
+    traces.add_spans([(trace(place), [span(2, "b"), span(1, "again")])])
+    assert traces.spans(["tr-1", "tr-2"]) == {"tr-1": ["again", "b", "c"], "tr-2": []}
+
+
+def test_spans_of_two_traces_are_kept_together_or_not_at_all(traces: Traces, place: str) -> None:
+    with pytest.raises(NotFound, match="no experiment"):
+        traces.add_spans([(trace(place), [span(1)]), (trace("99", "tr-2"), [span(1)])])
+    with pytest.raises(NotFound, match="tr-1"):
+        traces.get("tr-1")
+
+
+def test_a_deleted_experiment_takes_no_traces(traces: Traces, experiments: Experiments, place: str) -> None:
+    experiments.delete(place)
+    with pytest.raises(Conflict, match="was deleted"):
+        traces.start(trace(place))
+
+
+def test_deleted_traces_leave_nothing_behind(traces: Traces, place: str, tables: Tables) -> None:
+    for number in range(4):
+        made = trace(place, f"tr-{number}", started_at=NOW + number)
+        traces.start(made)
+        traces.add_spans([(made, [span(1)])])
+        traces.assess(made.id, {"feedback": {"value": True}}, name="good")
+    assert traces.delete(place, until=NOW + 2, limit=2) == 2
+    assert traces.delete(place, trace_ids=["tr-2", "tr-9"]) == 1
+    with tables.read() as conn:
+        for name in ("trace", "span", "assessment", "trace_tag", "trace_metadata"):
+            (count,) = conn.exec_driver_sql(f"SELECT count(*) FROM {name}").one()
+            assert count == 1, name
+    assert [event.kind for event in SqlJournal(tables).read()][-1] == "tracking.traces_deleted"
+
+
+def test_to_delete_traces_ids_or_a_time_is_needed(traces: Traces, place: str) -> None:
+    for ids, until in (((), None), (("tr-1",), 5)):
+        with pytest.raises(Invalid, match="either"):
+            traces.delete(place, trace_ids=ids, until=until)
+
+
+def test_an_assessment_is_revised_in_part(traces: Traces, place: str) -> None:
+    traces.start(trace(place))
+    made = traces.assess("tr-1", {"feedback": {"value": 1}, "rationale": "so"}, name="score")
+    traces.revise("tr-1", made.id, {"feedback": {"value": 2}})
+    found = traces.assessment("tr-1", made.id)
+    assert (found.content["feedback"], found.content["rationale"]) == ({"value": 2}, "so")
+    traces.delete_assessment("tr-1", made.id)
+    with pytest.raises(NotFound, match="no assessment"):
+        traces.assessment("tr-1", made.id)
+
+
+def test_pages_of_a_search_are_the_whole_in_every_order(traces: Traces, place: str) -> None:
+    for number in range(7):
+        length = None if number == 3 else (number % 3) * 1_000
+        traces.start(trace(place, f"tr-{number}", started_at=NOW + number // 2, duration_us=length))
+    for order in ((), ("execution_time_ms DESC",), ("execution_time_ms",), ("name", "timestamp_ms"), ("status DESC",)):
+        whole = [one.id for one in traces.search([place], order_by=order).items]
+        found, token = [], ""
+        while True:
+            page = traces.search([place], order_by=order, limit=2, page_token=token)
+            found += [one.id for one in page.items]
+            token = page.next_token
+            if not token:
+                break
+        assert found == whole
+        assert sorted(whole) == [f"tr-{n}" for n in range(7)]
+
+
+def test_a_search_looks_only_where_it_is_told(traces: Traces, experiments: Experiments, place: str) -> None:
+    other = experiments.create("second").id
+    traces.start(trace(place))
+    traces.start(trace(other, "tr-2", name="other"))
+    assert [one.id for one in traces.search([place]).items] == ["tr-1"]
+    assert [one.id for one in traces.search([place, other], "name = 'other'").items] == ["tr-2"]
+    assert traces.search([]).items == ()
+    with pytest.raises(Invalid, match="501"):
+        traces.search([place], limit=501)
