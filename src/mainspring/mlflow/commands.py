@@ -63,10 +63,44 @@ def import_mlflow(
         ).run(experiments)
     finally:
         opened.close()
-    show(report, _lines(report), as_json=as_json)
-    if not report.whole:
-        found = f"{len(report.problems)} things could not be brought, {len(report.differences)} differ"
-        raise Refused(found, where=report.source, hint="see the list above; run the import again after mending")
+    _told(report, as_json=as_json)
+
+
+@click.group("export")
+def exporting() -> None:
+    """Bring what is kept here to another tool."""
+
+
+@exporting.command("mlflow")
+@click.argument("target")
+@click.option("--from", "origin", default="", help="Address of the server to read from (default: this project's).")
+@click.option("--experiment", "experiments", multiple=True, help="Only this experiment; may be given again.")
+@click.option("--no-artifacts", is_flag=True, help="Leave files where they are.")
+@json_option
+@click.pass_context
+def export_mlflow(
+    ctx: click.Context, target: str, origin: str, experiments: Sequence[str], no_artifacts: bool, as_json: bool
+) -> None:
+    """Bring experiments, runs, histories, files, models, versions and aliases to an MLflow server.
+
+    TARGET is its address. A server of ours must be up, since both ends are spoken to through the protocol. Ids that the
+    target does not let one choose are kept there as tags, so an export can be broken off and repeated.
+
+    Example: mainspring export mlflow http://127.0.0.1:5000
+    """
+    from mainspring.core.settings import Settings
+    from mainspring.mlflow.moving.leaving import Exporter
+    from mainspring.mlflow.moving.server import Server, ServerSource
+
+    server = room(ctx, Settings).server
+    source = ServerSource(origin or f"http://{server.host}:{server.port}")
+    try:
+        exporter = Exporter(
+            source, Server(target), with_files=not no_artifacts, tell=lambda line: click.echo(line, err=True)
+        )
+        _told(exporter.run(experiments), as_json=as_json)
+    finally:
+        source.close()
 
 
 def _source(address: str, root: str) -> Source:
@@ -79,6 +113,13 @@ def _source(address: str, root: str) -> Source:
     return DatabaseSource(address, root)
 
 
+def _told(report: Report, *, as_json: bool) -> None:
+    show(report, _lines(report), as_json=as_json)
+    if not report.whole:
+        found = f"{len(report.problems)} things could not be brought, {len(report.differences)} differ"
+        raise Refused(found, where=report.source, hint="see the list above; run it again after mending")
+
+
 def _lines(report: Report) -> str:
     kinds = [*report.brought, *(kind for kind in report.skipped if kind not in report.brought)]
     lines = [
@@ -87,4 +128,4 @@ def _lines(report: Report) -> str:
     ]
     lines += [f"not brought: {line}" for line in report.problems]
     lines += [f"differs: {line}" for line in report.differences]
-    return "\n".join([*lines, "everything is here and the same" if report.whole else ""]).rstrip()
+    return "\n".join([*lines, "everything came" if report.whole else ""]).rstrip()

@@ -137,7 +137,7 @@ class Importer:
         )
 
     def _run(self, run: SourceRun, kept: Experiment) -> None:
-        stamp = digest(canonical_json(_plain(run)))
+        stamp = digest(canonical_json(plain_of(run)))
         if self._arrivals.came(self.report.source, f"runs/{run.id}") == stamp:
             self.report.count("runs", skipped=True)
             return
@@ -170,7 +170,7 @@ class Importer:
             self.report.differences.append(f"runs/{made.id}: {here.count} points here, {there.count} there")
 
     def _model(self, model: SourceModel, kept: Experiment) -> None:
-        stamp = digest(canonical_json(_plain(model)))
+        stamp = digest(canonical_json(plain_of(model)))
         if self._arrivals.came(self.report.source, f"logged-models/{model.id}") == stamp:
             self.report.count("logged models", skipped=True)
             return
@@ -217,7 +217,7 @@ class Importer:
 
     def _version(self, version: SourceVersion) -> None:
         subject = f"models/{version.name}/{version.number}"
-        stamp = digest(canonical_json(_plain(version)))
+        stamp = digest(canonical_json(plain_of(version)))
         if self._arrivals.came(self.report.source, subject) == stamp:
             self.report.count("versions", skipped=True)
             return
@@ -343,7 +343,7 @@ def _point(metric: Metric) -> SourcePoint:
     return SourcePoint(metric.key, metric.at // _MS, metric.step, metric.value)
 
 
-def _plain(value: SourceRun | SourceModel | SourceVersion) -> object:
+def plain_of(value: SourceRun | SourceModel | SourceVersion) -> object:
     """The value as JSON, in which NaN is a word."""
     plain = asdict(value)
     plain["measures"] = [repr(entry) for entry in plain.pop("measures", ())]
