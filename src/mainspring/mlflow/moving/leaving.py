@@ -26,7 +26,7 @@ from mainspring.mlflow.moving.model import (
     SourceRun,
     SourceVersion,
 )
-from mainspring.mlflow.moving.server import PROXY, Json, Server
+from mainspring.mlflow.moving.server import PROMPTS, PROXY, Json, Server
 
 T = TypeVar("T")
 RUN_TAG = "mainspring.run_id"
@@ -34,6 +34,8 @@ MODEL_TAG = "mainspring.model_id"
 VERSION_TAG = "mainspring.version"
 STAMP_TAG = "mainspring.stamp"
 """What it looked like here when all of it had arrived there."""
+_VERSIONS = ("/model-versions/search", "model_versions")
+_PARENT = "mlflow.parentRunId"
 _BATCH = 1000
 _TEXTS = 100
 
@@ -56,6 +58,7 @@ class Exporter:
         self._runs: dict[str, str] = {}
         self._models: dict[str, str] = {}
         self._places: dict[str, str] = {}
+        self._parts_of: dict[str, str] = {}
         self.report = Report(source.label)
 
     def run(self, experiments: Iterable[str] = ()) -> Report:
@@ -80,6 +83,10 @@ class Exporter:
         for run in self._source.runs(entry.id):
             if not run.deleted:
                 self._guarded(f"run {run.id}", partial(self._run, run, there))
+        for child, parent in self._parts_of.items():  # a parent may come after its parts
+            body = {"run_id": child, "key": _PARENT, "value": self._runs.get(parent, parent)}
+            self._guarded(f"parent of run {child}", partial(self._target.post, "/runs/set-tag", body))
+        self._parts_of.clear()
 
     def _named(self, entry: SourceExperiment) -> str:
         try:
@@ -109,8 +116,8 @@ class Exporter:
         self._tell(f"  run {run.name or run.id}")
 
     def _new_run(self, run: SourceRun, experiment_id: str) -> Json:
-        tags = {**run.tags, RUN_TAG: run.id}
-        tags.pop("mlflow.runName", None)
+        tags = {key: text for key, text in run.tags.items() if key not in ("mlflow.runName", _PARENT)}
+        tags[RUN_TAG] = run.id
         body = {"experiment_id": experiment_id, "start_time": run.started_ms, "run_name": run.name}
         made = self._target.post("/runs/create", {**body, "user_id": run.user_id, "tags": _pairs(tags)})
         return dict(made["run"]["info"])
@@ -123,9 +130,9 @@ class Exporter:
     def _log(self, run: SourceRun, run_id: str) -> None:
         for part in _parts(_pairs(run.params), _TEXTS):
             self._target.post("/runs/log-batch", {"run_id": run_id, "params": part})
-        tags = {key: text for key, text in run.tags.items() if key != "mlflow.runName"}
-        if parent := self._runs.get(tags.get("mlflow.parentRunId", "")):
-            tags["mlflow.parentRunId"] = parent
+        tags = {key: text for key, text in run.tags.items() if key not in ("mlflow.runName", _PARENT)}
+        if _PARENT in run.tags:
+            self._parts_of[run_id] = run.tags[_PARENT]
         for part in _parts(_pairs(tags), _TEXTS):
             self._target.post("/runs/log-batch", {"run_id": run_id, "tags": part})
         for points in _parts(self._source.points(run), _BATCH):
@@ -195,7 +202,8 @@ class Exporter:
     def _version(self, version: SourceVersion) -> int:
         mark = '"' if "'" in version.name else "'"
         wanted = f"name = {mark}{version.name}{mark} AND tags.`{VERSION_TAG}` = '{version.number}'"
-        known = self._target.get("/model-versions/search", filter=wanted).get("model_versions", ())
+        filters = (wanted, f"{wanted} AND {PROMPTS}")
+        known = [one for text in filters for one in self._target.pages(*_VERSIONS, {"filter": text})]
         if known:
             self.report.count("versions", skipped=True)
             return int(known[0]["version"])

@@ -31,7 +31,7 @@ PROXY = "/api/2.0/mlflow-artifacts/artifacts"
 _PAGE = 1000
 _POINTS = 25_000
 _TIMEOUT_S = 60.0
-_PROMPTS = "tags.`mlflow.prompt.is_prompt` = 'true'"
+PROMPTS = "tags.`mlflow.prompt.is_prompt` = 'true'"
 """Prompts are registered models that a search leaves out unless it asks for them."""
 Json = dict[str, Any]
 
@@ -171,7 +171,7 @@ class ServerSource:
         """See `Source`."""
         asked: dict[str, object] = {"max_results": _PAGE}
         everything = list(self._server.pages("/registered-models/search", "registered_models", asked))
-        asked = {"max_results": _PAGE, "filter": _PROMPTS}
+        asked = {"max_results": _PAGE, "filter": PROMPTS}
         everything += self._server.pages("/registered-models/search", "registered_models", asked)
         for name in sorted({plain["name"] for plain in everything}):
             plain = self._server.get("/registered-models/get", name=name)["registered_model"]
@@ -189,7 +189,7 @@ class ServerSource:
         mark = '"' if "'" in name else "'"
         wanted = f"name = {mark}{name}{mark}"
         found = list(self._server.pages("/model-versions/search", "model_versions", {"filter": wanted}))
-        wanted += f" AND {_PROMPTS}"
+        wanted += f" AND {PROMPTS}"
         found += self._server.pages("/model-versions/search", "model_versions", {"filter": wanted})
         for plain in sorted(found, key=lambda entry: int(entry["version"])):
             yield _version(plain)
