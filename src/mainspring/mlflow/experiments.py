@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from mainspring.mlflow.calls import call
-from mainspring.mlflow.wire import UNSET, KeyValue, MaybeText, Message, Text, chosen, pairs_of, texts
+from mainspring.mlflow.wire import (
+    UNSET,
+    VIEWS,
+    Int64,
+    KeyValue,
+    MaybeText,
+    Message,
+    Text,
+    Word,
+    chosen,
+    one_of,
+    pairs_of,
+    texts,
+)
 from mainspring.tracking.experiments import Experiments
 from mainspring.tracking.model import Experiment
+from mainspring.tracking.searching import Search
 
 
 class CreateExperiment(Message):
@@ -50,6 +64,16 @@ class DeleteTag(Message):
     key: Text
 
 
+class SearchExperiments(Message):
+    """Which experiments, in which order, from where on."""
+
+    view_type: Word = "ACTIVE_ONLY"
+    max_results: Int64 = 1000
+    filter: str = ""
+    order_by: list[str] = []
+    page_token: str = ""
+
+
 class ExperimentInfo(Message):
     """An experiment as it is sent."""
 
@@ -66,6 +90,13 @@ class OneExperiment(Message):
     """The answer that is one experiment."""
 
     experiment: ExperimentInfo
+
+
+class FoundExperiments(Message):
+    """A page of experiments."""
+
+    experiments: list[ExperimentInfo] = []
+    next_page_token: MaybeText = UNSET
 
 
 class MadeExperiment(Message):
@@ -107,6 +138,23 @@ def get_by_name(ask: ByName, experiments: Experiments) -> OneExperiment:
     return OneExperiment(experiment=info_of(experiments.named(ask.experiment_name)))
 
 
+@call("GET POST", "experiments/search", "runs:read")
+def search(ask: SearchExperiments, experiments: Experiments, search: Search) -> FoundExperiments:
+    """Experiments by filter, order and page."""
+    experiments.begin()
+    page = search.experiments(
+        ask.filter,
+        view=one_of(ask.view_type, VIEWS, "view_type"),
+        order_by=ask.order_by,
+        limit=ask.max_results,
+        page_token=ask.page_token,
+        strict=True,
+    )
+    return FoundExperiments(
+        experiments=[info_of(found) for found in page.items], next_page_token=page.next_token or UNSET
+    )
+
+
 @call("POST", "experiments/update", "runs:write")
 def update(ask: UpdateExperiment, experiments: Experiments) -> None:
     """Give an experiment another name."""
@@ -137,4 +185,4 @@ def delete_tag(ask: DeleteTag, experiments: Experiments) -> None:
     experiments.delete_tag(ask.experiment_id, ask.key)
 
 
-calls = [create, get, get_by_name, update, delete, restore, set_tag, delete_tag]
+calls = [create, get, get_by_name, search, update, delete, restore, set_tag, delete_tag]

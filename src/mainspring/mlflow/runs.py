@@ -10,6 +10,7 @@ from mainspring.mlflow.inputs import RunInputs, RunOutputs, sent
 from mainspring.mlflow.run_tags import KEPT_APART, MODELS, change_of, model_entry, name_of, shown
 from mainspring.mlflow.wire import (
     UNSET,
+    VIEWS,
     Int64,
     KeyValue,
     MaybeInt,
@@ -34,9 +35,6 @@ from mainspring.tracking.service import Tracking
 
 STATUSES = {name.upper(): name for name in ("running", "scheduled", "finished", "failed", "killed")}
 """What the protocol calls the states of a run, in the order of its numbers for them."""
-
-VIEWS = {"ACTIVE_ONLY": "active", "DELETED_ONLY": "deleted", "ALL": "all"}
-"""What the protocol calls the views, in the order of its numbers for them."""
 
 
 class CreateRun(Message):

@@ -33,6 +33,9 @@ Text = Annotated[str, msgspec.Meta(min_length=1)]
 Word = str | Int64
 """A word of an enumeration, or its number: `one_of` reads it."""
 
+VIEWS = {"ACTIVE_ONLY": "active", "DELETED_ONLY": "deleted", "ALL": "all"}
+"""What the protocol calls the views of what can be deleted, in the order of its numbers for them."""
+
 Number = float | str
 """A double: `float_of` reads it, `double` writes it."""
 
@@ -267,6 +270,7 @@ def _shape(hint: Any) -> tuple[type[Message] | None, bool]:
 
 __all__ = [
     "UNSET",
+    "VIEWS",
     "Int64",
     "KeyValue",
     "MaybeBool",
