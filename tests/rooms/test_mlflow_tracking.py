@@ -13,7 +13,7 @@ from mainspring.core.settings import load
 from mainspring.core.wiring import Wiring
 from mainspring.server.app import create_app
 from mainspring.server.house import open_house
-from mainspring.storage.ports import Journal
+from mainspring.storage.ports import Journal, Tables
 from mainspring.testing.postgres import PostgresServer
 from mainspring.tracking import LoggedModels, Metric, Tracking
 
@@ -380,3 +380,16 @@ def test_what_happens_to_experiments_and_runs_is_on_record(door: Door, events: J
 def test_a_location_that_leads_elsewhere_is_refused(door: Door, location: str) -> None:
     told = door.post("experiments/create", 400, name="led", artifact_location=location)
     assert told["error_code"] == "INVALID_PARAMETER_VALUE"
+
+
+@pytest.mark.parametrize("call", ["log-batch", "log-metric", "log-parameter", "set-tag"])
+def test_a_server_with_too_much_to_write_says_when_to_come_back(
+    door: Door, house: Wiring, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    run_id = door.run()
+    group = house.get(Tables)._group  # type: ignore[type-abstract, attr-defined]  # both databases have one
+    monkeypatch.setattr(group, "_longest", 0)
+    body = {"run_id": run_id, "key": "k", "value": 1 if call == "log-metric" else "v", "timestamp": 1}
+    answer = door.client.post(f"/api/2.0/mlflow/runs/{call}", json=body)
+    assert (answer.status_code, answer.json()["error_code"]) == (503, "TEMPORARILY_UNAVAILABLE")
+    assert answer.headers["retry-after"] == "1"

@@ -10,6 +10,7 @@ from mainspring.core.errors import Invalid
 from mainspring.mlflow.calls import call
 from mainspring.mlflow.run_tags import change_of
 from mainspring.mlflow.wire import (
+    LATEST_MS,
     UNSET,
     Int64,
     KeyValue,
@@ -23,14 +24,14 @@ from mainspring.mlflow.wire import (
     texts,
 )
 from mainspring.tracking.model import Metric, ModelUse
-from mainspring.tracking.rules import MAX_TAG, MAX_VALUE
+from mainspring.tracking.rules import MAX_TAG, MAX_VALUE, Row, split
 from mainspring.tracking.service import Tracking
 
 MAX_METRICS, MAX_PARAMS, MAX_TAGS, MAX_ENTRIES = 1000, 100, 100, 1000
 """Most entries of each kind, and of all, in one batch."""
 
 
-class LoggedPoint(Message):
+class LoggedPoint(Message, gc=False):
     """A point of a metric."""
 
     key: str
@@ -51,7 +52,7 @@ class LogBatch(Message):
     tags: list[KeyValue] = []
 
 
-class LogMetric(LoggedPoint, kw_only=True):
+class LogMetric(LoggedPoint, kw_only=True, gc=False):
     """One point of a metric of a run."""
 
     run_id: Text
@@ -99,31 +100,35 @@ async def _store(
     tags: Sequence[KeyValue] = (),
 ) -> None:
     kept, change = change_of({tag.key: tag.value[:MAX_TAG] for tag in tags})
-    points = [_point(entry) for entry in metrics]
-    stored = tracking.submit_batch(
+    rows = [_row(entry) for entry in metrics]
+    stored = tracking.submit_rows(
         run_id,
-        metrics=points,
+        rows,
         params={param.key: param.value[:MAX_VALUE] for param in params},
         tags=kept,
         change=change,
-        measured=_measured(metrics, points),
-        stamp=False,
+        measured=_measured(metrics),
     )
     await asyncio.wrap_future(stored)
 
 
-def _measured(entries: Sequence[LoggedPoint], points: Sequence[Metric]) -> dict[ModelUse, list[Metric]]:
+def _row(entry: LoggedPoint) -> Row:
+    value, at = entry.value, entry.timestamp
+    if type(value) is float and 0 <= at <= LATEST_MS and value - value == 0:
+        return entry.key, entry.step, at * 1000, 0, value + 0.0
+    number, sort = split(float_of(value, "value"))
+    return entry.key, entry.step, micros(at, "timestamp"), sort, number
+
+
+def _measured(entries: Sequence[LoggedPoint]) -> dict[ModelUse, list[Metric]]:
     """The points that were measured of a model."""
     found: dict[ModelUse, list[Metric]] = {}
-    for entry, point in zip(entries, points, strict=True):
+    for entry in entries:
         if entry.model_id:
             use = ModelUse(*(chosen(part, "") for part in (entry.model_id, entry.dataset_name, entry.dataset_digest)))
+            point = Metric(entry.key, float_of(entry.value, "value"), entry.step, micros(entry.timestamp, "timestamp"))
             found.setdefault(use, []).append(point)
     return found
-
-
-def _point(entry: LoggedPoint) -> Metric:
-    return Metric(entry.key, float_of(entry.value, "value"), entry.step, micros(entry.timestamp, "timestamp"))
 
 
 def _check_limits(ask: LogBatch) -> None:

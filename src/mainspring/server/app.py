@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from copy import copy
 
 from litestar import Litestar, Router, get
@@ -155,8 +155,9 @@ def _provide(wiring: Wiring, name: str) -> Provide:
     return Provide(lambda: wiring.get(service_type(name)), sync_to_thread=False)
 
 
-def _guard(access: Access) -> Callable[[Connection, BaseRouteHandler], None]:
-    def guard(connection: Connection, handler: BaseRouteHandler) -> None:
+def _guard(access: Access) -> Callable[[Connection, BaseRouteHandler], Awaitable[None]]:
+    async def guard(connection: Connection, handler: BaseRouteHandler) -> None:
+        # async: the framework would give a plain function a thread, which costs more than the rest of a request
         identity: Identity = connection.scope["state"]["identity"]
         access.check(identity, handler.opt["permission"])
         for name, value in connection.path_params.items():

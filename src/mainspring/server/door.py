@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from litestar.datastructures import Headers, MutableScopeHeaders
+from litestar.datastructures import Headers
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
@@ -31,6 +31,7 @@ SECURITY_HEADERS = {
     "cross-origin-resource-policy": "same-origin",
 }
 """On every answer. No CORS header is ever sent, so no other origin can read one."""
+_RAW_HEADERS = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 
 
 class Door:
@@ -61,11 +62,10 @@ class Door:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message.setdefault("headers", [])
-                answer = MutableScopeHeaders(message)
-                for name, value in SECURITY_HEADERS.items():
-                    answer.setdefault(name, value)
-                answer["x-request-id"] = request_id
+                given = list(message.get("headers", ()))
+                names = {name.lower() for name, _ in given}
+                own = [pair for pair in _RAW_HEADERS if pair[0] not in names]
+                message["headers"] = [*given, *own, (b"x-request-id", request_id.encode())]
             await send(message)
 
         client = scope.get("client")

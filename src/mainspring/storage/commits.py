@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from mainspring.core.errors import Failed
+from mainspring.core.errors import Failed, Overloaded
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _HOOKS = "mainspring.after_commit"
 _TRIES = 5
+_SAVEPOINT = "mainspring_work"
+LONGEST = 5000
+"""Most works that wait at the same time."""
 
 
 def after_commit(conn: Connection, call: Callable[[], None]) -> None:
@@ -51,12 +54,16 @@ class _Work(Generic[T]):
         self._value: list[T] = []
 
     def run(self, conn: Connection) -> None:
+        """Run in a savepoint, so that the neighbours go on when this one fails."""
         self.tries, self.failure, self._value = self.tries + 1, None, []
+        # Written out: a nested transaction of SQLAlchemy compiles these statements anew each time.
+        conn.exec_driver_sql(f"SAVEPOINT {_SAVEPOINT}")
         try:
-            with conn.begin_nested():
-                self._value.append(self._context.run(self._work, conn))
-        except Exception as reason:  # noqa: BLE001  the submitter gets it; its neighbours go on
+            self._value.append(self._context.run(self._work, conn))
+        except Exception as reason:  # noqa: BLE001  the submitter gets it
             self.failure = reason
+            conn.exec_driver_sql(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
+        conn.exec_driver_sql(f"RELEASE SAVEPOINT {_SAVEPOINT}")
 
     def resolve(self) -> None:
         if self.failure is not None:
@@ -72,6 +79,7 @@ class GroupCommit:
         begin: Opens a writing transaction that commits at its end.
         again: Whether a work that failed in this way should be run once more, in a later transaction.
         most: At most so many works in one transaction, so that other writers get their turn.
+        longest: At most so many works that wait; more are refused.
     """
 
     def __init__(
@@ -80,10 +88,12 @@ class GroupCommit:
         *,
         again: Callable[[Exception], bool] = lambda _: False,
         most: int = 500,
+        longest: int = LONGEST,
     ) -> None:
         self._begin = begin
         self._again = again
         self._most = most
+        self._longest = longest
         self._waiting: deque[_Work[Any]] = deque()
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -94,11 +104,14 @@ class GroupCommit:
 
         Raises:
             Failed: Closed already.
+            Overloaded: Too many works wait.
         """
         entry = _Work(work)
         with self._wake:
             if self._closed:
                 raise Failed("the tables are closed", hint="submit before close()")
+            if len(self._waiting) >= self._longest:
+                raise Overloaded(f"{self._longest} writes wait for the database", hint="try again in a moment")
             self._waiting.append(entry)
             self._wake.notify()
             if self._thread is None:

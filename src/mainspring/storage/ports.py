@@ -60,6 +60,7 @@ class Tables(Protocol):
 
         Raises:
             Failed: Called inside `write()` or inside a work: waiting there would never end.
+            Overloaded: Too many works wait already.
         """
         ...
 

@@ -12,7 +12,7 @@ from mainspring.tracking.events import RunArrived
 from mainspring.tracking.experiments import add_experiment, new_experiment
 from mainspring.tracking.model import Experiment, InputDataset, LoggedModel, Metric, Run, RunModel
 from mainspring.tracking.records import arrivals, experiments, inputs, logged_models, points, runs, tables
-from mainspring.tracking.rules import changed_params, latest
+from mainspring.tracking.rules import changed_params, rows_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -78,8 +78,7 @@ class Arrivals:
         with self._tables.write() as conn:
             number = self._number(conn, run_id)
             keys = points.key_numbers(conn, self._owner(conn, run_id), {metric.key for metric in metrics})
-            points.add_points(conn, number, metrics, keys)
-            points.move_latest(conn, number, latest(metrics).values(), keys)
+            points.add_points(conn, number, rows_of(metrics), keys)
 
     def model(self, made: LoggedModel) -> None:
         """Keep a logged model; what was measured of it is kept where the run is known here."""

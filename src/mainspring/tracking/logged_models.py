@@ -17,10 +17,11 @@ from mainspring.tracking.rules import (
     MAX_TAG,
     MAX_VALUE,
     changed_params,
-    check_metrics,
     check_model_name,
+    check_rows,
     check_texts,
     latest,
+    rows_of,
 )
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ class LoggedModels:
             NotFound: No such model or run.
         """
         taken = list(metrics)
-        check_metrics(taken)
+        check_rows(rows_of(taken))
         project, now = caller().project, self._clock.now()
         timed = [m if m.at else Metric(m.key, m.value, m.step, now) for m in taken]
         with self._tables.write() as conn:

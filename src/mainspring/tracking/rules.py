@@ -8,6 +8,8 @@ import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
+from typing import TypeAlias
 from urllib.parse import unquote
 
 from mainspring.core.errors import Conflict, Invalid, TooLarge, did_you_mean
@@ -34,6 +36,7 @@ _STEP = 2**63
 _NAN, _MINUS, _FINITE, _PLUS = -2, -1, 0, 1
 
 
+@lru_cache(4096)
 def check_key(key: str, what: str) -> str:
     """Return `key` when it may name a metric, param or tag.
 
@@ -115,20 +118,37 @@ def check_folder(folder: str) -> str:
     return f"{check_path(plain)}/" if plain else ""
 
 
-def check_metrics(metrics: Sequence[Metric]) -> None:
+Row: TypeAlias = "tuple[str, int, int, int, float]"
+"""A point as it is stored: name, step, time, sort of number, number. Rows of one name sort as `rank` does."""
+
+
+def rows_of(metrics: Iterable[Metric], now: int = 0) -> list[Row]:
+    """Points as they are stored; those without a time get that of now.
+
+    >>> rows_of([Metric("loss", float("nan"), 3, 7)])
+    [('loss', 3, 7, -2, 0.0)]
+    """
+    rows = []
+    for metric in metrics:
+        value, sort = split(metric.value)
+        rows.append((metric.key, metric.step, metric.at or now, sort, value))
+    return rows
+
+
+def check_rows(rows: Sequence[Row]) -> None:
     """Refuse names, steps and counts that can't be stored.
 
     Raises:
         Invalid: A name or a step is out of range.
         TooLarge: More than `MAX_METRICS` points.
     """
-    if len(metrics) > MAX_METRICS:
-        raise TooLarge(f"{len(metrics)} points in one batch", where="metrics", hint=f"send at most {MAX_METRICS}")
-    for key in {metric.key for metric in metrics}:
+    if len(rows) > MAX_METRICS:
+        raise TooLarge(f"{len(rows)} points in one batch", where="metrics", hint=f"send at most {MAX_METRICS}")
+    for key in {row[0] for row in rows}:
         check_key(key, "metric")
-    for metric in metrics:
-        if not (-_STEP <= metric.step < _STEP and 0 <= metric.at < _STEP):
-            raise Invalid(f"step {metric.step} or time {metric.at} is out of range", where=f"metric {metric.key}")
+    for key, step, at, _, _ in rows:
+        if not (-_STEP <= step < _STEP and 0 <= at < _STEP):
+            raise Invalid(f"step {step} or time {at} is out of range", where=f"metric {key}")
 
 
 def check_texts(texts: Mapping[str, str], what: str, limit: int) -> None:

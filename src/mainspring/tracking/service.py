@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mainspring.core.caller import caller
@@ -26,11 +25,12 @@ from mainspring.tracking.records import experiments, inputs, points, runs, table
 from mainspring.tracking.rules import (
     MAX_TAG,
     MAX_VALUE,
+    Row,
     changed_params,
     check_experiment,
-    check_metrics,
+    check_rows,
     check_texts,
-    latest,
+    rows_of,
 )
 
 if TYPE_CHECKING:
@@ -125,39 +125,56 @@ class Tracking:
         metrics: Sequence[Metric] = (),
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
-        change: RunChange | None = None,
-        measured: Mapping[ModelUse, Sequence[Metric]] | None = None,
-        stamp: bool = True,
     ) -> Future[None]:
         """As `log_batch`, but without waiting: the future resolves once the batch is committed, or with the error.
-
-        Args:
-            change: What else becomes of the run, in the same transaction.
-            measured: Which of the metrics were measured of which model on which dataset.
-            stamp: Whether the time 0 of a point means now.
 
         Raises:
             Overloaded: Too many batches wait to be stored.
         """
+        rows = rows_of(metrics, self._clock.now())
+        return self.submit_rows(run_id, rows, params=params, tags=tags)
+
+    def submit_rows(
+        self,
+        run_id: str,
+        rows: Sequence[Row] = (),
+        *,
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+        change: RunChange | None = None,
+        measured: Mapping[ModelUse, Sequence[Metric]] | None = None,
+    ) -> Future[None]:
+        """As `submit_batch`, for points as they are stored.
+
+        Args:
+            run_id: The run.
+            rows: The points.
+            params: Written once.
+            tags: Overwritten.
+            change: What else becomes of the run, in the same transaction.
+            measured: Which of the points were measured of which model on which dataset.
+        Raises:
+            Invalid: A name, a step or a time that can't be stored.
+            TooLarge: More than 1000 points.
+            Overloaded: Too many batches wait to be stored.
+        """
         params, tags = params or {}, tags or {}
-        check_metrics(metrics)
+        check_rows(rows)
         check_texts(params, "param", MAX_VALUE)
         check_texts(tags, "tag", MAX_TAG)
         project, now = caller().project, self._clock.now()
-        timed = [metric if metric.at else replace(metric, at=now) for metric in metrics] if stamp else metrics
-        names = {metric.key for metric in metrics}
+        names = {row[0] for row in rows}
         made: dict[tuple[int, str], int] = {}
 
         def store(conn: Connection) -> None:
             number, owner = writable(conn, project, run_id)
             if change is not None:
                 change_run(conn, self._journal, run_id, change, now)
-            if timed:
+            if rows:
                 keys = self._key_numbers(conn, owner, names)
                 made.clear()
                 made.update({(owner, name): key for name, key in keys.items()})
-                points.add_points(conn, number, timed, keys)
-                points.move_latest(conn, number, latest(timed).values(), keys)
+                points.add_points(conn, number, rows, keys)
                 for use, some in (measured or {}).items():
                     measure(conn, project, use, number, some)
             if params:

@@ -13,14 +13,15 @@ from mainspring.tracking.model import Metric
 from mainspring.tracking.rules import (
     changed_params,
     check_key,
-    check_metrics,
     check_path,
+    check_rows,
     check_status,
     check_texts,
     differences,
     joined,
     latest,
     rank,
+    rows_of,
     smoothed,
     split,
     thinned,
@@ -116,9 +117,9 @@ def test_a_param_is_written_once() -> None:
 
 def test_batches_have_limits() -> None:
     with pytest.raises(TooLarge, match="1001 points"):
-        check_metrics([Metric("a", 0.0, step) for step in range(1001)])
+        check_rows(rows_of([Metric("a", 0.0, step) for step in range(1001)]))
     with pytest.raises(Invalid, match="out of range"):
-        check_metrics([Metric("a", 0.0, 2**63)])
+        check_rows(rows_of([Metric("a", 0.0, 2**63)]))
     with pytest.raises(TooLarge):
         check_texts({"a": "x" * 6001}, "param", 6000)
     with pytest.raises(Invalid, match="NUL"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import cast
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -11,13 +10,23 @@ from sqlalchemy import Connection
 from mainspring.storage.upsert import insert_into
 from mainspring.tracking.model import Metric
 from mainspring.tracking.records.tables import metric, metric_key, metric_latest, run
-from mainspring.tracking.rules import joined, split
+from mainspring.tracking.rules import Row, joined
 
-_SPLIT = ("step", "at", "sort", "value")
-_POINTS = sa.text(
-    "INSERT INTO metric (run, key, step, at, sort, value) SELECT :run, * FROM unnest("
-    "CAST(:key AS bigint[]), CAST(:step AS bigint[]), CAST(:at AS bigint[]), CAST(:sort AS bigint[]),"
-    " CAST(:value AS float8[])) ON CONFLICT DO NOTHING"
+_COLUMNS = "(run, key, step, at, sort, value)"
+_MOVE = (
+    "ON CONFLICT (run, key) DO UPDATE SET step = excluded.step, at = excluded.at, sort = excluded.sort,"
+    " value = excluded.value WHERE (excluded.step, excluded.at, excluded.sort, excluded.value)"
+    " > (metric_latest.step, metric_latest.at, metric_latest.sort, metric_latest.value)"
+)
+# Written out: a statement that is built for each batch costs more than the batch.
+_SQLITE = (
+    f"INSERT OR IGNORE INTO metric {_COLUMNS} VALUES (?, ?, ?, ?, ?, ?)",
+    f"INSERT INTO metric_latest {_COLUMNS} VALUES (?, ?, ?, ?, ?, ?) {_MOVE}",
+)
+_UNNESTED = "SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::float8[])"
+_POSTGRES = (
+    f"INSERT INTO metric {_COLUMNS} {_UNNESTED} ON CONFLICT DO NOTHING",
+    f"INSERT INTO metric_latest {_COLUMNS} {_UNNESTED} {_MOVE}",
 )
 
 
@@ -33,33 +42,24 @@ def key_numbers(conn: Connection, owner: int, names: Iterable[str]) -> dict[str,
     return found
 
 
-def add_points(conn: Connection, number: int, points: Sequence[Metric], keys: Mapping[str, int]) -> None:
-    """Insert points; those that are there already stay as they are."""
-    columns: dict[str, list[object]] = {name: [] for name in ("key", *_SPLIT)}
-    for point in points:
-        value, sort = split(point.value)
-        for name, entry in zip(columns, (keys[point.key], point.step, point.at, sort, value), strict=True):
-            columns[name].append(entry)
+def add_points(conn: Connection, number: int, points: Iterable[Row], keys: Mapping[str, int]) -> None:
+    """Insert points, and make each the latest of its metric unless a later one is there.
+
+    Points that are there already stay as they are.
+    """
+    rows = [(number, keys[name], step, at, sort, value) for name, step, at, sort, value in points]
+    last: dict[int, tuple[int, int, int, int, int, float]] = {}
+    for row in rows:
+        known = last.get(row[1])
+        if known is None or row > known:
+            last[row[1]] = row
+    moved = [last[key] for key in sorted(last)]  # in one order, so that no two transactions wait for each other
     if conn.dialect.name == "postgresql":
-        conn.execute(_POINTS, {"run": number, **columns})
-        return
-    rows = [(number, *row) for row in zip(*columns.values(), strict=True)]
-    conn.exec_driver_sql("INSERT OR IGNORE INTO metric (run, key, step, at, sort, value) VALUES (?,?,?,?,?,?)", rows)
-
-
-def move_latest(conn: Connection, number: int, points: Iterable[Metric], keys: Mapping[str, int]) -> None:
-    """Make each point the latest of its metric, unless a later one is there."""
-    rows = []
-    for point in points:
-        value, sort = split(point.value)
-        rows.append(
-            {"run": number, "key": keys[point.key], "step": point.step, "at": point.at, "sort": sort, "value": value}
-        )
-    added = insert_into(conn, metric_latest)
-    later = sa.tuple_(*(added.excluded[n] for n in _SPLIT)) > sa.tuple_(*(metric_latest.c[n] for n in _SPLIT))
-    changed = {name: added.excluded[name] for name in _SPLIT}
-    added = added.on_conflict_do_update(index_elements=["run", "key"], set_=changed, where=later)
-    conn.execute(added, sorted(rows, key=lambda row: cast(int, row["key"])))
+        for statement, some in zip(_POSTGRES, (rows, moved), strict=True):
+            conn.exec_driver_sql(statement, tuple([list(column) for column in zip(*some, strict=True)]))
+    else:
+        for statement, some in zip(_SQLITE, (rows, moved), strict=True):
+            conn.exec_driver_sql(statement, some)
 
 
 def list_points(conn: Connection, number: int, key: str) -> list[Metric]:

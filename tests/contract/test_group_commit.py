@@ -1,0 +1,56 @@
+"""Group commit: what waits is bounded, and a work that fails takes nothing of its neighbours along."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import sqlalchemy as sa
+
+from mainspring.core.errors import Invalid, Overloaded
+from mainspring.storage.commits import GroupCommit
+from mainspring.storage.ports import Tables
+
+
+def test_more_than_can_wait_is_refused_and_the_rest_is_done(tables: Tables) -> None:
+    held, entered = threading.Event(), threading.Event()
+
+    @contextmanager
+    def begin() -> Iterator[sa.Connection]:
+        entered.set()
+        assert held.wait(30)
+        with tables.write() as conn:
+            yield conn
+
+    group = GroupCommit(begin, most=1, longest=3)
+    first = group.submit(lambda conn: 0)
+    assert entered.wait(30)  # the writer has taken the first one
+    rest = [group.submit(lambda conn, n=n: n) for n in (1, 2, 3)]  # type: ignore[misc]  # n is bound
+    with pytest.raises(Overloaded, match="3 writes wait"):
+        group.submit(lambda conn: 4)
+    held.set()
+    assert [done.result(30) for done in (first, *rest)] == [0, 1, 2, 3]
+    group.close()
+
+
+def test_a_work_that_fails_leaves_nothing_and_its_neighbours_stay(tables: Tables) -> None:
+    with tables.write() as conn:
+        conn.exec_driver_sql("CREATE TABLE kept (n integer)")
+    group = GroupCommit(tables.write)
+
+    def work(n: int) -> None:
+        def store(conn: sa.Connection) -> None:
+            conn.exec_driver_sql(f"INSERT INTO kept VALUES ({n})")
+            if n % 2:
+                raise Invalid("odd")
+
+        done.append(group.submit(store))
+
+    done: list[object] = []
+    for n in range(20):
+        work(n)
+    group.close()
+    with tables.read() as conn:
+        assert [row.n for row in conn.exec_driver_sql("SELECT n FROM kept ORDER BY n")] == list(range(0, 20, 2))
