@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from urllib.parse import unquote
 
-from litestar import Response, get, put
+from litestar import Response, delete, get, put
 from litestar.handlers import BaseRouteHandler
 
 from mainspring.core.errors import Invalid
@@ -54,12 +55,6 @@ class AskListing(Message):
     path: MaybeText = UNSET
 
 
-class AskDeletion(Message):
-    """A file or folder below the artifact root."""
-
-    path: Text
-
-
 class AskRunListing(Message):
     """A folder of a run."""
 
@@ -78,12 +73,6 @@ class AskModelListing(Message):
 def list_root(ask: AskListing, files: Files) -> Listing:
     """What is in a folder below the artifact root, by name; nothing when there is no such folder."""
     return Listing(files=_shown("", files.level(folder_path(chosen(ask.path, "")))))
-
-
-@call("DELETE", ARTIFACTS + "/artifacts/{path:path}", "runs:write")
-def delete(ask: AskDeletion, files: Files) -> None:
-    """Delete a file, or a folder with all that is in it."""
-    files.delete(file_path(ask.path.removeprefix("/")))
 
 
 @call("GET", "artifacts/list", "runs:read")
@@ -109,9 +98,9 @@ def list_model(ask: AskModelListing, logged_models: LoggedModels, files: Files) 
     status_code=200,
     include_in_schema=False,
 )
-async def upload(files: Files, request: Ask, path: str) -> Response[bytes]:
+async def upload(files: Files, request: Ask) -> Response[bytes]:
     """Keep the body as a file below the artifact root."""
-    place = file_path(path.removeprefix("/"))
+    place = _place(request)
     with await asyncio.to_thread(files.receive, place, announced(request)) as received:
         await receive(request, received)
         await asyncio.to_thread(files.store, place, received)
@@ -119,9 +108,16 @@ async def upload(files: Files, request: Ask, path: str) -> Response[bytes]:
 
 
 @get(ARTIFACTS + "/artifacts/{path:path}", opt=_READ, include_in_schema=False)
-async def download(files: Files, request: Ask, path: str) -> Response[object]:
+async def download(files: Files, request: Ask) -> Response[object]:
     """A file below the artifact root."""
-    return await answer(request, files, file_path(path.removeprefix("/")))
+    return await answer(request, files, _place(request))
+
+
+@delete(ARTIFACTS + "/artifacts/{path:path}", opt=_WRITE, status_code=200, include_in_schema=False)
+async def remove(files: Files, request: Ask) -> Response[bytes]:
+    """Delete a file below the artifact root, or a folder with all that is in it."""
+    await asyncio.to_thread(files.delete, _place(request))
+    return Response(b"{}", status_code=200, media_type="application/json")
 
 
 @get("/get-artifact", opt=_READ, include_in_schema=False)
@@ -142,6 +138,12 @@ async def download_of_model(
     return await answer(request, files, folder + file_path(_given(artifact_file_path, "artifact_file_path")))
 
 
+def _place(request: Ask) -> str:
+    """The path that an address names: read from the address as it came, as the framework takes double slashes away."""
+    raw = request.scope["raw_path"].partition(b"?")[0].partition(b"/mlflow-artifacts/artifacts/")[2]
+    return file_path(unquote(raw.decode("ascii", "replace"), errors="replace"))
+
+
 def _shown(folder: str, entries: Iterable[Entry]) -> list[FileInfo]:
     start = f"{folder}/" if folder else ""
     return [
@@ -160,6 +162,6 @@ def _given(text: str, name: str) -> str:
     return text
 
 
-calls = [list_root, delete, list_run, list_model]
-handlers: list[BaseRouteHandler] = [upload, download, download_of_run, download_of_model]
+calls = [list_root, list_run, list_model]
+handlers: list[BaseRouteHandler] = [upload, download, remove, download_of_run, download_of_model]
 """What streams, and so is no call."""

@@ -223,6 +223,22 @@ def experiment_of_run(conn: Connection, journal: Journal, name: str, at: int) ->
     return found
 
 
+def active_experiment(conn: Connection, journal: Journal, experiment_id: str, at: int) -> tuple[int, Experiment]:
+    """The number of an experiment that takes writes and the experiment; the project's `DEFAULT` is made when needed.
+
+    Raises:
+        NotFound: No such experiment.
+        Conflict: It was deleted.
+    """
+    found = experiments.by_id(conn, caller().project, experiment_id)
+    if found is None and experiment_id == DEFAULT_ID:
+        return experiment_of_run(conn, journal, DEFAULT, at)
+    if found is None:
+        raise no_experiment(experiment_id)
+    check_active(found[1])
+    return found
+
+
 def add_experiment(conn: Connection, journal: Journal, made: Experiment) -> bool:
     """Insert an experiment and note that it was made; False when its name or id is taken."""
     added = experiments.add(conn, caller().project, made)

@@ -11,8 +11,8 @@ from mainspring.core.clock import Clock
 from mainspring.core.errors import Conflict, Invalid, NotFound
 from mainspring.core.ids import is_id, new_id
 from mainspring.tracking.events import RunDeleted, RunEnded, RunRestored, RunResumed, RunStarted
-from mainspring.tracking.experiments import DEFAULT_ID, check_active, experiment_of_run, no_experiment
-from mainspring.tracking.model import DEFAULT, ENDED, STATUSES, Experiment, Run, RunChange, RunStart
+from mainspring.tracking.experiments import active_experiment, check_active, experiment_of_run
+from mainspring.tracking.model import ENDED, STATUSES, Experiment, Run, RunChange, RunStart
 from mainspring.tracking.names import name_for
 from mainspring.tracking.records import experiments, points, runs, tables
 from mainspring.tracking.rules import MAX_TAG, appended, check_status, check_texts, filled
@@ -148,13 +148,7 @@ class Runs:
     def _experiment(self, conn: Connection, start: RunStart) -> tuple[int, Experiment]:
         if not start.experiment_id:
             return experiment_of_run(conn, self._journal, start.experiment, self._clock.now())
-        found = experiments.by_id(conn, caller().project, start.experiment_id)
-        if found is None and start.experiment_id == DEFAULT_ID:
-            return experiment_of_run(conn, self._journal, DEFAULT, self._clock.now())
-        if found is None:
-            raise no_experiment(start.experiment_id)
-        check_active(found[1])
-        return found
+        return active_experiment(conn, self._journal, start.experiment_id, self._clock.now())
 
 
 def change_run(conn: Connection, journal: Journal, run_id: str, change: RunChange, now: int) -> Run:

@@ -10,9 +10,9 @@ from mainspring.core.clock import Clock
 from mainspring.core.errors import Invalid, NotFound, did_you_mean
 from mainspring.core.ids import new_id
 from mainspring.tracking.events import ModelDeleted, ModelLogged
-from mainspring.tracking.experiments import check_active, no_experiment
+from mainspring.tracking.experiments import active_experiment
 from mainspring.tracking.model import MODEL_STATUSES, LoggedModel, Metric, ModelUse
-from mainspring.tracking.records import experiments, logged_models, points, runs, tables
+from mainspring.tracking.records import logged_models, points, runs, tables
 from mainspring.tracking.rules import (
     MAX_TAG,
     MAX_VALUE,
@@ -70,11 +70,7 @@ class LoggedModels:
         check_texts(tags, "tag", MAX_TAG)
         project, now, stamp = caller().project, self._clock.now(), new_id()
         with self._tables.write() as conn:
-            found = experiments.by_id(conn, project, experiment_id)
-            if found is None:
-                raise no_experiment(experiment_id)
-            owner, kept = found
-            check_active(kept)
+            owner, kept = active_experiment(conn, self._journal, experiment_id, now)
             if run_id and runs.place(conn, project, run_id) is None:
                 raise NotFound(f"there is no run {run_id[:40]!r}", where="run_id", hint="mainspring runs ls")
             made = LoggedModel(
