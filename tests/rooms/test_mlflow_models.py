@@ -42,11 +42,17 @@ def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         made.close()
 
 
-@pytest.fixture
-def client(house: Wiring) -> Iterator[TestClient[Any]]:
+@pytest.fixture(scope="module")
+def server(house: Wiring) -> Iterator[TestClient[Any]]:
     with TestClient(create_app(house), base_url=BASE, raise_server_exceptions=False) as made:
-        made.headers["X-Mainspring-Project"] = f"p{new_id()}"  # each test in a project of its own
         yield made
+
+
+@pytest.fixture
+def client(server: TestClient[Any]) -> TestClient[Any]:
+    """Each test works in a project of its own."""
+    server.headers["X-Mainspring-Project"] = f"p{new_id()}"
+    return server
 
 
 def ask(client: TestClient[Any], method: str, call: str, status: int = 200, /, **body: Any) -> Plain:
