@@ -22,8 +22,9 @@ from mainspring.server.app import create_app
 from mainspring.storage.files import FileBlobs
 from mainspring.storage.journal import SqlJournal
 from mainspring.storage.ports import Journal, Tables
-from mainspring.tracking import CodeState, Environment, Files, Metric, Tracking
+from mainspring.tracking import CodeState, Environment, Files, Metric, Search, Tracking
 from mainspring.tracking.commands import group as runs_group
+from mainspring.tracking.views import Views
 
 FRAME = pl.DataFrame({"hour": [1, 9, 20, 23], "carrier": ["UA", "AA", "UA", "AA"]})
 
@@ -40,6 +41,8 @@ def wiring(sqlite_tables: Tables, tmp_path: Path) -> Wiring:
     made.add(Registry, lambda _: registry)
     made.add(Tracking, lambda _: tracking)
     made.add(Files, lambda _: files)
+    made.add(Search, lambda _: Search(tables=sqlite_tables, clock=clock))
+    made.add(Views, lambda _: Views(tables=sqlite_tables, journal=journal, clock=clock))
     return made
 
 
@@ -103,7 +106,7 @@ def test_a_run_is_logged_over_http(client: TestClient[Litestar]) -> None:
     assert client.post(f"{place}/finish", json={"status": "finished"}).json()["status"] == "finished"
     found = client.get(place).json()
     assert (found["params"], found["metrics"]["val/auc"]["value"]) == ({"depth": "6"}, "NaN")
-    assert [entry["id"] for entry in client.get("/api/v1/runs?experiment=flights").json()] == [made["id"]]
+    assert [entry["id"] for entry in client.get("/api/v1/runs?experiment=flights").json()["runs"]] == [made["id"]]
     assert client.get("/api/v1/experiments").json()[0]["runs"] == 1
 
 

@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mainspring.core.caller import Caller, calling
-from mainspring.core.clock import ManualClock
+from mainspring.core.clock import ManualClock, SystemClock
 from mainspring.core.errors import Conflict, NotFound
 from mainspring.storage.journal import SqlJournal
 from mainspring.storage.ports import Tables
-from mainspring.tracking import CodeState, Environment, Metric, Run, RunInput, Tracking
+from mainspring.tracking import CodeState, Environment, Metric, Run, RunInput, Search, Tracking
 from mainspring.tracking.rules import latest, rank
 
 
@@ -164,18 +164,18 @@ def test_runs_come_in_pages_newest_first(tracking: Tracking, clock: ManualClock)
     for number in range(5):
         made.append(tracking.create_run("flights" if number % 2 else "other").id)
         clock.advance(number % 2)
-    newest = made[::-1]
-    pages = [tracking.search(limit=2)]
-    while pages[-1]:
-        pages.append(tracking.search(limit=2, after=pages[-1][-1].id))
-    assert [run.id for page in pages for run in page] == newest
-    assert [run.id for run in tracking.search("flights")] == [newest[1], newest[3]]
+    search = Search(tables=tracking._tables, clock=clock)
+    pages = [search.runs(None, limit=2)]
+    while pages[-1].next_token:
+        pages.append(search.runs(None, limit=2, page_token=pages[-1].next_token))
+    assert [run.id for page in pages for run in page.items] == [made[4], made[2], made[3], made[0], made[1]]
+    assert [run.id for run in search.runs(search.named(["flights"])).items] == [made[3], made[1]]
     assert [(entry.name, entry.runs) for entry in tracking.experiments()] == [("flights", 2), ("other", 3)]
 
 
 def test_projects_do_not_see_each_other(tracking: Tracking, run: Run) -> None:
     with calling(Caller(project="other")):
-        assert tracking.search() == []
+        assert Search(tables=tracking._tables, clock=SystemClock()).runs(None).items == ()
         with pytest.raises(NotFound):
             tracking.log_batch(run.id, metrics=[Metric("a", 1.0)])
         with pytest.raises(Conflict):

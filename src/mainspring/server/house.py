@@ -44,6 +44,7 @@ from mainspring.tracking.inputs import Inputs
 from mainspring.tracking.lifecycle import Runs
 from mainspring.tracking.removal import Removal as TrackingRemoval
 from mainspring.tracking.traces import Traces
+from mainspring.tracking.views import Views
 from mainspring.upkeep import Upkeep
 from mainspring.upkeep.service import Remover
 
@@ -113,6 +114,7 @@ def _add_rooms(wiring: Wiring, settings: Settings) -> None:
     )
     wiring.add(Tracking, lambda w: Tracking(tables=_tables(w), journal=_journal(w), clock=CLOCK))
     wiring.add(Search, lambda w: Search(tables=_tables(w), clock=CLOCK))
+    wiring.add(Views, lambda w: Views(tables=_tables(w), journal=_journal(w), clock=CLOCK))
     wiring.add(Files, lambda w: _files(w, settings))
     wiring.add(Traces, lambda w: Traces(tables=_tables(w), journal=_journal(w), clock=CLOCK))
     wiring.add(LoggedModels, lambda w: LoggedModels(tables=_tables(w), journal=_journal(w), clock=CLOCK))

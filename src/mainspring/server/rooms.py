@@ -32,6 +32,7 @@ SERVICES = {
     "datasets": "mainspring.data:Data",  # the web framework keeps the name "data" for the body of a request
     "tracking": "mainspring.tracking:Tracking",
     "search": "mainspring.tracking:Search",
+    "views": "mainspring.tracking.views:Views",
     "files": "mainspring.tracking:Files",
     "logged_models": "mainspring.tracking:LoggedModels",
     "experiments": "mainspring.tracking.experiments:Experiments",

@@ -9,13 +9,18 @@ import click
 
 from mainspring.core.clock import iso
 from mainspring.core.console import json_option, room, show, table
+from mainspring.tracking.comparing import cell, compared, plain_run
 from mainspring.tracking.files import Files
+from mainspring.tracking.grammar import RUNS, read_fields
+from mainspring.tracking.grammar.tree import ATTRIBUTES, Field, written_field
 from mainspring.tracking.live import Watch
-from mainspring.tracking.model import Run
-from mainspring.tracking.rules import differences
+from mainspring.tracking.model import Run, View
+from mainspring.tracking.searching import MAX_LIMIT, MORE, VIEWS, Search
 from mainspring.tracking.service import Tracking
+from mainspring.tracking.views import Views
 
 _SHOWN_METRICS = 4
+_NO_RUNS = 'no runs yet; log one: with mainspring.run("first") as run: run.log({"loss": 0.5})'
 
 
 @click.group("runs")
@@ -24,26 +29,55 @@ def group() -> None:
 
 
 @group.command("ls")
-@click.option("--experiment", default="", help="Only this experiment.")
-@click.option("--status", default="", help="Only running, finished, failed or killed runs.")
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000))
+@click.option("--experiment", "names", multiple=True, help="Only this experiment; may be given again.")
+@click.option("--filter", "text", default="", help="Which runs, such as 'metrics.loss < 0.1'.")
+@click.option("--order-by", default="", help="What to sort by, such as 'metrics.loss DESC, name'.")
+@click.option("--fields", default="", help="What to show, such as 'name, metrics.loss, params.lr'.")
+@click.option("--view", default="active", show_default=True, type=click.Choice(VIEWS), help="Which runs there are.")
+@click.option("--saved", default="", metavar="NAME", help="Take what is not given from a saved view.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, MAX_LIMIT))
 @json_option
 @click.pass_context
-def list_(ctx: click.Context, experiment: str, status: str, limit: int, as_json: bool) -> None:
-    """List runs, newest first.  Example: mainspring runs ls --experiment flights"""
-    runs = room(ctx, Tracking).search(experiment, status=status, limit=limit)
+def list_(
+    ctx: click.Context,
+    names: tuple[str, ...],
+    text: str,
+    order_by: str,
+    fields: str,
+    view: str,
+    saved: str,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List runs, newest first.  Example: mainspring runs ls --filter "metrics.loss < 0.1" --order-by metrics.loss"""
+    if saved:
+        kept = room(ctx, Views).get(saved)
+        names = names or ((kept.experiment,) if kept.experiment else ())
+        text, fields = text or kept.filter, fields or ", ".join(kept.columns)
+        order_by = order_by or ", ".join(kept.order_by)
+    search = room(ctx, Search)
+    orders = [order_by] if order_by else []
+    ids = search.named(names) if names else None
+    runs = search.runs(ids, text, view=view, order_by=orders, limit=limit, fields=fields).items
+    asked = read_fields(fields, RUNS, MORE)
     if as_json:
-        show(runs, as_json=True)
+        show([plain_run(run, asked) for run in runs], as_json=True)
         return
+    shown = {_label(field): field for field in asked} or _columns(runs)
+    rows = [{"id": run.id} | {name: cell(run, field) for name, field in shown.items()} for run in runs]
+    nothing = "no run is like that" if text or names or view != "active" else _NO_RUNS
+    table(rows, ("id", *(name for name in shown if name != "id")), empty=nothing)
+
+
+def _label(field: Field) -> str:
+    return written_field(field) if field.key else field.entity
+
+
+def _columns(runs: Sequence[Run]) -> dict[str, Field]:
+    """What is shown of runs when nothing is asked for."""
     metrics = sorted({key for run in runs for key in run.metrics})[:_SHOWN_METRICS]
-    rows = [
-        {"id": run.id, "experiment": run.experiment, "name": run.name, "status": run.status}
-        | {key: run.metrics[key].value if key in run.metrics else None for key in metrics}
-        | {"started_at": run.started_at}
-        for run in runs
-    ]
-    columns = ("id", "experiment", "name", "status", *metrics, "started_at")
-    table(rows, columns, empty='no runs yet; log one: with mainspring.run("first") as run: run.log({"loss": 0.5})')
+    own = {name: Field(ATTRIBUTES, name) for name in ("experiment", "name", "status")}
+    return own | {key: Field("metrics", key) for key in metrics} | {"started_at": Field(ATTRIBUTES, "started_at")}
 
 
 @group.command("show")
@@ -61,13 +95,22 @@ def show_(ctx: click.Context, run_id: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def compare(ctx: click.Context, run_ids: Sequence[str], as_json: bool) -> None:
-    """Show where runs differ in params, metrics, code and data.  Example: mainspring runs compare ID1 ID2"""
+    """Show where runs differ, from params to environment.  Example: mainspring runs compare ID1 ID2"""
     tracking = room(ctx, Tracking)
     runs = [tracking.get(run_id) for run_id in run_ids]
-    found = differences([_facts(run) for run in runs])
-    columns = [run.name if len({r.name for r in runs}) == len(runs) else run.id[-8:] for run in runs]
-    rows = [{"what": key} | dict(zip(columns, row, strict=True)) for key, row in found.items()]
-    table(rows, ("what", *columns), empty="these runs do not differ in anything that was recorded")
+    found = compared(runs)
+    if as_json:
+        show(found, as_json=True)
+        return
+    names = [run.name if len({r.name for r in runs}) == len(runs) else run.id[-8:] for run in runs]
+    sections = found.sections()
+    if not sections and not any(found.changes):
+        click.echo("these runs do not differ in anything that was recorded")
+    for section, rows in sections.items():
+        table([{section: key} | dict(zip(names, row, strict=True)) for key, row in rows.items()], (section, *names))
+        click.echo()
+    for change in filter(None, found.changes):
+        click.echo(change)
 
 
 @click.command("track")
@@ -91,16 +134,48 @@ def track(ctx: click.Context, run_id: str, every_s: float, as_json: bool) -> Non
         time.sleep(every_s)
 
 
-def _facts(run: Run) -> dict[str, object]:
-    facts: dict[str, object] = {f"param {key}": value for key, value in run.params.items()}
-    facts |= {f"metric {key}": point.value for key, point in run.metrics.items()}
-    facts |= {"seed": run.seed, "status": run.status, "data": " ".join(entry.dataset for entry in run.inputs)}
-    if run.code:
-        facts |= {"commit": run.code.commit[:12], "uncommitted changes": run.code.dirty}
-    if run.environment:
-        facts["python"] = run.environment.python
-        facts |= {f"package {name}": version for name, version in run.environment.packages.items()}
-    return facts
+@click.group("views")
+def views() -> None:
+    """Searches of runs that were saved under a name."""
+
+
+@views.command("ls")
+@json_option
+@click.pass_context
+def list_views(ctx: click.Context, as_json: bool) -> None:
+    """List saved views.  Example: mainspring views ls"""
+    table(room(ctx, Views).list(), ("name", "experiment", "filter", "order_by", "columns"), empty="no views yet")
+
+
+@views.command("save")
+@click.argument("name")
+@click.option("--experiment", default="", help="Only runs of this experiment.")
+@click.option("--filter", "text", default="", help="Which runs.")
+@click.option("--order-by", multiple=True, help="What to sort by; may be given again.")
+@click.option("--column", "columns", multiple=True, help="A field to show; may be given again.")
+@json_option
+@click.pass_context
+def save_view(
+    ctx: click.Context,
+    name: str,
+    experiment: str,
+    text: str,
+    order_by: tuple[str, ...],
+    columns: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Save a search of runs.  Example: mainspring views save best --filter "metrics.auc > 0.9" --column metrics.auc"""
+    made = room(ctx, Views).save(View(name, experiment, text, order_by, columns))
+    show(made, f"{made.name} is saved; see it with: mainspring runs ls --saved {made.name}")
+
+
+@views.command("rm")
+@click.argument("name")
+@click.pass_context
+def remove_view(ctx: click.Context, name: str) -> None:
+    """Remove a saved view.  Example: mainspring views rm best"""
+    room(ctx, Views).remove(name)
+    show({"removed": name}, f"{name} is gone")
 
 
 def _lines(run: Run, files: Sequence[str]) -> str:

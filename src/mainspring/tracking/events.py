@@ -153,3 +153,18 @@ class TracesDeleted(Fact):
 
     kind: ClassVar[str] = "tracking.traces_deleted"
     count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewSaved(Fact):
+    """A search of runs was kept under a name, or changed. Subject: `views/NAME`."""
+
+    kind: ClassVar[str] = "tracking.view_saved"
+    filter: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewRemoved(Fact):
+    """A saved search of runs was removed. Subject: `views/NAME`."""
+
+    kind: ClassVar[str] = "tracking.view_removed"

@@ -367,6 +367,35 @@ class ModelOrder:
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """A search of runs under a name, for everybody in the project.
+
+    Args:
+        experiment: Its name; "" is all of them.
+        filter: Which runs, in the language of searches.
+        order_by: What to sort by.
+        columns: Which fields to show; none leaves it to who shows them.
+    """
+
+    name: str
+    experiment: str = ""
+    filter: str = ""
+    order_by: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    changed_at: int = 0
+    changed_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownKeys:
+    """The names that were logged, each kind sorted; of params and tags those of the newest runs."""
+
+    metrics: tuple[str, ...]
+    params: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Shown:
     """What to load of runs. Of metrics, params and tags None is all of them, else those of these keys."""
 

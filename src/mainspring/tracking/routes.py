@@ -9,7 +9,7 @@ from litestar import Request, get, post
 from litestar.datastructures import State
 
 from mainspring.core.errors import TooLarge
-from mainspring.tracking import file_routes
+from mainspring.tracking import file_routes, search_routes
 from mainspring.tracking.model import CodeState, Environment, Experiment, Metric, Run, RunInput
 from mainspring.tracking.service import Tracking
 from mainspring.tracking.wire import NewRun, decode, number_or_word
@@ -73,15 +73,6 @@ def create_run(tracking: Tracking, data: NewRun) -> RunAnswer:
         started_at=data.started_at,
     )
     return _run(made)
-
-
-@get("/api/v1/runs", opt=_READ, sync_to_thread=True)
-def list_runs(
-    tracking: Tracking, experiment: str = "", run_status: str = "", limit: int = 100, after: str = ""
-) -> list[RunAnswer]:
-    """Runs, newest first; `after` is the id of the last run of the page before."""
-    runs = tracking.search(experiment, status=run_status, limit=min(max(limit, 1), 1000), after=after)
-    return [_run(found) for found in runs]
 
 
 @get("/api/v1/experiments", opt=_READ, sync_to_thread=True)
@@ -152,7 +143,6 @@ def _run(found: Run) -> RunAnswer:
 
 handlers = [
     create_run,
-    list_runs,
     list_experiments,
     show_run,
     log_batch,
@@ -161,4 +151,5 @@ handlers = [
     show_history,
     add_input,
     *file_routes.handlers,
+    *search_routes.handlers,
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mainspring.core.caller import caller
 from mainspring.core.clock import Clock
-from mainspring.core.errors import Invalid, did_you_mean
+from mainspring.core.errors import Invalid, NotFound, did_you_mean
 from mainspring.tracking.grammar import (
     EXPERIMENTS,
     LOGGED_MODELS,
@@ -23,13 +23,14 @@ from mainspring.tracking.grammar import (
     token_of,
 )
 from mainspring.tracking.grammar.tree import ATTRIBUTES, EVERYTHING, Field, Order, written_order
-from mainspring.tracking.model import Experiment, LoggedModel, ModelOrder, Run, Shown
+from mainspring.tracking.model import Experiment, KnownKeys, LoggedModel, ModelOrder, Run, Shown
 from mainspring.tracking.records import experiments, logged_models
 from mainspring.tracking.records.runs import load_runs
 from mainspring.tracking.records.search import experiments as experiment_search
 from mainspring.tracking.records.search import logged_models as model_search
 from mainspring.tracking.records.search import runs as run_search
-from mainspring.tracking.records.search.keys import Keys, keys_of
+from mainspring.tracking.records.search.keys import Keys, keys_of, owned
+from mainspring.tracking.records.search.known import known_keys
 from mainspring.tracking.records.search.paged import Hit
 
 if TYPE_CHECKING:
@@ -91,6 +92,28 @@ class Search:
             hits = run_search.find(conn, search, after=mark.keys, limit=limit + 1)
             found = load_runs(conn, [hit.number for hit in hits[:limit]], shown)
         return Page(tuple(found), _next(question, mark, hits, limit))
+
+    def named(self, names: Sequence[str]) -> list[str]:
+        """The ids of experiments by their names.
+
+        Raises:
+            NotFound: There is none of a name.
+        """
+        with self._tables.read() as conn:
+            found = {name: experiments.by_name(conn, caller().project, name) for name in names}
+            missing = next((name for name, kept in found.items() if kept is None), None)
+            if missing is not None:
+                known = [kept.name for kept in experiments.list_all(conn, caller().project)]
+                hint = did_you_mean(missing, known) or "leave it out to see all runs"
+                raise NotFound(f"there is no experiment {missing[:60]!r}", where="experiments", hint=hint)
+        return [kept[1].id for kept in found.values() if kept is not None]
+
+    def keys(self, experiment_ids: Sequence[str] | None) -> KnownKeys:
+        """The names of metrics, params and tags that runs of some experiments logged; None is all of the project."""
+        with self._tables.read() as conn:
+            if experiment_ids is None:
+                return known_keys(conn, tuple(conn.execute(owned(caller().project)).scalars()))
+            return known_keys(conn, experiments.numbers_of(conn, caller().project, experiment_ids))
 
     def experiments(
         self,

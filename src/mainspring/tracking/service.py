@@ -222,24 +222,6 @@ class Tracking:
             raise no_run(run_id)
         return found
 
-    def search(self, experiment: str = "", *, status: str = "", limit: int = 100, after: str = "") -> list[Run]:
-        """Runs, newest first, without their code and environment.
-
-        Args:
-            experiment: Only this one; "" = all.
-            status: Only runs with this status; "" = all.
-            limit: At most so many.
-            after: The id of the last run of the page before.
-        """
-        project, experiment_id = caller().project, ""
-        with self._tables.read() as conn:
-            if experiment:
-                kept = experiments.by_name(conn, project, experiment)
-                if kept is None:
-                    return []
-                experiment_id = kept[1].id
-            return runs.list_runs(conn, project, experiment_id=experiment_id, status=status, limit=limit, after=after)
-
     def experiments(self) -> list[Experiment]:
         """Experiments by name, with how many runs they have."""
         with self._tables.read() as conn:

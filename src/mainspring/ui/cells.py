@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mainspring.loop import Loop
     from mainspring.monitoring import Monitoring
     from mainspring.serving import Serving
-    from mainspring.tracking import Tracking
+    from mainspring.tracking import Search, Tracking
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +54,12 @@ def loop_cells(wiring: Wiring) -> list[Cell]:
     from mainspring.loop import Loop
     from mainspring.monitoring import Monitoring
     from mainspring.serving import Serving
-    from mainspring.tracking import Tracking
+    from mainspring.tracking import Search, Tracking
 
     serving = wiring.get(Serving)
     return [
         _data(wiring.get(Data)),
-        _train(wiring.get(Tracking)),
+        _train(wiring.get(Tracking), wiring.get(Search)),
         _gate(wiring.get(Gates)),
         _deploy(serving),
         _watch(wiring.get(Monitoring)),
@@ -82,9 +82,9 @@ def _data(data: Data) -> Cell:
     )
 
 
-def _train(tracking: Tracking) -> Cell:
+def _train(tracking: Tracking, search: Search) -> Cell:
     experiments = tracking.experiments()
-    newest = tracking.search(limit=1)
+    newest = search.runs(None, limit=1, fields="status").items
     if not newest:
         return Cell("Train", "/runs", detail="No run yet.", command="mainspring pipeline run train.py:FUNCTION")
     number = sum(experiment.runs for experiment in experiments)

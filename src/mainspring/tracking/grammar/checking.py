@@ -118,12 +118,12 @@ class _Checker:
 
     def shown(self, field: Field, more: tuple[str, ...]) -> Field:
         if not field.key:
-            known = (*(entity.name for entity in self._kind.entities[1:]), *more)
+            known = (*(entity.name for entity in self._kind.entities[1:] if entity.ordered), *more)
             if field.entity not in known:
                 hint = did_you_mean(field.entity, known) or f"known are {', '.join(known)}"
                 raise wrong(self._text, 0, self._what, f"a {self._kind.what} has no {field.entity}", hint)
             return field
-        return self._known(field, 0)[0]
+        return self._known(field, 0, ordered=True)[0]
 
     def _known(self, field: Field, at: int, *, ordered: bool = False) -> tuple[Field, Attribute]:
         """The field by the names inside, and what it is."""

@@ -88,23 +88,6 @@ def find_run(conn: Connection, project: str, run_id: str) -> Run | None:
     return runs_of(conn, rows)[0] if rows else None
 
 
-def list_runs(conn: Connection, project: str, *, experiment_id: str, status: str, limit: int, after: str) -> list[Run]:
-    """Runs that are not deleted, newest first, those after the run `after`; without code and environment."""
-    found = sa.select(run.c.number, sa.null().label("code"), sa.null().label("environment"), *_SHOWN)
-    found = found.select_from(_FROM).where(run.c.project == project, run.c.deleted_at.is_(None))
-    if experiment_id:
-        found = found.where(experiment.c.id == experiment_id)
-    if status:
-        found = found.where(run.c.status == status)
-    if after:
-        last = sa.select(run.c.started_at, run.c.id).where(run.c.project == project, run.c.id == after)
-        row = conn.execute(last).first()
-        if row is None:
-            return []
-        found = found.where(sa.tuple_(run.c.started_at, run.c.id) < sa.tuple_(row.started_at, row.id))
-    return runs_of(conn, conn.execute(found.order_by(run.c.started_at.desc(), run.c.id.desc()).limit(limit)).all())
-
-
 def load_runs(conn: Connection, numbers: Sequence[int], shown: Shown) -> list[Run]:
     """Runs by what they are interned as, in that order; those that are gone are left out."""
     found: dict[int, Run] = {}

@@ -81,6 +81,21 @@ run = sa.Table(
 )
 """`created_by` is who was let in, `user_id` who the client says it works for."""
 
+run_view = sa.Table(
+    "run_view",
+    metadata,
+    sa.Column("project", Id, primary_key=True),
+    sa.Column("name", Id, primary_key=True),
+    sa.Column("experiment", Id, nullable=False),
+    sa.Column("filter", sa.Text, nullable=False),
+    sa.Column("order_by", Json, nullable=False),
+    sa.Column("columns", Json, nullable=False),
+    sa.Column("changed_at", Micros, nullable=False),
+    sa.Column("changed_by", Id, nullable=False),
+    sqlite_strict=True,
+)
+"""Searches of runs under a name; `experiment` is a name too, so a view may be there before it."""
+
 metric_key = sa.Table(
     "metric_key",
     metadata,

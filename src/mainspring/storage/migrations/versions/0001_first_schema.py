@@ -716,6 +716,19 @@ def upgrade() -> None:
     )
     op.create_index("ix_run_model_model_id", "run_model", ["model_id"], unique=False)
     op.create_table(
+        "run_view",
+        sa.Column("project", schema.Id(), nullable=False),
+        sa.Column("name", schema.Id(), nullable=False),
+        sa.Column("experiment", schema.Id(), nullable=False),
+        sa.Column("filter", sa.Text(), nullable=False),
+        sa.Column("order_by", schema.Json(), nullable=False),
+        sa.Column("columns", schema.Json(), nullable=False),
+        sa.Column("changed_at", schema.Micros(), nullable=False),
+        sa.Column("changed_by", schema.Id(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "name", name=op.f("pk_run_view")),
+        sqlite_strict=True,
+    )
+    op.create_table(
         "seal",
         sa.Column("number", schema.Micros(), autoincrement=False, nullable=False),
         sa.Column("first_seq", schema.Micros(), nullable=False),
