@@ -18,10 +18,11 @@ import polars as pl
 import pytest
 
 import mainspring as ms
+from mainspring.core.clock import SystemClock
 from mainspring.core.errors import Invalid, Unavailable
 from mainspring.registry.packages import load_folder
 from mainspring.sdk import Session, session
-from mainspring.tracking import Files, Run, Tracking
+from mainspring.tracking import Files, Run, Search, Tracking
 
 RANDOM = np.random.default_rng(7)
 INPUTS = RANDOM.normal(size=(300, 4))
@@ -54,7 +55,8 @@ def files(house: Session) -> Files:
 
 def runs(tracking: Tracking) -> list[Run]:
     """All runs, the first one first."""
-    return [tracking.get(run.id) for run in reversed(tracking.search(limit=1000))]
+    found = Search(tables=tracking._tables, clock=SystemClock()).runs(None).items
+    return [tracking.get(run.id) for run in reversed(found)]
 
 
 def only(tracking: Tracking) -> Run:

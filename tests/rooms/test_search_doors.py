@@ -62,7 +62,7 @@ def command(folder: Path, *words: str) -> Result:
 
 
 def test_runs_are_searched_over_http(client: TestClient[Litestar], ids: dict[str, str]) -> None:
-    asked = {"filter": "metrics.loss < 1 OR tags.t = 'c'", "order_by": "metrics.loss DESC, name", "limit": 2}
+    asked = {"filter": "metrics.loss < 1 OR tags.t = 'c'", "order_by": "metrics.loss DESC, name", "limit": "2"}
     first = client.get("/api/v1/runs", params=asked).json()
     assert [run["name"] for run in first["runs"]] == ["b", "a"]
     rest = client.get("/api/v1/runs", params={**asked, "page_token": first["next_page_token"]}).json()
@@ -88,7 +88,7 @@ def test_an_answer_has_only_the_fields_that_were_asked_for(client: TestClient[Li
         ({"order_by": "loss"}, 400, "no attribute"),
         ({"fields": "losses"}, 400, "no attribute"),
         ({"view": "gone"}, 400, "no view"),
-        ({"limit": 0}, 400, "a page of 0"),
+        ({"limit": "0"}, 400, "a page of 0"),
         ({"page_token": "x"}, 400, "page token"),
         ({"experiment": "fligths"}, 404, "no experiment"),
     ],

@@ -168,3 +168,4 @@ class ViewRemoved(Fact):
     """A saved search of runs was removed. Subject: `views/NAME`."""
 
     kind: ClassVar[str] = "tracking.view_removed"
+    filter: str

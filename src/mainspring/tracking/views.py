@@ -75,9 +75,10 @@ class Views:
             NotFound: There is none of this name.
         """
         with self._tables.write() as conn:
-            if not views.remove(conn, caller().project, name):
+            kept = {view.name: view for view in views.list_all(conn, caller().project)}.get(name)
+            if kept is None or not views.remove(conn, caller().project, name):
                 raise _no_view(name, "mainspring views ls")
-            self._journal.append(conn, ViewRemoved(subject=f"views/{name}"))
+            self._journal.append(conn, ViewRemoved(subject=f"views/{name}", filter=kept.filter))
 
 
 def _no_view(name: str, hint: str) -> NotFound:
