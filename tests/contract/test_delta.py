@@ -7,12 +7,14 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
+import obstore
 import polars as pl
 import pytest
 
 from mainspring.storage.open import open_delta
 from mainspring.storage.ports import Delta
-from mainspring.testing.delta import TABLE, DeltaContract, numbers
+from mainspring.storage.s3 import S3Address
+from mainspring.testing.delta import TABLE, DeltaContract, DeltaUpkeepContract, Kept, footer_of, numbers
 
 _APPENDER = """
 import sys, polars as pl; from pathlib import Path; from mainspring.storage.open import open_delta
@@ -44,10 +46,17 @@ def run_all_at_once(children: list[subprocess.Popen[str]]) -> list[int]:
     return [child.returncode for child in children]
 
 
-class TestDeltaOnFiles(DeltaContract):
+class TestDeltaOnFiles(DeltaContract, DeltaUpkeepContract):
     @pytest.fixture
     def delta(self, tmp_path: Path) -> Delta:
         return open_delta("", tmp_path)
+
+    @pytest.fixture
+    def everything(self, tmp_path: Path) -> Kept:
+        def read() -> bytes:
+            return b"".join(footer_of(path.read_bytes()) for path in tmp_path.rglob("*.*") if path.is_file())
+
+        return read
 
     def test_eight_processes_at_once_all_land_exactly_once(self, delta: Delta, tmp_path: Path) -> None:
         assert run_all_at_once([appender("", tmp_path, f"app-{i}", 2) for i in range(8)]) == [0] * 8
@@ -101,10 +110,20 @@ class TestDeltaOnFiles(DeltaContract):
 
 
 @pytest.mark.s3
-class TestDeltaOnS3(DeltaContract):
+class TestDeltaOnS3(DeltaContract, DeltaUpkeepContract):
     @pytest.fixture
     def delta(self, s3_url: str, tmp_path: Path) -> Delta:
         return open_delta(s3_url, tmp_path)
+
+    @pytest.fixture
+    def everything(self, s3_url: str) -> Kept:
+        store = S3Address.parse(s3_url).under("tables").store()
+
+        def read() -> bytes:
+            paths = [entry["path"] for batch in obstore.list(store) for entry in batch]
+            return b"".join(footer_of(bytes(obstore.get(store, path).bytes())) for path in paths)
+
+        return read
 
     def test_processes_at_once_all_land_exactly_once(self, delta: Delta, s3_url: str, tmp_path: Path) -> None:
         assert run_all_at_once([appender(s3_url, tmp_path, f"app-{i}", 2) for i in range(3)]) == [0] * 3

@@ -28,7 +28,7 @@ from mainspring.governance import Governance
 from mainspring.pipelines import Pipelines
 from mainspring.registry import Registry
 from mainspring.server.house import open_house
-from mainspring.storage.ports import Blobs, BlobTrash, Queue, Tables
+from mainspring.storage.ports import Blobs, BlobTrash, Delta, Queue, Tables
 from mainspring.storage.references import is_declared, naming_columns, references
 from mainspring.storage.schema import metadata
 from mainspring.testing.schema import all_metadata
@@ -210,3 +210,58 @@ def test_a_house_knows_the_tables_of_every_room(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout == "set()\n"
+
+
+def test_dataset_versions_stay_readable_and_what_nobody_pinned_goes(house: Wiring, tmp_path: Path) -> None:
+    data, delta = house.get(Data), house.get(Delta)  # type: ignore[type-abstract]
+    frames = [pl.DataFrame({"x": [float(n)]}) for n in range(4)]
+    data.ingest("lines", frames[0])
+    delta.replace("p/datasets/lines", frames[1])  # a writer died before it named this version
+    data.ingest("lines", frames[2])
+    data.ingest("lines", frames[3])
+    make_tables_older(tmp_path, days=8)
+    assert house.get(Upkeep).run(dry_run=True).files == 1
+    report = house.get(Upkeep).run()
+    assert (report.files, report.files_bytes > 100) == (1, True)
+    assert house.get(Upkeep).run().is_idle
+    for number, frame in zip((1, 2, 3), (frames[0], *frames[2:]), strict=True):
+        assert data.frame("lines", number).collect().equals(frame)
+
+
+def test_tables_of_predictions_are_compacted_and_others_are_left_alone(house: Wiring) -> None:
+    delta = house.get(Delta)  # type: ignore[type-abstract]
+    for table in ("predictions/lines", "p/own"):
+        for batch in range(9):
+            delta.append(table, pl.DataFrame({"n": [batch]}), app="a", batch=batch)
+    assert house.get(Upkeep).run().compacted == ("predictions/lines",)
+    assert house.get(Upkeep).run().is_idle
+    assert delta.version("p/own") == 8
+    assert delta.scan("predictions/lines").collect()["n"].sort().to_list() == list(range(9))
+
+
+def make_tables_older(folder: Path, *, days: int) -> None:
+    """Move the times in the logs of all tables, and those of their files, back."""
+    back = days * 86_400_000
+    for path in (folder / ".mainspring" / "tables").rglob("*"):
+        if path.suffix == ".json":
+            text = re.sub(r'"(deletionTimestamp|timestamp)":(\d+)', lambda m: _earlier(m, back), path.read_text())
+            path.write_text(text)
+        if path.is_file():
+            at = path.stat().st_mtime - back / 1000
+            os.utime(path, (at, at))
+
+
+def _earlier(found: re.Match[str], by: int) -> str:
+    return f'"{found[1]}":{int(found[2]) - by}'
+
+
+def test_personal_columns_stay_personal_and_an_unknown_one_is_refused(house: Wiring) -> None:
+    data = house.get(Data)
+    frame = pl.DataFrame({"name": ["Ada"], "x": [1.0]})
+    first = data.ingest("people", frame, personal=["name"])
+    second = data.ingest("people", frame.with_columns(y=2.0))
+    assert [column.name for column in first.columns if column.personal] == ["name"]
+    assert [column.name for column in second.columns if column.personal] == ["name"]
+    assert data.get("people", 1).columns == first.columns
+    with pytest.raises(Invalid, match="no column 'nmae'"):
+        data.ingest("people", frame, personal=["nmae"])

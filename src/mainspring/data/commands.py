@@ -26,6 +26,7 @@ def group() -> None:
 @click.option("--range", "ranges", multiple=True, metavar="COLUMN=LOW:HIGH", help="Rows outside go to quarantine.")
 @click.option("--checks", default="", metavar="JSON", help='All kinds: [{"column": "age", "kind": "not_null"}].')
 @click.option("--time", "time_column", default="", metavar="COLUMN", help="The column that tells the time.")
+@click.option("--personal", multiple=True, metavar="COLUMN", help="No least and greatest values are kept of it.")
 @click.option("--key", default="", help="Ingesting again under the same key gives the same version.")
 @json_option
 @click.pass_context
@@ -36,7 +37,14 @@ def ingest(ctx: click.Context, /, name: str, file: Path, **options: object) -> N
     checks += [Check(column, "unique") for column in _texts(options["unique"])]
     checks += [_range(text) for text in _texts(options["ranges"])]
     data = room(ctx, Data)
-    made = data.ingest(name, file, checks=checks, key=str(options["key"]), time_column=str(options["time_column"]))
+    made = data.ingest(
+        name,
+        file,
+        checks=checks,
+        key=str(options["key"]),
+        time_column=str(options["time_column"]),
+        personal=_texts(options["personal"]),
+    )
     left_out = f", {made.quarantined:,} in quarantine (mainspring data quarantine {name})" if made.quarantined else ""
     show(made, f"{made.ref}: {made.rows:,} rows, {len(made.columns)} columns{left_out}.")
 

@@ -16,11 +16,15 @@ COLUMN_KINDS: tuple[ColumnKind, ...] = get_args(ColumnKind)
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a dataset version: its name, its type as Polars names it, and how many rows have no value."""
+    """A column of a dataset version: its name, its type as Polars names it, and how many rows have no value.
+
+    Of a table with a `personal` column storage keeps no least and greatest values.
+    """
 
     name: str
     dtype: str
     nulls: int = 0
+    personal: bool = False
 
 
 @dataclass(frozen=True, slots=True)

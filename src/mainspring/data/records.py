@@ -106,6 +106,15 @@ def list_versions(conn: Connection, name: str, *, limit: int, before: int) -> li
     return [_version(dict(row._mapping)) for row in conn.execute(query)]
 
 
+def delta_versions(conn: Connection) -> dict[tuple[str, str], list[int]]:
+    """The Delta versions of all dataset versions of all projects, by project and dataset."""
+    c = dataset_version.c
+    found: dict[tuple[str, str], list[int]] = {}
+    for project, name, version in conn.execute(sa.select(c.project, c.dataset, c.delta_version)):
+        found.setdefault((project, name), []).append(version)
+    return found
+
+
 def list_datasets(conn: Connection, *, limit: int, after: str) -> list[Dataset]:
     """Datasets of the project by name, those after the name `after`."""
     query = sa.select(*_SHOWN).where(dataset.c.project == caller().project, dataset.c.name > after)

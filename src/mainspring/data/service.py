@@ -46,6 +46,7 @@ class Data:
         parents: Sequence[str] = (),
         key: str = "",
         time_column: str = "",
+        personal: Sequence[str] = (),
     ) -> DatasetVersion:
         """Keep a table as the next version of a dataset.
 
@@ -58,6 +59,7 @@ class Data:
             parents: References of what it was made from.
             key: With the same key the same version is given back, whatever the rows are.
             time_column: The column that tells the time; by default the only one that is a time.
+            personal: Columns that say who somebody is, or something about them. What was so stays so in later versions.
         Raises:
             NotFound: There is no such file.
             Invalid: It is no table, a check does not fit it, or no row passes.
@@ -78,18 +80,19 @@ class Data:
         timed = time_column or _only_time(good)
         if timed and timed not in good.columns:
             raise Invalid(f"no column {timed!r}", where="time_column", hint=did_you_mean(timed, good.columns))
+        personal = self._personal(name, personal, good.columns)
         profile = self._blobs.put(learn_profile(good, time_column=timed or None).to_bytes())
         version_id = new_id()
         if bad.height:
-            self._delta.replace(_quarantine(name, version_id), bad)
-        delta_version = self._delta.replace(_table(name), good)
+            self._delta.replace(_quarantine(name, version_id), bad, personal=personal)
+        delta_version = self._delta.replace(_table(name), good, personal=personal)
         made = DatasetVersion(
             dataset=name,
             number=0,
             id=version_id,
             rows=good.height,
             quarantined=bad.height,
-            columns=tuple(Column(entry.name, str(entry.dtype), entry.null_count()) for entry in good),
+            columns=tuple(Column(e.name, str(e.dtype), e.null_count(), e.name in personal) for e in good),
             checks=tuple(check.text for check in checks),
             digest=_digest(good),
             profile=profile,
@@ -165,6 +168,22 @@ class Data:
         self.get(name)
         with self._tables.read() as conn:
             return records.list_versions(conn, name, limit=limit, before=before)
+
+    def pinned(self) -> dict[str, list[int]]:
+        """The versions of Delta tables that dataset versions of any project are, by table: they stay readable."""
+        with self._tables.read() as conn:
+            found = records.delta_versions(conn)
+        return {f"{project}/datasets/{name}": versions for (project, name), versions in found.items()}
+
+    def _personal(self, name: str, given: Sequence[str], columns: Sequence[str]) -> list[str]:
+        """The personal columns: those that were given, and those that were personal before."""
+        for column in given:
+            if column not in columns:
+                raise Invalid(f"no column {column!r}", where="personal", hint=did_you_mean(column, columns))
+        with self._tables.read() as conn:
+            before = records.find_version(conn, name)
+        known = [column.name for column in before.columns if column.personal] if before else []
+        return [column for column in columns if column in given or column in known]
 
     def _keyed(self, name: str, key: str) -> DatasetVersion | None:
         with self._tables.read() as conn:

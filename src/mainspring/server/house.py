@@ -28,6 +28,7 @@ from mainspring.registry.removal import Removal as RegistryRemoval
 from mainspring.registry.searching import ModelSearch
 from mainspring.registry.webhooks import Courier, Webhooks
 from mainspring.serving import Serving
+from mainspring.serving.log import holds_predictions
 from mainspring.serving.modelserver.plan import read_plan
 from mainspring.serving.probe import Probe
 from mainspring.serving.supervisor import ServerOptions, Supervisor
@@ -47,6 +48,7 @@ from mainspring.tracking.traces import Traces
 from mainspring.tracking.views import Views
 from mainspring.upkeep import Upkeep
 from mainspring.upkeep.service import Remover
+from mainspring.upkeep.tables import TableKeeper
 
 OPENER = "mainspring.server.house:open_house"
 """How a child process opens the same house."""
@@ -275,6 +277,7 @@ def _upkeep(w: Wiring, settings: Settings) -> Upkeep:
         clock=CLOCK,
         settings=settings.retention,
         removers=_removers(w),
+        keeper=lambda: TableKeeper(_delta(w), w.get(Data).pinned, holds_predictions, check_hold),
         pause=check_hold,
     )
 

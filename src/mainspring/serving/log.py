@@ -21,6 +21,8 @@ _COLUMNS = (
     "seq, id, request_id, at, event_at, version, arm, propensity, key, rollout, inputs, outputs, latency_us, status, "
     "error"
 )
+PERSONAL = ("inputs", "key")
+"""Columns of predictions that may say who somebody is: no least and greatest values are kept of them."""
 _CHUNK_ROWS = 20_000
 _TRIM_ROWS = 2_000
 _COMPACT_EVERY = 200
@@ -30,6 +32,11 @@ Columns = Sequence[tuple[str, str]]
 def table_of(endpoint: str) -> str:
     """The Delta table with the predictions of an endpoint."""
     return f"predictions/{endpoint}"
+
+
+def holds_predictions(table: str) -> bool:
+    """Whether a Delta table is one with the predictions of an endpoint."""
+    return table.startswith(table_of(""))
 
 
 class Compactor:
@@ -83,7 +90,11 @@ class Compactor:
         while rows := conn.execute(select, (endpoint, last, end)).fetchall():
             last = rows[-1][0]
             version = self._delta.append(
-                table, frame_of(endpoint, rows, _signatures(conn, endpoint), spool=spool), app=spool, batch=last
+                table,
+                frame_of(endpoint, rows, _signatures(conn, endpoint), spool=spool),
+                app=spool,
+                batch=last,
+                personal=PERSONAL,
             )
             moved += len(rows)
             if version is not None and version % _COMPACT_EVERY == _COMPACT_EVERY - 1:

@@ -14,7 +14,7 @@ import re
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from mainspring.storage.files import no_room, sync_folder
 
 if TYPE_CHECKING:
     import polars as pl
-    from deltalake import CommitProperties, DeltaTable, Schema
+    from deltalake import CommitProperties, DeltaTable, Schema, WriterProperties
     from deltalake.transaction import AddAction
     from obstore.store import LocalStore, S3Store
 
@@ -39,7 +39,11 @@ _CONFIGURATION: dict[str, str | None] = {
     "delta.deletedFileRetentionDuration": _KEEP,
     "delta.enableExpiredLogCleanup": "false",
 }
+_PUBLIC = "delta.dataSkippingStatsColumns"
+_NULLS_ONLY = {"min": False, "max": False, "distinct_count": False, "null_count": True}
 _PATIENCE_S = 60.0
+TARGET_BYTES = 128 << 20
+"""Size of the files that `compact` makes, one at a time: what it holds in memory."""
 
 
 class _Place(Protocol):
@@ -61,12 +65,14 @@ class _NewFile:
 
 
 class DeltaTables:
-    """Tables of rows with versions. Every version stays readable: nothing is cleaned up behind a reader's back."""
+    """Tables of rows with versions. Every version stays readable until `vacuum` is asked to keep fewer."""
 
     def __init__(self, place: _Place) -> None:
         self._place = place
 
-    def append(self, table: str, frame: pl.DataFrame, *, app: str, batch: int) -> int | None:
+    def append(
+        self, table: str, frame: pl.DataFrame, *, app: str, batch: int, personal: Sequence[str] = ()
+    ) -> int | None:
         """Add rows exactly once by (app, batch); None for a replay."""
         from mainspring.storage.rows import storable
 
@@ -75,18 +81,24 @@ class DeltaTables:
 
         def attempt(now: DeltaTable | None) -> int:
             held = {} if now is None else _columns(now)
-            return self._write(now, table, storable(frame, held), _transaction(app, batch))
+            return self._write(now, table, storable(frame, held), _transaction(app, batch), personal)
 
         return self._commit(table, attempt, lambda now: _last_batch(now, app) >= batch)
 
     def replace(
-        self, table: str, frame: pl.DataFrame | pl.LazyFrame | Iterable[pl.DataFrame], *, app: str = "", batch: int = 0
+        self,
+        table: str,
+        frame: pl.DataFrame | pl.LazyFrame | Iterable[pl.DataFrame],
+        *,
+        app: str = "",
+        batch: int = 0,
+        personal: Sequence[str] = (),
     ) -> int:
         """A new version with just these rows, in their order: one file, written before the first try of the commit."""
         before = self._open(table)
         if before is None or not (app and _last_batch(before, app) >= batch):
             with no_room(table), _lazily(frame, table) as rows, self._place.new_file(table) as file:
-                rows.sink_parquet(file.path, compression="zstd")
+                rows.sink_parquet(file.path, compression="zstd", statistics=_NULLS_ONLY if personal else True)
                 actions = _added(file)
                 file.keep()
                 version = self._commit(
@@ -122,17 +134,52 @@ class DeltaTables:
 
     def compact(self, table: str) -> None:
         """Merge small files and write a checkpoint."""
-        from deltalake import WriterProperties
 
         def attempt(now: DeltaTable | None) -> int:
             if now is None:
                 raise NotFound(f"there is no table {table!r}", where=table, hint="write it first")
-            now.optimize.compact(writer_properties=WriterProperties(compression="ZSTD"))
+            now.optimize.compact(
+                target_size=TARGET_BYTES, max_concurrent_tasks=1, writer_properties=_properties(_public_columns(now))
+            )
             now.update_incremental()
             now.create_checkpoint()
             return now.version()
 
         self._commit(table, attempt, lambda _now: False)
+
+    def small_files(self, table: str) -> int:
+        """See `ports.DeltaUpkeep.small_files`."""
+        import polars as pl
+
+        opened = self._open(table)
+        if opened is None:
+            return 0
+        sizes = pl.DataFrame(opened.get_add_actions(flatten=True))["size_bytes"]
+        return int((sizes < TARGET_BYTES // 4).sum())
+
+    def vacuum(
+        self, table: str, *, older_than_h: int, keep: Sequence[int] = (), dry_run: bool = False
+    ) -> tuple[int, int]:
+        """See `ports.DeltaUpkeep.vacuum`."""
+        opened = self._open(table)
+        if opened is None:
+            return 0, 0
+
+        def run(dry: bool) -> list[str]:
+            with _answering(table):
+                return opened.vacuum(
+                    older_than_h,
+                    dry_run=dry,
+                    enforce_retention_duration=False,
+                    full=True,
+                    keep_versions=sorted(set(keep)) or None,
+                )
+
+        there = _files(self._place.lister(), table)  # the library names files again that went in an earlier turn
+        sizes = [there[name] for name in run(True) if name in there]
+        if sizes and not dry_run:  # a vacuum adds two versions also when it finds nothing
+            run(False)
+        return len(sizes), sum(sizes)
 
     def names(self) -> list[str]:
         """Every table, sorted."""
@@ -184,22 +231,34 @@ class DeltaTables:
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  jitter, not a secret
             pause = min(pause * 2, 1.0)
 
-    def _write(self, now: DeltaTable | None, table: str, frame: pl.DataFrame, commit: CommitProperties) -> int:
-        from deltalake import WriterProperties, write_deltalake
+    def _write(
+        self,
+        now: DeltaTable | None,
+        table: str,
+        frame: pl.DataFrame,
+        commit: CommitProperties,
+        personal: Sequence[str],
+    ) -> int:
+        from deltalake import write_deltalake
 
         if not frame.columns:
             raise Invalid(
                 "there is nothing to write: no columns", where=table, hint="give at least one column with values"
             )
         version = 0 if now is None else now.version() + 1
+        public = _public_columns(now)
+        configuration = dict(_CONFIGURATION)
+        if now is None and personal:
+            public = [name for name in frame.columns if name not in personal]
+            configuration[_PUBLIC] = ",".join(f"`{name}`" for name in public)
         write_deltalake(
             self._place.uri(table) if now is None else now,
             frame,
             mode="error" if now is None else "append",
             schema_mode=None if now is None else "merge",
-            configuration=_CONFIGURATION if now is None else None,
+            configuration=configuration if now is None else None,
             storage_options=self._place.options(),
-            writer_properties=WriterProperties(compression="ZSTD"),
+            writer_properties=_properties(public),
             commit_properties=commit,
         )
         return version
@@ -341,6 +400,25 @@ def _last_batch(table: DeltaTable, app: str) -> int:
     return -1 if last is None else int(last)
 
 
+def _public_columns(table: DeltaTable | None) -> list[str] | None:
+    """The columns that have statistics when some have none; None when all have. The table itself keeps the list."""
+    listed = None if table is None else table.metadata().configuration.get(_PUBLIC)
+    return None if listed is None else re.findall(r"`([^`]+)`", listed)
+
+
+def _properties(public: list[str] | None) -> WriterProperties:
+    """How files are written: with statistics of all columns, or of the public ones only."""
+    from deltalake import ColumnProperties, WriterProperties
+
+    if public is None:
+        return WriterProperties(compression="ZSTD")
+    return WriterProperties(
+        compression="ZSTD",
+        default_column_properties=ColumnProperties(statistics_enabled="NONE"),
+        column_properties={name: ColumnProperties(statistics_enabled="CHUNK") for name in public},
+    )
+
+
 def _columns(table: DeltaTable) -> Mapping[str, pl.DataType]:
     import polars as pl
 
@@ -408,6 +486,14 @@ def _tables(store: LocalStore | S3Store, prefix: str) -> Iterator[str]:
         return
     for name in names:
         yield from _tables(store, f"{prefix}/{name}".lstrip("/"))
+
+
+def _files(store: LocalStore | S3Store, table: str) -> dict[str, int]:
+    """The files of a table with their sizes."""
+    import obstore
+
+    entries = (entry for batch in obstore.list(store, f"{checked(table)}/") for entry in batch)
+    return {entry["path"].removeprefix(f"{table}/"): int(entry["size"]) for entry in entries}
 
 
 def _sync_file(path: Path) -> None:

@@ -368,10 +368,13 @@ class Delta(Protocol):
     may commit to one table at once.
     """
 
-    def append(self, table: str, frame: pl.DataFrame, *, app: str, batch: int) -> int | None:
+    def append(
+        self, table: str, frame: pl.DataFrame, *, app: str, batch: int, personal: Sequence[str] = ()
+    ) -> int | None:
         """Add rows exactly once: `batch` must grow for each `app`; a batch at or below the last is a replay.
 
-        New columns widen the table (older rows read as null).
+        New columns widen the table (older rows read as null). No least and greatest values are kept of `personal`
+        columns; the first append to a table decides, and also for columns that join it later there are none then.
 
         Returns: The new version, or None for a replay.
         Raises:
@@ -380,11 +383,17 @@ class Delta(Protocol):
         ...
 
     def replace(
-        self, table: str, frame: pl.DataFrame | pl.LazyFrame | Iterable[pl.DataFrame], *, app: str = "", batch: int = 0
+        self,
+        table: str,
+        frame: pl.DataFrame | pl.LazyFrame | Iterable[pl.DataFrame],
+        *,
+        app: str = "",
+        batch: int = 0,
+        personal: Sequence[str] = (),
     ) -> int:
         """A new version with just these rows, in their order; earlier ones stay readable.
 
-        With `app`, once per batch as in `append`.
+        With `app`, once per batch as in `append`. With `personal` columns, no least and greatest values are kept.
 
         Returns: The new version; for a replay, the version that is current.
         """
@@ -412,4 +421,24 @@ class Delta(Protocol):
 
     def names(self) -> list[str]:
         """Every table, sorted."""
+        ...
+
+
+@runtime_checkable
+class DeltaUpkeep(Protocol):
+    """Taking away files of tables. Every `Delta` of this package is one too, with the same contract."""
+
+    def small_files(self, table: str) -> int:
+        """How many files of the newest version are so small that `compact` would merge them."""
+        ...
+
+    def vacuum(
+        self, table: str, *, older_than_h: int, keep: Sequence[int] = (), dry_run: bool = False
+    ) -> tuple[int, int]:
+        """Delete files that neither the newest version nor the versions `keep` need, for so many hours or longer.
+
+        Other versions can't be read afterwards. Files of writers that died go too, once they are that old.
+
+        Returns: How many files, and their bytes.
+        """
         ...

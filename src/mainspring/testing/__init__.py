@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mainspring.testing.blobs import BlobsContract as BlobsContract
     from mainspring.testing.blobs import BlobTrashContract as BlobTrashContract
     from mainspring.testing.delta import DeltaContract as DeltaContract
+    from mainspring.testing.delta import DeltaUpkeepContract as DeltaUpkeepContract
     from mainspring.testing.journal import JournalContract as JournalContract
     from mainspring.testing.queue import QueueContract as QueueContract
     from mainspring.testing.tables import TablesContract as TablesContract
@@ -21,11 +22,20 @@ _HOMES = {
     "BlobTrashContract": "blobs",
     "BlobsContract": "blobs",
     "DeltaContract": "delta",
+    "DeltaUpkeepContract": "delta",
     "JournalContract": "journal",
     "QueueContract": "queue",
     "TablesContract": "tables",
 }
-__all__ = ["BlobTrashContract", "BlobsContract", "DeltaContract", "JournalContract", "QueueContract", "TablesContract"]
+__all__ = [
+    "BlobTrashContract",
+    "BlobsContract",
+    "DeltaContract",
+    "DeltaUpkeepContract",
+    "JournalContract",
+    "QueueContract",
+    "TablesContract",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -1,4 +1,4 @@
-"""What every `Delta` does. Subclass `DeltaContract` and give it a fixture `delta`."""
+"""What every `Delta` and `DeltaUpkeep` does. Subclass the contracts and give them a fixture `delta`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mainspring.core.errors import Invalid, NotFound
-from mainspring.storage.ports import Delta
+from mainspring.storage.ports import Delta, DeltaUpkeep
 
 TABLE = "predictions/flights-delay"
 _ROWS = pl.DataFrame({"n": [1, 2]})
+Kept = Callable[[], bytes]
+"""Everything that a store tells about its tables without reading rows: logs, and footers of data files."""
 _SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
 
 
@@ -174,6 +176,97 @@ class DeltaContract:
     def test_writers_that_replay_the_same_batch_at_once_land_it_once(self, delta: Delta) -> None:
         _together([lambda: delta.append(TABLE, _ROWS, app="same", batch=1)] * 5)
         assert numbers(delta) == [1, 2]
+
+
+class DeltaUpkeepContract:
+    """The behaviour of upkeep of tables. Fixtures: `delta`, an empty store that has it, and `everything`, a `Kept`."""
+
+    def test_it_is_the_port_of_upkeep(self, delta: Delta) -> None:
+        assert isinstance(delta, DeltaUpkeep)
+
+    def test_small_files_are_counted_until_they_are_merged(self, delta: Delta) -> None:
+        assert _upkeep(delta).small_files(TABLE) == 0
+        for batch in range(4):
+            delta.append(TABLE, _ROWS, app="a", batch=batch)
+        assert _upkeep(delta).small_files(TABLE) == 4
+        delta.compact(TABLE)
+        assert _upkeep(delta).small_files(TABLE) == 1
+
+    def test_files_that_no_version_needs_go_and_the_newest_stays(self, delta: Delta) -> None:
+        for batch in range(4):
+            delta.append(TABLE, pl.DataFrame({"n": [batch]}), app="a", batch=batch)
+        delta.compact(TABLE)
+        assert _upkeep(delta).vacuum(TABLE, older_than_h=1) == (0, 0)
+        count, size = _upkeep(delta).vacuum(TABLE, older_than_h=0, dry_run=True)
+        assert (count, size > 1000) == (4, True)
+        assert _upkeep(delta).vacuum(TABLE, older_than_h=0) == (count, size)
+        assert _upkeep(delta).vacuum(TABLE, older_than_h=0) == (0, 0)
+        assert numbers(delta) == [0, 1, 2, 3]
+
+    def test_versions_that_are_kept_stay_readable_for_ever(self, delta: Delta) -> None:
+        versions = [delta.replace("p/datasets/flights", pl.DataFrame({"n": [number]})) for number in range(5)]
+        kept = [versions[1], versions[3]]
+        for _ in range(2):
+            _upkeep(delta).vacuum("p/datasets/flights", older_than_h=0, keep=kept)
+            versions.append(delta.replace("p/datasets/flights", pl.DataFrame({"n": [9]})))
+        _upkeep(delta).vacuum("p/datasets/flights", older_than_h=0, keep=kept)
+        assert [delta.scan("p/datasets/flights", version).collect()["n"].to_list() for version in kept] == [[1], [3]]
+        assert delta.scan("p/datasets/flights").collect()["n"].to_list() == [9]
+        with pytest.raises(Exception):  # noqa: B017  whatever the engine says of a file that is gone
+            delta.scan("p/datasets/flights", versions[0]).collect()
+
+    def test_a_batch_lands_once_through_compaction_and_vacuum(self, delta: Delta) -> None:
+        for batch in range(6):
+            assert delta.append(TABLE, pl.DataFrame({"n": [batch]}), app="a", batch=batch) is not None
+            if batch % 2:
+                delta.compact(TABLE)
+                _upkeep(delta).vacuum(TABLE, older_than_h=0)
+            for replay in range(batch + 1):
+                assert delta.append(TABLE, pl.DataFrame({"n": [replay]}), app="a", batch=replay) is None
+        assert delta.batch(TABLE, "a") == 5
+        assert numbers(delta) == [0, 1, 2, 3, 4, 5]
+
+    def test_writers_beside_compaction_and_vacuum_land_everything_once(self, delta: Delta) -> None:
+        def write(writer: int) -> None:
+            for batch in range(4):
+                for _ in range(2):
+                    rows = pl.DataFrame({"n": [writer * 10 + batch]})
+                    delta.append(TABLE, rows, app=f"writer-{writer}", batch=batch)
+
+        def tidy() -> None:
+            for _ in range(3):
+                delta.compact(TABLE)
+                _upkeep(delta).vacuum(TABLE, older_than_h=1)
+
+        delta.append(TABLE, pl.DataFrame({"n": [99]}), app="first", batch=0)
+        _together([*(lambda w=w: write(w) for w in range(4)), tidy])
+        assert numbers(delta) == [w * 10 + b for w in range(4) for b in range(4)] + [99]
+
+    def test_no_least_and_greatest_values_are_kept_of_personal_columns(self, delta: Delta, everything: Kept) -> None:
+        rows = pl.DataFrame({"n": [1], "inputs": [{"name": "Adalovelace"}], "town": ["Marylebone"]})
+        for batch in range(3):
+            delta.append(TABLE, rows, app="a", batch=batch, personal=["inputs"])
+        wider = rows.with_columns(pl.lit("Babbagecharles").alias("later"))
+        delta.append(TABLE, wider, app="a", batch=3, personal=["inputs"])
+        delta.compact(TABLE)
+        delta.replace("p/datasets/people", rows, personal=["inputs"])
+        told = everything()
+        assert b"Adalovelace" not in told
+        assert b"Babbagecharles" not in told
+        assert b"Marylebone" in told
+        assert delta.scan(TABLE).filter(pl.col("town") == "Marylebone").collect().height == 4
+
+
+def _upkeep(delta: Delta) -> DeltaUpkeep:
+    assert isinstance(delta, DeltaUpkeep)
+    return delta
+
+
+def footer_of(data: bytes) -> bytes:
+    """The footer of a Parquet file, where statistics are; all of what is no Parquet file."""
+    if data[-4:] != b"PAR1":
+        return data
+    return data[-8 - int.from_bytes(data[-8:-4], "little") :]
 
 
 def _together(works: list[Callable[[], object]]) -> None:

@@ -16,6 +16,7 @@ from mainspring.storage.schema import metadata
 from mainspring.upkeep.collecting import Collector
 from mainspring.upkeep.events import BlobRestored, GarbageCollected
 from mainspring.upkeep.model import Report
+from mainspring.upkeep.tables import TableKeeper
 
 if TYPE_CHECKING:
     from mainspring.storage.jobs import Lease
@@ -51,6 +52,7 @@ class Upkeep:
 
     Args:
         removers: What the rooms remove, in this order: what names other things goes first.
+        keeper: Makes the keeper of the Delta tables, when a turn needs it.
     """
 
     def __init__(
@@ -63,14 +65,15 @@ class Upkeep:
         clock: Clock,
         settings: RetentionSettings,
         removers: tuple[Remover, ...] = (),
+        keeper: Callable[[], TableKeeper] | None = None,
         pause: Pause = lambda: None,
     ) -> None:
         self._tables, self._journal, self._queue, self._blobs = tables, journal, queue, blobs
         self._clock, self._settings, self._removers, self._pause = clock, settings, removers, pause
-        self._scheduled = ""
+        self._scheduled, self._keeper = "", keeper
 
     def run(self, *, dry_run: bool = False, grace: str = "") -> Report:
-        """One turn: remove for good what was deleted long ago, then collect the blobs that no row names.
+        """One turn: remove for good what was deleted long ago, then blobs that no row names, then tables.
 
         It may be cut off anywhere and run again, and two may run at once.
 
@@ -90,7 +93,11 @@ class Upkeep:
             removed |= each.count(before) if dry_run else each.remove(before, self._pause)
         collector = Collector(self._trash(), lambda: references(self._tables, metadata), self._clock, self._pause)
         blobs = collector.collect(self._grace("blobs", grace), dry_run=dry_run)
-        report = Report(dry_run=dry_run, removed=removed, blobs=blobs)
+        tables = self._keeper().keep(self._grace("tables", grace), dry_run=dry_run) if self._keeper else (0, 0, ())
+        files, size, compacted = tables
+        report = Report(
+            dry_run=dry_run, removed=removed, blobs=blobs, files=files, files_bytes=size, compacted=compacted
+        )
         if not dry_run and not report.is_idle:
             self._note(report)
         return report
