@@ -269,3 +269,9 @@ def test_what_is_no_otlp_is_refused(http: Http, experiment: str, kind: str, body
 def test_spans_without_an_experiment_are_refused(http: Http) -> None:
     headers = {"Content-Type": "application/x-protobuf"}
     assert 400 <= http.send("POST", "/v1/traces", data=b"", headers=headers).status_code < 500
+
+
+def test_spans_of_the_client_come_as_otlp_and_not_as_a_file(client: MlflowClient, experiment: str) -> None:
+    made = traced(add, 1, 2)
+    tags = client.get_trace(made).info.tags
+    assert tags["mlflow.trace.spansLocation"] == "TRACKING_STORE"

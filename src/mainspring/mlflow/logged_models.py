@@ -202,7 +202,7 @@ def model_of(found: LoggedModel) -> WholeModel:
     return WholeModel(info=info, data=ModelData(params=pairs_of(found.params), metrics=points))
 
 
-@call("POST", "logged-models", "runs:write")
+@call("POST", "logged-models", "runs:write", conflict="INVALID_PARAMETER_VALUE")
 def create(ask: CreateModel, logged_models: LoggedModels) -> OneModel:
     """Start a model; its files come next."""
     made = logged_models.create(

@@ -22,6 +22,7 @@ from mainspring.mlflow import (
     model_versions,
     registered_models,
     runs,
+    spans,
     traces,
 )
 from mainspring.mlflow.calls import Call
@@ -103,4 +104,5 @@ handlers: list[BaseRouteHandler] = [
     version,
     *(handler_of(entry) for part in PARTS for entry in part.calls),
     *artifacts.handlers,
+    *spans.handlers,
 ]
