@@ -370,3 +370,36 @@ def test_a_token_of_another_search_is_refused(door: Door) -> None:
         door.model(name)
     page = door.get("registered-models/search", max_results="1", filter="name LIKE 'tok-%'")
     door.get("registered-models/search", 400, max_results="1", page_token=page["next_page_token"])
+
+
+def test_webhooks_are_kept_without_their_secret_and_changed_in_part(door: Door) -> None:
+    events = [{"entity": "MODEL_VERSION", "action": "CREATED"}]
+    address = "http://127.0.0.1:9/hook"
+    made = door.ask("POST", "webhooks", name="hook", url=address, events=events, secret="open sesame")["webhook"]
+    assert (made["status"], made["events"]) == ("ACTIVE", events)
+    assert "secret" not in made
+    path = f"webhooks/{made['webhook_id']}"
+    changed = door.ask("PATCH", path, status="DISABLED", description="quiet")["webhook"]
+    assert (changed["status"], changed["description"], changed["url"]) == ("DISABLED", "quiet", address)
+    assert door.get(path)["webhook"] == changed
+    assert changed in door.get("webhooks", max_results="5")["webhooks"]
+    tested = door.ask("POST", f"{path}/test")["result"]
+    assert tested["success"] is False
+    assert "Failed to test webhook" in tested["error_message"]
+    door.ask("DELETE", path)
+    door.get(path, 404)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"events": []},
+        {"events": [{"entity": "MODEL_VERSION", "action": "UPDATED"}]},
+        {"url": "ftp://x"},
+        {"name": "a b"},
+        {"status": "asleep"},
+    ],
+)
+def test_a_webhook_that_makes_no_sense_is_refused(door: Door, changes: Plain) -> None:
+    fine = {"name": "w", "url": "https://e.org/", "events": [{"entity": "PROMPT", "action": "CREATED"}]}
+    assert door.ask("POST", "webhooks", 400, **{**fine, **changes})["error_code"] == "INVALID_PARAMETER_VALUE"

@@ -24,6 +24,7 @@ from mainspring.mlflow import (
     runs,
     spans,
     traces,
+    webhooks,
 )
 from mainspring.mlflow.calls import Call
 from mainspring.mlflow.errors import told
@@ -97,6 +98,7 @@ PARTS = (
     registered_models,
     model_versions,
     traces,
+    webhooks,
 )
 """The parts of the protocol, each with a list `calls`."""
 
