@@ -48,6 +48,11 @@ class Versions(Shelf):
         with self._tables.read() as conn:
             return versions.of_run(conn, run_id)
 
+    def made_from(self, dataset_ref: str) -> list[ModelVersion]:
+        """Versions that name a dataset version as what they were trained on or are compared with, newest first."""
+        with self._tables.read() as conn:
+            return versions.naming(conn, dataset_ref)
+
     def newest_by_stage(self, names: Sequence[str]) -> dict[str, list[ModelVersion]]:
         """The greatest version of each stage of models, by name. Models that are not there are left out."""
         with self._tables.read() as conn:

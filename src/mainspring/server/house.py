@@ -24,6 +24,7 @@ from mainspring.pipelines.service import QUEUE as PIPELINE_QUEUE
 from mainspring.pipelines.service import Pipelines
 from mainspring.pipelines.worker import Worker, check_hold
 from mainspring.registry import Registry
+from mainspring.registry.provenance import Provenance
 from mainspring.registry.removal import Removal as RegistryRemoval
 from mainspring.registry.searching import ModelSearch
 from mainspring.registry.webhooks import Courier, Webhooks
@@ -128,6 +129,12 @@ def _add_rooms(wiring: Wiring, settings: Settings) -> None:
     wiring.add(Pipelines, lambda w: _pipelines(w, settings))
     wiring.add(Registry, lambda w: _registry(w, settings))
     wiring.add(ModelSearch, lambda w: ModelSearch(tables=_tables(w), clock=CLOCK))
+    wiring.add(
+        Provenance,
+        lambda w: Provenance(
+            registry=w.get(Registry), tracking=w.get(Tracking), inputs=w.get(Inputs), data=w.get(Data)
+        ),
+    )
     wiring.add(Webhooks, lambda w: _webhooks(w, settings))
     wiring.add(Courier, lambda w: Courier(w.get(Webhooks), tables=_tables(w), journal=_journal(w), queue=_queue(w)))
     wiring.add(Governance, lambda w: _governance(w))

@@ -40,6 +40,7 @@ SERVICES = {
     "pipelines": "mainspring.pipelines:Pipelines",
     "registry": "mainspring.registry:Registry",
     "model_search": "mainspring.registry.searching:ModelSearch",
+    "provenance": "mainspring.registry.provenance:Provenance",
     "webhooks": "mainspring.registry.webhooks:Webhooks",
     "governance": "mainspring.governance:Governance",
     "gates": "mainspring.gates:Gates",

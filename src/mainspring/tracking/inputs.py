@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mainspring.core.caller import caller
 from mainspring.tracking.lifecycle import writable
-from mainspring.tracking.model import DatasetRead, DatasetUse, RunLinks, RunModel
+from mainspring.tracking.model import DatasetRead, DatasetUse, InputDataset, RunLinks, RunModel
 from mainspring.tracking.records import histories, inputs, logged_models
 from mainspring.tracking.rules import check_dataset
 
@@ -52,6 +52,11 @@ class Inputs:
                 reads, models = inputs.read_by(conn, numbers), logged_models.links(conn, numbers)
                 found |= {run_id: RunLinks(tuple(reads[n]), tuple(models[n])) for n, run_id in runs}
         return found
+
+    def readers(self, dataset_ref: str, *, limit: int = 500) -> list[tuple[str, str]]:
+        """Id and name of the runs that read a dataset version, newest first, deleted ones left out."""
+        with self._tables.read() as conn:
+            return inputs.readers(conn, caller().project, InputDataset.of(dataset_ref), limit)
 
     def uses(self, experiment_ids: Sequence[str]) -> list[DatasetUse]:
         """Which datasets the runs of experiments read, and what for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -81,6 +82,14 @@ def of_run(conn: Connection, run_id: str) -> list[ModelVersion]:
     """Versions that a run made, oldest first."""
     found = _select().where(model_version.c.project == caller().project, model_version.c.run_id == run_id, *_LIVING)
     return versions_of(conn, conn.execute(found.order_by(model_version.c.serial)).mappings().all())
+
+
+def naming(conn: Connection, ref: str, limit: int = 500) -> list[ModelVersion]:
+    """Versions that name a dataset, newest first. Few of the rows hold its text, so those are looked at."""
+    text = sa.cast(model_version.c.datasets, sa.Text)
+    named = sa.or_(model_version.c.reference == ref, text.contains(json.dumps(ref), autoescape=True))
+    found = _select().where(model_version.c.project == caller().project, named, *_LIVING)
+    return versions_of(conn, conn.execute(found.order_by(model_version.c.serial.desc()).limit(limit)).mappings().all())
 
 
 def newest_by_stage(conn: Connection, serials: Sequence[int]) -> dict[int, list[ModelVersion]]:

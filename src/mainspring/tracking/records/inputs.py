@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from mainspring.storage.upsert import insert_into
 from mainspring.tracking.model import DatasetRead, DatasetUse, InputDataset
-from mainspring.tracking.records.tables import experiment, input_dataset, run_input
+from mainspring.tracking.records.tables import experiment, input_dataset, run, run_input
 
 _SHOWN = [input_dataset.c[name] for name in InputDataset.__slots__]
 
@@ -46,6 +46,17 @@ def read_by(conn: Connection, numbers: Sequence[int]) -> dict[int, list[DatasetR
     for number, context, tags, *dataset in conn.execute(found):
         reads[number].append(DatasetRead(InputDataset(*dataset), context, tags))
     return reads
+
+
+def readers(conn: Connection, project: str, dataset: InputDataset, limit: int) -> list[tuple[str, str]]:
+    """Id and name of the runs that read a dataset, newest first."""
+    found = sa.select(run.c.id, run.c.name, run.c.started_at).distinct().select_from(run)
+    found = found.join(run_input, run_input.c.run == run.c.number)
+    found = found.join(input_dataset, input_dataset.c.number == run_input.c.dataset)
+    same = (input_dataset.c.name == dataset.name, input_dataset.c.digest == dataset.digest)
+    where = (input_dataset.c.source == dataset.source,) if dataset.source else same
+    found = found.where(*where, run.c.project == project, run.c.deleted_at.is_(None))
+    return [(row.id, row.name) for row in conn.execute(found.order_by(run.c.started_at.desc(), run.c.id).limit(limit))]
 
 
 def used_in(conn: Connection, project: str, experiment_ids: Sequence[str], limit: int) -> list[DatasetUse]:
