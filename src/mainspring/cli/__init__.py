@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "track": ("mainspring.tracking.commands:track", "Follow the metrics of a run."),
     "up": ("mainspring.cli.up:up", "Start the server."),
     "views": ("mainspring.tracking.commands:views", "Searches of runs that were saved under a name."),
+    "webhooks": ("mainspring.registry.webhook_commands:group", "Addresses that are told what happens in the registry."),
     "why": ("mainspring.loop.commands:why", "Why a prediction was what it was."),
 }
 EXIT_CODES = {"invalid": 2, "not_found": 3, "refused": 4, "unavailable": 5}

@@ -177,6 +177,18 @@ class Gates:
             size = min(max(limit, 1), 500)
             return records.newest(conn, project, model=model, gate=gate, before=before, limit=size)
 
+    def objections(self, model: str, version: int) -> list[str]:
+        """What speaks against a version: of every declared gate that ever judged its model, the last word on it."""
+        found = []
+        for spec in self.specs():
+            said = self.verdicts(model, gate=spec.name, limit=500)
+            last = next((verdict for verdict in said if verdict.version == version), None)
+            if said and last is None:
+                found.append(f"gate {spec.name} has not judged it")
+            elif last is not None and last.outcome != "pass":
+                found.append(f"gate {spec.name} came to {last.outcome}")
+        return found
+
     def uses(self, data_ref: str) -> int:
         """How many verdicts rest on a data version: a test set wears out."""
         with self._tables.read() as conn:

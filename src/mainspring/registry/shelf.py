@@ -23,6 +23,10 @@ Users = Callable[[str, "int | None"], Sequence[str]]
 """Who uses a model, or one of its versions: references of deployments."""
 
 
+Judges = Callable[[str, int], Sequence[str]]
+"""What speaks against a version of a model: sentences, such as "gate promote: fail"."""
+
+
 def _nobody(model: str, version: int | None) -> Sequence[str]:
     return ()
 
@@ -36,6 +40,7 @@ class Shelf:
         self._clock = clock
         self._signer = signer
         self._users: Users = _nobody
+        self._judges: Judges = _nobody
 
     @property
     def public_key(self) -> bytes:
@@ -45,6 +50,21 @@ class Shelf:
     def tell_users(self, users: Users) -> None:
         """Learn who uses models: a room above says so, as nothing is deleted that is in use."""
         self._users = users
+
+    def tell_judges(self, judges: Judges) -> None:
+        """Learn what speaks against a version: a room above says so, as nothing is promoted that a gate refused."""
+        self._judges = judges
+
+    def objections(self, name: str, version: int) -> Sequence[str]:
+        """What gates have against a version, under any name of its model; nothing when all that judge it passed it.
+
+        Raises:
+            NotFound: No such model.
+        """
+        with self._tables.read() as conn:
+            serial = self._serial(conn, name)
+            called = [models.find(conn, serial).name, *models.former_names(conn, serial)]
+        return [reason for each in called for reason in self._judges(each, version)]
 
     def users(self, name: str, version: int | None = None) -> Sequence[str]:
         """References of the deployments that serve a model, or one version of it, under any of its names.

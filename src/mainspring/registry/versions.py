@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mainspring.core.caller import caller
-from mainspring.core.errors import Invalid, NotFound, did_you_mean
+from mainspring.core.errors import Invalid, NotFound, Refused, did_you_mean
 from mainspring.registry.events import AliasMoved, Described, StageMoved, TagsChanged, VersionDeleted
 from mainspring.registry.model import STAGES, AliasChange, Model, ModelVersion, StageChange
 from mainspring.registry.records import models, moves, tables, versions
-from mainspring.registry.rules import check_alias, check_tags, shown, stage_named
+from mainspring.registry.rules import check_alias, check_tags, check_usable, shown, stage_named
 from mainspring.registry.shelf import Shelf, refuse_used
 
 if TYPE_CHECKING:
@@ -138,6 +138,21 @@ class Versions(Shelf):
         with self._tables.write() as conn:
             serial, _ = self._found(conn, name, version)
             return self._point(conn, serial, alias, version, reason)
+
+    def promote(self, name: str, version: int | str, *, to: str = "champion", reason: str = "") -> AliasChange:
+        """Give a version an alias, once every gate that judges its model has passed it.
+
+        Raises:
+            NotFound: No such model or version.
+            Refused: A gate has not passed it, or it lacks what it takes to answer.
+            Invalid: The alias may not be called that.
+        """
+        found = check_usable(self.get(name, version))
+        against = self.objections(found.model, found.number)
+        if against:
+            hint = f"mainspring gate run GATE {found.model} {found.number}"
+            raise Refused(f"{found.ref} is not promoted: {'; '.join(against)}", where=found.ref, hint=hint)
+        return self.set_alias(found.model, to, found.number, reason or "promoted")
 
     def remove_alias(self, name: str, alias: str, reason: str = "") -> AliasChange:
         """Let an alias point nowhere; its history stays.

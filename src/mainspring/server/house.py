@@ -183,6 +183,7 @@ def _pipelines(w: Wiring, settings: Settings) -> Pipelines:
 def _registry(w: Wiring, settings: Settings) -> Registry:
     folder = settings.data_dir
     made = Registry(tables=_tables(w), journal=_journal(w), blobs=_blobs(w), clock=CLOCK, folder=folder)
+    made.tell_judges(lambda model, version: w.get(Gates).objections(model, version))
     made.tell_users(lambda model, version: w.get(Serving).users(model, version))
     return made
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from litestar import get
 from litestar.response import Template
 
+from mainspring.registry.rules import missing
 from mainspring.registry.service import Registry
 
 _READ = {"permission": "models:read"}
@@ -39,7 +40,12 @@ def version_page(registry: Registry, name: str, version: str) -> Template:
     found = registry.get(name, version)
     model = registry.model(name)
     aliases = [alias for alias, number in model.aliases.items() if number == found.number]
-    context = {"version": found, "aliases": aliases, "files": registry.files(name, found.number)}
+    context = {
+        "version": found,
+        "aliases": aliases,
+        "files": registry.files(name, found.number),
+        "missing": missing(found),
+    }
     return Template("registry/page/version.html", context=context)
 
 
