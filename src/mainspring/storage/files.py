@@ -314,9 +314,13 @@ def no_room(where: Path | str) -> Iterator[None]:
     except Exception as reason:
         if not is_no_room(reason):
             raise
-        raise Failed(
-            "the disk is full; nothing was stored", where=str(where), hint="free some space, then run it again"
-        ) from reason
+        raise disk_full(where) from reason
+
+
+def disk_full(where: Path | str) -> Failed:
+    """The error for a write that found no room."""
+    hint = "free some space, then run it again"
+    return Failed("the disk is full; nothing was stored", where=str(where), hint=hint)
 
 
 def is_no_room(reason: BaseException) -> bool:

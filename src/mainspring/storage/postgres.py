@@ -13,9 +13,11 @@ import sqlalchemy as sa
 from mainspring.core.errors import Failed, Invalid, Overloaded, Unavailable
 from mainspring.storage import migrations
 from mainspring.storage.commits import GroupCommit, forget_hooks, run_hooks
+from mainspring.storage.files import disk_full
 
 T = TypeVar("T")
 _CONTENTION = ("40001", "40P01")  # serialization_failure, deadlock_detected
+_DISK_FULL = "53100"
 _NOW = sa.text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
 
 
@@ -88,6 +90,8 @@ class PostgresTables:
                     yield conn
             except BaseException as reason:
                 forget_hooks(conn)
+                if getattr(getattr(reason, "orig", None), "sqlstate", "") == _DISK_FULL:
+                    raise disk_full(self._writers.url.render_as_string(hide_password=True)) from reason
                 if _is_contention(reason):
                     raise Overloaded("two transactions waited for each other", hint="try again in a moment") from reason
                 raise

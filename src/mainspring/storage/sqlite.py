@@ -20,8 +20,10 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 from mainspring.core.errors import Failed, Overloaded
 from mainspring.storage import migrations
 from mainspring.storage.commits import GroupCommit, forget_hooks, run_hooks
+from mainspring.storage.files import disk_full
 
 T = TypeVar("T")
+_NO_ROOM = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_TRUNCATE")
 BUSY_S = 30.0
 """How long a statement waits for a writer of another process."""
 
@@ -94,7 +96,7 @@ class SqliteTables:
             conn = self._connection()
             self._thread.writing = True
             try:
-                with _busy_as_overloaded(self._path), conn.begin():
+                with _plainly(self._path), conn.begin():
                     yield conn
             except BaseException:
                 forget_hooks(conn)
@@ -146,10 +148,12 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def _busy_as_overloaded(path: Path) -> Iterator[None]:
+def _plainly(path: Path) -> Iterator[None]:
     try:
         yield
     except OperationalError as reason:
+        if getattr(reason.orig, "sqlite_errorname", "") in _NO_ROOM:
+            raise disk_full(path) from reason
         if "database is locked" not in str(reason.orig):
             raise
         raise Overloaded(
