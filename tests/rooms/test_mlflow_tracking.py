@@ -356,6 +356,7 @@ def test_a_finished_run_stays_writable_and_may_go_on(door: Door) -> None:
 
 
 def test_what_happens_to_experiments_and_runs_is_on_record(door: Door, events: Journal) -> None:
+    door.get("experiments/get", experiment_id="0")
     before = events.last()
     made = door.post("experiments/create", name="told")["experiment_id"]
     run_id = door.run(experiment_id=made)
@@ -393,3 +394,23 @@ def test_a_server_with_too_much_to_write_says_when_to_come_back(
     answer = door.client.post(f"/api/2.0/mlflow/runs/{call}", json=body)
     assert (answer.status_code, answer.json()["error_code"]) == (503, "TEMPORARILY_UNAVAILABLE")
     assert answer.headers["retry-after"] == "1"
+
+
+def test_experiments_and_runs_have_the_same_life_in_our_own_api(door: Door) -> None:
+    client = door.client
+    made = client.post("/api/v1/experiments", json={"name": "own", "tags": {"team": "ops"}}).json()
+    place = f"/api/v1/experiments/{made['id']}"
+    run_id = door.run(experiment_id=made["id"])
+    assert client.put(f"{place}/tags/a", json={"value": "b"}).json()["tags"] == {"team": "ops", "a": "b"}
+    assert client.delete(f"{place}/tags/a").json()["tags"] == {"team": "ops"}
+    assert client.post(f"{place}/rename", json={"name": "own again"}).json()["name"] == "own again"
+    assert client.delete(place).json()["deleted_at"]
+    assert made["id"] in [entry["id"] for entry in client.get("/api/v1/experiments?deleted=true").json()]
+    assert client.delete(place).status_code == 409
+    assert client.post(f"{place}/restore").json()["deleted_at"] is None
+    assert client.delete(f"/api/v1/runs/{run_id}").status_code == 204
+    assert client.post(f"/api/v1/runs/{run_id}/log", content=b'{"tags":{"a":"b"}}').status_code == 409
+    assert client.post(f"/api/v1/runs/{run_id}/restore").status_code == 204
+    assert client.post(f"/api/v1/runs/{run_id}/rename", json={"name": "neu"}).status_code == 204
+    assert client.get(f"/api/v1/runs/{run_id}").json()["name"] == "neu"
+    assert client.get("/api/v1/experiments/404").status_code == 404

@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("mainspring.demo.commands:demo", "One whole turn of the loop on a year of real flights."),
     "deploy": ("mainspring.serving.commands:deploy", "Put a model version behind an endpoint."),
     "doctor": ("mainspring.cli.doctor:doctor", "Where things live, and what is wrong."),
+    "experiments": ("mainspring.tracking.experiment_commands:group", "Experiments: the names runs are kept under."),
     "export": ("mainspring.mlflow.commands:exporting", "Bring what is kept here to another tool."),
     "feedback": ("mainspring.serving.commands:feedback", "Send labels for predictions."),
     "gate": ("mainspring.gates.commands:group", "Judge a version by declared checks."),

@@ -13,8 +13,9 @@ from mainspring.tracking.comparing import cell, compared, plain_run
 from mainspring.tracking.files import Files
 from mainspring.tracking.grammar import RUNS, read_fields
 from mainspring.tracking.grammar.tree import ATTRIBUTES, Field, written_field
+from mainspring.tracking.lifecycle import Runs
 from mainspring.tracking.live import Watch
-from mainspring.tracking.model import Run, View
+from mainspring.tracking.model import Run, RunChange, View
 from mainspring.tracking.searching import MAX_LIMIT, MORE, VIEWS, Search
 from mainspring.tracking.service import Tracking
 from mainspring.tracking.views import Views
@@ -88,6 +89,39 @@ def show_(ctx: click.Context, run_id: str, as_json: bool) -> None:
     """Show a run.  Example: mainspring runs show 019a..."""
     run = room(ctx, Tracking).get(run_id)
     show(run, _lines(run, [entry.path for entry in room(ctx, Files).below(run.folder)]))
+
+
+@group.command("rename")
+@click.argument("run_id")
+@click.argument("name")
+@json_option
+@click.pass_context
+def rename(ctx: click.Context, run_id: str, name: str, as_json: bool) -> None:
+    """Give a run another name.  Example: mainspring runs rename 019a... baseline"""
+    made = room(ctx, Runs).change(run_id, RunChange(name=name))
+    show({"id": made.id, "name": made.name}, f"{made.ref} is now {made.name}")
+
+
+@group.command("rm")
+@click.argument("run_ids", nargs=-1, required=True)
+@json_option
+@click.pass_context
+def remove(ctx: click.Context, run_ids: Sequence[str], as_json: bool) -> None:
+    """Delete runs; they can be restored.  Example: mainspring runs rm ID1 ID2"""
+    for run_id in run_ids:
+        room(ctx, Runs).delete(run_id)
+    show({"deleted": list(run_ids)}, f"deleted {len(run_ids)}; mainspring runs restore ID brings one back")
+
+
+@group.command("restore")
+@click.argument("run_ids", nargs=-1, required=True)
+@json_option
+@click.pass_context
+def restore(ctx: click.Context, run_ids: Sequence[str], as_json: bool) -> None:
+    """Bring back deleted runs.  Example: mainspring runs restore ID1"""
+    for run_id in run_ids:
+        room(ctx, Runs).restore(run_id)
+    show({"restored": list(run_ids)}, f"restored {len(run_ids)}")
 
 
 @group.command("compare")

@@ -9,8 +9,8 @@ from litestar import Request, get, post
 from litestar.datastructures import State
 
 from mainspring.core.errors import TooLarge
-from mainspring.tracking import file_routes, search_routes
-from mainspring.tracking.model import CodeState, Environment, Experiment, Metric, Run, RunInput
+from mainspring.tracking import experiment_routes, file_routes, search_routes
+from mainspring.tracking.model import CodeState, Environment, Metric, Run, RunInput
 from mainspring.tracking.service import Tracking
 from mainspring.tracking.wire import NewRun, decode, number_or_word
 
@@ -75,12 +75,6 @@ def create_run(tracking: Tracking, data: NewRun) -> RunAnswer:
     return _run(made)
 
 
-@get("/api/v1/experiments", opt=_READ, sync_to_thread=True)
-def list_experiments(tracking: Tracking) -> list[Experiment]:
-    """Experiments by name."""
-    return tracking.experiments()
-
-
 @get("/api/v1/runs/{run_id:str}", opt=_READ, sync_to_thread=True)
 def show_run(tracking: Tracking, run_id: str) -> RunAnswer:
     """One run."""
@@ -143,13 +137,13 @@ def _run(found: Run) -> RunAnswer:
 
 handlers = [
     create_run,
-    list_experiments,
     show_run,
     log_batch,
     finish_run,
     resume_run,
     show_history,
     add_input,
+    *experiment_routes.handlers,
     *file_routes.handlers,
     *search_routes.handlers,
 ]
