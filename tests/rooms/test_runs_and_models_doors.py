@@ -24,6 +24,7 @@ from mainspring.storage.journal import SqlJournal
 from mainspring.storage.ports import Journal, Tables
 from mainspring.tracking import CodeState, Environment, Files, Metric, Search, Tracking
 from mainspring.tracking.commands import group as runs_group
+from mainspring.tracking.experiments import Experiments
 from mainspring.tracking.views import Views
 
 FRAME = pl.DataFrame({"hour": [1, 9, 20, 23], "carrier": ["UA", "AA", "UA", "AA"]})
@@ -42,6 +43,7 @@ def wiring(sqlite_tables: Tables, tmp_path: Path) -> Wiring:
     made.add(Tracking, lambda _: tracking)
     made.add(Files, lambda _: files)
     made.add(Search, lambda _: Search(tables=sqlite_tables, clock=clock))
+    made.add(Experiments, lambda _: Experiments(tables=sqlite_tables, journal=journal, clock=clock))
     made.add(Views, lambda _: Views(tables=sqlite_tables, journal=journal, clock=clock))
     return made
 
