@@ -18,6 +18,7 @@ from mainspring.core.clock import SystemClock
 from mainspring.core.wiring import Wiring
 from mainspring.registry import Registry
 from mainspring.registry.commands import group as models_group
+from mainspring.registry.searching import ModelSearch
 from mainspring.server.app import create_app
 from mainspring.storage.files import FileBlobs
 from mainspring.storage.journal import SqlJournal
@@ -40,6 +41,7 @@ def wiring(sqlite_tables: Tables, tmp_path: Path) -> Wiring:
     made.add(Tables, lambda _: sqlite_tables)  # type: ignore[type-abstract]
     made.add(Journal, lambda _: journal)  # type: ignore[type-abstract]
     made.add(Registry, lambda _: registry)
+    made.add(ModelSearch, lambda _: ModelSearch(tables=sqlite_tables, clock=clock))
     made.add(Tracking, lambda _: tracking)
     made.add(Files, lambda _: files)
     made.add(Search, lambda _: Search(tables=sqlite_tables, clock=clock))
