@@ -16,6 +16,10 @@ def _number(name: str) -> sa.Column[int]:
     return sa.Column(name, Micros, primary_key=True, autoincrement=False)
 
 
+INDEXED_TEXT = 100
+"""Runs are found by texts of so many characters; Postgres takes none into an index that are as long as texts may be."""
+
+
 def _texts(name: str, owner: str) -> sa.Table:
     return sa.Table(
         name,
@@ -139,6 +143,9 @@ metric_latest = sa.Table(
 
 param = _texts("param", "run")
 tag = _texts("tag", "run")
+for _table in (param, tag):
+    _where = sa.text(f"length(value) <= {INDEXED_TEXT}")
+    sa.Index(f"ix_{_table.name}_key_value", _table.c.key, _table.c.value, sqlite_where=_where, postgresql_where=_where)
 
 artifact = sa.Table(
     "artifact",

@@ -582,6 +582,14 @@ def upgrade() -> None:
         sqlite_strict=True,
         sqlite_with_rowid=False,
     )
+    op.create_index(
+        "ix_param_key_value",
+        "param",
+        ["key", "value"],
+        unique=False,
+        sqlite_where=sa.text("length(value) <= 100"),
+        postgresql_where=sa.text("length(value) <= 100"),
+    )
     op.create_table(
         "performance_window",
         sa.Column("project", schema.Id(), nullable=False),
@@ -807,6 +815,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("run", "key", name=op.f("pk_tag")),
         sqlite_strict=True,
         sqlite_with_rowid=False,
+    )
+    op.create_index(
+        "ix_tag_key_value",
+        "tag",
+        ["key", "value"],
+        unique=False,
+        sqlite_where=sa.text("length(value) <= 100"),
+        postgresql_where=sa.text("length(value) <= 100"),
     )
     op.create_table(
         "trace",

@@ -25,6 +25,7 @@ from mainspring.tracking.records.search.paged import (
     plain,
 )
 from mainspring.tracking.records.tables import (
+    INDEXED_TEXT,
     experiment,
     input_dataset,
     metric_latest,
@@ -256,7 +257,17 @@ def _indexed(asked: Compare, keys: Keys) -> sa.Select[int] | None:
         last = metric_latest
         bounds = number_matches(last.c.sort, last.c.value, asked.op, asked.value)
         return sa.select(last.c.run).where(keys.is_(last.c.key, asked.field.key), bounds)
+    if asked.field.entity in _TEXTS and asked.field not in _TAGS:
+        return _indexed_text(_TEXTS[asked.field.entity], asked)
     column = _UNIQUE.get(asked.field)
     if column is None or asked.op not in ("=", "IN") or not asked.value:
         return None
     return sa.select(run.c.number).where(matches(column, asked.op, asked.value, ""))
+
+
+def _indexed_text(table: sa.Table, asked: Compare) -> sa.Select[int] | None:
+    values = asked.value if isinstance(asked.value, tuple) else (asked.value,)
+    if asked.op not in ("=", "IN") or any(len(str(value)) > INDEXED_TEXT for value in values):
+        return None
+    short = sa.text(f"length({table.name}.value) <= {INDEXED_TEXT}")  # as the index says it
+    return sa.select(table.c.run).where(table.c.key == asked.field.key, table.c.value.in_(values), short)
