@@ -88,10 +88,10 @@ def test_what_is_here_goes_to_a_server_of_mlflow_and_back(uri: str, peer: str, p
     assert isinstance(brought, dict)
     assert (brought["runs"], brought["points"], brought["logged models"]) == (2, 33, 1)
     again = _mainspring(project, "export", "mlflow", peer, "--from", uri, "--experiment", experiment)
-    assert again["skipped"]["runs"] == 2  # type: ignore[index,call-overload]
+    assert again["skipped"]["runs"] == 2  # type: ignore[index]
     back = _mainspring(project, "import", "mlflow", peer, "--experiment", experiment)
     assert (back["problems"], back["differences"]) == ([], [])
-    assert back["brought"]["points"] == 33  # type: ignore[index,call-overload]
+    assert back["brought"]["points"] == 33  # type: ignore[index]
     names = {run["name"]: run for run in json.loads(_runs(project))}
     assert set(names) == {"outer", "inner"}
     assert names["inner"]["parent"] == names["outer"]["id"]
