@@ -231,6 +231,39 @@ def test_an_input_example_of_a_folder_is_read(registry: Registry, blobs: FileBlo
     assert registry.get("flights", 1) == made
 
 
+def _folder_of(blobs: FileBlobs, name: str, data: bytes) -> list[Artifact]:
+    description = (
+        f"flavors: {{sklearn: {{pickled_model: {name}}}}}\n"
+        "saved_input_example_info: {artifact_path: input_example.json}\n"
+        'signature: {inputs: \'[{"type": "double", "name": "a"}]\', outputs: null}\n'
+    ).encode()
+    texts = {"MLmodel": description, "input_example.json": b'{"columns": ["a"], "data": [[1.5]]}', name: data}
+    return [Artifact(path, blobs.put(text), len(text), 0) for path, text in texts.items()]
+
+
+def test_a_folder_whose_model_is_data_is_adopted_once_and_answers(registry: Registry, blobs: FileBlobs) -> None:
+    import skops.io
+
+    model = LinearRegression().fit(FRAME.to_numpy(), 2 * FRAME["a"].to_numpy())
+    files = _folder_of(blobs, "model.skops", skops.io.dumps(model))
+    registry.add_version("flights", Origin(source="runs:/x/m", run_id="r"), files=files)
+    with pytest.raises(Refused, match="models adopt flights 1"):
+        registry.load("flights", 1)
+    made = registry.adopt("flights", 1)
+    assert registry.adopt("flights", 1) == made
+    assert (made.number, made.source, made.run_id, made.task) == (2, "models/flights/1", "r", "regression")
+    assert registry.load("flights", 2).predict(FRAME)["prediction"].tolist() == pytest.approx([0, 2, 4, 6], abs=1e-9)
+
+
+def test_a_folder_whose_model_is_a_pickle_is_not_adopted(registry: Registry, blobs: FileBlobs) -> None:
+    registry.add_version("flights", Origin(), files=_folder_of(blobs, "model.pkl", b"\x80\x04N."))
+    with pytest.raises(Refused, match="no pickle"):
+        registry.adopt("flights", 1)
+    pointer(registry)
+    with pytest.raises(Refused, match="without a package and a signature"):
+        registry.adopt("flights", 2)
+
+
 def test_a_search_speaks_the_whole_language(registry: Registry, tables: Tables, clock: ManualClock) -> None:
     for name in ("a", "b", "c"):
         registry.create_model(name, tags={"team": name})

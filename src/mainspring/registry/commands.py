@@ -116,6 +116,17 @@ def stage_(ctx: click.Context, /, name: str, version: str | None, stage: str | N
     show({"model": name, "stages": there}, "\n".join(lines))
 
 
+@group.command("adopt")
+@click.argument("name")
+@click.argument("version")
+@json_option
+@click.pass_context
+def adopt(ctx: click.Context, name: str, version: str, as_json: bool) -> None:
+    """Make a version that can serve of one that MLflow logged as data.  Example: mainspring models adopt churn 3"""
+    made = room(ctx, Registry).adopt(name, version)
+    show(made, f"{made.ref} is what {made.source} was, as a package that can be gated and served.")
+
+
 @group.command("rename")
 @click.argument("name")
 @click.argument("new_name")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mainspring.core.errors import Invalid
-from mainspring.registry.flavours import Trait, mlflow
+from mainspring.core.errors import Invalid, Refused
+from mainspring.registry.flavours import Trait, flavour, mlflow, names
 from mainspring.registry.model import Example
 from mainspring.registry.packages import Manifest, Package
+from mainspring.registry.rules import is_pickle
 
 if TYPE_CHECKING:
     from mainspring.tracking import Artifact
@@ -48,3 +49,23 @@ def package_of(files: Sequence[Artifact], get: Callable[[str], bytes]) -> Packag
         return Package(Manifest("", Trait(task=""), None, {}, listed, {"problem": reason.what}), {}, Example({}))
     manifest = Manifest(mlflow.NAME, Trait(task=""), found.signature, found.environment, listed, found.notes)
     return Package(manifest, {}, example)
+
+
+def model_in(manifest: Manifest, get: Callable[[str], bytes], *, where: str) -> object:
+    """The model that a folder of MLflow keeps as data, read by the format that knows its file.
+
+    Raises:
+        Refused: The files that its `MLmodel` names are pickles, or of no known format.
+    """
+    formats = manifest.notes.get("flavors")
+    entries = formats.values() if isinstance(formats, Mapping) else ()
+    named = {FOLDER + str(text) for entry in entries if isinstance(entry, Mapping) for text in entry.values()}
+    for path in sorted(named & manifest.files.keys()):
+        data = get(manifest.files[path][0])
+        if is_pickle(path, data[:64]):
+            continue
+        for name in names():
+            if flavour(name).recognises(data):
+                return flavour(name).read(data)
+    hint = "log it in a format that is data, such as mlflow.sklearn.log_model(..., serialization_format='skops')"
+    raise Refused("none of its files is a model of a known format that is no pickle", where=where, hint=hint)

@@ -216,7 +216,7 @@ def missing(version: ModelVersion) -> tuple[str, ...]:
     if version.signature is None:
         found.append("a signature that says its columns (log it with signature=infer_signature(inputs, outputs))")
     if version.digest and (version.flavour == "mlflow" or not version.task):
-        found.append("a format that can be read without running code (register it with mainspring's own SDK)")
+        found.append("a format that can be read without running code")
     return tuple(found)
 
 
@@ -228,10 +228,11 @@ def check_usable(version: ModelVersion) -> ModelVersion:
     """
     lacks = missing(version)
     if lacks:
+        adoptable = version.flavour == "mlflow" and version.signature is not None
         raise Refused(
             f"this version can't be used to predict: it lacks {' and '.join(lacks)}",
             where=version.ref,
-            hint=f"mainspring models show {shlex.quote(version.model)} {version.number}",
+            hint=f"mainspring models {'adopt' if adoptable else 'show'} {shlex.quote(version.model)} {version.number}",
         )
     return version
 

@@ -12,7 +12,7 @@ from mainspring.core.canonical import digest as digest_of
 from mainspring.core.clock import Clock
 from mainspring.core.errors import Corrupt, Invalid, NotFound, Refused, did_you_mean
 from mainspring.registry.events import VersionRegistered
-from mainspring.registry.folders import package_of
+from mainspring.registry.folders import model_in, package_of
 from mainspring.registry.model import Example, ModelVersion, Origin, Signature
 from mainspring.registry.packages import (
     MANIFEST,
@@ -23,6 +23,7 @@ from mainspring.registry.packages import (
     build,
     load_folder,
     read_folder,
+    to_frame,
     write_folder,
 )
 from mainspring.registry.records import models, tables, versions
@@ -133,6 +134,42 @@ class Registry(Versions):
         if same_as is not None:
             package = self._package(same_as)
         return self._keep(name, package, origin, key=key, description=description, tags=tags or {}, least=number)
+
+    def adopt(self, name: str, version: int | str) -> ModelVersion:
+        """Make a version of our own of a folder of MLflow whose model is kept as data, so that it can serve.
+
+        The file is read in this process by the format that knows it, as `register` reads a file: no pickle is. The new
+        version must answer the input example of the folder. Adopting twice gives the same version.
+
+        Raises:
+            NotFound: No such model or version.
+            Refused: It has no signature or example, or none of its files is of a known format.
+        """
+        found = self.get(name, version)
+        manifest = self._manifest(found.model, found.number)
+        has = {"a package": manifest, "a signature": found.signature, "an input example": found.example.rows}
+        lacks = [what for what, there in has.items() if not there]
+        if manifest is None or lacks:
+            hint = "log it with signature=infer_signature(inputs, outputs) and input_example=inputs.head()"
+            raise Refused(f"it can't be adopted without {' and '.join(lacks)}", where=found.ref, hint=hint)
+        key = f"adopted:{found.digest}"
+        known = self._known(found.model, key)
+        if known is not None:
+            return known
+        model = model_in(manifest, self._blobs.get, where=found.ref)
+        example = to_frame(found.example.inputs, found.inputs)
+        package = build(model, example, signature=found.signature)
+        for data in package.files.values():
+            self._blobs.put(data)
+        origin = Origin(
+            source=found.ref,
+            run_id=found.run_id,
+            run_link=found.run_link,
+            datasets=found.datasets,
+            reference=found.reference,
+            metrics=found.metrics,
+        )
+        return self._keep(found.model, package, origin, key=key, description=found.description, tags=found.tags)
 
     def copy(
         self, name: str, version: int | str, *, to: str = "", project: str = "", reason: str = "", key: str = ""
