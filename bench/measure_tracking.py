@@ -60,19 +60,33 @@ def _log(server: ServerProcess, root: Path) -> Iterator[Figure]:
     """Chunks with pauses of their own length, as a training loop has; the thread that sends runs all the while."""
     session = Session(HttpSink(server.address), root / "spool")
     run = session.run("bench", capture=False)
-    found = []
+    found, calls, clock = [], [], time.perf_counter_ns
     for _ in range(CHUNKS):
-        started = time.perf_counter()
+        started = clock()
         for value in range(CALLS):
             run.log({"loss": value * 0.5})
-        found.append((time.perf_counter() - started) / CALLS * 1e6)
+        found.append((clock() - started) / CALLS / 1e3)
         time.sleep(0.02)
-    started = time.perf_counter()
+    for value in range(CALLS * CHUNKS):
+        started = clock()
+        run.log({"each": value * 0.5})
+        calls.append((clock() - started) / 1e3)
+        if value % CALLS == 0:
+            time.sleep(0.02)
+    begun = time.perf_counter()
     session.close()
-    closing = time.perf_counter() - started
-    stored = Api(server.address).get(f"/api/v1/runs/{run.id}/metrics/loss")
-    assert isinstance(stored, list)
+    closing = time.perf_counter() - begun
+    stored = [_stored(server, run.id, key) for key in ("loss", "each")]
+    points = 2 * CALLS * CHUNKS
     yield Figure("run.log of one metric, median of chunks of 500", statistics.median(found), "us a call", 10)
     yield Figure("run.log of one metric, chunk at p95", quantile(found, 0.95), "us a call")
-    yield Figure(f"end of a run after {CALLS * CHUNKS} points: until all is stored", closing, "s")
-    yield Figure(f"points of that run not stored, of {CALLS * CHUNKS}", CALLS * CHUNKS - len(stored), "points", 0)
+    yield Figure("run.log of one metric, each call timed: p50", quantile(calls, 0.5), "us", 10)
+    yield Figure("run.log of one metric, each call timed: p99", quantile(calls, 0.99), "us", 50)
+    yield Figure(f"end of a run after {points} points: until all is stored", closing, "s")
+    yield Figure(f"points of that run not stored, of {points}", points - sum(stored), "points", 0)
+
+
+def _stored(server: ServerProcess, run_id: str, key: str) -> int:
+    found = Api(server.address).get(f"/api/v1/runs/{run_id}/metrics/{key}")
+    assert isinstance(found, list)
+    return len(found)

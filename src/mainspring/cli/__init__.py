@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "monitor": ("mainspring.monitoring.commands:group", "Drift and performance of what is live."),
     "pipeline": ("mainspring.pipelines.commands:group", "Run pipelines and look at their runs."),
     "predict": ("mainspring.serving.commands:predict", "Ask an endpoint."),
+    "reproduce": ("mainspring.tracking.reproduction.commands:reproduce", "Run a run again and compare its metrics."),
     "rollout": ("mainspring.serving.commands:rollout", "Canaries: start, status, promote, roll back."),
     "runs": ("mainspring.tracking.commands:group", "Tracked runs."),
     "sync": ("mainspring.sdk.commands:sync", "Send runs that were logged offline."),

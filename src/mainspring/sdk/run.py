@@ -18,7 +18,7 @@ from mainspring.sdk.sinks import LATER, Sink
 from mainspring.tracking.model import TOLERANCE
 from mainspring.tracking.rules import check_key, check_path
 from mainspring.tracking.spool import Spool, end_line, input_line
-from mainspring.tracking.wire import encode
+from mainspring.tracking.wire import encode, number_or_word
 
 NOTE = "mlflow.note.content"
 """The tag that both doors show as the description of a run."""
@@ -119,7 +119,7 @@ class ActiveRun:
         for key, value in metrics.items():
             if key not in self._keys:
                 self._keys.add(check_key(key, "metric"))
-            self._sender.put((key, _number(key, value), step, at))
+            self._sender.put((key, number_or_word(_number(key, value)), step, at))
 
     def params(self, params: Mapping[str, object]) -> None:
         """Keep what the run was given, as text.

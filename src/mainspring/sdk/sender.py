@@ -11,17 +11,17 @@ from pathlib import Path
 
 from mainspring.core.errors import MainspringError, Timeout
 from mainspring.sdk.sinks import LATER, Sink
-from mainspring.tracking.model import Metric
 from mainspring.tracking.rules import MAX_METRICS
 from mainspring.tracking.spool import Spool, deliver
-from mainspring.tracking.wire import encode
+from mainspring.tracking.wire import encode_rows
 
 SPOOL_S = 0.05
 """How long points are gathered before they are written to the spool."""
 _RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 log = logging.getLogger("mainspring.sdk")
 
-Row = tuple[str, float, int, int]
+Row = tuple[str, float | str, int, int]
+"""Name, value as `wire.number_or_word` gives it, step, and time in microseconds."""
 
 
 class Sender:
@@ -125,9 +125,10 @@ class Sender:
             self._closing.wait(SPOOL_S)
             self._has_rows.clear()
             while self._rows:
-                points = [Metric(*self._rows.popleft()) for _ in range(min(len(self._rows), MAX_METRICS))]
+                taken = [self._rows.popleft() for _ in range(min(len(self._rows), MAX_METRICS))]
+                line = encode_rows(taken)
                 with self._spooling:
-                    self._spool.append(encode(points))
+                    self._spool.append(line)
                 self._has_lines.set()
 
     def _send_lines(self) -> None:

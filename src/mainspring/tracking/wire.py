@@ -77,6 +77,15 @@ def encode(metrics: Sequence[Metric], *, params: Mapping[str, str] = {}, tags: M
     return _encoder.encode(Batch(points, dict(params), dict(tags)))
 
 
+def encode_rows(rows: Sequence[tuple[str, float | str, int, int]]) -> bytes:
+    """The bytes of a batch of points whose values went through `number_or_word`; a few times faster than `encode`.
+
+    >>> decode(encode_rows([("loss", 0.5, 1, 7)])).points() == [Metric("loss", 0.5, 1, 7)]
+    True
+    """
+    return _encoder.encode({"metrics": rows})
+
+
 def number_or_word(value: float) -> float | str:
     """A finite number as it is; else "NaN", "Infinity" or "-Infinity", since JSON has no numbers for these."""
     if value - value == 0:

@@ -1,0 +1,135 @@
+"""The environment of a run: the same Python with exactly the packages that were recorded, in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from mainspring.core.errors import Failed, NotFound
+from mainspring.tracking.model import Environment
+
+_TOOLS = {"pip", "setuptools", "wheel"}
+_INSTALL_S = 3600
+
+
+def differing(recorded: Environment, now: Environment) -> dict[str, tuple[str, str]]:
+    """Where two environments differ: Python, packages and variables, with the versions then and now ("" = absent).
+
+    >>> differing(Environment("3.11.7", packages={"a": "1"}), Environment("3.11.7", packages={"a": "2"}))
+    {'a': ('1', '2')}
+    """
+    then = {"python": recorded.python, **recorded.packages, **{f"${k}": v for k, v in recorded.variables.items()}}
+    today = {"python": now.python, **now.packages, **{f"${k}": v for k, v in now.variables.items()}}
+    names = sorted({*then, *today} - _TOOLS)
+    return {
+        name: (then.get(name, ""), today.get(name, "")) for name in names if then.get(name, "") != today.get(name, "")
+    }
+
+
+def lock_of(recorded: Environment) -> list[str]:
+    """What pip is asked for: every package with its exact version, or the repository and commit it came from."""
+    lines = []
+    for name, version in recorded.packages.items():
+        source = recorded.sources.get(name, "")
+        if name in _TOOLS or _folder(source):
+            continue
+        lines.append(f"{name} @ {source}" if source and not source.startswith("file:") else f"{name}=={version}")
+    return lines
+
+
+def rebuild(recorded: Environment, place: Path) -> Path:
+    """Make the environment at `place` and return its Python. Uses uv when it is there, else pip.
+
+    Packages that were installed from a folder of this machine are taken from there, as they are now.
+
+    Raises:
+        NotFound: The Python, a package of that version, or a folder is not there any more.
+        Failed: The environment can't be made.
+    """
+    python = _python_of(recorded.python)
+    gone = [f"{name} (from {path})" for name, path in _folders(recorded).items() if not path.is_dir()]
+    if gone:
+        raise NotFound(f"packages came from folders that are gone: {', '.join(gone)}", where="environment")
+    _run([python, "-m", "venv", *([] if not shutil.which("uv") else ["--without-pip"]), str(place)], "venv")
+    made = place / "bin" / "python"
+    lock = place / "lock.txt"
+    lock.write_text("".join(f"{line}\n" for line in lock_of(recorded)))
+    if lock.read_text():
+        install = ["uv", "pip", "install", "--python", str(made)] if shutil.which("uv") else [str(made), "-m", "pip"]
+        extra = [] if install[0] == "uv" else ["install", "--disable-pip-version-check", "--quiet"]
+        _run([*install, *extra, "--no-deps", "-r", str(lock)], "install")
+    _add_folders(made, _folders(recorded))
+    return made
+
+
+def environ_of(recorded: Environment, base: Mapping[str, str]) -> dict[str, str]:
+    """The variables of `base` with those that change results set as they were."""
+    return {**base, **recorded.variables}
+
+
+def _folders(recorded: Environment) -> dict[str, Path]:
+    """Packages that were installed from a folder of the machine, with the folder."""
+    found = {name: _folder(source) for name, source in recorded.sources.items()}
+    return {name: Path(path) for name, path in found.items() if path}
+
+
+def _folder(source: str) -> str:
+    """The folder that a `file:` address names; "" for archives and for other addresses."""
+    if not source.startswith("file:"):
+        return ""
+    path = unquote(urlsplit(source).path)
+    return "" if re.search(r"\.(whl|zip|tar\.\w+|tgz)$", path) else path
+
+
+def _add_folders(python: Path, folders: Mapping[str, Path]) -> None:
+    """Put folders on the path of an environment, their `src` where they have one."""
+    if not folders:
+        return
+    asked = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    place = subprocess.run([str(python), "-c", asked], capture_output=True, text=True, check=True).stdout.strip()
+    lines = [str(path / "src" if (path / "src").is_dir() else path) for path in folders.values()]
+    (Path(place) / "reproduced.pth").write_text("\n".join(lines) + "\n")
+
+
+def _python_of(version: str) -> str:
+    """A Python of this version; another patch of the same release will do.
+
+    Raises:
+        NotFound: There is none.
+    """
+    release = ".".join(version.split(".")[:2])
+    if platform.python_version().startswith(f"{release}."):
+        return sys.executable
+    found = shutil.which(f"python{release}")
+    if found is None or not _is_python(found, release):
+        hint = f"install Python {release}, or use --no-env"
+        raise NotFound(f"the run used Python {version}, which is not on this machine", where="environment", hint=hint)
+    return found
+
+
+def _is_python(path: str, release: str) -> bool:
+    """Whether a program is a Python of a release: managers of versions leave names behind that start nothing."""
+    asked = "import sys; print('%d.%d' % sys.version_info[:2])"
+    done = subprocess.run([path, "-c", asked], capture_output=True, text=True, check=False)
+    return done.returncode == 0 and done.stdout.strip() == release
+
+
+def _run(command: list[str], what: str) -> None:
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=_INSTALL_S, check=False)
+    if done.returncode == 0:
+        return
+    said = (done.stderr or done.stdout).strip()
+    lost = re.findall(r"No matching distribution found for (\S+)|no version of (\S+)", said)
+    if lost:
+        names = ", ".join(a or b for a, b in lost)
+        hint = "name an index that has it, or use --no-env"
+        raise NotFound(f"a package of the run is not to be had any more: {names}", where="environment", hint=hint)
+    raise Failed(f"{what} ended with {done.returncode}: {said[-600:]}", where="environment", hint="use --no-env")
