@@ -274,6 +274,12 @@ def test_only_https_to_public_addresses_is_taken(
         strict.create("hook", url, ["registered_model.created"])
 
 
+def test_a_test_setting_opens_this_machine_and_no_other(webhooks: Webhooks) -> None:
+    for url in ("http://10.0.0.1/hook", "https://192.168.1.1/", "http://169.254.169.254/"):
+        with pytest.raises(Invalid, match="no public address"):
+            webhooks.create("hook", url, ["registered_model.created"])
+
+
 def test_a_name_that_leads_to_this_machine_is_refused_where_the_connection_is_made(ear: Ear) -> None:
     with pytest.raises(Forbidden, match="no public address"):
         post(f"https://localhost:{ear.server.server_port}/hook", b"{}", {}, local=False)

@@ -86,7 +86,7 @@ def check_webhook(made: Webhook, *, local: bool) -> Webhook:
 
     Args:
         made: The webhook.
-        local: Whether http and addresses of this network are allowed.
+        local: Whether http and addresses of this machine are allowed.
     Raises:
         Invalid: Name, address, events or status are none.
     """
@@ -122,7 +122,7 @@ def check_url(url: str, *, local: bool) -> SplitResult:
     if not host or len(url) > 2048 or not url.isprintable() or " " in url:
         raise Invalid("the address names no host", where="url", hint="such as https://example.org/hook")
     literal = _literal(host)
-    if literal is not None and not local and not is_public(literal):
+    if literal is not None and not may_be_told(literal, local=local):
         raise Invalid(f"{host} is no public address", where="url", hint="news is sent to public addresses only")
     return parts
 
@@ -142,6 +142,15 @@ def is_public(address: Address) -> bool:
         if address.teredo is not None:
             return False
     return address.is_global and not address.is_multicast
+
+
+def may_be_told(address: Address, *, local: bool) -> bool:
+    """Whether news may be sent to an address: to public ones and, when `local`, to this machine itself.
+
+    >>> [may_be_told(ipaddress.ip_address(text), local=True) for text in ("127.0.0.1", "10.0.0.1")]
+    [True, False]
+    """
+    return is_public(address) or (local and address.is_loopback)
 
 
 def signature(secret: str, delivery: str, timestamp: str, body: str) -> str:

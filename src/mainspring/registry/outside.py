@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mainspring.core.errors import Forbidden, Unavailable
-from mainspring.registry.notices import check_url, is_public
+from mainspring.registry.notices import check_url, may_be_told
 
 TIMEOUT_S = 10.0
 _READ = 2_000
@@ -31,7 +31,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, local: bool) -> R
         url: Where to.
         body: What.
         headers: Sent along.
-        local: Whether http and addresses of this network are allowed.
+        local: Whether http and addresses of this machine are allowed.
     Raises:
         Invalid: The address is malformed.
         Forbidden: The host is at no public address.
@@ -62,7 +62,7 @@ class _Plain(http.client.HTTPConnection):
     def connect(self) -> None:
         """Look the host up once, and connect to the first public address."""
         found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
-        allowed = [entry for entry in found if self.local or is_public(ipaddress.ip_address(str(entry[4][0])))]
+        allowed = [entry for entry in found if may_be_told(ipaddress.ip_address(str(entry[4][0])), local=self.local)]
         if not allowed:
             raise Forbidden(
                 f"{self.host} is at no public address", where=self.host, hint="news goes to the internet only"

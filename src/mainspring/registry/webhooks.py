@@ -49,7 +49,7 @@ class Webhooks:
         clock: Tells the time.
         registry: Knows the models and versions that events are about.
         folder: Holds `keys/` with the key that secrets are encrypted with.
-        allow_local: Whether http and addresses of this network are allowed.
+        allow_local: Whether http and addresses of this machine are allowed.
     """
 
     def __init__(
