@@ -85,7 +85,7 @@ class Acts:
 
     def there(self) -> dict[str, object]:
         """What can be read back."""
-        tracking, data, registry = (self.house.get(kind) for kind in (Tracking, Data, Registry))
+        tracking, data, registry = self.house.get(Tracking), self.house.get(Data), self.house.get(Registry)
         points = len(tracking.history(self.run, "loss"))
         assert points == self.batches * POINTS, f"{points} points of {self.batches} batches"
         files = self.house.get(Files)
