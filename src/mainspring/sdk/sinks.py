@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from mainspring.core.caller import Caller, caller, calling
-from mainspring.core.errors import Conflict, Failed, Overloaded, Timeout, Unavailable, error_codes
+from mainspring.core.errors import Conflict, Overloaded, Timeout, Unavailable
+from mainspring.sdk.transfers import Transfers, error_of
 from mainspring.tracking.spool import EMBEDDED, Taker
 
 if TYPE_CHECKING:
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
 LATER = (Overloaded, Unavailable, Timeout)
 """Errors after which the same entry may be sent again."""
 _TIMEOUT_S = 30.0
-_CHUNK = 1 << 20
-_RESUMABLE = 4 << 20
-"""Files of this size and more are sent so that a break does not start them anew."""
-_ACCEPTED = 202
-_BUSY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +161,7 @@ class HttpSink:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         headers |= {"X-Mainspring-Project": project} if project else {}
         self._client = httpx.Client(base_url=self.target, timeout=_TIMEOUT_S, headers=headers)
+        self._transfers = Transfers(self.target, headers)
 
     def create(self, run_id: str, new: NewRun) -> str:
         """See `Taker.create`."""
@@ -186,10 +182,10 @@ class HttpSink:
         from urllib.parse import quote
 
         route = f"/api/v1/runs/{run_id}/artifacts/{quote(path)}"
-        if isinstance(content, Path) and content.stat().st_size >= _RESUMABLE:
-            self._send_parts(route, content)
+        if isinstance(content, Path):
+            self._transfers.upload(route, content)
         else:
-            self._send("PUT", route, content if isinstance(content, bytes) else content.read_bytes())
+            self._send("PUT", route, content)
 
     def input(self, run_id: str, dataset: str, context: str) -> None:
         """See `Taker.input`."""
@@ -204,35 +200,7 @@ class HttpSink:
         """Close the connections."""
         self._client.close()
 
-    def _send_parts(self, route: str, path: Path) -> None:
-        """Send a large file from where an earlier attempt broke off, and nothing of it when its content is known."""
-        from blake3 import blake3
-
-        size, hasher = path.stat().st_size, blake3()
-        hasher.update_mmap(path)
-        for wait_s in (*_BUSY_S, 0.0):
-            headers = {"X-Digest": hasher.hexdigest(), "Content-Range": f"bytes */{size}"}
-            answer = self._send("PUT", route, b"", headers)
-            if answer.status_code != _ACCEPTED:
-                return
-            start = int(answer.json()["received"])
-            headers |= {"Content-Range": f"bytes {start}-{size - 1}/{size}", "Content-Length": str(size - start)}
-            try:
-                self._send("PUT", route, _chunks(path, start), headers)
-            except Conflict:  # the server has not noticed yet that the earlier attempt broke off
-                if not wait_s:
-                    raise
-                time.sleep(wait_s)
-            else:
-                return
-
-    def _send(
-        self,
-        method: str,
-        path: str,
-        body: bytes | Iterator[bytes] | Mapping[str, object],
-        headers: Mapping[str, str] | None = None,
-    ) -> httpx.Response:
+    def _send(self, method: str, path: str, body: bytes | Mapping[str, object]) -> httpx.Response:
         import httpx
 
         try:
@@ -240,29 +208,10 @@ class HttpSink:
                 answer = self._client.request(method, path, json=body)
             else:
                 kind = "application/octet-stream" if method == "PUT" else "application/json"
-                sent = {"Content-Type": kind, **(headers or {})}
-                answer = self._client.request(method, path, content=body, headers=sent)
+                answer = self._client.request(method, path, content=body, headers={"Content-Type": kind})
         except httpx.TransportError as reason:
             what = f"the server does not answer: {type(reason).__name__}"
             raise Unavailable(what, where=self.target, hint="mainspring up") from None
         if answer.is_success:
             return answer
-        raise _error(answer, self.target)
-
-
-def _chunks(path: Path, start: int) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        file.seek(start)
-        while chunk := file.read(_CHUNK):
-            yield chunk
-
-
-def _error(answer: httpx.Response, target: str) -> Exception:
-    """The error that the server met, raised again here."""
-    try:
-        plain = answer.json()
-        kind = error_codes()[plain["code"]]
-        return kind(str(plain["what"]), where=str(plain.get("where", "")), hint=str(plain.get("hint", "")))
-    except (ValueError, KeyError, TypeError):
-        kind = Overloaded if answer.status_code in (429, 502, 503, 504) else Failed
-        return kind(f"the server answered {answer.status_code}", where=target, hint="look at the server's log")
+        raise error_of(answer.status_code, answer.content, self.target)

@@ -1,0 +1,135 @@
+"""Files and sudden ends: of the server in the middle of an upload, of a client, of the line between them."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+
+from mainspring.demo.client import Api
+from mainspring.demo.server import ServerProcess, free_ports
+from mainspring.sdk.transfers import Transfers
+
+SIZE = 24 << 20
+SENT = 10 << 20
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    port, serving_port = free_ports(2, near=24500)
+    made = ServerProcess(tmp_path, port=port, serving_port=serving_port)
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "weights.bin"
+    path.write_bytes(blake3(b"weights").digest(length=SIZE))
+    return path
+
+
+def eventually(true: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < end, f"{what} did not happen"
+        time.sleep(0.02)
+
+
+def new_run(server: ServerProcess) -> str:
+    with closing(Api(server.address)) as api:
+        made = api.post("/api/v1/runs", {"experiment": "files"})
+    assert isinstance(made, dict)
+    return f"/api/v1/runs/{made['id']}/artifacts"
+
+
+def broken_off(server: ServerProcess, address: str, source: Path, headers: dict[str, str]) -> socket.socket:
+    """A connection on which the first `SENT` bytes of a file were sent, and the rest never will."""
+    line = socket.create_connection(("127.0.0.1", server.port))
+    named = {"Host": f"127.0.0.1:{server.port}", "Content-Length": str(SIZE), **headers}
+    head = "".join(f"{name}: {value}\r\n" for name, value in named.items())
+    line.sendall(f"PUT {address} HTTP/1.1\r\n{head}\r\n".encode() + source.read_bytes()[:SENT])
+    return line
+
+
+def on_the_way(server: ServerProcess) -> int:
+    """Bytes in the scratch folder of the server."""
+    return sum(path.stat().st_size for path in (server.folder / ".mainspring" / "uploads").glob("*"))
+
+
+def blobs(server: ServerProcess) -> list[Path]:
+    return list((server.folder / ".mainspring" / "blobs").glob("[0-9a-f][0-9a-f]/*"))
+
+
+def test_a_client_that_goes_away_leaves_nothing(server: ServerProcess, source: Path) -> None:
+    place = new_run(server)
+    with broken_off(server, f"{place}/a.bin", source, {}):
+        eventually(lambda: on_the_way(server) > 0, "the upload")
+    eventually(lambda: on_the_way(server) == 0, "the end of the upload")
+    assert listed(server, place) == []
+    assert blobs(server) == []
+
+
+def test_a_server_killed_in_the_middle_has_no_half_of_a_file(server: ServerProcess, source: Path) -> None:
+    place = new_run(server)
+    with broken_off(server, f"{place}/a.bin", source, {}):
+        eventually(lambda: on_the_way(server) > SENT // 2, "half of the upload")
+        server.kill()
+    server.start()
+    assert listed(server, place) == []
+    assert blobs(server) == []
+    Transfers(server.address).upload(f"{place}/a.bin", source)
+    assert [kept["path"] for kept in listed(server, place)] == ["a.bin"]
+
+
+def test_an_upload_goes_on_after_the_server_was_killed(server: ServerProcess, source: Path, tmp_path: Path) -> None:
+    place, digest = new_run(server), blake3(source.read_bytes()).hexdigest()
+    headers = {"X-Digest": digest, "Content-Range": f"bytes 0-{SIZE - 1}/{SIZE}"}
+    with broken_off(server, f"{place}/a.bin", source, headers):
+        eventually(lambda: on_the_way(server) > SENT // 2, "half of the upload")
+        server.kill()
+    server.start()
+    kept = on_the_way(server)
+    assert SENT // 2 < kept <= SENT
+    Transfers(server.address).upload(f"{place}/a.bin", source)
+    assert on_the_way(server) == 0
+    Transfers(server.address).download(f"{place}/a.bin", tmp_path / "out" / "a.bin")
+    assert (tmp_path / "out" / "a.bin").read_bytes() == source.read_bytes()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.bin"]
+
+
+def test_a_file_the_project_has_is_not_sent_again(server: ServerProcess, source: Path) -> None:
+    place = new_run(server)
+    transfers = Transfers(server.address)
+    transfers.upload(f"{place}/a.bin", source)
+    (stored,) = blobs(server)
+    before = stored.stat().st_mtime_ns
+    transfers.upload(f"{new_run(server)}/b.bin", source)
+    assert [path.stat().st_mtime_ns for path in blobs(server)] == [before]
+
+
+def test_a_download_takes_up_the_part_that_is_left(server: ServerProcess, source: Path, tmp_path: Path) -> None:
+    place, digest = new_run(server), blake3(source.read_bytes()).hexdigest()
+    Transfers(server.address).upload(f"{place}/a.bin", source)
+    out = tmp_path / "out" / "a.bin"
+    out.parent.mkdir()
+    (out.parent / f".a.bin.{digest}.part").write_bytes(source.read_bytes()[:SENT])
+    (out.parent / f".a.bin.{'0' * 64}.part.txt").write_bytes(b"not ours")
+    Transfers(server.address).download(f"{place}/a.bin", out)
+    assert out.read_bytes() == source.read_bytes()
+    (out.parent / f".b.bin.{'0' * 64}.part").write_bytes(b"of a file that was replaced since")
+    Transfers(server.address).download(f"{place}/a.bin", out.with_name("b.bin"))
+    assert out.with_name("b.bin").read_bytes() == source.read_bytes()
+
+
+def listed(server: ServerProcess, place: str) -> list[dict[str, object]]:
+    with closing(Api(server.address)) as api:
+        found = api.get(place)
+    assert isinstance(found, list)
+    return found
