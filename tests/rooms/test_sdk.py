@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 import uvicorn
@@ -366,36 +365,6 @@ def test_when_nobody_answers_a_run_starts_offline_only_if_it_was_asked_to(
     assert Session(sink, tmp_path / "spool").recovered == []
     assert Session(sink, tmp_path / "spool").sync(any_target=True) == [run.id]
     assert only(tracking).name == "alone"
-
-
-def test_a_large_file_is_sent_from_where_it_broke_off_and_known_content_not_at_all(
-    url: str, tracking: Tracking, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = os.urandom(9_000_000)
-    (tmp_path / "large.bin").write_bytes(data)
-    sent: list[int] = []
-
-    def breaking(path: Path, start: int) -> Iterator[bytes]:
-        for at in range(start, len(data), 1 << 20):
-            if len(sent) == 5:
-                raise httpx.ReadError("the cable")
-            sent.append(at)
-            yield data[at : at + (1 << 20)]
-
-    monkeypatch.setattr("mainspring.sdk.sinks._chunks", breaking)
-    session = Session(HttpSink(url), tmp_path / "spool")
-    with session.run(capture=False) as run:
-        run.file(tmp_path / "large.bin")
-        wait_until(lambda: len(sent) == 5, "the break")
-        sent.append(-1)
-    assert files.read(files.run_folder(run.id) + "large.bin") == data
-    assert sent[6] > 0
-    before = len(sent)
-    with session.run(capture=False) as run:
-        run.file(tmp_path / "large.bin", "again.bin")
-    assert files.read(files.run_folder(run.id) + "again.bin") == data
-    assert len(sent) == before
-    session.close()
 
 
 class Flaky(EmbeddedSink):
