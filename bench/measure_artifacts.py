@@ -10,6 +10,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -40,10 +41,10 @@ def _copies_and_transfers(server: ServerProcess, root: Path) -> Iterator[Figure]
     copies, synced, up, down = [], [], [], []
     for name in range(RUNS):  # in turns, so that a slow moment of the machine hits all of them
         source, out = root / f"source-{name}", root / "out"
-        copies.append(_seconds(lambda source=source: shutil.copyfile(source, root / "copy")))
-        synced.append(_seconds(lambda source=source: _durable_copy(source, root / "copy")))
-        up.append(_seconds(lambda source=source, name=name: transfers.upload(f"{place}/{name}.bin", source)))
-        down.append(_seconds(lambda name=name, out=out: transfers.download(f"{place}/{name}.bin", out)))
+        copies.append(_seconds(partial(shutil.copyfile, source, root / "copy")))
+        synced.append(_seconds(partial(_durable_copy, source, root / "copy")))
+        up.append(_seconds(partial(transfers.upload, f"{place}/{name}.bin", source)))
+        down.append(_seconds(partial(transfers.download, f"{place}/{name}.bin", out)))
         assert out.read_bytes() == source.read_bytes()
         for path in (root / "copy", out):
             path.unlink()

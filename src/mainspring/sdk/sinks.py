@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from mainspring.core.caller import Caller, caller, calling
 from mainspring.core.errors import Conflict, Overloaded, Timeout, Unavailable
-from mainspring.sdk.transfers import Transfers, error_of
 from mainspring.tracking.spool import EMBEDDED, Taker
 
 if TYPE_CHECKING:
@@ -156,6 +155,8 @@ class HttpSink:
     def __init__(self, url: str, *, token: str = "", project: str = "") -> None:
         import httpx
 
+        from mainspring.sdk.transfers import Transfers
+
         self.target = url.rstrip("/")
         self.project = project
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -214,4 +215,6 @@ class HttpSink:
             raise Unavailable(what, where=self.target, hint="mainspring up") from None
         if answer.is_success:
             return answer
+        from mainspring.sdk.transfers import error_of
+
         raise error_of(answer.status_code, answer.content, self.target)

@@ -17,6 +17,7 @@ from mainspring.access.service import check_binding
 from mainspring.core.errors import Conflict, Invalid
 from mainspring.core.wiring import Wiring
 from mainspring.server.app import create_app
+from mainspring.server.straight import StraightProtocol
 
 GRACE_S = 10
 """How long requests in flight may take after a signal."""
@@ -92,6 +93,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=StraightProtocol,
                 lifespan="on",
                 ws="none",
                 log_config=None,

@@ -9,6 +9,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from typing import Protocol, cast
 from urllib.parse import quote
 
 from litestar import Request, Response
@@ -18,16 +19,26 @@ from litestar.response import Stream
 from mainspring.core.errors import Invalid, Timeout
 from mainspring.tracking.files import Files
 from mainspring.tracking.model import Artifact
-from mainspring.tracking.uploads import Upload
+from mainspring.tracking.uploads import SILENT_S, Upload
 
 Ask = Request[object, object, State]
 GATHERED = 2 << 20
 """How much of a body is gathered before a thread writes it, while the next part comes in."""
-SILENT_S = 60.0
-"""A client that sends less than that much in this time is taken for gone, so that another may go on."""
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18})")
 UNSATISFIABLE = 416
+STRAIGHT = "mainspring.straight"
+"""Where a server that can puts what lets a handler read a body from the socket itself."""
+LARGE = 4 << 20
+"""Bodies of this size and more are read that way."""
+
+
+class Straight(Protocol):
+    """What a server puts under `STRAIGHT`."""
+
+    def take(self) -> tuple[bytes, int] | None:
+        """What was read of the body already, and a handle of the socket to read the rest from; None when it can't."""
+        ...
 
 
 async def receive(request: Ask, upload: Upload) -> None:
@@ -38,6 +49,12 @@ async def receive(request: Ask, upload: Upload) -> None:
         TooLarge: More than a file may have.
         Timeout: Nothing came for too long.
     """
+    length = announced(request)
+    straight = cast("Straight | None", (request.scope.get("extensions") or {}).get(STRAIGHT))
+    if straight is not None and length >= LARGE and (taken := straight.take()) is not None:
+        early, handle = taken
+        await asyncio.to_thread(upload.drain, handle, early, length)
+        return
     gathered, size = list[bytes](), 0
     writing: asyncio.Task[None] | None = None
     loop = asyncio.get_running_loop()

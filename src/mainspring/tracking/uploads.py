@@ -9,18 +9,24 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import select
+import threading
 import time
+from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
+from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from mainspring.core.errors import Invalid, Overloaded, TooLarge
+from mainspring.core.errors import Failed, Invalid, Overloaded, Timeout, TooLarge
 from mainspring.core.ids import new_id
 from mainspring.storage.files import check_digest, no_room
 from mainspring.storage.ports import BlobStreams
 
 if TYPE_CHECKING:
+    from blake3 import blake3
+
     from mainspring.storage.ports import Blobs
 
 IN_MEMORY = 1 << 20
@@ -28,6 +34,8 @@ IN_MEMORY = 1 << 20
 READ = 1 << 20
 LEFT_S = 3600.0
 """A nameless scratch file older than this was left by a writer that died."""
+SILENT_S = 60.0
+"""A client that sends nothing for this long is taken for gone, so that another may go on."""
 KEPT_S = 3 * 24 * 3600.0
 """How long an interrupted upload may be taken up again."""
 _RESUMABLE = re.compile(r".*-[0-9a-f]{64}")
@@ -79,6 +87,33 @@ class Upload:
             self._append(piece)
         self._hasher.update(piece)
 
+    def drain(self, handle: int, early: bytes, count: int) -> None:
+        """Take `count` bytes: first `early`, the others from a socket. They pass from the network to the file within
+        the kernel, and another thread hashes them from there.
+
+        Args:
+            handle: Of the socket; closed at the end.
+        Raises:
+            TooLarge: They are too many.
+            Timeout: Nothing came for too long.
+            Failed: The client went away, or the disk is full.
+        """
+        try:
+            if self.received + count > self._limit:
+                raise too_large(self.received + count, self._limit)
+            if self._file is None:
+                self._open(self._scratch / new_id())
+                self._append(b"".join(self._pieces))
+                self._pieces.clear()
+            self.write(early)
+            assert self._file is not None and self._path is not None
+            with no_room(self._path), _Hashing(self._hasher, self._file, self.received) as hashing:
+                for arrived in _splice(handle, self._file.fileno(), count - len(early)):
+                    self.received += arrived
+                    hashing.reach(self.received)
+        finally:
+            os.close(handle)
+
     def keep(self, blobs: Blobs, digest: str = "") -> str:
         """Store what was received as a blob.
 
@@ -129,7 +164,7 @@ class Upload:
     def _open(self, path: Path) -> None:
         with no_room(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("a+b", buffering=0)
+            file = FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+")
         if not _lock(file.fileno()):
             file.close()
             hint = "wait until that has ended, then send the rest"
@@ -146,6 +181,66 @@ class Upload:
         with no_room(self._path):
             while view:
                 view = view[self._file.write(view) :]
+
+
+class _Hashing:
+    """Hashes a file behind the one who writes it, in a thread of its own."""
+
+    def __init__(self, hasher: blake3, file: FileIO, start: int) -> None:
+        self._hasher = hasher
+        self._handle = file.fileno()
+        self._at = start
+        self._ends: SimpleQueue[int] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="mainspring-hash", daemon=True)
+
+    def reach(self, end: int) -> None:
+        """The file is written up to `end`."""
+        self._ends.put(end)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.put(-1)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (end := self._ends.get()) >= 0:
+            while end - self._at >= READ and (piece := os.pread(self._handle, READ, self._at)):
+                self._feed(piece)
+        while piece := os.pread(self._handle, READ, self._at):
+            self._feed(piece)
+
+    def _feed(self, piece: bytes) -> None:
+        self._hasher.update(piece)
+        self._at += len(piece)
+
+
+def _splice(source: int, target: int, count: int) -> Iterator[int]:
+    """Move bytes from a socket to a file through a pipe; gives how many at a time."""
+    patience = select.poll()
+    patience.register(source, select.POLLIN)
+    out, into = os.pipe()
+    try:
+        fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, READ)
+        while count:
+            if not patience.poll(SILENT_S * 1000):
+                raise Timeout(f"nothing came for {SILENT_S:.0f} s", where="body", hint="send the rest again")
+            try:
+                moved = os.splice(source, into, min(READ, count))
+            except BlockingIOError:  # what was there is gone again
+                continue
+            if not moved:
+                raise Failed("the client went away", where="body", hint="send the rest again")
+            left = moved
+            while left:
+                left -= os.splice(out, target, left)
+            count -= moved
+            yield moved
+    finally:
+        os.close(out)
+        os.close(into)
 
 
 def resumable(project: str, digest: str) -> str:
