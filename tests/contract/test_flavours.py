@@ -56,7 +56,7 @@ def truth(task: str) -> Floats:
     first = rows()["a"].to_numpy()
     if task == "regression":
         return np.asarray(first * 3 + rows()["b"].to_numpy())
-    return np.asarray(np.floor(first * (2 if task == "binary" else 3)))
+    return np.asarray(np.floor(first * (2 if task == "binary" else 3)).astype(np.int64))
 
 
 def matrix() -> Floats:

@@ -44,6 +44,21 @@ def test_a_number_is_a_regression(tmp_path: Path) -> None:
     assert "gate   promote: pass" in done.stdout
 
 
+def flower(source: random.Random) -> Row:
+    kind = source.choice(["setosa", "versicolor", "virginica"])
+    size = {"setosa": 1.5, "versicolor": 4.3, "virginica": 5.5}[kind]
+    return [round(source.gauss(size, 0.5), 2), round(source.gauss(size / 3, 0.3), 2), kind]
+
+
+def test_many_classes_are_learned_gated_and_registered(tmp_path: Path) -> None:
+    write(tmp_path / "flowers.csv", ["length", "width", "kind"], flower)
+    done = init(tmp_path, "--data", "flowers.csv", "--target", "kind")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "multiclass task on 2 columns" in done.stdout
+    assert "gate   promote: pass" in done.stdout
+    assert 'metric = "log_loss", ceiling = 1.' in (tmp_path / "mainspring.toml").read_text()
+
+
 def test_odd_names_text_labels_and_missing_values(tmp_path: Path) -> None:
     write(tmp_path / "My Data (2).csv", ["Age (years)", 'größe, "cm"', "[x]:{y}", "Left us?"], odd)
     done = init(tmp_path, "--data", "My Data (2).csv", "--target", "Left us?")
@@ -57,20 +72,20 @@ def test_odd_names_text_labels_and_missing_values(tmp_path: Path) -> None:
     [
         (["--data", "hauses.csv", "--target", "price"], 3, "no file hauses.csv"),
         (["--data", "houses.csv", "--target", "prize"], 2, 'did you mean "price"?'),
-        (["--data", "houses.csv", "--target", "city"], 2, "3 classes; gates judge two classes or a number"),
+        (["--data", "rare.csv", "--target", "city"], 2, "3 classes, and only"),
         (["--data", "few.csv", "--target", "price"], 2, "too few"),
     ],
 )
 def test_what_cannot_work_is_refused_before_a_file_is_written(
     tmp_path: Path, args: list[str], code: int, says: str
 ) -> None:
-    for name, rows in (("houses.csv", 400), ("few.csv", 20)):
+    for name, rows in (("houses.csv", 400), ("few.csv", 20), ("rare.csv", 45)):
         write(tmp_path / name, ["size", "city", "price"], lambda s: [*house(s)[:1], s.choice("abc"), house(s)[2]], rows)
     done = init(tmp_path, *args)
     assert done.returncode == code, done.stdout + done.stderr
     assert says in done.stderr
     assert len(done.stderr.strip().splitlines()) == 3
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["few.csv", "houses.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["few.csv", "houses.csv", "rare.csv"]
 
 
 def test_a_project_that_is_there_is_not_written_over(tmp_path: Path) -> None:

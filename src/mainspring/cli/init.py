@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from importlib import resources
 from pathlib import Path
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from mainspring.data import Guess
 
 PIPELINE = "pipeline.py"
-METRICS = {"binary": "roc_auc", "regression": "r2"}
+METRICS = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "r2"}
 FLOORS = {"binary": "0.55", "regression": "0.00"}  # what a coin and the mean give, and a little
+LEAST_OF_CLASS = 20
 LEAST_ROWS = 200  # a quarter of them judges
 
 
@@ -53,7 +55,7 @@ def init(ctx: click.Context, source: Path, target: str, name: str, folder: Path,
     for column, reason in guess.left_out.items():
         click.echo(f"  left out {column}: {reason}")
     folder.mkdir(parents=True, exist_ok=True)
-    for written, text in _files(project, target, guess).items():
+    for written, text in _files(project, target, guess, _floors(frame, target, guess)).items():
         (folder / written).write_text(text, encoding="utf-8")
         click.echo(f"wrote {folder / written}")
     from mainspring.server.house import open_house
@@ -70,11 +72,12 @@ def _name_of(source: Path) -> str:
 def _refuse_hopeless(frame: pl.DataFrame, target: str, guess: Guess) -> None:
     labelled = frame.height - frame[target].null_count()
     if guess.task == "multiclass":
-        raise Invalid(
-            f"{target} has {frame[target].drop_nulls().n_unique()} classes; gates judge two classes or a number",
-            where="target",
-            hint="name a column with two values, such as whether it is one of the classes",
-        )
+        counts = frame[target].drop_nulls().value_counts().sort("count")
+        rare, rows = counts.row(0)
+        if rows < LEAST_OF_CLASS:
+            what = f"{target} has {counts.height} classes, and only {rows} rows of {rare!r}"
+            hint = f"bring {LEAST_OF_CLASS} rows of each, or put rare classes together"
+            raise Invalid(what, where="target", hint=hint)
     if labelled < LEAST_ROWS:
         what = f"{labelled} rows with a {target} are too few to learn from and to judge by"
         raise Invalid(what, where="data", hint=f"bring {LEAST_ROWS} rows or more")
@@ -87,13 +90,25 @@ def _refuse_overwrite(folder: Path, *, force: bool) -> None:
             raise Conflict(f"{name} is there already", where=str((folder / name).absolute()), hint=hint)
 
 
-def _files(project: str, target: str, guess: Guess) -> dict[str, str]:
+def _floors(frame: pl.DataFrame, target: str, guess: Guess) -> tuple[str, str]:
+    """The floor of the metric; of many classes what naming the most frequent gives, and a ceiling for the log loss."""
+    if guess.task != "multiclass":
+        return FLOORS[guess.task], ""
+    known = frame[target].drop_nulls()
+    shares = [count / known.len() for count in known.value_counts()["count"].to_list()]
+    blind = -sum(share * math.log(share) for share in shares)
+    extra = f'  {{ metric = "log_loss", ceiling = {blind:.2f} }},  # what the shares of the classes give\n'
+    return f"{math.floor(max(shares) * 100) / 100:.2f}", extra
+
+
+def _files(project: str, target: str, guess: Guess, floors: tuple[str, str]) -> dict[str, str]:
     values = {
         "project": project,
         "target": json.dumps(target),
         "task": guess.task,
         "metric": METRICS[guess.task],
-        "floor": FLOORS[guess.task],
+        "floor": floors[0],
+        "more": floors[1],
         "features": _listed(guess.features),
         "text": _listed(guess.text),
         "left_out": "".join(f"#   {name}: {reason}\n" for name, reason in guess.left_out.items()) or "#   none\n",
@@ -104,7 +119,7 @@ def _files(project: str, target: str, guess: Guess) -> dict[str, str]:
 
 
 def _template_of(guess: Guess) -> str:
-    return "regressor" if guess.task == "regression" else "classifier"
+    return {"regression": "regressor", "multiclass": "multiclassifier"}.get(guess.task, "classifier")
 
 
 def _listed(names: tuple[str, ...]) -> str:

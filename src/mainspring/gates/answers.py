@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from mainspring.core.errors import Failed, Invalid, MainspringError, did_you_mean
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mainspring.gates.rules.bootstrap import Floats
     from mainspring.registry import ModelVersion, Registry
 
-Probe = Callable[["ModelVersion", "pl.DataFrame"], Mapping[str, list[float]]]
+Probe = Callable[["ModelVersion", "pl.DataFrame"], Mapping[str, Sequence[object]]]
 """Asks a version through a real model server: numeric outputs by name."""
 Answer = TypeVar("Answer")
 
@@ -32,7 +32,7 @@ def check_label(frame: pl.DataFrame, label: str) -> None:
 
 
 def truth_of(frame: pl.DataFrame, label: str, version: ModelVersion) -> Floats:
-    """The truth as numbers: 1 for the second class of a binary model and 0 for the first, or the value itself.
+    """The truth as numbers: the place of the class among those of the model (of two: 0 or 1), or the value itself.
 
     Args:
         frame: The evaluation rows.
@@ -52,9 +52,7 @@ def truth_of(frame: pl.DataFrame, label: str, version: ModelVersion) -> Floats:
         raise Invalid(f"{missing} of {frame.height} rows have no label", where=label, hint=hint)
     if version.task == "regression":
         return _numbers(column, label)
-    if version.task != "binary":
-        raise Invalid(f"gates judge binary and regression models, this one is {version.task}", where=version.ref)
-    return _binary(column, label, version)
+    return _places(column, label, version)
 
 
 def _numbers(column: pl.Series, label: str) -> Floats:
@@ -68,55 +66,63 @@ def _numbers(column: pl.Series, label: str) -> Floats:
     return numbers
 
 
-def _binary(column: pl.Series, label: str, version: ModelVersion) -> Floats:
+def _places(column: pl.Series, label: str, version: ModelVersion) -> Floats:
     import numpy as np
 
-    negative, positive = version.classes
+    places = {value: place for place, value in enumerate(version.classes)}
     values = column.to_list()
-    strange = next((value for value in values if value not in (negative, positive)), None)
+    strange = next((value for value in values if value not in places), None)
     if strange is not None:
-        hint = f"the model knows {negative!r} and {positive!r}"
+        hint = "the model knows " + " and ".join(repr(value) for value in version.classes[:20])
         raise Invalid(f"the label {strange!r} is no class of the model", where=label, hint=hint)
-    truth = np.array([value == positive for value in values], dtype=np.float64)
+    truth = np.array([places[value] for value in values], dtype=np.float64)
     if truth.min() == truth.max():
-        only = positive if truth[0] else negative
-        hint = "use rows of both classes"
+        hint = "use rows of both classes" if len(places) == 2 else "use rows of all classes"
+        only = version.classes[int(truth[0])]
         raise Invalid(f"all {len(truth)} rows have the label {only!r}", where=label, hint=hint)
     return truth
 
 
-def answers_of(said: Mapping[str, object], version: ModelVersion, rows: int) -> Answers:
+def answers_of(said: Mapping[str, object], version: ModelVersion, rows: int, truth: Floats | None = None) -> Answers:
     """What a version said, as scores and decisions.
 
     Args:
-        said: Outputs by name: "probability" and "label", or "prediction"; shape (rows,) each.
+        said: Outputs by name: "probability" and "label", or "prediction"; shape (rows,) each, or of many classes
+            "probability" (rows, classes).
         version: The version that said it.
         rows: How many rows it was asked about.
+        truth: For many classes: the place of the true class; the score of a row is the probability of that class.
     Raises:
-        Invalid: An output is missing, has another length, or is not finite.
+        Invalid: An output is missing, has another shape, or is not finite.
     """
     import numpy as np
 
-    score = _output(said, "prediction" if version.task == "regression" else "probability", version, rows)
     if version.task == "regression":
+        score = _output(said, "prediction", version, (rows,))
         return Answers(score, score)
+    many = version.task == "multiclass"
+    score = _output(said, "probability", version, (rows, len(version.classes)) if many else (rows,))
+    if many:
+        chosen = score.argmax(axis=1).astype(np.float64)
+        true = np.zeros(rows, dtype=np.intp) if truth is None else truth.astype(np.intp)
+        return Answers(score[np.arange(rows), true], chosen)
     if "label" not in said:
         return Answers(score, (score >= 0.5).astype(np.float64))
     decided = np.asarray(said["label"])
     return Answers(score, (decided == version.classes[1]).astype(np.float64))
 
 
-def _output(said: Mapping[str, object], name: str, version: ModelVersion, rows: int) -> Floats:
+def _output(said: Mapping[str, object], name: str, version: ModelVersion, shape: tuple[int, ...]) -> Floats:
     import numpy as np
 
     if name not in said:
         raise Invalid(f"the model gives no {name!r}, only {', '.join(sorted(said))}", where=version.ref)
     score: Floats = np.asarray(said[name], dtype=np.float64)
-    if score.shape != (rows,):
-        raise Invalid(f"{rows} rows were asked and {name} has the shape {score.shape}", where=version.ref)
+    if score.shape != shape:
+        raise Invalid(f"{shape[0]} rows were asked and {name} has the shape {score.shape}", where=version.ref)
     if not np.isfinite(score).all():
         count = int((~np.isfinite(score)).sum())
-        raise Invalid(f"{count} of {rows} answers are not finite numbers", where=version.ref)
+        raise Invalid(f"{count} of {score.size} answers are not finite numbers", where=version.ref)
     return score
 
 
@@ -131,7 +137,7 @@ def asking(registry: Registry, version: ModelVersion) -> Ask:
     return _guarded(version, lambda rows: predictor.predict(inputs_of(version, rows)))
 
 
-def probing(probe: Probe, version: ModelVersion) -> Callable[[pl.DataFrame], Mapping[str, list[float]]]:
+def probing(probe: Probe, version: ModelVersion) -> Callable[[pl.DataFrame], Mapping[str, Sequence[object]]]:
     """The same through a real model server."""
     return _guarded(version, lambda rows: probe(version, inputs_of(version, rows)))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -26,8 +26,8 @@ class Answers:
     """What a version said about the rows.
 
     Args:
-        score: Probability of class 1, or the predicted number; shape (rows,).
-        decision: The class it decides on as 0 or 1 (for a number the number itself); shape (rows,).
+        score: Probability of class 1, of many classes that of the true one, or the predicted number; shape (rows,).
+        decision: The place of the class it decides on (for a number the number itself); shape (rows,).
     """
 
     score: Floats
@@ -48,7 +48,7 @@ class Case:
         frame: The evaluation rows.
         label: Column of `frame` with the truth.
         task: What kind of model it is.
-        truth: 0 or 1 per row, or the number; shape (rows,).
+        truth: The place of the class per row (of two: 0 or 1), or the number; shape (rows,).
         answers: Of the candidate.
         baseline: Of the champion.
         alpha: One-sided level of the intervals.
@@ -62,14 +62,14 @@ class Case:
     champion: ModelVersion | None
     frame: pl.DataFrame
     label: str
-    task: Literal["classification", "regression"]
+    task: Literal["classification", "multiclass", "regression"]
     truth: Floats
     answers: Answers
     baseline: Answers | None
     alpha: float
     seed: int
     predict: Ask
-    probe: Callable[[pl.DataFrame], Mapping[str, list[float]]] | None = None
+    probe: Callable[[pl.DataFrame], Mapping[str, Sequence[object]]] | None = None
     training: Callable[[], pl.DataFrame] | None = None
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mainspring.core.caller import caller
 from mainspring.core.canonical import canonical_json, digest
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mainspring.data import Data
+    from mainspring.gates.rules.bootstrap import Floats
     from mainspring.registry import ModelVersion, Registry
 
 
@@ -232,10 +233,10 @@ class Gates:
             champion=champion,
             frame=frame,
             label=label,
-            task="regression" if candidate.task == "regression" else "classification",
+            task=_TASKS.get(candidate.task, "classification"),
             truth=truth,
-            answers=answers_of(predict(frame), candidate, frame.height),
-            baseline=None if champion is None else self._answers(champion, frame),
+            answers=answers_of(predict(frame), candidate, frame.height, truth),
+            baseline=None if champion is None else self._answers(champion, frame, truth),
             alpha=gate.alpha,
             seed=seed,
             predict=predict,
@@ -243,8 +244,8 @@ class Gates:
             training=self._training(candidate),
         )
 
-    def _answers(self, version: ModelVersion, frame: pl.DataFrame) -> Answers:
-        return answers_of(asking(self._registry, check_usable(version))(frame), version, frame.height)
+    def _answers(self, version: ModelVersion, frame: pl.DataFrame, truth: Floats) -> Answers:
+        return answers_of(asking(self._registry, check_usable(version))(frame), version, frame.height, truth)
 
     def _training(self, candidate: ModelVersion) -> Callable[[], pl.DataFrame] | None:
         data = self._data
@@ -296,6 +297,9 @@ class Gates:
             return None
         with self._tables.read() as conn:
             return records.by_key(conn, caller().project, key)
+
+
+_TASKS: dict[str, Literal["multiclass", "regression"]] = {"multiclass": "multiclass", "regression": "regression"}
 
 
 def _reached(found: Verdict) -> VerdictReached:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from mainspring.core.clock import micros
+from mainspring.core.clock import iso, micros
 from mainspring.core.console import json_option, room, show, table
+from mainspring.registry.grants import MOST_DAYS, GrantRequest
 from mainspring.registry.model import STAGES, ModelVersion
 from mainspring.registry.provenance import Difference, Kin, Provenance
 from mainspring.registry.rules import missing
@@ -284,6 +285,28 @@ def _differences(found: Difference) -> Iterator[str]:
 def _short(value: object) -> str:
     text = "-" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
     return text.splitlines()[0][:60] + " ..." if len(text) > 60 or "\n" in text else text
+
+
+@group.command("grant")
+@click.argument("name")
+@click.argument("version")
+@click.option("--reason", required=True, help="Why; kept in the event log.")
+@click.option("--days", default=90, show_default=True, type=click.IntRange(1, MOST_DAYS), help="How long it counts.")
+@click.option("--despite-scan", is_flag=True, help="Also when the scan says unsafe: it can do whatever you can.")
+@click.option("--revoke", is_flag=True, help="Take the grant back; the version is unloaded where it is served.")
+@json_option
+@click.pass_context
+def grant_(ctx: click.Context, /, name: str, version: str, **options: object) -> None:
+    """Allow to load the pickle of a version.  Example: mainspring models grant churn 3 --reason "made by our team" """
+    registry, reason = room(ctx, Registry), str(options["reason"])
+    if options["revoke"]:
+        found = registry.get(name, version)
+        registry.grants.revoke(found, reason)
+        show({"ref": found.ref, "revoked": True}, f"{found.ref} may not be loaded any more.")
+        return
+    request = GrantRequest(reason, int(str(options["days"])), bool(options["despite_scan"]))
+    given = registry.grant(name, version, request)
+    show(given, f"models/{given.model}/{given.version} may be loaded until {iso(given.expires_at)}; scan: {given.scan}")
 
 
 def _lines(found: ModelVersion) -> str:

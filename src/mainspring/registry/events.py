@@ -119,3 +119,28 @@ class VersionRemoved(Fact):
     kind: ClassVar[str] = "registry.version_removed"
     model: str
     version: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PickleGranted(Fact):
+    """A person allowed to load one pickle until a time (microseconds UTC). Subject: `models/NAME/NUMBER`."""
+
+    kind: ClassVar[str] = "registry.pickle_granted"
+    model: str
+    version: int
+    digest: str
+    reason: str
+    expires_at: int
+    despite_scan: bool
+    scan: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrantRevoked(Fact):
+    """A grant was taken back. Subject: `models/NAME/NUMBER`."""
+
+    kind: ClassVar[str] = "registry.grant_revoked"
+    model: str
+    version: int
+    digest: str
+    reason: str

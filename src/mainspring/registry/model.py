@@ -23,11 +23,13 @@ class Field:
         name: Name of the column.
         dtype: One of `DTYPES`.
         levels: For text: the levels known at training, in the order of their codes. Empty: not encoded.
+        size: How many values it has for each row: one, or for the probabilities of many classes one each.
     """
 
     name: str
     dtype: str
     levels: tuple[str, ...] = ()
+    size: int = 1
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -37,6 +39,8 @@ class Field:
             raise Invalid(f"{self.dtype!r} is no type of a field", where=f"field {self.name}", hint=hint)
         if len(set(self.levels)) != len(self.levels):
             raise Invalid("the same level is listed twice", where=f"field {self.name}")
+        if self.size < 1:
+            raise Invalid(f"a field of {self.size} values", where=f"field {self.name}")
         if self.levels and self.dtype != "string":
             raise Invalid(f"a field of type {self.dtype} has no levels", where=f"field {self.name}")
 
@@ -83,14 +87,18 @@ class Signature:
 
 def _plain(entry: Field) -> dict[str, object]:
     plain: dict[str, object] = {"name": entry.name, "dtype": entry.dtype}
-    return {**plain, "levels": list(entry.levels)} if entry.levels else plain
+    plain |= {"levels": list(entry.levels)} if entry.levels else {}
+    return plain | ({"size": entry.size} if entry.size != 1 else {})
 
 
 def _field(plain: dict[str, object]) -> Field:
     levels = plain.get("levels", ())
     if not isinstance(levels, (list, tuple)):
         raise TypeError("levels")
-    return Field(str(plain["name"]), str(plain["dtype"]), tuple(str(level) for level in levels))
+    size = plain.get("size", 1)
+    if type(size) is not int:
+        raise TypeError("size")
+    return Field(str(plain["name"]), str(plain["dtype"]), tuple(str(level) for level in levels), size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """Model packages: a handful of files with a manifest that names the digest of each, and a signature over the manifest.
 
-A package has no code in it. The digest of a package is the BLAKE3 of `manifest.json`; since the manifest lists every
-other file with its digest, it stands for all bytes. `signature.json` is no part of it: it binds that digest to a model
-and a number. This module needs neither SQL nor a web framework, because model servers import it.
+A package has no code in it, but for Python functions and granted pickles, which run in processes of their own. The
+digest of a package is the BLAKE3 of `manifest.json`; since the manifest lists every other file with its digest, it
+stands for all bytes. `signature.json` is no part of it: it binds that digest to a model and a number. This module needs
+neither SQL nor a web framework, because model servers import it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import platform
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +21,10 @@ from typing import TYPE_CHECKING, cast
 
 from mainspring.core.canonical import canonical_json, digest
 from mainspring.core.errors import Conflict, Corrupt, Invalid, NotFound, Refused, TooLarge
-from mainspring.registry.flavours import Flavour, Scorer, Trait, flavour, flavour_for, names
+from mainspring.registry.flavours import Flavour, Scorer, Trait, flavour, flavour_for, names, pickle
+from mainspring.registry.grants import Permit
 from mainspring.registry.model import Example, Field, Label, Scalar, Signature
+from mainspring.registry.pickles import require_safe, scan
 from mainspring.registry.rules import in_order, infer_inputs, is_pickle, outputs_of
 from mainspring.registry.signing import is_signed, statement
 
@@ -276,7 +280,8 @@ def refuse_pickle(name: str, head: bytes) -> None:
         raise Refused(
             "a pickle can run any code when it is loaded, so pickles are not kept",
             where=name,
-            hint="register the fitted model itself, or save it with skops.io.dump or booster.save_model",
+            hint="register the fitted model itself, or save it with skops.io.dump or booster.save_model; "
+            "or take responsibility: register(..., grant=GrantRequest(reason))",
         )
 
 
@@ -340,24 +345,41 @@ def write_folder(folder: Path, manifest: bytes, files: Mapping[str, bytes], seal
     return folder
 
 
-def load_folder(path: Path, *, public_key: bytes | None, expected: str = "") -> Predictor:
+def granted(data: bytes, permit: Permit, *, where: str) -> pickle.PickleFile:
+    """A pickle with its permit, scanned again: the allow-list may be another since it was granted.
+
+    Raises:
+        Refused: The scan says unsafe, and the permit does not say despite it.
+    """
+    if not permit.despite_scan:
+        require_safe(scan(data, name=pickle.FILE), where)
+    return pickle.PickleFile(data, permit.despite_scan, permit.expires_at)
+
+
+def load_folder(path: Path, *, public_key: bytes | None, expected: str = "", grant: str = "") -> Predictor:
     """Load a package after checking every byte of it.
 
     Args:
         path: The folder.
         public_key: Key of the instance that signed it (32 bytes); None checks digests only.
         expected: The digest it must have; "" takes the one of its signature file.
+        grant: For a pickle the signed line of its grant.
     Raises:
         NotFound: There is no package.
         Corrupt: A file was changed, added or taken away, or the signature is not of this key.
-        Refused: A file is a pickle, or holds types that are not trusted.
+        Refused: A file is a pickle without a grant, or holds types that are not trusted.
     """
     manifest, files, seal = read_folder(Path(path), public_key=public_key, expected=expected)
     kind = flavour(manifest.flavour)
     if kind.FILE not in files:
         raise Corrupt(f"the package has no {kind.FILE}", where=str(path))
-    refuse_pickle(kind.FILE, files[kind.FILE][:64])
-    scorer = kind.scorer(kind.read(files[kind.FILE]), manifest.trait)
+    if manifest.flavour == pickle.NAME:
+        permit = Permit.of(grant, digest=seal.digest, public_key=public_key, now=time.time_ns() // 1000)
+        model: object = granted(files[kind.FILE], permit, where=str(path))
+    else:
+        refuse_pickle(kind.FILE, files[kind.FILE][:64])
+        model = kind.read(files[kind.FILE])
+    scorer = kind.scorer(model, manifest.trait)
     return Predictor(manifest, scorer, digest=seal.digest, example=_example_of(files.get(EXAMPLE, b"{}")))
 
 
@@ -457,7 +479,8 @@ def _try(manifest: Manifest, kind: Flavour, model: object, content: bytes, examp
         first = Predictor(manifest, kind.scorer(model, manifest.trait)).predict(rows)
     except (ValueError, TypeError) as reason:
         raise Invalid(f"the model can't answer the example: {reason}", where="example") from None
-    again = Predictor(manifest, kind.scorer(kind.read(content), manifest.trait)).predict(rows)
+    copy = model if kind.NAME == pickle.NAME else kind.read(content)
+    again = Predictor(manifest, kind.scorer(copy, manifest.trait)).predict(rows)
     for name, values in first.items():
         if not array_equal(values, again[name], equal_nan=values.dtype.kind == "f"):
             raise Invalid(f"read back, the model answers another {name}", where="example", hint="report this model")

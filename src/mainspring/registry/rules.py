@@ -68,7 +68,8 @@ def outputs_of(task: str, classes: Sequence[Label]) -> tuple[Field, ...]:
     """
     if task == "regression":
         return (Field("prediction", "float64"),)
-    return (Field("probability", "float64"), Field("label", label_dtype(classes)))
+    size = len(classes) if task == "multiclass" else 1
+    return (Field("probability", "float64", size=size), Field("label", label_dtype(classes)))
 
 
 def label_dtype(classes: Sequence[Label]) -> str:
@@ -118,6 +119,8 @@ def breaking_changes(old: Signature, new: Signature) -> tuple[str, ...]:
             found.append(f"output {entry.name!r} is gone")
         elif after[entry.name].dtype != entry.dtype:
             found.append(f"output {entry.name!r} was {entry.dtype} and is {after[entry.name].dtype}")
+        elif after[entry.name].size != entry.size:
+            found.append(f"output {entry.name!r} had {entry.size} values a row and has {after[entry.name].size}")
     return tuple(found)
 
 

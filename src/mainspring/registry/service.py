@@ -12,7 +12,11 @@ from mainspring.core.canonical import digest as digest_of
 from mainspring.core.clock import Clock
 from mainspring.core.errors import Corrupt, Invalid, NotFound, Refused, did_you_mean
 from mainspring.registry.events import VersionRegistered
+from mainspring.registry.flavours.pickle import FILE as PICKLE_FILE
+from mainspring.registry.flavours.pickle import NAME as PICKLE
+from mainspring.registry.flavours.pickle import PickleFile
 from mainspring.registry.folders import model_in, package_of
+from mainspring.registry.grants import Grant, GrantRequest, Grants
 from mainspring.registry.model import Example, ModelVersion, Origin, Signature
 from mainspring.registry.packages import (
     MANIFEST,
@@ -26,6 +30,7 @@ from mainspring.registry.packages import (
     to_frame,
     write_folder,
 )
+from mainspring.registry.pickles import require_safe, scan, scan_file
 from mainspring.registry.records import models, tables, versions
 from mainspring.registry.rules import check_model_name, check_tags, check_usable, folder_name
 from mainspring.registry.signing import Signer, is_signed, key_id, statement
@@ -54,6 +59,7 @@ class Registry(Versions):
         super().__init__(tables=tables, journal=journal, clock=clock, signer=Signer(folder / "keys"))
         self._blobs = blobs
         self._unpacked = folder / "models"
+        self.grants = Grants(tables=tables, journal=journal, clock=clock, signer=self._signer)
 
     def register(
         self,
@@ -68,12 +74,13 @@ class Registry(Versions):
         metrics: Mapping[str, float] | None = None,
         encoding: Mapping[str, Sequence[str]] | None = None,
         key: str = "",
+        grant: GrantRequest | None = None,
     ) -> ModelVersion:
         """Keep a fitted model as the next version of `name`.
 
         Args:
             name: Name of the model.
-            model: A fitted LightGBM or scikit-learn model, or the path of a model file that is no pickle.
+            model: A fitted model of a known format, or the path of a model file.
             example: Some rows of its inputs, before encoding.
             signature: Its inputs; taken from the example when absent.
             run_id: The run that trained it.
@@ -82,20 +89,45 @@ class Registry(Versions):
             metrics: What was measured at training.
             encoding: For each encoded text column its levels, in the order of their codes.
             key: With the same key the same version is given back, whatever the model is.
+            grant: For the path of a pickle: why it may be loaded, by whoever asks. It is loaded in a process of its
+                own, here to try it and later to answer.
         Raises:
             Invalid: The model is of no known format, not fitted, or does not fit the example.
-            Refused: It is a pickle, or holds types that are not trusted.
+            Refused: It is a pickle without a grant or one that the scan calls unsafe, or holds types not trusted.
         """
         check_model_name(name)
         known = self._known(name, key)
         if known is not None:
             return known
+        report = None if grant is None else scan_file(_path(model))
+        if report is not None and grant is not None:
+            if not grant.despite_scan:
+                require_safe(report, name)
+            model = PickleFile(_path(model).read_bytes(), despite_scan=report.verdict == "unsafe")
         package = build(model, example, signature=signature, levels=encoding)
         for data in package.files.values():
             self._blobs.put(data)
         measured = {entry: float(value) for entry, value in (metrics or {}).items()}
         origin = Origin(run_id=run_id, datasets=tuple(datasets), reference=reference, metrics=measured)
-        return self._keep(name, package, origin, key=key)
+        made = self._keep(name, package, origin, key=key)
+        if report is not None and grant is not None:
+            self.grants.give(made, grant, scan=report.said(), safe=report.verdict == "safe")
+        return made
+
+    def grant(self, name: str, version: int | str, request: GrantRequest) -> Grant:
+        """Allow to load the pickle of a version that is here, anew or for the first time.
+
+        Raises:
+            NotFound: No such model or version.
+            Invalid: It is no pickle.
+            Refused: The scan says unsafe, and the request does not say despite it.
+        """
+        found = self.get(name, version)
+        if found.flavour != PICKLE:
+            hint = "grants are for pickles alone"
+            raise Invalid(f"a {found.flavour or 'missing'} package needs no grant", where=found.ref, hint=hint)
+        report = scan(self.file(name, found.number, PICKLE_FILE), name=PICKLE_FILE)
+        return self.grants.give(found, request, scan=report.said(), safe=report.verdict == "safe")
 
     def add_version(
         self,
@@ -276,7 +308,11 @@ class Registry(Versions):
         folder = self._unpacked / f"{caller().project}-{folder_name(found.model)}-{found.number}-{found.digest[:12]}"
         if not folder.exists():
             self.materialize(name, found.number, folder)
-        return load_folder(folder, public_key=self.public_key, expected=found.digest)
+        return load_folder(folder, public_key=self.public_key, expected=found.digest, grant=self.permit(found))
+
+    def permit(self, found: ModelVersion) -> str:
+        """The signed line that lets a model server load a granted pickle; "" for everything else."""
+        return self.grants.line(found) if found.flavour == PICKLE else ""
 
     def verify(self, name: str, version: int | str = LATEST) -> ModelVersion:
         """Check manifest, signature and the stored files of a version, without unpacking it.
@@ -386,6 +422,12 @@ def _version(package: Package | None, origin: Origin) -> ModelVersion:
         run_link=origin.run_link,
         model_id=origin.model_id,
     )
+
+
+def _path(model: object) -> Path:
+    if not isinstance(model, (str, Path)) or not Path(model).is_file():
+        raise Invalid("a grant is for the path of a pickle that is there", where="grant", hint="register(name, path)")
+    return Path(model)
 
 
 class _RegisteredMeanwhile(Exception):

@@ -175,11 +175,12 @@ class Endpoints:
         return EndpointPlan(name=found.endpoint, arms=arms, salt=found.traffic.salt, rollout=found.traffic.rollout)
 
     def _arm(self, model: str, name: str, version: int, share: float) -> ArmPlan:
-        digest = self._registry.get(model, version).digest
+        found = self._registry.get(model, version)
+        digest, grant = found.digest, self._registry.permit(found)
         folder = self.folder / "models" / f"{folder_name(model)}-{version}-{digest[:16]}"
         if not folder.exists():
             self._registry.materialize(model, version, folder)
-        return ArmPlan(name=name, version=version, share=share, folder=str(folder), digest=digest)
+        return ArmPlan(name=name, version=version, share=share, folder=str(folder), digest=digest, grant=grant)
 
     def _find(self, conn: Connection, name: str, *, lock: bool = False) -> Deployment:
         found = records.find_deployment(conn, name, lock=lock)

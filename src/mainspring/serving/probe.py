@@ -30,8 +30,8 @@ class Probe:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    def __call__(self, version: ModelVersion, frame: pl.DataFrame) -> dict[str, list[float]]:
-        """The numeric outputs for each row, by name.
+    def __call__(self, version: ModelVersion, frame: pl.DataFrame) -> dict[str, list[object]]:
+        """The numeric outputs for each row, by name; a list for each row where it has several.
 
         Raises:
             Failed: The version can't be loaded, or can't answer.
@@ -43,7 +43,14 @@ class Probe:
         with tempfile.TemporaryDirectory(prefix="mainspring-probe-") as place:
             folder = Path(place)
             package = self._registry.materialize(version.model, version.number, folder / "model")
-            arm = ArmPlan(name="only", version=version.number, share=1.0, folder=str(package), digest=version.digest)
+            arm = ArmPlan(
+                name="only",
+                version=version.number,
+                share=1.0,
+                folder=str(package),
+                digest=version.digest,
+                grant=self._registry.permit(version),
+            )
             key = self._registry.public_key.hex()
             plan = Plan(generation=1, endpoints=[EndpointPlan(name=_NAME, arms=[arm])], public_key=key)
             write_plan(folder, plan)
@@ -56,16 +63,14 @@ class Probe:
                 server.stop()
 
 
-def _answers(url: str, frame: pl.DataFrame) -> dict[str, list[float]]:
+def _answers(url: str, frame: pl.DataFrame) -> dict[str, list[object]]:
     client = Client(url)
-    answers: dict[str, list[float]] = {}
+    answers: dict[str, list[object]] = {}
     try:
         for part in frame.iter_slices(_ROWS):
             for name, values in client.predict(_NAME, part.to_dict(as_series=False)).outputs.items():
-                if isinstance(values[0], int | float):
-                    answers.setdefault(name, []).extend(
-                        float(value) for value in values if isinstance(value, int | float)
-                    )
+                if isinstance(values[0], int | float | list):
+                    answers.setdefault(name, []).extend(values)
     finally:
         client.close()
     return answers

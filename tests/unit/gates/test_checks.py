@@ -296,9 +296,74 @@ def test_labels_are_read_by_the_classes_of_the_model() -> None:
     assert answers_of(said, named, 40).decision.tolist() == [1.0, 0.0] * 20
 
 
-def test_a_multiclass_model_is_refused_in_words() -> None:
-    with pytest.raises(Invalid, match="this one is multiclass"):
-        truth_of(pl.DataFrame({"y": [0, 1, 2] * 20}), "y", version(task="multiclass"))
+def many(n: int = 900, *, shift: float = 0.0) -> Case:
+    """A candidate and a champion over three classes; the champion is `shift` less sure of the true one."""
+    generator = np.random.default_rng(5)
+    truth = generator.integers(0, 3, n).astype(np.float64)
+    sure = generator.uniform(0.2, 0.95, n)
+    decided = np.where(sure > 0.4, truth, (truth + 1) % 3)
+    baseline = Answers(np.clip(sure - shift, 0.01, 1), np.where(sure - shift > 0.4, truth, (truth + 1) % 3))
+    frame = pl.DataFrame({"distance": sure, "region": ["north"] * n, "late": truth.astype(np.int64)})
+    answers = Answers(sure, decided)
+    return replace(
+        case(n), task="multiclass", truth=truth, frame=frame, answers=answers, baseline=baseline, label="late"
+    )
+
+
+def test_the_truth_of_many_classes_is_the_place_of_the_class() -> None:
+    three = replace(version(task="multiclass"), classes=("a", "b", "c"))
+    frame = pl.DataFrame({"y": ["c", "a", "b"] * 20})
+    assert truth_of(frame, "y", three).tolist() == [2.0, 0.0, 1.0] * 20
+    with pytest.raises(Invalid, match="'d' is no class"):
+        truth_of(pl.DataFrame({"y": ["d", "a", "b"] * 20}), "y", three)
+    with pytest.raises(Invalid, match="all 60 rows"):
+        truth_of(pl.DataFrame({"y": ["a"] * 60}), "y", three)
+
+
+def test_the_score_of_many_classes_is_the_probability_of_the_true_one() -> None:
+    three = replace(version(task="multiclass"), classes=("a", "b", "c"))
+    scores = np.array([[0.1, 0.2, 0.7], [0.5, 0.3, 0.2]] * 20)
+    truth = np.array([1.0, 0.0] * 20)
+    answers = answers_of({"probability": scores, "label": np.array(["c", "a"] * 20)}, three, 40, truth)
+    assert answers.score.tolist() == [0.2, 0.5] * 20
+    assert answers.decision.tolist() == [2.0, 0.0] * 20
+    with pytest.raises(Invalid, match="the shape"):
+        answers_of({"probability": scores[:, 0]}, three, 40, truth)
+
+
+def test_floors_and_ceilings_hold_for_many_classes_by_numbers_worked_by_hand() -> None:
+    one = many()
+    accuracy, loss = run(one, {"metric": "accuracy", "floor": 0.5}, {"metric": "log_loss", "ceiling": 1.2})
+    assert (accuracy.outcome, loss.outcome) == ("pass", "pass")
+    assert accuracy.value == pytest.approx(float(np.mean(one.answers.decision == one.truth)))
+    assert loss.value == pytest.approx(float(-np.log(one.answers.score).mean()))
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "log_loss"])
+def test_many_classes_are_compared_on_the_same_rows(metric: str) -> None:
+    better = many(shift=0.15)
+    (result,) = run(better, {"metric": metric, "compare": "superior"})
+    assert result.outcome == "pass"
+    assert better.baseline is not None
+    turned = replace(better, answers=better.baseline, baseline=better.answers)
+    (result,) = run(turned, {"metric": metric, "compare": "non_inferior", "margin": 0.01})
+    assert result.outcome == "fail"
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        {"metric": "roc_auc", "floor": 0.5},
+        {"metric": "brier", "ceiling": 0.5},
+        {"metric": "recall", "compare": "non_inferior", "margin": 0.1},
+        {"calibration": "ece", "max": 0.1},
+        {"fairness": "tpr", "group": "region", "max_gap": 0.1},
+    ],
+)
+def test_what_means_nothing_for_many_classes_is_an_error_and_no_verdict(check: dict[str, object]) -> None:
+    (result,) = run(many(), check)
+    assert result.outcome == "error"
+    assert "two classes" in result.note or "multiclass" in result.note
 
 
 def test_a_label_that_is_no_number_is_refused_for_regression() -> None:

@@ -44,7 +44,7 @@ class Check:
         from mainspring.gates.rules.calibration import calibrated_below
 
         if case.task != "classification":
-            raise Invalid("calibration is for models that give a probability", hint="take the check out of this gate")
+            raise Invalid("calibration is for models of two classes", hint="take the check out of this gate")
         score = case.answers.score
         if float(score.min()) < 0 or float(score.max()) > 1:
             raise Invalid("the scores are no probabilities: some lie outside [0, 1]", hint="calibrate the model")

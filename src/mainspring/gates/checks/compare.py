@@ -96,7 +96,7 @@ class Check:
         from mainspring.gates.rules.finding import Finding
         from mainspring.gates.rules.metrics import metric_named
 
-        metric = metric_named(self.metric)
+        metric = metric_named(self.metric, case.task)
         check_task(self.metric, case.task)
         mine, theirs = (metric.rows(case.truth, one.score, one.decision) for one in (case.answers, baseline))
         split, sign = mine.shape[1], 1 if metric.higher else -1

@@ -48,11 +48,13 @@ class Check:
 
         from mainspring.gates.rules.fairness import rates_within
 
-        if case.task != "classification":
-            raise Invalid("fairness is for models that decide on a class", hint="take the check out of this gate")
+        many = case.task == "multiclass"
+        if case.task == "regression" or (many and self.fairness != "accuracy"):
+            hint = 'fairness = "accuracy"' if many else "take the check out of this gate"
+            raise Invalid(f"{self.fairness} is for models that decide on one of two classes", hint=hint)
         groups = case.column(self.group).cast(str).fill_null("(missing)").to_numpy()
         said, is_so = case.answers.decision == 1, case.truth == 1
-        hits = said == is_so if self.fairness == "accuracy" else said
+        hits = case.answers.decision == case.truth if self.fairness == "accuracy" else said
         could = {"tpr": is_so, "fpr": ~is_so}.get(self.fairness, np.ones(case.n, dtype=bool))
         counts = {
             str(name): (int((hits & could & (groups == name)).sum()), int((could & (groups == name)).sum()))

@@ -64,7 +64,7 @@ class Check:
         grouping = case.grouping(self.cluster, self.block)
         if self.floor is not None and self.metric == "roc_auc":
             return auc_above(case.truth, case.answers.score, floor=self.floor, alpha=case.alpha, grouping=grouping)
-        metric = metric_named(self.metric)
+        metric = metric_named(self.metric, case.task)
         parts = metric.rows(case.truth, case.answers.score, case.answers.decision)
         if self.floor is not None and metric.share and grouping is None:
             return self._share(parts, self.floor, case)

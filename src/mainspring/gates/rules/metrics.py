@@ -72,11 +72,21 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def metric_named(name: str) -> Metric:
+def _log_loss_of_true(_: Floats, score: Floats, __: Floats) -> Floats:
+    """Of many classes the score is the probability of the true one."""
+    return _log_loss(np.ones_like(score), score, score)
+
+
+_OF_MANY = {"log_loss": Metric("classification", False, _log_loss_of_true, _ratio)}
+
+
+def metric_named(name: str, task: str = "") -> Metric:
     """The metric of that name. `roc_auc` is not a sum over rows and has its own rules in `delong`.
 
     Raises: Invalid: There is no such metric.
     """
+    if task == "multiclass" and name in _OF_MANY:
+        return _OF_MANY[name]
     if name not in METRICS:
         raise Invalid(f"metric {name!r} is unknown", hint=f"known: roc_auc, {', '.join(METRICS)}")
     return METRICS[name]

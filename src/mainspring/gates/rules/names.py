@@ -6,6 +6,7 @@ from mainspring.core.errors import Invalid, did_you_mean
 
 CLASSIFICATION = ("roc_auc", "accuracy", "recall", "precision", "specificity", "f1", "brier", "log_loss")
 REGRESSION = ("mae", "rmse", "r2")
+MULTICLASS = ("accuracy", "log_loss")
 METRIC_NAMES = (*CLASSIFICATION, *REGRESSION)
 
 
@@ -22,11 +23,11 @@ def check_metric(name: str) -> str:
 
 
 def check_task(metric: str, task: str) -> None:
-    """Return when the metric fits a model of that task, "classification" or "regression".
+    """Return when the metric fits a model of that task, "classification" (of two classes), "multiclass", "regression".
 
     Raises:
         Invalid: It does not.
     """
-    fitting = CLASSIFICATION if task == "classification" else REGRESSION
+    fitting = {"classification": CLASSIFICATION, "multiclass": MULTICLASS}.get(task, REGRESSION)
     if metric not in fitting:
         raise Invalid(f"{metric} does not fit a model of {task}", hint=f"use {', '.join(fitting)}")

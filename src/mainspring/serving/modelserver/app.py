@@ -134,7 +134,11 @@ class App:
             "platform": "mainspring",
             "inputs": wire.described(signature.inputs),
             "outputs": wire.described(signature.outputs),
-            "parameters": {"content_type": "pd", "version": str(model.version)},
+            "parameters": {
+                "content_type": "pd",
+                "version": str(model.version),
+                **({"classes": list(model.predictor.classes)} if model.predictor.classes else {}),
+            },
         }
 
     async def _infer(self, name: str, version: str | None, body: bytes) -> Answer:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mainspring.core.errors import Failed
+from mainspring.serving.modelserver.plan import ArmPlan
 from mainspring.serving.modelserver.wire import Cell, Features
 
 if TYPE_CHECKING:
@@ -48,13 +49,15 @@ class LoadedModel:
         self.outputs = list(self.predict(first))
 
 
-def load_model(folder: Path, version: int, digest: str, *, public_key: bytes | None, max_rows: int) -> LoadedModel:
-    """Load a folder (digest and signature checked there) and warm it up.
+def load_model(arm: ArmPlan, *, public_key: bytes | None, max_rows: int) -> LoadedModel:
+    """Load the folder of an arm (digest, signature and grant checked there) and warm it up.
 
-    Raises: Corrupt: The folder is not what was registered. Failed: It can't predict.
+    Raises: Corrupt: The folder is not what was registered. Refused: It is a pickle without a grant. Failed: It can't
+        predict.
     """
     from mainspring.registry.packages import load_folder
 
-    model = LoadedModel(version, load_folder(folder, public_key=public_key, expected=digest), max_rows=max_rows)
+    loaded = load_folder(Path(arm.folder), public_key=public_key, expected=arm.digest, grant=arm.grant)
+    model = LoadedModel(arm.version, loaded, max_rows=max_rows)
     model.warm()
     return model

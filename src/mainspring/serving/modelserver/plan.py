@@ -18,13 +18,17 @@ SPOOLS = "spool"
 
 
 class ArmPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """One version behind an endpoint. A share of 0 keeps it loaded for requests that name it."""
+    """One version behind an endpoint. A share of 0 keeps it loaded for requests that name it.
+
+    `grant` is the signed line that lets a pickle be loaded; empty for every other format.
+    """
 
     name: str
     version: int
     share: float
     folder: str
     digest: str = ""
+    grant: str = ""
 
 
 class EndpointPlan(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from mainspring.core.errors import MainspringError, NotFound, Unavailable, did_you_mean
 from mainspring.serving.modelserver.models import LoadedModel, load_model
@@ -22,6 +21,7 @@ class ServedArm:
     share: float
     model: LoadedModel
     digest: str
+    grant: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,25 +110,31 @@ def build(plan: Plan, before: Table, declare: Callable[[str, LoadedModel], None]
         except Exception as reason:  # noqa: BLE001 - one bad model must not take the other endpoints down
             what = reason.what if isinstance(reason, MainspringError) else f"{type(reason).__name__}: {reason}"
             problems[wanted.name] = what
-            if old is not None:
+            if old is not None and not _is_revoked(wanted, old):
                 endpoints[wanted.name] = old
     return Table(plan, endpoints, problems)
+
+
+def _is_revoked(wanted: EndpointPlan, old: Endpoint) -> bool:
+    """Whether a version of it is served under a grant and still wanted, but without that grant."""
+    ungranted = {(entry.version, entry.digest) for entry in wanted.arms if not entry.grant}
+    return any(arm.grant and (arm.model.version, arm.digest) in ungranted for arm in old.arms)
 
 
 def _endpoint(
     wanted: EndpointPlan, plan: Plan, old: Endpoint | None, declare: Callable[[str, LoadedModel], None]
 ) -> Endpoint:
-    loaded = {(arm.model.version, arm.digest): arm.model for arm in old.arms} if old else {}
+    loaded = {(arm.model.version, arm.digest, arm.grant): arm.model for arm in old.arms} if old else {}
     arms = []
     for arm in wanted.arms:
-        model = loaded.get((arm.version, arm.digest))
+        model = loaded.get((arm.version, arm.digest, arm.grant))
         if model is None:
             model = _load(arm, plan)
             declare(wanted.name, model)
-        arms.append(ServedArm(arm.name, arm.share, model, arm.digest))
+        arms.append(ServedArm(arm.name, arm.share, model, arm.digest, arm.grant))
     return Endpoint(wanted.name, tuple(arms), wanted.salt, wanted.rollout)
 
 
 def _load(arm: ArmPlan, plan: Plan) -> LoadedModel:
     key = bytes.fromhex(plan.public_key) if plan.public_key else None
-    return load_model(Path(arm.folder), arm.version, arm.digest, public_key=key, max_rows=plan.max_rows)
+    return load_model(arm, public_key=key, max_rows=plan.max_rows)

@@ -61,6 +61,10 @@ class Declared(Protocol):
     def dtype(self) -> str:
         """Its type, such as Float64 or String."""
 
+    @property
+    def size(self) -> int:
+        """How many values it has for each row."""
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -291,7 +295,14 @@ _CHECKS: dict[Kind, Callable[[str, list[object]], list[Cell]]] = {
 
 def described(fields: Sequence[Declared]) -> list[dict[str, object]]:
     """Signature columns as metadata tensors."""
-    return [{"name": field.name, "datatype": _OF_KIND[kind_of(field.dtype)], "shape": [-1]} for field in fields]
+    return [
+        {
+            "name": field.name,
+            "datatype": _OF_KIND[kind_of(field.dtype)],
+            "shape": [-1] if field.size == 1 else [-1, field.size],
+        }
+        for field in fields
+    ]
 
 
 def tensors(outputs: dict[str, list[object]], wanted: Sequence[Wanted] | None) -> list[dict[str, object]]:

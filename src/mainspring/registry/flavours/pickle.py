@@ -1,0 +1,112 @@
+"""Pickles, which are programs: kept and loaded only with a grant, and then in a process of their own.
+
+Nothing in this file unpickles. Task, classes and columns are what the process says about the model it loaded.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+from mainspring.core.errors import Refused
+from mainspring.registry.flavours import Scorer, Trait
+from mainspring.registry.model import Label
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+    from numpy.typing import NDArray
+
+    from mainspring.registry.apart import Apart
+
+NAME = "pickle"
+FILE = "model.pkl"
+PACKAGES = ("joblib", "numpy", "scikit-learn")
+
+
+@dataclass(frozen=True, slots=True)
+class PickleFile:
+    """A pickle that somebody took responsibility for.
+
+    Args:
+        data: Its bytes.
+        despite_scan: It may import what is not on the allow-list.
+        expires_at: When the grant ends, microseconds UTC; 0 = it is being registered.
+    """
+
+    data: bytes = field(repr=False)
+    despite_scan: bool = False
+    expires_at: int = 0
+
+
+def handles(model: object) -> bool:
+    """Whether it is a `PickleFile`; a fitted model is never pickled here."""
+    return isinstance(model, PickleFile)
+
+
+def recognises(data: bytes) -> bool:
+    """Never: a file is not taken for a pickle by looking at it."""
+    return False
+
+
+def trait(model: object) -> Trait:
+    """What the process says about the model it loaded.
+
+    Raises:
+        Failed: It can't be loaded.
+        Invalid: It is no fitted model of a known kind.
+    """
+    process = _process(cast(PickleFile, model))
+    try:
+        said = process.describe()
+    finally:
+        process.close()
+    levels = cast("dict[str, list[str]]", said["levels"])
+    return Trait(
+        task=str(said["task"]),
+        classes=tuple(cast("list[Label]", said["classes"])),
+        trained_on=tuple(map(str, cast("list[object]", said["trained_on"]))),
+        wants_frame=bool(said["wants_frame"]),
+        levels={name: tuple(entries) for name, entries in levels.items()},
+    )
+
+
+def dump(model: object) -> bytes:
+    """The bytes as they are."""
+    return cast(PickleFile, model).data
+
+
+def read(data: bytes) -> object:
+    """The pickle as it is: without a grant nothing loads it.
+
+    Raises:
+        Refused: Always; `load_folder` reads pickles with their grant.
+    """
+    hint = "mainspring models grant NAME VERSION --reason ..."
+    raise Refused("a pickle is loaded only with a grant", where=FILE, hint=hint)
+
+
+def scorer(model: object, trait: Trait) -> Scorer:
+    """Score in a process of its own, until the grant ends."""
+    return _GrantedScorer(cast(PickleFile, model))
+
+
+class _GrantedScorer:
+    def __init__(self, file: PickleFile) -> None:
+        self._process = _process(file)
+        self._expires_at = file.expires_at
+
+    def score(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
+        """One question to the process."""
+        if self._expires_at and time.time() * 1e6 >= self._expires_at:
+            self._process.close()
+            hint = "mainspring models grant NAME VERSION --reason ..."
+            raise Refused("the grant of this pickle has ended", where=FILE, hint=hint)
+        return self._process.score(inputs)
+
+
+def _process(file: PickleFile) -> Apart:
+    from mainspring.registry.apart import Apart, Job
+
+    return Apart(Job("pickle", {"despite_scan": file.despite_scan}, {FILE: file.data}, what="the pickle"))
