@@ -127,7 +127,7 @@ def filled(url: str, root: Path, size: int) -> Iterator[Tables]:
 
 
 def fill(tables: Tables, size: int) -> None:
-    """Runs with numbers from 1 to size; values are spread evenly between 0 and 1, each metric in an order of its own."""
+    """Runs with numbers from 1 to size; values are spread evenly between 0 and 1, each metric in its own order."""
     with tables.write() as conn:
         indexes = [index for table in ("metric_latest", "param", "tag") for index in _dropped(conn, table)]
         for statement in _statements(tables.dialect):
@@ -156,16 +156,14 @@ def _dropped(conn: sa.Connection, table: str) -> list[str]:
 
 
 def _statements(dialect: str) -> list[str]:
-    numbers = "SELECT generate_series(1, :size) AS n"
+    numbers = "SELECT CAST(generate_series(1, :size) AS bigint) AS n"
     if dialect == "sqlite":
         numbers = "WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < :size) SELECT n FROM s"
     runs = f"({numbers}) AS r"
     hexed = "printf('%032x', n)" if dialect == "sqlite" else "lpad(to_hex(n), 32, '0')"
     own = "OVERRIDING SYSTEM VALUE " if dialect == "postgresql" else ""
     keys = ", ".join(f"({number}, 'm{number}')" for number in range(1, METRICS)) + f", ({METRICS}, 'm1x')"
-    value = "((CAST(r.n AS bigint) * (1000003 + 7919 * k.k)) % 999983) / 999983.0"
-    if dialect == "sqlite":
-        value = value.replace("CAST(r.n AS bigint)", "r.n")
+    value = "((r.n * (1000003 + 7919 * k.k)) % 999983) / 999983.0"
     return [
         f"INSERT INTO experiment (number, id, project, name, location, created_at, updated_at) {own}"
         f"VALUES (1, '0', 'default', 'Default', 'mlflow-artifacts:/0', {START}, {START})",

@@ -28,13 +28,24 @@ def condition(node: Node, leaf: Callable[[Compare], Condition]) -> Condition:
     return sa.and_(sa.true(), *parts) if isinstance(node, And) else sa.or_(sa.false(), *parts)
 
 
-def number_matches(sort: sa.ColumnElement[Any], value: sa.ColumnElement[Any], op: str, wanted: Value) -> Condition:
-    """Whether a metric's value compares so with a number. NaN does only with `!=`."""
+def number_matches(
+    sort: sa.ColumnElement[Any], value: sa.ColumnElement[Any], op: str, wanted: Value, *, ranged: bool = False
+) -> Condition:
+    """Whether a metric's value compares so with a number. NaN does only with `!=`.
+
+    Args:
+        ranged: As a range that an index over `sort` and `value` can be read by; else no index is tempted.
+    """
     assert isinstance(wanted, (int, float))
     number, kind = split(float(wanted))
     if op in ("=", "!="):
         same = sa.and_(sort == kind, value == number)
         return same if op == "=" else sa.not_(same)
+    if not ranged:
+        beyond = sa.or_(sort > kind, sa.and_(sort == kind, value > number))
+        below = sa.and_(sort >= _NOT_NAN, sa.or_(sort < kind, sa.and_(sort == kind, value < number)))
+        found = beyond if op in (">", ">=") else below
+        return sa.or_(found, sa.and_(sort == kind, value == number)) if "=" in op else found
     row, bound = sa.tuple_(sort, value), sa.tuple_(sa.literal(kind, sort.type), sa.literal(number, value.type))
     if op in (">", ">="):
         return row > bound if op == ">" else row >= bound
@@ -62,6 +73,16 @@ class Known:
         return sa.and_(column.is_not(None), found) if self.optional else found
 
 
+def looked_up(table: sa.FromClause, *conditions: Condition) -> Condition:
+    """Whether a table has a row, of which there can be one only.
+
+    It is no EXISTS, which Postgres would join: it then finds all that a filter lets through to sort them, where a walk
+    in the order asks row by row until a page is full. What is few is found beforehand; see `runs.find`.
+    """
+    found: sa.Select[int] = sa.select(sa.literal_column("1")).select_from(table).where(*conditions)
+    return found.correlate_except(table).scalar_subquery().is_not(None)
+
+
 def text_matches(
     keys: sa.FromClause, owner: sa.ColumnElement[Any], asked: Compare, dialect: str, *, also: tuple[Condition, ...] = ()
 ) -> Condition:
@@ -74,6 +95,6 @@ def text_matches(
     """
     mine = (keys.columns[0] == owner, keys.c.key == asked.field.key, *also)
     if asked.op in ("IS NULL", "IS NOT NULL"):
-        there = sa.exists().where(*mine).correlate_except(keys)
+        there = looked_up(keys, *mine)
         return sa.not_(there) if asked.op == "IS NULL" else there
-    return sa.exists().where(*mine, matches(keys.c.value, asked.op, asked.value, dialect)).correlate_except(keys)
+    return looked_up(keys, *mine, matches(keys.c.value, asked.op, asked.value, dialect))

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from mainspring.storage.matching import bytewise, matches
 from mainspring.tracking.grammar.paging import Key
 from mainspring.tracking.grammar.tree import ATTRIBUTES, EVERYTHING, And, Compare, Field, Node, Not, Or, Order
-from mainspring.tracking.records.search.conditions import Known, condition, number_matches, text_matches
+from mainspring.tracking.records.search.conditions import Known, condition, looked_up, number_matches, text_matches
 from mainspring.tracking.records.search.keys import Keys, keys_of, owned
 from mainspring.tracking.records.search.paged import (
     Condition,
@@ -156,9 +156,9 @@ def _metric_matches(asked: Compare, keys: Keys) -> Condition:
     last = metric_latest.alias()
     mine = (last.c.run == run.c.number, keys.is_(last.c.key, asked.field.key))
     if asked.op in ("IS NULL", "IS NOT NULL"):
-        there = sa.exists().where(*mine).correlate(run)
+        there = looked_up(last, *mine)
         return there if asked.op == "IS NOT NULL" else sa.not_(there)
-    return sa.exists().where(*mine, number_matches(last.c.sort, last.c.value, asked.op, asked.value)).correlate(run)
+    return looked_up(last, *mine, number_matches(last.c.sort, last.c.value, asked.op, asked.value))
 
 
 def _dataset_matches(asked: Compare, dialect: str) -> Condition:
@@ -212,7 +212,7 @@ def _bounds(field: Field, node: Node, last: sa.FromClause) -> tuple[list[Conditi
     above: list[Condition] = []
     for part in node.parts if isinstance(node, And) else (node,):
         if isinstance(part, Compare) and part.field == field and part.op in _RANGES:
-            found = number_matches(last.c.sort, last.c.value, part.op, part.value)
+            found = number_matches(last.c.sort, last.c.value, part.op, part.value, ranged=True)
             below += [found] if part.op in ("=", ">", ">=") else []
             above += [found] if part.op in ("=", "<", "<=") else []
     return below, above
@@ -255,7 +255,7 @@ def _indexed(asked: Compare, keys: Keys) -> sa.Select[int] | None:
     """The runs that a comparison lets through, where an index holds them together."""
     if asked.field.entity == "metrics" and asked.op in _RANGES:
         last = metric_latest
-        bounds = number_matches(last.c.sort, last.c.value, asked.op, asked.value)
+        bounds = number_matches(last.c.sort, last.c.value, asked.op, asked.value, ranged=True)
         return sa.select(last.c.run).where(keys.is_(last.c.key, asked.field.key), bounds)
     if asked.field.entity in _TEXTS and asked.field not in _TAGS:
         return _indexed_text(_TEXTS[asked.field.entity], asked)
