@@ -27,13 +27,14 @@ from mainspring.data import Check, Data
 from mainspring.governance import Governance
 from mainspring.pipelines import Pipelines
 from mainspring.registry import Registry
+from mainspring.server.background import Background
 from mainspring.server.house import open_house
 from mainspring.storage.ports import Blobs, BlobTrash, Delta, Queue, Tables
 from mainspring.storage.references import is_declared, naming_columns, references
 from mainspring.storage.schema import metadata
 from mainspring.testing.schema import all_metadata
 from mainspring.tracking import Files, Tracking
-from mainspring.upkeep import Upkeep
+from mainspring.upkeep import Upkeep, service
 
 LOOKS_LIKE_DIGESTS = re.compile(r"digest|blob|sha256|hash|manifest|outputs?$|parts$|profile$|^log$|^key$|artifact")
 
@@ -200,6 +201,19 @@ def test_todays_turn_is_put_on_the_queue_once_by_any_number_of_servers(house: Wi
     assert len(jobs) == 1
     assert jobs[0].run_at > jobs[0].created_at
     other.close()
+
+
+def test_the_server_does_todays_turn(house: Wiring, monkeypatch: pytest.MonkeyPatch) -> None:
+    blobs_of(house).put(b"nobody names me")
+    aged(house, 8)
+    monkeypatch.setattr(service, "START_US", 0)
+    house.get(Upkeep).schedule()
+    worker = Background(house).caretaker()
+    assert worker.run_one()
+    (job,) = house.get(Queue).find(queue="upkeep")  # type: ignore[type-abstract]
+    assert (job.state, job.error) == ("finished", "")
+    assert list(blobs_of(house).digests()) == []
+    assert not worker.run_one()
 
 
 def test_a_house_knows_the_tables_of_every_room(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ class Background:
         turner = Turner(loop, supervisor, project=settings.project.name)
         self._parts = [
             self._wiring.get(Worker),
-            self._caretaker(),
+            self.caretaker(),
             turner,
             self._wiring.get(Courier),
             Sealer(self._wiring.get(Audit)),
@@ -127,7 +127,7 @@ class Background:
         for part in self._parts:
             part.start()
 
-    def _caretaker(self) -> Worker:
+    def caretaker(self) -> Worker:
         """A worker of its own for upkeep: pipelines do not wait behind it."""
         upkeep = self._wiring.get(Upkeep)
         return Worker(
