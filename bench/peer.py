@@ -42,7 +42,7 @@ class Contestant:
 
     def memory_mb(self) -> float:
         """Memory of all its processes, shared pages counted once for each that has them in proportion."""
-        return sum(process.memory_full_info().pss for process in self.processes()) / 1e6
+        return sum(float(process.memory_full_info().pss) for process in self.processes()) / 1e6
 
 
 def python() -> str:

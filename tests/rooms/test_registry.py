@@ -68,7 +68,7 @@ def test_a_version_comes_back_as_it_was_registered(registry: Registry) -> None:
     )
     assert registry.get("flights", 1) == made
     assert (made.ref, made.task, made.classes) == ("models/flights/1", "binary", ("late", "ok"))
-    assert made.signature.inputs[1].levels == ("x", "y")
+    assert made.inputs[1].levels == ("x", "y")
     assert made.created_by == "owner"
 
 

@@ -124,6 +124,7 @@ def test_levels_that_pandas_gave_lightgbm_are_found_in_the_model() -> None:
     table["carrier"] = pandas.Categorical(table["carrier"])
     model = lightgbm.LGBMClassifier(n_estimators=3, verbose=-1, n_jobs=1).fit(table, truth(frame))
     package = build(model, frame.head(3))
+    assert package.manifest.signature is not None
     assert package.manifest.signature.inputs[2].levels == ("AA", "DL", "UA")
     assert package.manifest.trait.classes == (0, 1)
 
@@ -157,6 +158,7 @@ def test_a_pipeline_that_selects_by_name_gets_names_and_text() -> None:
         LogisticRegression(max_iter=1000),
     ).fit(frame, np.where(truth(frame), "late", "ok"))
     package = build(pipeline, frame.select("hour", "carrier", "delay"))
+    assert package.manifest.signature is not None
     assert package.manifest.signature.names == ("delay", "hour", "carrier")
     assert set(package.example.outputs["label"]) <= {"late", "ok"}
 
