@@ -1,4 +1,4 @@
-"""Write the tables of `docs/mlflow.md`: the calls that are answered, from the code, and where MLflow's server differs."""
+"""Write the tables of `docs/mlflow.md`: the calls that are answered, and where the server of MLflow differs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ PAGE = ROOT / "docs" / "mlflow.md"
 def tables(page: str) -> str:
     """The page with its tables as they must be."""
     sys.path.insert(0, str(ROOT))
-    from mainspring.mlflow.routes import PARTS
     from tests.mlflow.differences import OURS_IS_BETTER
+
+    from mainspring.mlflow.routes import PARTS
 
     seen = sorted({(one.path, one.methods, _said(one.function.__doc__)) for part in PARTS for one in part.calls})
     calls = _table(("call", "what it does"), ((f"`{' '.join(m)} {p}`", text) for p, m, text in seen))

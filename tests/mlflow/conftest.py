@@ -30,8 +30,8 @@ QUIET = {
     "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false",  # waiting for its thread takes a second a trace
 }
 # what the client reads when it is imported
-for variable, value in (("MLFLOW_DISABLE_TELEMETRY", "true"), ("DO_NOT_TRACK", "true"), ("GIT_PYTHON_REFRESH", "quiet")):
-    os.environ.setdefault(variable, value)
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 HERE = Path(__file__).parent
 
