@@ -240,6 +240,21 @@ def test_what_pages_download_leaves_as_an_attachment(client: TestClient[Any]) ->
     assert client.get(f"/get-artifact?run_id={run['run_id']}&path=../t.html").status_code == 400
 
 
+def test_a_file_of_a_version_leaves_as_an_attachment(client: TestClient[Any]) -> None:
+    model = new_model(client)["info"]
+    root = model["artifact_uri"].removeprefix("mlflow-artifacts:/")
+    client.put(f"{PROXY}/{root}/t.html", content=b"<b/>")
+    ask(client, "POST", "registered-models/create", name="clf")
+    source = {"source": f"models:/{model['model_id']}", "model_id": model["model_id"]}
+    ask(client, "POST", "model-versions/create", name="clf", **source)
+    found = client.get("/model-versions/get-artifact", params={"name": "clf", "version": "1", "path": "t.html"})
+    assert (found.content, found.headers["content-type"]) == (b"<b/>", "application/octet-stream")
+    for query, status in ({"path": "x"}, 404), ({"path": "../t.html"}, 400), ({"path": "t.html", "version": "2"}, 404):
+        asked = {"name": "clf", "version": "1", **query}
+        refused = client.get("/model-versions/get-artifact", params=asked)
+        assert refused.status_code == status, refused.text
+
+
 def test_a_file_of_either_door_is_the_same_file(client: TestClient[Any]) -> None:
     run = new_run(client)
     client.put(f"/api/v1/runs/{run['run_id']}/artifacts/plots/a.svg", content=b"<svg/>")

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from litestar import Response, delete, get, put
 from litestar.handlers import BaseRouteHandler
 
-from mainspring.core.errors import Invalid
+from mainspring.core.errors import Invalid, NotFound
 from mainspring.mlflow.calls import call
+from mainspring.mlflow.model_versions import found_in, number_of
 from mainspring.mlflow.paths import below, file_path, folder_path
 from mainspring.mlflow.spelling import ARTIFACTS, BASE
 from mainspring.mlflow.wire import UNSET, MaybeInt, MaybeText, Message, Text, chosen
+from mainspring.registry import Registry
 from mainspring.tracking.files import Files
 from mainspring.tracking.logged_models import LoggedModels
-from mainspring.tracking.model import Entry
+from mainspring.tracking.model import PROXIED, Entry
 from mainspring.tracking.service import Tracking
 from mainspring.tracking.transfer import Ask, announced, answer, receive
 
@@ -138,6 +140,22 @@ async def download_of_model(
     return await answer(request, files, folder + file_path(_given(artifact_file_path, "artifact_file_path")))
 
 
+@get("/model-versions/get-artifact", opt={"permission": "models:read", "reads": True}, include_in_schema=False)
+async def download_of_version(
+    registry: Registry, files: Files, request: Ask, name: str = "", version: str = "", path: str = ""
+) -> Response[object]:
+    """A file of a version whose files were logged here."""
+    inside = file_path(_given(path, "path"))
+    asked = (_given(name, "name"), number_of(_given(version, "version")))
+    found = await asyncio.to_thread(found_in, registry, *asked)
+    place = urlsplit(found.location or found.source)
+    if place.scheme != PROXIED:
+        raise NotFound(
+            f"the files of {found.ref} are not kept as artifacts", where="source", hint="download the version"
+        )
+    return await answer(request, files, f"{unquote(place.path).strip('/')}/{inside}")
+
+
 def _place(request: Ask) -> str:
     """The path that an address names: read from the address as it came, as the framework takes double slashes away."""
     raw = request.scope["raw_path"].partition(b"?")[0].partition(b"/mlflow-artifacts/artifacts/")[2]
@@ -163,5 +181,5 @@ def _given(text: str, name: str) -> str:
 
 
 calls = [list_root, list_run, list_model]
-handlers: list[BaseRouteHandler] = [upload, download, remove, download_of_run, download_of_model]
+handlers: list[BaseRouteHandler] = [upload, download, remove, download_of_run, download_of_model, download_of_version]
 """What streams, and so is no call."""

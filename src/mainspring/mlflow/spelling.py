@@ -6,7 +6,7 @@ import re
 
 BASE = "/api/2.0/mlflow"
 ARTIFACTS = "/api/2.0/mlflow-artifacts"
-_OWN = re.compile(r"/(?:ajax-)?api/[23]\.0/mlflow(?:-artifacts)?(?:/|$)")
+_OWN = re.compile(r"/(?:ajax-)?api/[23]\.0/mlflow(?:-artifacts)?(?:/|$)|/(?:model-versions/)?get-artifact$")
 _THIRD = re.compile(r"/api/3\.0/mlflow(?:-artifacts)?(?!/traces)(?:/|$)")
 
 
