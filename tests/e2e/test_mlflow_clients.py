@@ -41,7 +41,6 @@ def test_the_other_release_of_the_client_finds_the_same_server(tmp_path: Path) -
     server.start()
     try:
         command = [OTHER, "-m", "pytest", "-c", "tests/mlflow/alone.ini", "--rootdir", ".", "-q", "tests/mlflow"]
-        command += ["--ignore", "tests/mlflow/test_moving.py"]  # of our own import and export, with the client here
         environ = {**os.environ, "MLFLOW_TRACKING_URI": server.address, "PYTEST_ADDOPTS": ""}
         done = subprocess.run(
             [*command, "--confcutdir", "tests/mlflow"],
