@@ -163,6 +163,10 @@ def test_pages_load_nothing_from_elsewhere(chromium: Browser, address: str, page
 def test_runs_are_filtered_sorted_ticked_and_compared(chromium: Browser, address: str) -> None:
     page = _open(chromium, address)
     page.goto("/runs?experiment=flights")
+    page.get_by_label("Filter").focus()
+    page.wait_for_load_state("networkidle")
+    page.get_by_label("Filter").press_sequentially("metrics.lo")
+    page.wait_for_selector("#completions option[value='metrics.loss']", state="attached")
     page.get_by_label("Filter").fill("metrics.loss <")
     page.get_by_role("button", name="Show").click()
     assert "a value was expected" in page.get_by_role("alert").inner_text()

@@ -58,10 +58,16 @@ def compared(runs: Sequence[Run]) -> Comparison:
         metrics=differences([{key: number_or_word(p.value) for key, p in run.metrics.items()} for run in runs]),
         tags=differences([run.tags for run in runs]),
         data=differences([_data(run) for run in runs]),
-        code=differences([_code(run) for run in runs]),
-        environment=differences([_environment(run) for run in runs]),
+        code=_recorded([_code(run) for run in runs]),
+        environment=_recorded([_environment(run) for run in runs]),
         changes=tuple(_change(runs[0], run) for run in runs[1:]),
     )
+
+
+def _recorded(sides: Sequence[dict[str, object]]) -> Differences:
+    """Differences of what is recorded whole or not at all: a run of which nothing is known makes nothing different."""
+    differing = differences([side for side in sides if side])
+    return {key: tuple(side.get(key) for side in sides) for key in differing}
 
 
 def plain_run(run: Run, fields: Sequence[Field] = ()) -> dict[str, object]:

@@ -13,11 +13,12 @@ from litestar.response import Template
 from mainspring.core.errors import Invalid
 from mainspring.tracking.grammar import RUNS, Page, read_fields, read_order
 from mainspring.tracking.grammar.tree import Field, Order
-from mainspring.tracking.model import Experiment, Run
+from mainspring.tracking.model import Experiment, Run, View
 from mainspring.tracking.page import columns as cells
 from mainspring.tracking.page.run import READ
 from mainspring.tracking.searching import VIEWS, Search
 from mainspring.tracking.service import Tracking
+from mainspring.tracking.views import Views
 
 ROWS = 100
 GROUPED = 2_000
@@ -48,6 +49,12 @@ class Question:
         } | changes
         return "/runs?" + urlencode({key: text for key, text in words.items() if text}, doseq=True)
 
+    @staticmethod
+    def of(view: View) -> str:
+        """The address of a saved view."""
+        order = view.order_by[0] if view.order_by else ""
+        return Question(view.experiment, view.filter, order, columns=view.columns).address()
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -64,6 +71,7 @@ class Found:
 def runs_page(
     tracking: Tracking,
     search: Search,
+    views: Views,
     experiment: str = "",
     filter: str = "",
     order: str = "",
@@ -81,6 +89,7 @@ def runs_page(
     context = {
         "asked": asked,
         "experiments": experiments,
+        "saved": views.list(),
         "views": VIEWS,
         "problem": found.problem,
         "runs": found.page.items[:ROWS],
