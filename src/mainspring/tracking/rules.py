@@ -285,11 +285,14 @@ def spread(steps: Sequence[int], most: int) -> list[int]:
     return [steps[round(place * (len(steps) - 1) / (most - 1))] for place in range(most)]
 
 
+_ADDABLE = 1e300
+
+
 def smoothed(points: Sequence[tuple[float, float]], weight: float) -> list[tuple[float, float]]:
     """The points with y as the running mean whose memory fades by `weight` a point, free of the bias of its start.
 
     Args:
-        points: (x, y) in the order of x.
+        points: (x, y) in the order of x; a y that is not finite, or too large to be added to others, stays as it is.
         weight: In [0, 1); 0 changes nothing.
 
     Source: the bias correction of Kingma and Ba, "Adam" (2015), section 3.
@@ -299,10 +302,11 @@ def smoothed(points: Sequence[tuple[float, float]], weight: float) -> list[tuple
     """
     total, share, found = 0.0, 0.0, []
     for x, y in points:
-        if math.isfinite(y):
+        known = abs(y) < _ADDABLE
+        if known:
             total = weight * total + (1 - weight) * y
             share = weight * share + (1 - weight)
-        found.append((x, total / share if share and math.isfinite(y) else y))
+        found.append((x, total / share if known else y))
     return found
 
 

@@ -139,8 +139,8 @@ def test_differences_are_what_is_not_the_same_everywhere() -> None:
 def test_smoothing_keeps_every_x_and_stays_between_the_values(curve: list[tuple[float, float]], weight: float) -> None:
     found = smoothed(curve, weight)
     assert [x for x, _ in found] == [x for x, _ in curve]
-    known = [y for _, y in curve if math.isfinite(y)]
-    drawn = [y for _, y in found if math.isfinite(y)]
+    known = [y for _, y in curve if abs(y) < 1e300]
+    drawn = [y for _, y in found if abs(y) < 1e300]
     assert len(drawn) == len(known)
     slack = 1e-9 * max((abs(y) for y in known), default=0)
     assert all(min(known) - slack <= y <= max(known) + slack for y in drawn)
