@@ -17,6 +17,7 @@ from mainspring.serving.modelserver.wire import Cell, Features, context, decode,
 class Column:
     name: str
     dtype: str
+    size: int = 1
 
 
 FEATURES = Features([Column("x", "float64"), Column("n", "int32"), Column("ok", "bool"), Column("c", "string")])
