@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from mainspring.core.errors import Failed
 from mainspring.demo.server import ServerProcess, free_ports
 from mainspring.testing.postgres import NoPostgres, PostgresServer
 from mainspring.testing.s3 import KEYS, NoS3, S3Server
@@ -19,14 +21,25 @@ def server(storage: str, started: dict[str, object], folders: pytest.TempPathFac
             "MAINSPRING_PROJECT_NAME": "default",
             **(_elsewhere(started, folders) if storage == "postgres-s3" else {}),
         }
-        worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
-        port, serving = free_ports(2, near=24_000 + 200 * worker + 100 * (storage == "postgres-s3"))
-        process = ServerProcess(folders.mktemp(storage), port=port, serving_port=serving, env=env)
-        process.start()
-        started[storage] = process
+        started[storage] = _process(folders.mktemp(storage), env)
     found = started[storage]
     assert isinstance(found, ServerProcess)
     return found.address
+
+
+def _process(folder: Path, env: dict[str, str]) -> ServerProcess:
+    """A server on ports of its own: above those of SeaweedFS, apart from those of other sessions on this machine."""
+    for attempt in range(5):
+        port, serving = free_ports(2, near=26_000 + 10 * (os.getpid() % 300) + 3_000 * (attempt % 2))
+        process = ServerProcess(folder, port=port, serving_port=serving, env=env)
+        try:
+            process.start()
+        except Failed as reason:
+            if "is taken" not in str(reason):
+                raise
+        else:
+            return process
+    pytest.fail("five times somebody else was quicker to take the port")
 
 
 def _elsewhere(started: dict[str, object], folders: pytest.TempPathFactory) -> dict[str, str]:

@@ -73,7 +73,8 @@ class S3Server:
 def _free_ports(count: int) -> list[int]:
     """Ports that are free together with the port 10,000 above, which SeaweedFS takes for gRPC."""
     found: list[int] = []
-    for port in range(20_000 + os.getpid() % 5_000, 30_000):
+    start = 20_000 + 10 * (os.getpid() % 500)  # servers that start at once in several processes look in other places
+    for port in range(start, 30_000):
         if _is_free(port) and _is_free(port + 10_000):
             found.append(port)
         if len(found) == count:
