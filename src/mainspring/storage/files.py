@@ -16,8 +16,8 @@ from mainspring.core.ids import new_id
 from mainspring.storage.ports import StoredBlob, TrashedBlob
 
 CHUNK = 1 << 20
-LOOKS = 3
-"""How often a blob is looked for in both places before it is missing: others may be moving it from one to the other."""
+LOOKS = 10
+"""How often a blob must be in neither place before it is missing: others may be moving it from one to the other."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -128,10 +128,13 @@ class FileBlobs:
     def restore(self, digest: str) -> bool:
         """See `ports.BlobTrash.restore`."""
         path, folder = self._path(digest), self._trash_of(digest)
-        for _ in range(LOOKS):
+        misses = 0
+        while misses < LOOKS:
             if path.is_file():
                 return True
-            for entry in sorted(self._entries(digest), key=lambda entry: entry.at, reverse=True)[:1]:
+            found = sorted(self._entries(digest), key=lambda entry: entry.at, reverse=True)
+            misses += not found
+            for entry in found[:1]:
                 with suppress(FileNotFoundError):  # another process restores it
                     os.utime(folder / str(entry.at))  # as new: it must not be thrown away again at once
                     path.parent.mkdir(exist_ok=True)
