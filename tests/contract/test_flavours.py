@@ -381,10 +381,10 @@ def test_an_onnx_model_that_reads_other_files_is_refused(tmp_path: Path) -> None
     from onnx.external_data_helper import convert_model_to_external_data
 
     model = of_onnx("regression").model
-    convert_model_to_external_data(model, location="../../etc/passwd", size_threshold=0, convert_attribute=True)
+    convert_model_to_external_data(model, location="../../elsewhere/secret", size_threshold=0, convert_attribute=True)
     content = model.SerializeToString()
     tensor = onnx.TensorProto(name="w", data_type=1, dims=[1], data_location=onnx.TensorProto.EXTERNAL)
-    tensor.external_data.add(key="location", value="../../etc/passwd")
+    tensor.external_data.add(key="location", value="../../elsewhere/secret")
     model.graph.initializer.append(tensor)
     for data in (content, model.SerializeToString()):
         if data != content:

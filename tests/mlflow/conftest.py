@@ -77,7 +77,9 @@ def uri(storage: str, servers: dict[str, object], tmp_path_factory: pytest.TempP
 def _points_here(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The client's global state is this server's, and nothing of it is left behind."""
     import mlflow
+    from mlflow.utils.autologging_utils import revert_patches
 
+    before = {key: text for key, text in os.environ.items() if key.startswith("MLFLOW_")}
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_EXPERIMENT_ID", raising=False)
     for variable, quiet in QUIET.items():
@@ -90,6 +92,11 @@ def _points_here(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: py
     yield
     while mlflow.active_run():
         mlflow.end_run()
+    for integration in ("sklearn", "lightgbm", "xgboost"):  # switched off it still wraps what it watched
+        revert_patches(integration)
+    for key in [key for key in os.environ if key.startswith("MLFLOW_")]:
+        del os.environ[key]
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")
