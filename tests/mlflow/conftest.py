@@ -8,6 +8,7 @@ an environment that has nothing but a client and pytest.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -77,6 +78,7 @@ def uri(storage: str, servers: dict[str, object], tmp_path_factory: pytest.TempP
 def _points_here(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The client's global state is this server's, and nothing of it is left behind."""
     import mlflow
+    from mlflow.utils import import_hooks
     from mlflow.utils.autologging_utils import revert_patches
 
     before = {key: text for key, text in os.environ.items() if key.startswith("MLFLOW_")}
@@ -94,6 +96,8 @@ def _points_here(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: py
         mlflow.end_run()
     for integration in ("sklearn", "lightgbm", "xgboost"):  # switched off it still wraps what it watched
         revert_patches(integration)
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, import_hooks.ImportHookFinder)]
+    import_hooks._import_hook_finder_init = False
     for key in [key for key in os.environ if key.startswith("MLFLOW_")]:
         del os.environ[key]
     os.environ.update(before)

@@ -89,13 +89,16 @@ class _Finder(importlib.abc.MetaPathFinder):
         if spec is None or spec.loader is None:
             _waiting[fullname] = watcher
             return None
-        inner = spec.loader.exec_module
+        # some hooks, such as those of MLflow's client, give loaders of the kind before `exec_module`
+        verb = "exec_module" if hasattr(spec.loader, "exec_module") else "load_module"
+        inner = getattr(spec.loader, verb)
 
-        def exec_module(module: ModuleType) -> None:
-            inner(module)
+        def load(what: object) -> object:
+            loaded = inner(what)
             _watch(fullname, watcher)
+            return loaded
 
-        spec.loader.exec_module = exec_module  # type: ignore[method-assign]  # this loader is of this import alone
+        setattr(spec.loader, verb, load)  # this loader is of this import alone
         return spec
 
 
