@@ -10,9 +10,11 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.ports import own_ports
+
 from mainspring.core.errors import MainspringError
 from mainspring.demo.client import Api
-from mainspring.demo.server import ServerProcess, free_ports
+from mainspring.demo.server import ServerProcess
 
 CLIENT = """
 import sys, time
@@ -55,7 +57,7 @@ class Storm:
     """
 
     def __init__(self, root: Path, *, points: int, kills: int, seed: int, pause_s: float) -> None:
-        port, serving_port = free_ports(2, near=18600)
+        port, serving_port = own_ports(2)
         self.server = ServerProcess(root, port=port, serving_port=serving_port)
         self._root, self._points, self._pause_s = root, points, pause_s
         self._random = random.Random(seed)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
+from tests.ports import own_ports
 
 from mainspring.demo.client import Api
-from mainspring.demo.server import ServerProcess, free_ports
+from mainspring.demo.server import ServerProcess
 from mainspring.sdk.transfers import Transfers
 
 SIZE = 24 << 20
@@ -21,7 +22,7 @@ SENT = 10 << 20
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ServerProcess]:
-    port, serving_port = free_ports(2, near=24500)
+    port, serving_port = own_ports(2)
     made = ServerProcess(tmp_path, port=port, serving_port=serving_port)
     made.start()
     yield made

@@ -9,12 +9,13 @@ from typing import cast
 import polars as pl
 import pytest
 from tests.e2e.world import START, Moment, Reaper, World, copy_project
+from tests.ports import own_ports
 
 from mainspring.access import Audit
 from mainspring.core.clock import DAY_US
 from mainspring.core.settings import load
 from mainspring.data import Data
-from mainspring.demo.server import ServerProcess, free_ports
+from mainspring.demo.server import ServerProcess
 from mainspring.registry import Registry
 from mainspring.server.house import open_house
 from mainspring.serving import Serving
@@ -58,7 +59,7 @@ def test_whatever_is_killed_the_loop_ends_in_the_same_state(
     house = open_house(load(root, environ=env))
     try:
         house.get(Data).ingest("history", history(), key="history")
-        port, serving_port = free_ports(2, near=21000)
+        port, serving_port = own_ports(2)
         world = World(ServerProcess(root, port=port, serving_port=serving_port, env=env), TURN_DAY)
         reaper = Reaper(world, house.get(Tables), MOMENTS)  # type: ignore[type-abstract]
         world.server.start()

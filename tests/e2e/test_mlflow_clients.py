@@ -12,8 +12,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.ports import own_ports
 
-from mainspring.demo.server import ServerProcess, free_ports
+from mainspring.demo.server import ServerProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 OTHER = os.environ.get("MAINSPRING_MLFLOW_OTHER", "")
@@ -36,7 +37,7 @@ def test_the_suite_has_its_client() -> None:
 def test_the_other_release_of_the_client_finds_the_same_server(tmp_path: Path) -> None:
     if not OTHER:
         missing("other release of MLflow's client: set MAINSPRING_MLFLOW_OTHER to the Python that has it")
-    port, serving_port = free_ports(2, near=25_000)
+    port, serving_port = own_ports(2)
     server = ServerProcess(tmp_path, port=port, serving_port=serving_port)
     server.start()
     try:

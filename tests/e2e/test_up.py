@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.ports import own_ports
 
 from mainspring.demo.client import Api
 from mainspring.demo.server import ServerProcess, free_ports
@@ -39,7 +40,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def server(project: Path) -> Iterator[ServerProcess]:
-    port, serving_port = free_ports(2, near=22000)
+    port, serving_port = own_ports(2)
     made = ServerProcess(project, port=port, serving_port=serving_port)
     made.start()
     yield made
@@ -93,7 +94,7 @@ def test_an_unknown_setting_is_refused_with_its_line(tmp_path: Path) -> None:
 
 
 def test_a_signal_ends_the_server_and_its_children(project: Path) -> None:
-    port, serving_port = free_ports(2, near=23000)
+    port, serving_port = own_ports(2)
     made = ServerProcess(project, port=port, serving_port=serving_port)
     made.start()
     assert made.pid is not None

@@ -7,9 +7,10 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from tests.ports import own_ports
 
 from mainspring.core.errors import Failed
-from mainspring.demo.server import ServerProcess, free_ports
+from mainspring.demo.server import ServerProcess
 from mainspring.testing.postgres import NoPostgres, PostgresServer
 from mainspring.testing.s3 import KEYS, NoS3, S3Server
 
@@ -28,9 +29,9 @@ def server(storage: str, started: dict[str, object], folders: pytest.TempPathFac
 
 
 def _process(folder: Path, env: dict[str, str]) -> ServerProcess:
-    """A server on ports of its own: above those of SeaweedFS, apart from those of other sessions on this machine."""
-    for attempt in range(5):
-        port, serving = free_ports(2, near=26_000 + 10 * (os.getpid() % 300) + 3_000 * (attempt % 2))
+    """A server on ports of its own."""
+    for _ in range(5):
+        port, serving = own_ports(2)
         process = ServerProcess(folder, port=port, serving_port=serving, env=env)
         try:
             process.start()

@@ -367,6 +367,35 @@ def test_when_nobody_answers_a_run_starts_offline_only_if_it_was_asked_to(
     assert only(tracking).name == "alone"
 
 
+class Deaf(EmbeddedSink):
+    """Does not hear the first times that a run has ended."""
+
+    def __init__(self, tracking: Tracking, files: Files, times: int) -> None:
+        super().__init__(tracking, files)
+        self.times = times
+
+    def finish(self, run_id: str, status: str, ended_at: int = 0) -> None:
+        self.times -= 1
+        if self.times >= 0:
+            raise Unavailable("down")
+        super().finish(run_id, status, ended_at)
+
+
+def test_the_end_of_a_run_is_told_again_until_it_is_heard(tracking: Tracking, files: Files, tmp_path: Path) -> None:
+    with Session(Deaf(tracking, files, times=2), tmp_path / "spool").run(capture=False) as run:
+        run.log({"loss": 1.0})
+    assert only(tracking).status == "finished"
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_an_end_that_nobody_heard_is_told_by_the_next_session(tracking: Tracking, files: Files, tmp_path: Path) -> None:
+    with Session(Deaf(tracking, files, times=99), tmp_path / "spool", close_s=0.2).run(capture=False) as run:
+        run.log({"loss": 1.0})
+    assert only(tracking).status == "running"
+    assert Session(EmbeddedSink(tracking, files), tmp_path / "spool").recovered == [run.id]
+    assert only(tracking).status == "finished"
+
+
 class Flaky(EmbeddedSink):
     """Answers nothing at all while it is down."""
 

@@ -251,8 +251,7 @@ class ActiveRun:
             self._ended = status
         ended_at = micros_now()
         try:
-            self._sender.close(self._close_s)
-            self._sink.finish(self.id, status, ended_at)
+            self._sender.end(status, ended_at, self._close_s)
         except LATER as reason:
             self._spool.append(end_line(status, ended_at))
             self._spool.close(remove=False)

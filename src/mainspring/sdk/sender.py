@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import chain, repeat
 from pathlib import Path
 
 from mainspring.core.errors import MainspringError, Timeout
@@ -72,7 +73,27 @@ class Sender:
         if not self._told(lambda: self._sink.artifact(self._run_id, path, content)):
             self._keep(lambda: self._spool.append_file(path, content))
 
-    def close(self, timeout_s: float) -> None:
+    def end(self, status: str, ended_at: int, timeout_s: float) -> None:
+        """Send what is left and then the end of the run, again and again while the target does not answer.
+
+        Raises:
+            Overloaded, Unavailable, Timeout: The target did not take everything in time; what it did not take is in
+                the spool, except for the end.
+            MainspringError: The target refused a batch for good.
+        """
+        until = time.monotonic() + timeout_s
+        self._close(timeout_s)
+        for wait_s in chain(_RETRY_S, repeat(_RETRY_S[-1])):
+            try:
+                self._sink.finish(self._run_id, status, ended_at)
+                break
+            except LATER as reason:
+                if time.monotonic() + wait_s > until:
+                    raise
+                log.warning("run.end_waits run=%s reason=%s", self._run_id, reason.what)
+            time.sleep(wait_s)
+
+    def _close(self, timeout_s: float) -> None:
         """Send what is left.
 
         Raises:
