@@ -3,14 +3,17 @@
     python scripts/new_migration.py "Add the colour of a lamp"
     python scripts/new_migration.py --replace "First schema"     # only while the newest step is in no release
 
-Read what it wrote: a step may only add (tables, nullable columns or columns with a default, indexes).
+Read what it wrote: a step may only add (tables, nullable columns or columns with a default, indexes). A long one is
+written in parts, one module per room.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import logging
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,9 +27,21 @@ from sqlalchemy import Connection
 from mainspring.storage import migrations
 from mainspring.storage.schema import APPEND_ONLY, append_only
 from mainspring.storage.sqlite import SqliteTables
-from mainspring.testing.schema import all_metadata
+from mainspring.testing.schema import all_metadata, room_of
 
+LONG = 100
 VERSIONS = migrations.FOLDER / "versions"
+_PART_HEAD = '''# ruff: noqa: E501  statements stand as they run
+"""The tables of {room}."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+from mainspring.storage import schema
+
+'''
 _GUARD = """
     for statement in {name}[op.get_bind().dialect.name]:
         op.execute(statement)
@@ -42,12 +57,18 @@ def main() -> None:
     head = _newest()
     if arguments.replace and head:
         before = _steps()[head]
-        next(VERSIONS.glob(f"{head}_*.py")).unlink()
+        old = next(VERSIONS.glob(f"{head}_*.py"))
+        shutil.rmtree(_parts_of(old), ignore_errors=True)
+        old.unlink()
         head = before
     path = _write(f"{int(head or 0) + 1:04d}", arguments.message)
     _set_head(path.name[:4])
     subprocess.run([sys.executable, "-m", "ruff", "format", "--quiet", path], check=True)
-    subprocess.run([sys.executable, "-m", "ruff", "check", "--quiet", "--fix", path], check=True)
+    if len(path.read_text().splitlines()) > LONG:
+        _split(path)
+    written = [path, *_parts_of(path).glob("*.py")]
+    subprocess.run([sys.executable, "-m", "ruff", "check", "--quiet", "--fix", *written], check=True)
+    subprocess.run([sys.executable, "-m", "ruff", "format", "--quiet", *written], check=True)
     print(f"{path}: read it, then run pytest tests/contract/test_migrations.py")
 
 
@@ -80,6 +101,57 @@ def _guarded(text: str) -> str:
             text = text.replace("\n\ndef upgrade", f"\n{name} = {statements!r}\n\n\ndef upgrade", 1)
             text = text.rstrip() + "\n" + _GUARD.format(name=name)
     return text
+
+
+def _parts_of(step: Path) -> Path:
+    """Where the parts of a long step are: `first_schema/` for `0001_first_schema.py`."""
+    return migrations.FOLDER / step.stem.partition("_")[2]
+
+
+def _split(step: Path) -> None:
+    """Turn a long step into a package, one module per room with one function per table, and a step that calls them."""
+    text = step.read_text()
+    nodes = ast.parse(text).body
+    upgrade = next(node for node in nodes if isinstance(node, ast.FunctionDef))
+    rooms: dict[str, dict[str, list[str]]] = {}
+    for statement in upgrade.body:
+        source = ast.get_source_segment(text, statement) or ""
+        table = _table_of(statement)
+        rooms.setdefault(room_of(table), {}).setdefault(table, []).append(source)
+    triggers = {
+        _table_of(node): f"{ast.get_source_segment(text, node)}\n\n" for node in nodes if isinstance(node, ast.Assign)
+    }
+    folder = _parts_of(step)
+    folder.mkdir()
+    (folder / "__init__.py").write_text(f'"""The parts of step {step.stem[:4]}: a module per room."""\n')
+    for room, tables in rooms.items():
+        constants = "".join(triggers.get(table, "") for table in tables)
+        (folder / f"{room}.py").write_text(f"{_PART_HEAD.format(room=room)}{constants}{_functions(tables)}")
+    head = text[text.index('"""') : text.index("import sqlalchemy")]
+    facts = text[text.index("revision =") : text.index("depends_on")]
+    calls = "".join(f"    {room}.upgrade()\n" for room in sorted(rooms))
+    step.write_text(
+        f"{head}from mainspring.storage.migrations.{folder.name} import {', '.join(sorted(rooms))}\n\n"
+        f"{facts}depends_on = None\n\n\ndef upgrade() -> None:\n{calls}"
+    )
+
+
+def _functions(tables: dict[str, list[str]]) -> str:
+    calls = "".join(f"    _{table}()\n" for table in tables)
+    bodies = (f"\n\ndef _{table}() -> None:\n    " + "\n    ".join(body) for table, body in tables.items())
+    return f"def upgrade() -> None:\n{calls}{''.join(bodies)}\n"
+
+
+def _table_of(node: ast.stmt) -> str:
+    """The table a statement of a step is about."""
+    if isinstance(node, ast.Assign):  # the triggers of an append-only table
+        return ast.unparse(node.targets[0]).removesuffix("_TRIGGERS").lower()
+    if isinstance(node, ast.For):
+        return ast.unparse(node.iter).partition("_TRIGGERS")[0].lower()
+    call = node.value if isinstance(node, ast.Expr) else None
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
+        raise SystemExit(f"a step has a statement of an unknown kind: {ast.unparse(node)}")
+    return str(ast.literal_eval(call.args[1 if call.func.attr == "create_index" else 0]))
 
 
 def _config(conn: Connection | None = None) -> Config:
