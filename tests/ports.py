@@ -6,10 +6,10 @@ import os
 
 from mainspring.demo.server import free_ports
 
-_FIRST, _EACH, _WORKERS = 20_000, 2_900, 4
-"""Below the ports that the kernel hands out by itself; each worker of a test run has a range of its own."""
+_FIRST, _EACH, _WORKERS = 25_200, 1_200, 4
+"""Between the ports of the S3 servers and those above them that these take too; each worker of a run has its own."""
 _worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-_next = os.getpid() * 10 % 1_000  # so that a second test run beside this one seldom begins at the same port
+_next = os.getpid() * 10 % 500  # so that a second test run beside this one seldom begins at the same port
 
 
 def own_ports(count: int) -> list[int]:

@@ -416,3 +416,14 @@ def test_what_was_started_is_stopped_when_the_start_fails(wiring: Wiring) -> Non
     with pytest.raises(Overloaded):
         serve(wiring, port=0, on_start=[fail], on_stop=[lambda: done.append("a"), lambda: done.append("b")])
     assert done == ["a", "b"]
+
+
+def test_a_server_that_watches_nothing_starts_without_arrays_frames_and_foreign_frameworks(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom mainspring.server.house import open_house\nfrom mainspring.server.app import create_app\n"
+        "from mainspring.server.background import Background\n"
+        "house = open_house(); create_app(house); Background(house); house.close()\n"
+        "print(sorted({'numpy', 'polars', 'pydantic', 'deltalake', 'sklearn'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert out.stdout == "[]\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 
 import click
@@ -20,6 +21,7 @@ from mainspring.core.settings import load
 @click.pass_context
 def up(ctx: click.Context, /, verbose: bool, **given: object) -> None:
     """Start the server; stops on Ctrl-C, and goes on where it was when started again.  Example: mainspring up"""
+    gc.disable()  # nothing that is made while starting is garbage; `serve` turns it on when it is ready
     names = {"serving_port": "serving.port", "host": "server.host", "port": "server.port"}
     flags = {names.get(name, f"storage.{name}"): value for name, value in given.items() if value is not None}
     settings = load(flags={**ctx.meta["mainspring.flags"], **flags})

@@ -44,6 +44,15 @@ class ManualClock:
         self._now += micros
 
 
+def day_of(at: int) -> int:
+    """The beginning of the day (UTC) of a moment, in microseconds since 1970.
+
+    >>> day_of(DAY_US + 5) == DAY_US
+    True
+    """
+    return at - at % DAY_US
+
+
 def micros(moment: datetime | str | int) -> int:
     """Microseconds since 1970 of a datetime, an ISO 8601 text or a count of microseconds; without a zone it is UTC.
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from mainspring.core.clock import DAY_US, HOUR_US
+from mainspring.core.clock import DAY_US, HOUR_US, day_of
 from mainspring.data.sketch import Grid, Sketch, sketch
 from mainspring.monitoring.records import Answer
-from mainspring.monitoring.rules.windows import day_of
 
 Position = dict[str, int]
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mainspring.core.clock import DAY_US
+from mainspring.core.clock import DAY_US, day_of
 from mainspring.core.errors import NotFound
 from mainspring.data.sketch import Sketch
 from mainspring.monitoring import intake, records
@@ -14,7 +14,6 @@ from mainspring.monitoring.model import Monitor
 from mainspring.monitoring.references import References, Watched
 from mainspring.monitoring.rules import performance
 from mainspring.monitoring.rules.performance import Outcomes
-from mainspring.monitoring.rules.windows import day_of
 
 if TYPE_CHECKING:
     import polars as pl

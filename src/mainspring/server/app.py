@@ -6,6 +6,7 @@ import inspect
 import warnings
 from collections.abc import Awaitable, Callable, Sequence
 from copy import copy
+from typing import Self
 
 from litestar import Litestar, Router, get
 from litestar.connection import ASGIConnection
@@ -15,6 +16,8 @@ from litestar.exceptions import LitestarDeprecationWarning
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.plugins import PluginProtocol
+from litestar.plugins.core import MsgspecDIPlugin
 from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.template import TemplateConfig
 from litestar.types import Method
@@ -74,16 +77,16 @@ def create_app(
     with warnings.catch_warnings():
         # Litestar 3 will want every parameter marked with where it comes from; before it, names are enough.
         warnings.simplefilter("ignore", LitestarDeprecationWarning)
-        app = Litestar(
+        app = _App(
             # In routers: registered one by one, the third handler of a path would break the first (Litestar 2.25).
             [
-                Router("/", route_handlers=[copy(health), copy(stream), copy(run_stream), *handlers.api]),
-                Router("/", route_handlers=handlers.pages, include_in_schema=False),
+                _Router("/", route_handlers=[copy(health), copy(stream), copy(run_stream), *handlers.api]),
+                _Router("/", route_handlers=handlers.pages, include_in_schema=False),
             ],
             dependencies={
                 **{name: _provide(wiring, name) for name in SERVICES},
-                "wiring": Provide(lambda: wiring, sync_to_thread=False),
-                "pulse": Provide(pulse, sync_to_thread=False),
+                "wiring": _Service(lambda: wiring, sync_to_thread=False),
+                "pulse": _Service(pulse, sync_to_thread=False),
             },
             guards=[_guard(access)],
             exception_handlers=exception_handlers(pages),
@@ -109,6 +112,28 @@ def create_app(
     _describe(app)
     app.asgi_handler = Door(app.asgi_handler, access=access, hosts=own_hosts(port), project=project)
     return app
+
+
+class _App(Litestar):
+    """Litestar without its plugins for libraries that no handler uses: only finding them would import them."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        return [*plugins, MsgspecDIPlugin()]
+
+
+class _Router(Router):
+    """A router that is registered once, with handlers that are copies already: copying it costs a tenth of a start."""
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        return self
+
+
+class _Service(Provide):
+    """Told from others by identity: the framework compares every two of them for every handler."""
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
 
 class _Once:
@@ -152,7 +177,7 @@ def _paths(handlers: Sequence[BaseRouteHandler]) -> set[str]:
 
 
 def _provide(wiring: Wiring, name: str) -> Provide:
-    return Provide(lambda: wiring.get(service_type(name)), sync_to_thread=False)
+    return _Service(lambda: wiring.get(service_type(name)), sync_to_thread=False)
 
 
 def _guard(access: Access) -> Callable[[Connection, BaseRouteHandler], Awaitable[None]]:

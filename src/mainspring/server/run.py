@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import signal
 import socket
 import sys
@@ -110,6 +111,8 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         name, number = self._taken.getsockname()[:2]
         await super().startup(sockets)
+        gc.freeze()  # what is there now stays, so that no collection in the middle of a request looks through it
+        gc.enable()
         self._say(f"Mainspring is at http://{f'[{name}]' if ':' in name else name}:{number}")
         self._say("ready")
 

@@ -31,6 +31,7 @@ class S3Server:
         names = ("s3", "master", "volume", "filer", "admin")
         ports = dict(zip(names, _free_ports(len(names)), strict=True))
         self.endpoint = f"http://127.0.0.1:{ports['s3']}"
+        self._buckets: set[str] = set()
         self._log = folder / "weed.log"
         command = [program, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
         command += [f"-{name}.port={port}" for name, port in ports.items()]
@@ -43,7 +44,21 @@ class S3Server:
         self._wait_until_it_answers(60)
 
     def url(self, bucket: str, prefix: str) -> str:
-        """The address of a prefix. The server makes a bucket when something is first put into it."""
+        """The address of a prefix in a bucket that exists from now on: the server makes it for its first object."""
+        if bucket not in self._buckets:
+            import obstore
+            from obstore.store import S3Store
+
+            store = S3Store(
+                bucket,
+                endpoint=self.endpoint,
+                access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
+                secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
+                region="us-east-1",
+                client_options={"allow_http": True},
+            )
+            obstore.put(store, "there", b"")
+            self._buckets.add(bucket)
         return f"s3://{bucket}/{prefix}?endpoint={self.endpoint}"
 
     def stop(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mainspring.core.clock import DAY_US
+from mainspring.core.clock import DAY_US, day_of
 from mainspring.data.sketch import Grid, Sketch
 from mainspring.monitoring.model import MonitorSpec
 from mainspring.monitoring.rules.drift import LEAST_ROWS
@@ -29,11 +29,6 @@ class LabelWindow:
     start: int
     end: int
     outcomes: Outcomes
-
-
-def day_of(at: int) -> int:
-    """The first microsecond of the day of an event time, UTC."""
-    return at - at % DAY_US
 
 
 def closed_inputs(hours: Iterable[tuple[int, Sketch]], grid: Grid, watermark: int) -> list[InputWindow]:
