@@ -9,10 +9,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
-from mainspring.core.errors import Failed, Invalid, MainspringError, NotFound, Timeout, TooLarge, Unavailable
+from mainspring.core.errors import (
+    Failed,
+    Invalid,
+    MainspringError,
+    NotFound,
+    Overloaded,
+    Timeout,
+    TooLarge,
+    Unavailable,
+)
 
 Value = float | int | bool | str | None
-_ERRORS: dict[int, type[MainspringError]] = {400: Invalid, 404: NotFound, 413: TooLarge, 503: Unavailable, 504: Timeout}
+_ERRORS: dict[int, type[MainspringError]] = {
+    400: Invalid,
+    404: NotFound,
+    413: TooLarge,
+    429: Overloaded,
+    503: Unavailable,
+    504: Timeout,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ class Doubling:
 
     def __init__(self) -> None:
         self.calls = 0
+        self.row_s = 0.0
 
     def predict(self, columns: Sequence[list[Cell]]) -> dict[str, list[object]]:
         self.calls += 1
@@ -29,7 +30,7 @@ class Doubling:
 async def _ask(requests: list[list[float]], model: Doubling, max_rows: int = 50_000) -> list[Outputs | BaseException]:
     batcher = Batcher(asyncio.get_running_loop(), max_queued_rows=max_rows)
     try:
-        futures = [batcher.submit(model, [list(rows)]) for rows in requests]
+        futures = [batcher.submit(model, [list(rows)]).future for rows in requests]
         return await asyncio.gather(*futures, return_exceptions=True)
     finally:
         await asyncio.to_thread(batcher.close)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Protocol
 
-from mainspring.core.errors import Failed, MainspringError, Overloaded
+from mainspring.core.errors import Failed, MainspringError, Overloaded, Timeout
 from mainspring.serving.modelserver.wire import Cell
 
 Columns = list[list[Cell]]
@@ -19,26 +20,48 @@ Outputs = dict[str, list[object]]
 class Model(Protocol):
     """What a batch is put to: columns in, one answer for each row and output."""
 
+    row_s: float
+    """How long a row took of late, in seconds; the batcher keeps it."""
+
     def predict(self, columns: Sequence[list[Cell]]) -> Outputs:
         """Answer rows given as columns."""
         ...
 
 
+class Line:
+    """The connection a request came on; `gone` once the client hung up."""
+
+    __slots__ = ("gone",)
+
+    def __init__(self) -> None:
+        self.gone = False
+
+
+class HungUp(Exception):
+    """The client went away before its rows came to the model, so they were dropped."""
+
+
 _BATCH_ROWS = 4096
+_FEW_ROWS = 16  # a slow model has these wait however long it takes: alone in their batch they say little of its pace
+_NEWEST = 0.2  # weight of the newest batch in a model's pace
+_OPEN = Line()
+_NO_END = float("inf")
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One request's rows on their way through a model."""
+    """One request's rows on their way through a model. Times are of `time.perf_counter`."""
 
     model: Model
     columns: Columns
+    rows: int
     future: asyncio.Future[Outputs]
-
-    @property
-    def rows(self) -> int:
-        """How many rows it has."""
-        return len(self.columns[0])
+    line: Line
+    deadline: float
+    queued_at: float
+    cost_s: float
+    started_at: float = 0.0
+    ended_at: float = 0.0
 
 
 class Batcher:
@@ -47,30 +70,56 @@ class Batcher:
     Args:
         loop: Where futures are resolved.
         max_queued_rows: Above it new work is refused rather than queued.
+        max_wait_s: So is work that would wait longer than this, by the pace of the models it stands behind.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *, max_queued_rows: int = 50_000) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, *, max_queued_rows: int = 50_000, max_wait_s: float = 1.0
+    ) -> None:
         self.queued_rows = 0
+        self.wait_s = 0.0
         self.batches = 0
         self.batched_rows = 0
+        self.dropped_rows = 0
         self._loop = loop
-        self._max = max_queued_rows
+        self._max_rows = max_queued_rows
+        self._max_wait_s = max_wait_s
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="predict", daemon=True)
         self._thread.start()
 
-    def submit(self, model: Model, columns: Columns) -> asyncio.Future[Outputs]:
-        """Queue the rows of one request; call it on the loop.
+    def submit(self, model: Model, columns: Columns, *, deadline: float = _NO_END, line: Line = _OPEN) -> Job:
+        """Queue the rows of one request; call it on the loop, and await the job's future.
 
-        Raises: Overloaded: Too many rows wait already.
+        Args:
+            model: Who answers.
+            columns: The rows.
+            deadline: From then on (`time.perf_counter`) nobody waits for them: they are dropped, if not at the model.
+            line: Where the answer would go; rows of a client that hung up are dropped likewise.
+        Raises: Overloaded: Too many rows wait already, or for too long.
         """
-        rows = len(columns[0])
-        if self.queued_rows and self.queued_rows + rows > self._max:
-            raise Overloaded(f"{self.queued_rows} rows wait for a prediction", hint="send it again in a second")
+        rows, now = len(columns[0]), time.perf_counter()
+        if self.queued_rows:
+            self._admit(rows, deadline - now)
+        job = Job(model, columns, rows, self._loop.create_future(), line, deadline, now, rows * model.row_s)
         self.queued_rows += rows
-        job = Job(model, columns, self._loop.create_future())
+        self.wait_s += job.cost_s
         self._queue.put(job)
-        return job.future
+        return job
+
+    def _admit(self, rows: int, left_s: float) -> None:
+        if self.queued_rows + rows > self._max_rows:
+            raise Overloaded(f"{self.queued_rows} rows wait for a prediction already", hint=self._hint())
+        if self.wait_s > left_s or (self.wait_s > self._max_wait_s and self.queued_rows >= _FEW_ROWS):
+            raise Overloaded(f"a prediction would wait for {self.wait_s:.1f} s", hint=self._hint())
+
+    def _hint(self) -> str:
+        return f"send it again in {self.retry_s} s"
+
+    @property
+    def retry_s(self) -> int:
+        """When to come back, in whole seconds: after what waits now."""
+        return max(1, min(60, round(self.wait_s + 0.5)))
 
     def close(self) -> None:
         """Finish what is queued, then stop."""
@@ -91,43 +140,68 @@ class Batcher:
 
     def _answer(self, jobs: Sequence[Job]) -> None:
         groups: dict[int, list[Job]] = {}
+        done: list[tuple[Job, Outputs | Exception]] = []
+        now = time.perf_counter()
         for job in jobs:
-            if not job.future.cancelled():
+            if job.future.done() or job.line.gone or job.deadline <= now:
+                self.dropped_rows += job.rows
+                done.append((job, HungUp() if job.line.gone else late()))
+            else:
                 groups.setdefault(id(job.model), []).append(job)
-        done: list[tuple[Job, Outputs | MainspringError]] = []
         for group in groups.values():
-            done += _predict(group)
-        self.batches += len(groups)
-        self.batched_rows += sum(job.rows for job in jobs)
-        self._loop.call_soon_threadsafe(self._resolve, done, sum(job.rows for job in jobs))
+            done += self._timed(group)
+        self._loop.call_soon_threadsafe(self._resolve, done)
 
-    def _resolve(self, done: Sequence[tuple[Job, Outputs | MainspringError]], rows: int) -> None:
-        self.queued_rows -= rows
+    def _timed(self, group: list[Job]) -> list[tuple[Job, Outputs | Exception]]:
+        model, rows, started = group[0].model, sum(job.rows for job in group), time.perf_counter()
+        answers = _predict(group)
+        ended = time.perf_counter()
+        for job in group:
+            job.started_at, job.ended_at = started, ended
+        pace = (ended - started) / rows
+        model.row_s += (pace - model.row_s) * (_NEWEST if model.row_s else 1.0)
+        self.batches += 1
+        self.batched_rows += rows
+        return answers
+
+    def _resolve(self, done: Sequence[tuple[Job, Outputs | Exception]]) -> None:
         for job, answer in done:
+            self.queued_rows -= job.rows
+            self.wait_s -= job.cost_s
             if job.future.done():
                 continue
-            if isinstance(answer, MainspringError):
+            if isinstance(answer, Exception):
                 job.future.set_exception(answer)
             else:
                 job.future.set_result(answer)
+        if not self.queued_rows:
+            self.wait_s = 0.0  # no rounding piles up
 
 
-def _predict(group: Sequence[Job]) -> list[tuple[Job, Outputs | MainspringError]]:
+def late() -> Timeout:
+    """What a request hears whose deadline passed."""
+    return Timeout("the deadline passed before the model answered")
+
+
+def _predict(group: Sequence[Job]) -> list[tuple[Job, Outputs | Exception]]:
     """Answers for requests to one model; when the group fails, each is tried alone."""
     try:
         outputs = group[0].model.predict(_joined([job.columns for job in group]))
     except Exception as reason:  # noqa: BLE001 - a model may raise anything, and one request must not fail another
         if len(group) == 1:
-            failure = Failed(f"the model raised {type(reason).__name__}", where=str(reason)[:300])
-            return [(group[0], failure)]
+            return [(group[0], _failure(reason))]
         return [answer for job in group for answer in _predict([job])]
-    answers: list[tuple[Job, Outputs | MainspringError]] = []
+    answers: list[tuple[Job, Outputs | Exception]] = []
     start = 0
     for job in group:
         end = start + job.rows
         answers.append((job, {name: values[start:end] for name, values in outputs.items()}))
         start = end
     return answers
+
+
+def _failure(reason: Exception) -> MainspringError:
+    return Failed(f"the model raised {type(reason).__name__}", where=str(reason)[:300])
 
 
 def _joined(parts: Sequence[Columns]) -> Columns:

@@ -24,6 +24,7 @@ class LoadedModel:
         self.predictor = predictor
         self.features = Features(predictor.signature.inputs, max_rows=max_rows)
         self.outputs: list[str] = []
+        self.row_s = 0.0
 
     def predict(self, columns: Sequence[list[Cell]]) -> dict[str, list[object]]:
         """Answer rows given as columns in the signature's order, checked by `features`.

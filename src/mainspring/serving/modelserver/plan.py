@@ -32,25 +32,49 @@ class ArmPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EndpointPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """One endpoint: its arms (champion first), the salt of its assignment and the rollout it is in."""
+    """One endpoint: its arms (champion first), the salt of its assignment, the rollout it is in, its own deadline.
+
+    A deadline of 0 is that of `Limits`.
+    """
 
     name: str
     arms: list[ArmPlan]
     salt: str = ""
     rollout: str = ""
+    deadline_ms: int = 0
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What each worker takes on before it refuses more.
+
+    Args:
+        deadline_ms: How long an answer may take, where neither the client nor the endpoint says.
+        max_body_bytes: Of one request.
+        max_held_bytes: Of all bodies that were read and are not answered yet.
+        max_rows: Of one request.
+        max_queued_rows: Rows that wait for a model, and rows that wait for the log.
+        max_wait_ms: How long new rows would wait for a model, by its pace.
+    """
+
+    deadline_ms: int = 30_000
+    max_body_bytes: int = 16 * 1024 * 1024
+    max_held_bytes: int = 128 * 1024 * 1024
+    max_rows: int = 10_000
+    max_queued_rows: int = 50_000
+    max_wait_ms: int = 1_000
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything one model server serves. `public_key` is hex; empty means that signatures are not asked for."""
+    """Everything one model server serves. `public_key` is hex; empty means that signatures are not asked for.
+
+    Durability and limits count from the start of a worker.
+    """
 
     generation: int = 0
     endpoints: list[EndpointPlan] = []
     durability: str = "fsync"
     public_key: str = ""
-    deadline_ms: int = 30_000
-    max_body_bytes: int = 16 * 1024 * 1024
-    max_rows: int = 10_000
-    max_queued_rows: int = 50_000
+    limits: Limits = Limits()
 
 
 class Applied(msgspec.Struct, frozen=True, kw_only=True):

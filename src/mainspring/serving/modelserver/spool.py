@@ -44,6 +44,7 @@ class Spool:
         fcntl.flock(self._alive, fcntl.LOCK_EX | fcntl.LOCK_NB)  # freed by any death: then the file is an orphan
         self.rows = 0
         self.failures = 0
+        self.waiting_rows = 0
         self._loop = loop
         self._queue: SimpleQueue[Entry | Callable[[sqlite3.Connection], None] | None] = SimpleQueue()
         self._sync = {"fsync": "FULL", "process": "OFF"}[durability]
@@ -60,6 +61,7 @@ class Spool:
     def append(self, rows: Sequence[Row]) -> asyncio.Future[None]:
         """Log rows; the future resolves once they are committed, or raises `Unavailable`."""
         future: asyncio.Future[None] = self._loop.create_future()
+        self.waiting_rows += len(rows)
         self._queue.put((rows, future))
         return future
 
@@ -107,20 +109,19 @@ class Spool:
             self.failures += len(rows)
             if conn.in_transaction:
                 conn.execute("rollback")
-        futures = [future for _, future in waiting]
-        if futures:
-            self._loop.call_soon_threadsafe(_resolve, futures, failure)
+        if waiting:
+            self._loop.call_soon_threadsafe(self._resolve, waiting, failure)
+
+    def _resolve(self, entries: Sequence[Entry], failure: sqlite3.Error | None) -> None:
+        for rows, future in entries:
+            self.waiting_rows -= len(rows)
+            if future.done():
+                continue
+            if failure is None:
+                future.set_result(None)
+            else:
+                future.set_exception(Unavailable(f"the prediction log can't be written: {failure}"))
 
 
 def _void(_: object) -> None:
     return None
-
-
-def _resolve(futures: Sequence[asyncio.Future[None]], failure: sqlite3.Error | None) -> None:
-    for future in futures:
-        if future.done():
-            continue
-        if failure is None:
-            future.set_result(None)
-        else:
-            future.set_exception(Unavailable(f"the prediction log can't be written: {failure}"))

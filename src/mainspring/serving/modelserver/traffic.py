@@ -42,6 +42,7 @@ class Endpoint:
     arms: tuple[ServedArm, ...]
     salt: str
     rollout: str
+    deadline_ms: int = 0
 
     def choose(self, key: str, version: str | None) -> Choice:
         """The arm for a routing key, or the version that was named, outside of any rollout.
@@ -132,9 +133,10 @@ def _endpoint(
             model = _load(arm, plan)
             declare(wanted.name, model)
         arms.append(ServedArm(arm.name, arm.share, model, arm.digest, arm.grant))
-    return Endpoint(wanted.name, tuple(arms), wanted.salt, wanted.rollout)
+    deadline_ms = wanted.deadline_ms or plan.limits.deadline_ms
+    return Endpoint(wanted.name, tuple(arms), wanted.salt, wanted.rollout, deadline_ms)
 
 
 def _load(arm: ArmPlan, plan: Plan) -> LoadedModel:
     key = bytes.fromhex(plan.public_key) if plan.public_key else None
-    return load_model(arm, public_key=key, max_rows=plan.max_rows)
+    return load_model(arm, public_key=key, max_rows=plan.limits.max_rows)

@@ -67,7 +67,8 @@ class Worker:
         self.name = new_id()
         self._options = options
         self._port = port
-        self.batcher = Batcher(loop, max_queued_rows=plan.max_queued_rows)
+        limits = plan.limits
+        self.batcher = Batcher(loop, max_queued_rows=limits.max_queued_rows, max_wait_s=limits.max_wait_ms / 1000)
         self.spool = Spool(options.folder / SPOOLS / f"{self.name}.sqlite", plan.durability, loop)
         self.app = App(self.batcher, self.spool)
         self.app.table = Table(plan)

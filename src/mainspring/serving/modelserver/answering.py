@@ -1,0 +1,163 @@
+"""From checked columns to an answer whose rows are in the log: admission, deadline, prediction, log, counts.
+
+Every protocol decodes its own requests and encodes its own answers; what lies between is here, once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from mainspring.core.errors import Invalid, MainspringError, Overloaded
+from mainspring.serving.modelserver.batching import Batcher, Columns, HungUp, Job, Line, Outputs, late
+from mainspring.serving.modelserver.metrics import Metrics
+from mainspring.serving.modelserver.spool import Row, Spool, pack
+from mainspring.serving.modelserver.traffic import Choice, Endpoint
+from mainspring.serving.modelserver.wire import Context
+
+STATUS = {"invalid": 400, "not_found": 404, "too_large": 413, "overloaded": 429, "unavailable": 503, "timeout": 504}
+"""The HTTP status of an error's code; 500 for what is not here."""
+HUNG_UP = 499
+"""What is counted for a client that went away before its answer. It is sent to nobody."""
+TIMEOUTS = (b"request-timeout", b"x-request-timeout")
+"""Headers with the seconds after which the client waits no more."""
+_UNLOGGED = ("overloaded", "unavailable")
+_MAX_TIMEOUT_S = 3600.0
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """What is known of a request before its body is read: when it came, on which line, how long the client waits."""
+
+    started: float = field(default_factory=time.perf_counter)
+    line: Line = field(default_factory=Line)
+    timeout_s: float | None = None
+    length: int = 0
+    held_bytes: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Ask:
+    """A request that was read: which version of an endpoint shall answer which rows."""
+
+    endpoint: Endpoint
+    choice: Choice
+    about: Context
+    columns: Columns
+    call: Call
+
+
+def call_of(headers: Iterable[tuple[bytes, bytes]], line: Line | None = None) -> Call:
+    """What the headers of a request say.
+
+    Raises: Invalid: A timeout that is no number of seconds.
+    """
+    call = Call(line=line or Line())
+    for name, value in headers:
+        if name == b"content-length":
+            call.length = int(value) if value.isdigit() else 0
+        elif name in TIMEOUTS:
+            call.timeout_s = _seconds(name, value)
+    return call
+
+
+def _seconds(name: bytes, value: bytes) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= _MAX_TIMEOUT_S:
+        raise Invalid(f"{name.decode()} is not a number of seconds, above 0 and up to {_MAX_TIMEOUT_S:g}")
+    return seconds
+
+
+class Desk:
+    """Where requests are answered.
+
+    Args:
+        batcher: Predicts.
+        spool: Logs; an answer leaves after its rows are committed.
+        metrics: Counts.
+        max_unlogged_rows: Rows that may wait for the log before new requests are refused.
+    """
+
+    def __init__(self, batcher: Batcher, spool: Spool, metrics: Metrics, *, max_unlogged_rows: int = 50_000) -> None:
+        self._batcher = batcher
+        self._spool = spool
+        self._metrics = metrics
+        self._max_unlogged = max_unlogged_rows
+
+    async def answer(self, ask: Ask) -> Outputs:
+        """Predict, log, count.
+
+        Raises:
+            Overloaded: Too much waits already; nothing was done.
+            Timeout: The deadline passed first. Failed: The model can't answer that. Unavailable: The log can't.
+            HungUp: The client went away before the model was asked.
+        """
+        labels = (ask.endpoint.name, str(ask.choice.model.version), ask.choice.arm)
+        outputs: Outputs | None = None
+        failure: MainspringError | None = None
+        try:
+            outputs = await self._predict(ask)
+        except MainspringError as error:
+            failure = error
+        except HungUp:
+            self._metrics.observe(labels, HUNG_UP, time.perf_counter() - ask.call.started)
+            raise
+        status = STATUS.get(failure.code, 500) if failure else 200
+        if failure is None or failure.code not in _UNLOGGED:
+            try:
+                await self._spool.append(_rows(ask, outputs, status, failure))
+            except MainspringError as error:
+                failure, status = error, STATUS.get(error.code, 500)
+        self._metrics.observe(labels, status, time.perf_counter() - ask.call.started)
+        if failure is not None or outputs is None:
+            raise failure or late()
+        return outputs
+
+    async def _predict(self, ask: Ask) -> Outputs:
+        waiting = self._spool.waiting_rows
+        if waiting > self._max_unlogged:
+            raise Overloaded(f"{waiting} rows wait for the log", hint=f"send it again in {self.retry_s} s")
+        call = ask.call
+        about_s = None if ask.about.timeout_ms is None else ask.about.timeout_ms / 1000
+        deadline = call.started + (call.timeout_s or about_s or ask.endpoint.deadline_ms / 1000)
+        job = self._batcher.submit(ask.choice.model, ask.columns, deadline=deadline, line=call.line)
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(deadline - time.perf_counter(), _expire, job)
+        try:
+            return await job.future
+        finally:
+            timer.cancel()
+
+    @property
+    def retry_s(self) -> int:
+        """When a refused client should come back, in whole seconds."""
+        return self._batcher.retry_s
+
+
+def _expire(job: Job) -> None:
+    if not job.future.done():
+        job.future.set_exception(late())
+
+
+def _rows(ask: Ask, outputs: Outputs | None, status: int, failure: MainspringError | None) -> list[Row]:
+    """The log rows of one request. One row has the request's id; of several, row i has the id "REQUEST.i"."""
+    about, choice, name = ask.about, ask.choice, ask.endpoint.name
+    latency_us = int((time.perf_counter() - ask.call.started) * 1e6)
+    error = f"{failure.what}: {failure.where}".rstrip(": ") if failure else ""
+    at = time.time_ns() // 1000
+    event_at = at if about.event_at is None else about.event_at
+    count = len(ask.columns[0])
+    answers = [pack({k: v[i] for k, v in outputs.items()}) for i in range(count)] if outputs else [None] * count
+    ids = [about.request_id] if count == 1 else [f"{about.request_id}.{i}" for i in range(count)]
+    version, rollout = choice.model.version, choice.rollout
+    return [
+        (name, ids[i], about.request_id, at, event_at, version, choice.arm, choice.propensity, about.key, rollout,
+         pack(cells), answers[i], latency_us, status, error)
+        for i, cells in enumerate(zip(*ask.columns, strict=True))
+    ]  # fmt: skip

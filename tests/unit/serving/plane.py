@@ -1,0 +1,139 @@
+"""A worker's application in this process, over a real batcher and a real spool, with a model that can be held up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from mainspring.registry.flavours import Trait
+from mainspring.registry.model import Field, Signature
+from mainspring.registry.packages import Manifest, Predictor
+from mainspring.serving.modelserver.app import LINE, App
+from mainspring.serving.modelserver.batching import Batcher, Line
+from mainspring.serving.modelserver.models import LoadedModel
+from mainspring.serving.modelserver.plan import EndpointPlan, Limits, Plan
+from mainspring.serving.modelserver.spool import Spool
+from mainspring.serving.modelserver.traffic import Endpoint, ServedArm, Table
+
+
+class Doubling:
+    """Doubles the first column, once its door is open; can't answer 13."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[float]] = []
+        self.door = threading.Event()
+        self.door.set()
+        self.reached = threading.Event()
+
+    def score(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
+        values = np.asarray(inputs)[:, 0]
+        self.calls.append(values.tolist())
+        self.reached.set()
+        assert self.door.wait(30)
+        if 13.0 in values:
+            raise ValueError("13")
+        return values * 2
+
+
+def model_of(scorer: Doubling, version: int = 1) -> LoadedModel:
+    signature = Signature((Field("x", "float64"), Field("name", "string")), (Field("prediction", "float64"),))
+    manifest = Manifest("doubling", Trait("regression", (), ("x", "name")), signature, {})
+    loaded = LoadedModel(version, Predictor(manifest, scorer), max_rows=100)
+    loaded.outputs = ["prediction"]
+    return loaded
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    headers: dict[bytes, bytes]
+    body: dict[str, object]
+
+
+@dataclass
+class Plane:
+    app: App
+    batcher: Batcher
+    spool: Spool
+    scorer: Doubling = field(default_factory=Doubling)
+
+    async def ask(
+        self,
+        x: Sequence[float] = (1.0,),
+        *,
+        name: str = "m",
+        headers: Mapping[str, str] | None = None,
+        line: Line | None = None,
+        body: bytes | None = None,
+        **about: object,
+    ) -> Reply | None:
+        """What the endpoint answers to these rows; None when it hangs up without a word."""
+        inputs = [
+            {"name": "x", "shape": [len(x)], "datatype": "FP64", "data": list(x)},
+            {"name": "name", "shape": [len(x)], "datatype": "BYTES", "data": ["anna"] * len(x)},
+        ]
+        raw = json.dumps({"inputs": inputs, "parameters": about}).encode() if body is None else body
+        return await self.call("POST", f"/v2/models/{name}/infer", raw, headers=headers, line=line)
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        headers: Mapping[str, str] | None = None,
+        line: Line | None = None,
+    ) -> Reply | None:
+        sent: list[dict[str, object]] = []
+        given = [(key.encode(), value.encode()) for key, value in (headers or {}).items()]
+        scope = {"type": "http", "method": method, "path": path, "headers": given}
+
+        async def receive() -> dict[str, object]:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: dict[str, object]) -> None:
+            sent.append(message)
+
+        await self.app(scope if line is None else {**scope, LINE: line}, receive, send)
+        if not sent:
+            return None
+        (start, end), text = sent, b""
+        status, found = start["status"], start["headers"]
+        assert isinstance(status, int)
+        assert isinstance(found, list)
+        assert isinstance(end["body"], bytes)
+        text = end["body"]
+        return Reply(status, dict(found), json.loads(text) if text[:1] == b"{" else {"text": text.decode()})
+
+    async def until(self, queued_rows: int) -> None:
+        """Wait until that many rows are at the model or before it."""
+        while self.batcher.queued_rows != queued_rows:
+            await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def plane(folder: Path, limits: Limits | None = None, **about: object) -> AsyncIterator[Plane]:
+    """A plane with one endpoint "m" over version 1; `about` is what its plan says beside that."""
+    loop, bounds, scorer = asyncio.get_running_loop(), limits or Limits(), Doubling()
+    batcher = Batcher(loop, max_queued_rows=bounds.max_queued_rows, max_wait_s=bounds.max_wait_ms / 1000)
+    spool = Spool(folder / "spool.sqlite", "process", loop)
+    made = Plane(App(batcher, spool), batcher, spool, scorer)
+    plan = EndpointPlan(name="m", arms=[], **about)  # type: ignore[arg-type]
+    arm = ServedArm("champion", 1.0, model_of(scorer), "")
+    endpoint = Endpoint("m", (arm,), "", "", plan.deadline_ms or bounds.deadline_ms)
+    made.app.table = Table(Plan(endpoints=[plan], limits=bounds), {"m": endpoint})
+    try:
+        yield made
+    finally:
+        scorer.door.set()
+        await asyncio.to_thread(batcher.close)
+        await asyncio.to_thread(spool.close)
