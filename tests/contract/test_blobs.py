@@ -56,11 +56,11 @@ class TestFileBlobs(BlobsContract, BlobTrashContract):
     def test_a_full_disk_is_a_plain_error_and_leaves_nothing(self, blobs: Blobs, tmp_path: Path) -> None:
         script = (
             "import resource, signal, sys; from pathlib import Path; from mainspring.storage.open import open_blobs\n"
-            "from mainspring.core.errors import Failed\n"
+            "from mainspring.core.errors import NoRoom\n"
             "blobs = open_blobs('', Path(sys.argv[1]))\n"
             "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
             "try: blobs.put(bytes(1_000_000))\n"
-            "except Failed as reason: print(reason)"
+            "except NoRoom as reason: print(reason)"
         )
         done = subprocess.run(
             [sys.executable, "-c", script, str(tmp_path / "data")], capture_output=True, text=True, check=True

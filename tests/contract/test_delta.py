@@ -96,12 +96,12 @@ class TestDeltaOnFiles(DeltaContract, DeltaUpkeepContract):
         delta.append(TABLE, pl.DataFrame({"n": [1]}), app="a", batch=0)
         script = (
             "import resource, sys, numpy as np, polars as pl; from pathlib import Path\n"
-            "from mainspring.storage.open import open_delta; from mainspring.core.errors import Failed\n"
+            "from mainspring.storage.open import open_delta; from mainspring.core.errors import NoRoom\n"
             "delta = open_delta('', Path(sys.argv[1]))\n"
             "rows = pl.DataFrame({'n': np.random.randint(0, 2**60, 200_000)})\n"
             "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
             f"try: delta.{verb}({TABLE!r}, rows, app='a', batch=1)\n"
-            "except Failed as reason: print(reason)"
+            "except NoRoom as reason: print(reason)"
         )
         done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[:1] == ["the disk is full; nothing was stored"]

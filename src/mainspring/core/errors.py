@@ -92,6 +92,12 @@ class Overloaded(MainspringError):
     code = "overloaded"
 
 
+class NoRoom(MainspringError):
+    """The disk is full, or a quota is used up; nothing was stored."""
+
+    code = "no_room"
+
+
 class Unavailable(MainspringError):
     """A part that is needed does not answer."""
 

@@ -77,8 +77,8 @@ class Sender:
         """Send what is left and then the end of the run, again and again while the target does not answer.
 
         Raises:
-            Overloaded, Unavailable, Timeout: The target did not take everything in time; what it did not take is in
-                the spool, except for the end.
+            NoRoom, Overloaded, Unavailable, Timeout: The target did not take everything in time; what it did not take
+                is in the spool, except for the end.
             MainspringError: The target refused a batch for good.
         """
         until = time.monotonic() + timeout_s

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from mainspring.core.caller import Caller, caller, calling
-from mainspring.core.errors import Conflict, Overloaded, Timeout, Unavailable
+from mainspring.core.errors import Conflict, NoRoom, Overloaded, Timeout, Unavailable
 from mainspring.tracking.spool import EMBEDDED, Taker
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mainspring.tracking import Files, Tracking
     from mainspring.tracking.wire import NewRun
 
-LATER = (Overloaded, Unavailable, Timeout)
+LATER = (NoRoom, Overloaded, Unavailable, Timeout)
 """Errors after which the same entry may be sent again."""
 _TIMEOUT_S = 30.0
 

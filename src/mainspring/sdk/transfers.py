@@ -8,7 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
 from urllib.parse import urlsplit
@@ -130,7 +130,8 @@ class _Upload:
         length = {"Content-Length": str(self._size - start), "Content-Type": "application/octet-stream"}
         with closing(self._to.ask("PUT", self._address, {**length, **known, **headers})) as line:
             if start < self._size:
-                line.sock.sendfile(self._file, start)
+                with suppress(ConnectionError):  # a server that hung up may have said why
+                    line.sock.sendfile(self._file, start)
             answer = line.getresponse()
             body = answer.read()
             if answer.status == 202:

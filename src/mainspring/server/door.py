@@ -6,7 +6,7 @@ import json
 
 from litestar.datastructures import Headers
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage, Scope, Send
 
 from mainspring.access import Access
 from mainspring.access.rules import host_is_own, origin_is_own
@@ -68,6 +68,18 @@ class Door:
                 message["headers"] = [*given, *own, (b"x-request-id", request_id.encode())]
             await send(message)
 
+        arrived = not ("content-length" in headers or "transfer-encoding" in headers)
+
+        async def receive_whole() -> ReceiveMessage:
+            """Messages of the request; half a body is the client's fault, which the framework takes for its own."""
+            nonlocal arrived
+            message = await receive()
+            if message["type"] == "http.request":
+                arrived = not message.get("more_body", False)
+            elif message["type"] == "http.disconnect" and not arrived:
+                raise Invalid("the client went away", where="body", hint="send it again")
+            return message
+
         client = scope.get("client")
         identity = self._access.identify(client[0] if client else "")
         scope.setdefault("state", {})["identity"] = identity
@@ -79,7 +91,7 @@ class Door:
                 await _refuse(reason, scope["path"], send_with_headers)
                 return
             with calling(Caller(identity.actor, project, request_id)):
-                await self._app(scope, receive, send_with_headers)
+                await self._app(scope, receive_whole, send_with_headers)
 
     def _look_at(self, scope: HTTPScope, headers: Headers) -> None:
         if scope["method"] == "OPTIONS":

@@ -34,6 +34,7 @@ STATUS = {
     "overloaded": 503,
     "unavailable": 503,
     "timeout": 504,
+    "no_room": 507,
 }
 """The HTTP status of every error code."""
 
@@ -58,7 +59,7 @@ def exception_handlers(pages: Environment) -> ExceptionHandlersMap:
         error, status = _understood(reason)
         headers = {"Retry-After": str(RETRY_AFTER_S)} if error.code == "overloaded" else {}
         if is_own(request.scope["path"]):
-            decided = status if isinstance(reason, HTTPException) else None
+            decided = status if isinstance(reason, HTTPException) or status == 507 else None
             told, status = answer_of(error, decided)
             return Response(told, status_code=status, media_type="application/json", headers=headers)
         body = error_body(error)
@@ -87,6 +88,8 @@ def _understood(reason: Exception) -> tuple[MainspringError, int]:
         status = STATUS.get(reason.code, 500)
         if status == 500:
             log.error("request.failed", exc_info=reason, extra={"request_id": caller().request_id})
+        if status == 507:
+            log.error("disk.full where=%s", reason.where, extra={"request_id": caller().request_id})
         return reason, status
     if isinstance(reason, RecursionError):
         return Invalid("the request is nested too deeply", hint="GET /schema describes every request"), 400

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mainspring.core.canonical import digest as digest_of
-from mainspring.core.errors import Corrupt, Failed, Invalid, NotFound
+from mainspring.core.errors import Corrupt, Invalid, NoRoom, NotFound
 from mainspring.core.ids import new_id
 from mainspring.storage.ports import StoredBlob, TrashedBlob
 
@@ -70,7 +70,8 @@ class FileBlobs:
                 os.fchmod(source.fileno(), 0o444)
                 os.fsync(source.fileno())
             try:
-                self._publish(path, self._path(digest))
+                with no_room(self._root):
+                    self._publish(path, self._path(digest))
             except OSError as reason:
                 if reason.errno != errno.EXDEV:  # another disk: it cannot be moved there
                     raise
@@ -310,7 +311,7 @@ def no_room(where: Path | str) -> Iterator[None]:
     """Turn a full disk into a plain error; whatever failed for another reason passes through.
 
     Raises:
-        Failed: The disk is full, or a quota or size limit was reached.
+        NoRoom: The disk is full, or a quota or size limit was reached.
     """
     try:
         yield
@@ -320,10 +321,10 @@ def no_room(where: Path | str) -> Iterator[None]:
         raise disk_full(where) from reason
 
 
-def disk_full(where: Path | str) -> Failed:
+def disk_full(where: Path | str) -> NoRoom:
     """The error for a write that found no room."""
     hint = "free some space, then run it again"
-    return Failed("the disk is full; nothing was stored", where=str(where), hint=hint)
+    return NoRoom("the disk is full; nothing was stored", where=str(where), hint=hint)
 
 
 def is_no_room(reason: BaseException) -> bool:

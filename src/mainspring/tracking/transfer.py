@@ -45,7 +45,8 @@ async def receive(request: Ask, upload: Upload) -> None:
     """Write the body of a request into an upload; the network goes on while a thread writes.
 
     Raises:
-        ClientDisconnect: The client went away before the end.
+        Invalid: The client went away before the end.
+        NoRoom: The disk is full.
         TooLarge: More than a file may have.
         Timeout: Nothing came for too long.
     """

@@ -19,7 +19,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from mainspring.core.errors import Failed, Invalid, Overloaded, Timeout, TooLarge
+from mainspring.core.errors import Invalid, Overloaded, Timeout, TooLarge
 from mainspring.core.ids import new_id
 from mainspring.storage.files import check_digest, no_room
 from mainspring.storage.ports import BlobStreams
@@ -71,7 +71,7 @@ class Upload:
 
         Raises:
             TooLarge: They are too many.
-            Failed: The disk is full.
+            NoRoom: The disk is full.
         """
         if self.received + len(piece) > self._limit:
             self.drop()
@@ -96,7 +96,8 @@ class Upload:
         Raises:
             TooLarge: They are too many.
             Timeout: Nothing came for too long.
-            Failed: The client went away, or the disk is full.
+            Invalid: The client went away.
+            NoRoom: The disk is full.
         """
         try:
             if self.received + count > self._limit:
@@ -231,8 +232,10 @@ def _splice(source: int, target: int, count: int) -> Iterator[int]:
                 moved = os.splice(source, into, min(READ, count))
             except BlockingIOError:  # what was there is gone again
                 continue
+            except ConnectionError:
+                moved = 0
             if not moved:
-                raise Failed("the client went away", where="body", hint="send the rest again")
+                raise Invalid("the client went away", where="body", hint="send the rest again")
             left = moved
             while left:
                 left -= os.splice(out, target, left)
