@@ -80,13 +80,19 @@ def test_a_database_of_mlflow_comes_here_once_and_whole(tmp_path: Path, project:
 
 @pytest.mark.parametrize("storage", ["sqlite-files"], indirect=True)  # what is moved does not know where it lies
 def test_what_is_here_goes_to_a_server_of_mlflow_and_back(uri: str, peer: str, project: Path, name: str) -> None:
+    from mlflow import MlflowClient
+
     experiment, model = f"flights {name}", f"late {name}"
     _fill(uri, experiment, model)
+    elsewhere = _version_of_another_experiment(uri, f"elsewhere {name}")
     there = _mainspring(project, "export", "mlflow", peer, "--from", uri, "--experiment", experiment)
     assert there["problems"] == []
     brought = there["brought"]
     assert isinstance(brought, dict)
     assert (brought["runs"], brought["points"], brought["logged models"]) == (2, 33, 1)
+    there_now = {found.name for found in MlflowClient(peer, peer).search_registered_models(max_results=1000)}
+    assert model in there_now
+    assert elsewhere not in there_now
     again = _mainspring(project, "export", "mlflow", peer, "--from", uri, "--experiment", experiment)
     assert again["skipped"]["runs"] == 2  # type: ignore[index]
     back = _mainspring(project, "import", "mlflow", peer, "--experiment", experiment)
@@ -95,6 +101,16 @@ def test_what_is_here_goes_to_a_server_of_mlflow_and_back(uri: str, peer: str, p
     names = {run["name"]: run for run in json.loads(_runs(project))}
     assert set(names) == {"outer", "inner"}
     assert names["inner"]["parent"] == names["outer"]["id"]
+
+
+def _version_of_another_experiment(uri: str, name: str) -> str:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri, uri)
+    run = client.create_run(client.create_experiment(name))
+    client.create_registered_model(name)
+    client.create_model_version(name, f"{run.info.artifact_uri}/model", run.info.run_id)
+    return name
 
 
 def _runs(project: Path) -> str:

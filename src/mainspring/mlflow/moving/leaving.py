@@ -58,12 +58,17 @@ class Exporter:
         self._runs: dict[str, str] = {}
         self._models: dict[str, str] = {}
         self._places: dict[str, str] = {}
+        self._wanted: set[str] = set()
         self._parts_of: dict[str, str] = {}
         self.report = Report(source.label)
 
     def run(self, experiments: Iterable[str] = ()) -> Report:
-        """Bring experiments with all that is in them (all of them when none is named), then the registry."""
-        wanted = set(experiments)
+        """Bring experiments with all that is in them (all of them when none is named), then the registry.
+
+        Of the registry, only versions are left out whose run or logged model is in none of the experiments that were
+        named.
+        """
+        wanted = self._wanted = set(experiments)
         found = [entry for entry in self._source.experiments() if not wanted or entry.name in wanted]
         for missing in sorted(wanted - {entry.name for entry in found}):
             self.report.problems.append(f"there is no experiment {missing!r}")
@@ -184,6 +189,10 @@ class Exporter:
                 self.report.count("files")
 
     def _name(self, name: SourceName) -> None:
+        versions = list(self._source.versions(name.name))
+        wanted = [version for version in versions if self._is_wanted(version)]
+        if versions and not wanted:
+            return
         try:
             known = self._target.get("/registered-models/get", name=name.name)["registered_model"]
         except NotFound:
@@ -191,13 +200,17 @@ class Exporter:
             known = self._target.post("/registered-models/create", body)["registered_model"]
         self.report.count("registered models")
         numbers: dict[int, int] = {}
-        for version in self._source.versions(name.name):
+        for version in wanted:
             numbers[version.number] = self._version(version)
         pointing = {entry["alias"]: int(entry["version"]) for entry in known.get("aliases", ())}
         for alias, number in sorted(name.aliases.items()):
             if number in numbers and pointing.get(alias) != numbers[number]:
                 body = {"name": name.name, "alias": alias, "version": str(numbers[number])}
                 self._target.post("/registered-models/alias", body)
+
+    def _is_wanted(self, version: SourceVersion) -> bool:
+        made_by = {version.run_id, version.model_id} - {""}
+        return not (self._wanted and made_by) or bool(made_by & {*self._runs, *self._models})
 
     def _version(self, version: SourceVersion) -> int:
         mark = '"' if "'" in version.name else "'"
