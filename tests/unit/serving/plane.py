@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from mainspring.registry.flavours import Trait
 from mainspring.registry.model import Field, Signature
 from mainspring.registry.packages import Manifest, Predictor
-from mainspring.serving.modelserver.app import LINE, App
-from mainspring.serving.modelserver.batching import Batcher, Line
+from mainspring.serving.modelserver.app import App
+from mainspring.serving.modelserver.batching import LINE, Batcher, Line
 from mainspring.serving.modelserver.models import LoadedModel
 from mainspring.serving.modelserver.plan import EndpointPlan, Limits, Plan
 from mainspring.serving.modelserver.spool import Spool

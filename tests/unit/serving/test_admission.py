@@ -80,11 +80,11 @@ def test_a_few_rows_wait_for_a_slow_model_unless_their_deadline_would_pass(tmp_p
     asyncio.run(run())
 
 
-def test_bodies_beyond_what_may_be_held_are_refused_but_one_alone_is_not(tmp_path: Path) -> None:
+def test_long_bodies_beyond_what_may_be_held_are_refused_and_short_ones_are_not(tmp_path: Path) -> None:
     async def run() -> None:
         async with plane(tmp_path, Limits(max_held_bytes=300)) as made:
             first = await _held(made)
-            assert statuses([await made.ask()]) == [429]
+            assert statuses([await made.ask(body=b" " * 70_000), await made.ask(body=b" ")]) == [429, 400]
             made.scorer.door.set()
             assert statuses([await first, await made.ask([1.0] * 50)]) == [200, 200]
             assert "mainspring_held_bytes 0" in made.app.metrics_text()

@@ -12,7 +12,7 @@ from mainspring.core.errors import Invalid, MainspringError, NotFound, Overloade
 from mainspring.core.ids import new_id
 from mainspring.serving.modelserver import wire
 from mainspring.serving.modelserver.answering import STATUS, Ask, Call, Desk, call_of
-from mainspring.serving.modelserver.batching import Batcher, HungUp
+from mainspring.serving.modelserver.batching import LINE, Batcher, HungUp
 from mainspring.serving.modelserver.metrics import Metrics
 from mainspring.serving.modelserver.models import LoadedModel
 from mainspring.serving.modelserver.spool import Spool
@@ -23,8 +23,7 @@ Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Answer = tuple[int, bytes, bytes]  # status, content type, body
 
-LINE = "mainspring.line"
-"""Where the scope of a request has the `Line` it came on, if the server knows it."""
+_SMALL_BYTES = 64 * 1024  # a body up to this is read however much is held: many small ones are bounded by their number
 EXTENSIONS = ["prediction_log", "versions"]
 _JSON, _TEXT = b"application/json", b"text/plain; version=0.0.4; charset=utf-8"
 _encode = msgspec.json.Encoder().encode
@@ -39,6 +38,7 @@ class App:
     """
 
     def __init__(self, batcher: Batcher, spool: Spool) -> None:
+        self.gauges: list[Callable[[], dict[str, float]]] = [self._gauges]
         self.table = Table()
         self.draining = False
         self._batcher = batcher
@@ -55,6 +55,8 @@ class App:
         call = Call()
         try:
             call = call_of(scope["headers"], scope.get(LINE))
+            if call.line.refused:
+                raise Overloaded("too many connections", hint=f"come again in {self._desk.retry_s} s")
             status, kind, body = await self._answer(scope, receive, call)
         except HungUp:
             return
@@ -67,7 +69,7 @@ class App:
         headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
         if status in (429, 503):
             headers.append((b"retry-after", b"%d" % self._desk.retry_s))
-        if self.draining or status == 413:
+        if self.draining or status == 413 or call.line.refused:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
@@ -97,7 +99,7 @@ class App:
             self._held_bytes += len(part)
             if call.held_bytes > limits.max_body_bytes:
                 raise TooLarge(f"the body is over {limits.max_body_bytes} bytes")
-            if self._held_bytes > limits.max_held_bytes and self._held_bytes > call.held_bytes:
+            if self._held_bytes > limits.max_held_bytes and call.held_bytes > _SMALL_BYTES:
                 raise Overloaded(f"requests of {self._held_bytes} bytes wait already", hint="send it again in a second")
             parts.append(part)
             more = message.get("more_body", False)
@@ -126,7 +128,7 @@ class App:
 
     def metrics_text(self) -> str:
         """What this worker counted, in the text format of Prometheus."""
-        return self._metrics.text(self._gauges())
+        return self._metrics.text({name: value for given in self.gauges for name, value in given().items()})
 
     def _gauges(self) -> dict[str, float]:
         return {

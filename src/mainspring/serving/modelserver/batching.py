@@ -28,13 +28,18 @@ class Model(Protocol):
         ...
 
 
-class Line:
-    """The connection a request came on; `gone` once the client hung up."""
+LINE = "mainspring.line"
+"""Where the scope of a request has the `Line` it came on, if the server knows it."""
 
-    __slots__ = ("gone",)
+
+class Line:
+    """The connection a request came on; `gone` once the client hung up, `refused` where there is no place for it."""
+
+    __slots__ = ("gone", "refused")
 
     def __init__(self) -> None:
         self.gone = False
+        self.refused = False
 
 
 class HungUp(Exception):

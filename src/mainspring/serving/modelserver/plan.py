@@ -54,6 +54,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         max_rows: Of one request.
         max_queued_rows: Rows that wait for a model, and rows that wait for the log.
         max_wait_ms: How long new rows would wait for a model, by its pace.
+        max_connections: Open at once.
+        read_s: Seconds a client has to send a request, and more for a long body that comes at `min_bytes_s` at least.
+        min_bytes_s: Bytes of a body each second.
+        write_s: Seconds a client may leave an answer unread.
     """
 
     deadline_ms: int = 30_000
@@ -62,6 +66,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_rows: int = 10_000
     max_queued_rows: int = 50_000
     max_wait_ms: int = 1_000
+    max_connections: int = 2_000
+    read_s: float = 10.0
+    min_bytes_s: int = 64 * 1024
+    write_s: float = 30.0
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

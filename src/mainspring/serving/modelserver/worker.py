@@ -15,6 +15,7 @@ from mainspring.core.errors import Corrupt
 from mainspring.core.ids import new_id
 from mainspring.serving.modelserver.app import App
 from mainspring.serving.modelserver.batching import Batcher
+from mainspring.serving.modelserver.connections import Connection, Crowd
 from mainspring.serving.modelserver.models import LoadedModel
 from mainspring.serving.modelserver.plan import PLAN, SPOOLS, Applied, Plan, read_plan, write_applied
 from mainspring.serving.modelserver.spool import Spool
@@ -35,8 +36,9 @@ class WorkerOptions:
 class _Server(uvicorn.Server):
     """Keeps answering for a while after the signal, telling clients to close, then finishes what is in flight."""
 
-    def __init__(self, config: uvicorn.Config, app: App, drain_s: float) -> None:
+    def __init__(self, config: uvicorn.Config, app: App, crowd: Crowd, drain_s: float) -> None:
         super().__init__(config)
+        self.server_state = self.crowd = crowd
         self._app = app
         self._drain_s = drain_s
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -143,25 +145,36 @@ async def _serve(options: WorkerOptions, sock: socket.socket) -> None:
     worker = Worker(options, plan, loop, sock.getsockname()[1])
     config = uvicorn.Config(
         worker.app,
-        http="httptools",
+        http=Connection,
         ws="none",
         lifespan="off",
         access_log=False,
-        log_level="warning",
+        log_level="error",
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=60,
     )
-    server = _Server(config, worker.app, options.drain_s)
+    crowd = Crowd(plan.limits)
+    worker.app.gauges.append(lambda: _crowd_gauges(crowd))
+    server = _Server(config, worker.app, crowd, options.drain_s)
     server.follow(loop)
     serving = loop.create_task(server.serve(sockets=[sock]))
-    following = loop.create_task(_follow(worker, plan, server))
+    beside = [loop.create_task(_follow(worker, plan, server)), loop.create_task(crowd.sweep_on())]
     try:
         await serving
     finally:
-        following.cancel()
+        for task in beside:
+            task.cancel()
         await asyncio.to_thread(worker.close)
+
+
+def _crowd_gauges(crowd: Crowd) -> dict[str, float]:
+    return {
+        "mainspring_connections": len(crowd.connections),
+        "mainspring_connections_refused_total": crowd.refused,
+        "mainspring_connections_ended_total": crowd.ended,
+    }
 
 
 async def _follow(worker: Worker, plan: Plan, server: _Server) -> None:
