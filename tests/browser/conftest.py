@@ -100,6 +100,18 @@ def retrain(until: int = 3) -> int:
 """
 
 
+FILES = {
+    "notes/report.txt": b"all is well",
+    "notes/rows.csv": b"hour,late\n12,0\n15,1\n",
+    "plots/figure.html": b"<!doctype html><title>f</title><body><script>"
+    b"document.body.textContent = 'drawn';"
+    b"fetch('/api/v1/runs').catch(() => { document.body.textContent += ', alone'; });"
+    b"</script>",
+    "plots/square.svg": b'<svg xmlns="http://www.w3.org/2000/svg" width="80" height="80">'
+    b'<rect width="80" height="80" style="fill: #0b6aa2"/></svg>',
+}
+
+
 def _flights(rows: int, seed: int, *, shift: float = 0.0) -> pl.DataFrame:
     rng = np.random.default_rng(seed)
     return pl.DataFrame({"hour": rng.normal(12 + shift, 4, rows), "carrier": rng.choice(LEVELS, rows)})
@@ -151,7 +163,8 @@ def _fill(root: Path) -> None:
         points = [Metric("loss", 1 / (step + number), step=step, at=START + step) for step in range(20)]
         tracking.log_batch(run.id, metrics=points, params={"C": str(number), "solver": "lbfgs"})
         tracking.log_input(run.id, made.ref)
-        house.get(Files).put(f"{run.folder}notes/report.txt", b"all is well")
+        for name, content in FILES.items():
+            house.get(Files).put(run.folder + name, content)
         tracking.finish(run.id)
         train = _labelled(_flights(2_000, number), number)
         codes = train.select("hour", pl.col("carrier").replace_strict({"AA": 0.0, "DL": 1.0, "UA": 2.0})).to_numpy()
@@ -167,13 +180,14 @@ def _fill(root: Path) -> None:
             encoding={"carrier": LEVELS},
         )
     registry.set_alias("late", "champion", 1, "first")
+    registry.move_to_stage("late", 1, "production", reason="as agreed")
     gates = house.get(Gates)
     rows = data.frame("flights-eval").collect()
     for number, champion in ((1, None), (2, registry.get("late", 1))):
         candidate = registry.get("late", number)
         spec = gates.spec("promote")
         gates.evaluate(spec, candidate=candidate, champion=champion, frame=rows, label="late", data_ref=held.ref)
-    house.get(Governance).card("late", 1)
+    house.get(Governance).card("late", 1, purpose="Who is warned of a late flight.")
     house.get(Serving).deploy("live", "late", 1, reason="the first")
     house.get(Monitoring).watch("live")
     for day in range(12):

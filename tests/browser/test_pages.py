@@ -182,3 +182,16 @@ def test_runs_are_filtered_sorted_ticked_and_compared(chromium: Browser, address
     assert [row.split() for row in rows] == [["C", "1", "2"]], "what is the same is left out"
     assert page.locator("svg.chart path.c1").count() == 1, "the second run has a curve"
     page.context.close()
+
+
+def test_a_figure_in_html_is_drawn_in_a_sandbox_that_reaches_nothing(chromium: Browser, address: str) -> None:
+    page = _open(chromium, address)
+    page.goto("/runs")
+    page.get_by_role("link", name="trial 1").click()
+    page.get_by_role("link", name="plots/figure.html", exact=True).click()
+    assert page.locator("iframe").count() == 0, "nothing of it runs unasked"
+    page.get_by_role("link", name="Draw it").click()
+    page.frame_locator("iframe").get_by_text("drawn, alone").wait_for()
+    page.goto(page.url.replace("figure.html?framed=true", "square.svg"))
+    assert page.evaluate("document.querySelector('figure img').naturalWidth") == 80
+    page.context.close()

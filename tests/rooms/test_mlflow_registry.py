@@ -251,7 +251,7 @@ def test_a_model_folder_of_a_run_becomes_a_package_that_lists_every_file(door: D
     assert [field.name for field in found.inputs] == ["x", "n"]
     assert [field.dtype for field in found.outputs] == ["int64"]
     assert (found.flavour, found.environment["sklearn"]) == ("mlflow", "1.9.1")
-    assert door.registry.files("foldered", 1) == [
+    assert [entry.path for entry in door.registry.files("foldered", 1)] == [
         "manifest.json",
         "model/MLmodel",
         "model/code/lib.py",

@@ -237,7 +237,7 @@ def test_models_come_in_pages_by_name(registry: Registry) -> None:
 
 def test_files_can_be_fetched_one_by_one(registry: Registry) -> None:
     register(registry)
-    assert registry.files("flights", 1) == ["manifest.json", "example.json", "model.skops"]
+    assert [entry.path for entry in registry.files("flights", 1)] == ["manifest.json", "example.json", "model.skops"]
     assert json.loads(registry.file("flights", 1, "example.json"))["inputs"]["c"] == ["x", "y", "x", "y"]
     with pytest.raises(NotFound, match=r"model\.skops"):
         registry.file("flights", 1, "model.skop")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from mainspring.core.wiring import Wiring
 from mainspring.data import Data
 from mainspring.registry import Registry
 from mainspring.registry.commands import group
+from mainspring.registry.grants import GrantRequest
 from mainspring.registry.webhook_commands import group as webhooks
 from mainspring.server.app import create_app
 from mainspring.server.house import open_house
@@ -172,3 +174,63 @@ def test_webhooks_are_added_shown_and_removed(house: Wiring, client: TestClient[
     ask(client, "POST", "webhooks", {"name": "w", "url": "gopher://x", "events": ["prompt.created"]}, 400)
     tell("rm", made["id"])
     assert ask(client, "GET", "webhooks") == []
+
+
+def test_the_files_of_a_version_are_listed_shown_and_sent_in_parts(client: TestClient[Any], trained: str) -> None:
+    path = f"models/{trained}/versions/2/files"
+    listed = ask(client, "GET", path)
+    assert [entry["path"] for entry in listed] == ["manifest.json", "example.json", "model.skops"]
+    whole = client.get(f"/api/v1/{path}/example.json")
+    assert whole.headers["content-type"] == "application/json"
+    assert (whole.headers["x-content-type-options"], len(whole.content)) == ("nosniff", listed[1]["size_bytes"])
+    part = client.get(f"/api/v1/{path}/example.json", headers={"Range": "bytes=0-1"})
+    assert (part.status_code, part.content) == (206, whole.content[:2])
+    assert "did you mean" in ask(client, "GET", f"{path}/exampl.json", status=404)["hint"]
+    shown = client.get(f"/models/{trained}/2/files/manifest.json")
+    assert (shown.status_code, "&#34;flavour&#34;: &#34;sklearn&#34;" in shown.text) == (200, True)
+    assert client.get(f"/models/{trained}/2/files/nothing").status_code == 404
+
+
+def test_the_page_of_a_version_shows_who_moved_its_aliases_and_stages_and_why(
+    client: TestClient[Any], trained: str
+) -> None:
+    for number, reason in ((1, "the first one"), (2, "the steeper one")):
+        ask(client, "PUT", f"models/{trained}/aliases/champion", {"version": number, "reason": reason})
+    ask(client, "POST", f"models/{trained}/versions/1/stage", {"stage": "archived", "reason": "replaced"})
+    first, second = (client.get(f"/models/{trained}/{number}").text for number in (1, 2))
+    for reason in ("the first one", "the steeper one", "replaced"):
+        assert reason in first
+    assert "the first one" not in second
+    assert len(ask(client, "GET", f"models/{trained}/history?version=2")) == 1
+    ask(client, "PUT", f"models/{trained}/versions/2/card", {"purpose": "<b>lines</b>"})
+    assert "&lt;b&gt;lines&lt;/b&gt;" in client.get(f"/models/{trained}/2").text
+
+
+def test_a_grant_is_given_shown_and_taken_back_over_http(
+    client: TestClient[Any], house: Wiring, tmp_path: Path
+) -> None:
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps(LinearRegression().fit(FRAME.to_numpy(), FRAME["a"].to_numpy())))
+    made = house.get(Registry).register(
+        "old", tmp_path / "m.pkl", example=FRAME, grant=GrantRequest("made by <our> team")
+    )
+    path = f"models/old/versions/{made.number}"
+    assert ask(client, "GET", f"{path}/grant")["reason"] == "made by <our> team"
+    assert "made by &lt;our&gt; team" in client.get("/models/old/1").text
+    changes = ask(client, "POST", f"{path}/grant/revoke", {"reason": "replaced"})
+    assert [(change["granted"], change["reason"]) for change in changes] == [
+        (False, "replaced"),
+        (True, "made by <our> team"),
+    ]
+    assert "not granted" in client.get("/models/old/1").text
+    ask(client, "GET", f"{path}/grant", status=404)
+    ask(client, "POST", f"{path}/grant/revoke", {}, status=404)
+    assert ask(client, "PUT", f"{path}/grant", {"reason": "needed again", "days": 2})["digest"] == made.digest
+    for body in ({"reason": "x"}, {"reason": "needed again", "days": 0}, {}):
+        ask(client, "PUT", f"{path}/grant", body, status=400)
+    assert len(ask(client, "GET", f"{path}/grants")) == 3
+    assert json.loads(say(house, "grants", "old", "1", "--json"))[0]["reason"] == "needed again"
+
+
+def test_the_files_of_a_version_are_listed_by_a_command(house: Wiring, trained: str) -> None:
+    assert json.loads(say(house, "files", trained, "2", "--json"))[0]["path"] == "manifest.json"
+    assert "model.skops" in say(house, "files", trained)

@@ -212,7 +212,11 @@ def test_a_folder_whose_description_makes_no_sense_is_kept_as_files(
     files = [Artifact("MLmodel", blobs.put(text), len(text), 0), Artifact("manifest.json", blobs.put(b"{}"), 2, 0)]
     made = registry.add_version("flights", Origin(source="runs:/x/m"), files=files)
     assert (made.flavour, made.signature) == ("", None)
-    assert registry.files("flights", 1) == ["manifest.json", "model/MLmodel", "model/manifest.json"]
+    assert [entry.path for entry in registry.files("flights", 1)] == [
+        "manifest.json",
+        "model/MLmodel",
+        "model/manifest.json",
+    ]
     assert registry.verify("flights", 1).digest == made.digest
 
 

@@ -135,8 +135,32 @@ def test_a_bad_batch_is_refused_and_says_why(
 def test_an_artifact_leaves_as_an_attachment_that_runs_nothing(client: TestClient[Litestar], run_id: str) -> None:
     headers = client.get(f"/api/v1/runs/{run_id}/artifacts/plots/a b.svg").headers
     assert headers["content-disposition"] == 'attachment; filename="a b.svg"'
-    assert headers["content-type"] == "application/octet-stream"
-    assert "default-src 'none'" in headers["content-security-policy"]
+    assert headers["content-type"] == "image/svg+xml"
+    assert headers["content-security-policy"] == "default-src 'none'; sandbox; style-src 'unsafe-inline'"
+
+
+def test_html_is_shown_in_a_frame_of_our_own_alone_and_reaches_nothing(
+    client: TestClient[Litestar], wiring: Wiring, run_id: str
+) -> None:
+    files = wiring.get(Files)
+    files.put(files.run_folder(run_id) + "f.html", b"<script>draw()</script>")
+    place = f"/runs/{run_id}/framed/f.html"
+    for headers in ({}, {"Sec-Fetch-Dest": "document"}):
+        answer = client.get(place, headers=headers)
+        assert answer.headers["content-type"] == "application/octet-stream"
+        assert answer.headers["content-disposition"].startswith("attachment")
+    framed = client.get(place, headers={"Sec-Fetch-Dest": "iframe"}).headers
+    assert framed["content-type"].startswith("text/html")
+    assert framed["content-security-policy"].startswith("sandbox allow-scripts; default-src 'none'; ")
+    assert "allow-same-origin" not in framed["content-security-policy"]
+    svg = client.get(f"/runs/{run_id}/framed/plots/a b.svg", headers={"Sec-Fetch-Dest": "iframe"})
+    assert svg.headers["content-disposition"].startswith("attachment"), "only HTML is framed"
+    page = client.get(f"/runs/{run_id}/files/f.html").text
+    assert "<iframe" not in page
+    assert "&lt;script&gt;" in page
+    assert (
+        '<iframe class="framed" sandbox="allow-scripts"' in client.get(f"/runs/{run_id}/files/f.html?framed=true").text
+    )
 
 
 def test_models_are_read_and_aliases_moved_over_http(client: TestClient[Litestar], model: Registry) -> None:

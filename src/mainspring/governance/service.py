@@ -17,7 +17,8 @@ from mainspring.core.ids import check_name
 from mainspring.governance import records
 from mainspring.governance.events import CardWritten
 from mainspring.governance.model import Card, CardContent, DatasetFacts, FieldFacts, RunFacts
-from mainspring.governance.rules import check_text, with_attachment
+from mainspring.governance.rules import check_text, gaps, with_attachment
+from mainspring.registry.model import CardWords
 from mainspring.storage.ports import Blobs, Journal, Tables
 
 if TYPE_CHECKING:
@@ -120,6 +121,16 @@ class Governance:
             what = "has no card" if not rows else f"has no revision {revision} of its card"
             raise NotFound(f"{model} {number} {what}", where="card", hint=f"mainspring card {model} {number}")
         return self._card(chosen[0])
+
+    def words(self, model: str, version: int) -> CardWords | None:
+        """What people wrote on the newest card of a version, and what is missing on it; None when it has no card."""
+        with self._tables.read() as conn:
+            row = records.newest(conn, caller().project, model, version)
+        if row is None:
+            return None
+        content = self._card(row).content
+        lacks = tuple(gaps(content))
+        return CardWords(content.purpose, content.limitations, lacks, row.revision, row.created_at, row.actor)
 
     def revisions(self, model: str, version: int) -> list[records.Row]:
         """The revisions of the card of a version, newest first."""

@@ -250,6 +250,29 @@ def download(ctx: click.Context, name: str, version: str, folder: Path, as_json:
     show({"folder": str(written), "files": files}, f"{written}: {', '.join(files)}")
 
 
+@group.command("files")
+@click.argument("name")
+@click.argument("version", default="latest")
+@json_option
+@click.pass_context
+def files(ctx: click.Context, name: str, version: str, as_json: bool) -> None:
+    """List the files of a version, with their digests.  Example: mainspring models files flights champion"""
+    found = room(ctx, Registry).files(name, version)
+    table(found, ("path", "size_bytes", "digest"), empty="its files are not kept here")
+
+
+@group.command("grants")
+@click.argument("name")
+@click.argument("version", default="latest")
+@json_option
+@click.pass_context
+def grants(ctx: click.Context, name: str, version: str, as_json: bool) -> None:
+    """Show who granted the pickle of a version, and why.  Example: mainspring models grants churn 3"""
+    registry = room(ctx, Registry)
+    found = registry.grants.history(registry.get(name, version))
+    table(found, ("at", "granted", "expires_at", "actor", "reason", "scan"), empty="no grant was ever given")
+
+
 @group.command("verify")
 @click.argument("name")
 @click.argument("version", default="latest")

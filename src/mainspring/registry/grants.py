@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mainspring.core.caller import caller
 from mainspring.core.canonical import canonical_json
 from mainspring.core.clock import DAY_US, Clock, iso
 from mainspring.core.errors import Invalid, NotFound, Refused
@@ -61,6 +62,22 @@ class Grant:
     expires_at: int
     despite_scan: bool
     scan: str
+
+
+@dataclass(frozen=True, slots=True)
+class GrantChange:
+    """A grant was given or taken back; `expires_at` and `scan` are those of a grant that was given."""
+
+    model: str
+    version: int
+    digest: str
+    granted: bool
+    at: int
+    actor: str
+    reason: str
+    expires_at: int | None = None
+    despite_scan: bool = False
+    scan: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +197,10 @@ class Grants:
             str(said["scan"]),
         )
 
+    def history(self, found: ModelVersion, *, limit: int = 100) -> list[GrantChange]:
+        """Who gave and took back grants of a version, and why, newest first."""
+        return [_change(event) for event in reversed(self._events(found))][:limit]
+
     def line(self, found: ModelVersion) -> str:
         """The signed line for a model server; "" when the version has no grant."""
         grant = self.of(found)
@@ -188,13 +209,32 @@ class Grants:
         return Permit(grant.digest, grant.expires_at, grant.despite_scan).line(self._signer)
 
     def _last(self, found: ModelVersion) -> Event | None:
-        from mainspring.core.caller import caller
+        return next(reversed(self._events(found)), None)
 
-        last, after = None, 0
+    def _events(self, found: ModelVersion) -> list[Event]:
+        """What happened to the grants of a version, oldest first."""
+        kept: list[Event] = []
+        after = 0
         while events := self._journal.read(after, kinds=_KINDS, subject=found.ref, project=caller().project):
             after = events[-1].seq
-            last = next((event for event in reversed(events) if event.subject == found.ref), last)
-        return last
+            kept += [event for event in events if event.subject == found.ref]
+        return kept
+
+
+def _change(event: Event) -> GrantChange:
+    said, granted = event.payload, event.kind == PickleGranted.kind
+    return GrantChange(
+        model=str(said["model"]),
+        version=int(str(said["version"])),
+        digest=str(said["digest"]),
+        granted=granted,
+        at=event.at,
+        actor=event.actor,
+        reason=str(said["reason"]),
+        expires_at=int(str(said["expires_at"])) if granted else None,
+        despite_scan=bool(said.get("despite_scan", False)),
+        scan=str(said.get("scan", "")),
+    )
 
 
 _DESPITE = "look at the pickle; --despite-scan if you trust who made it: it can do whatever you can"

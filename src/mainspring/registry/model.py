@@ -205,6 +205,18 @@ class ModelVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class CardWords:
+    """What people wrote on the card of a version, and what is still missing on it."""
+
+    purpose: str
+    limitations: str
+    gaps: tuple[str, ...]
+    revision: int
+    written_at: int
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
     """Where a version comes from.
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
-from urllib.parse import quote
 
 from litestar import Response, delete, get, patch, post, put
 
 from mainspring.core.clock import micros
 from mainspring.core.errors import Invalid
-from mainspring.registry import webhook_routes
+from mainspring.registry import grant_routes, webhook_routes
 from mainspring.registry.model import AliasChange, Model, ModelVersion, StageChange
 from mainspring.registry.provenance import Difference, Kin, Provenance
 from mainspring.registry.searching import ModelSearch
 from mainspring.registry.service import Registry
+from mainspring.tracking.files import Files
 from mainspring.tracking.grammar import Page
+from mainspring.tracking.model import Artifact
+from mainspring.tracking.transfer import Ask, answer_with
 
 _READ = {"permission": "models:read"}
 _WRITE = {"permission": "models:write"}
@@ -223,16 +226,19 @@ def list_stage_changes(registry: Registry, name: str, version: int = 0, limit: i
     return registry.stage_history(name, version, limit=min(max(limit, 1), 1000))
 
 
-@get("/api/v1/models/{name:str}/versions/{version:str}/files/{file:path}", opt=_READ, sync_to_thread=True)
-def download_file(registry: Registry, name: str, version: str, file: str) -> Response[bytes]:
-    """One file of a version's package, as an attachment."""
-    data = registry.file(name, version, str(file).lstrip("/"))
-    headers = {
-        "Content-Disposition": "attachment; filename*=UTF-8''" + quote(str(file).rpartition("/")[2]),
-        "Content-Security-Policy": "default-src 'none'; sandbox",
-        "X-Content-Type-Options": "nosniff",
-    }
-    return Response(data, media_type="application/octet-stream", headers=headers)
+@get("/api/v1/models/{name:str}/versions/{version:str}/files", opt=_READ, sync_to_thread=True)
+def list_files(registry: Registry, name: str, version: str) -> list[Artifact]:
+    """The files of a version's package, its manifest first."""
+    return registry.files(name, version)
+
+
+@get("/api/v1/models/{name:str}/versions/{version:str}/files/{file:path}", opt=_READ)
+async def download_file(
+    registry: Registry, files: Files, request: Ask, name: str, version: str, file: str
+) -> Response[object]:
+    """One file of a version's package, as an attachment that may run nothing; `Range` is understood."""
+    kept = await asyncio.to_thread(registry.find_file, name, version, file.removeprefix("/"))
+    return await answer_with(request, files, kept)
 
 
 @get("/api/v1/models/{name:str}/aliases/{alias:str}", opt=_READ, sync_to_thread=True)
@@ -252,9 +258,11 @@ def set_alias(registry: Registry, name: str, alias: str, data: AliasRequest) -> 
 
 
 @get("/api/v1/models/{name:str}/history", opt=_READ, sync_to_thread=True)
-def list_changes(registry: Registry, name: str, alias: str = "", limit: int = 100) -> list[AliasChange]:
-    """Changes of one alias, or of all aliases of a model, newest first."""
-    return registry.alias_history(name, alias, limit=min(max(limit, 1), 1000))
+def list_changes(
+    registry: Registry, name: str, alias: str = "", version: int = 0, limit: int = 100
+) -> list[AliasChange]:
+    """Changes of one alias or of all aliases of a model, newest first; with `version` those it was part of."""
+    return registry.alias_history(name, alias, version=version, limit=min(max(limit, 1), 1000))
 
 
 def _tags(tags: dict[str, str | None]) -> tuple[dict[str, str], list[str]]:
@@ -281,9 +289,11 @@ handlers = [
     list_stage_changes,
     list_versions,
     show_version,
+    list_files,
     download_file,
     show_alias,
     set_alias,
     list_changes,
+    *grant_routes.handlers,
     *webhook_routes.handlers,
 ]

@@ -35,13 +35,13 @@ from mainspring.registry.records import models, tables, versions
 from mainspring.registry.rules import check_model_name, check_tags, check_usable, folder_name
 from mainspring.registry.signing import Signer, is_signed, key_id, statement
 from mainspring.registry.versions import LATEST, Versions
+from mainspring.tracking.model import Artifact
 
 if TYPE_CHECKING:
     import polars as pl
     from sqlalchemy import Connection
 
     from mainspring.storage.ports import Blobs, Journal, Tables
-    from mainspring.tracking import Artifact
 
 
 class Registry(Versions):
@@ -260,14 +260,32 @@ class Registry(Versions):
         seal = Seal(found.model, found.number, found.digest, found.signed_by, signature)
         return write_folder(Path(to), text, files, seal)
 
-    def files(self, name: str, version: int | str) -> list[str]:
-        """Names of the files of a version's package; none when it has no package.
+    def files(self, name: str, version: int | str) -> list[Artifact]:
+        """The files of a version's package, its manifest first; none when it has no package.
 
         Raises:
             NotFound: No such model or version.
         """
-        manifest = self._manifest(name, version)
-        return [] if manifest is None else [MANIFEST, *sorted(manifest.files)]
+        found, manifest = self.get(name, version), self._manifest(name, version)
+        if manifest is None:
+            return []
+        listed = {MANIFEST: (found.digest, len(manifest.to_bytes())), **dict(sorted(manifest.files.items()))}
+        return [Artifact(path, digest, size, found.created_at) for path, (digest, size) in listed.items()]
+
+    def find_file(self, name: str, version: int | str, file: str) -> Artifact:
+        """One file of a version's package; its content is kept under its digest.
+
+        Raises:
+            NotFound: No such model, version or file.
+        """
+        files = {entry.path: entry for entry in self.files(name, version)}
+        where = f"models/{name}/{version}"
+        if not files:
+            raise NotFound("the version has no package", where=where, hint="its files are elsewhere")
+        if file not in files:
+            hint = did_you_mean(file, files) or "files: " + ", ".join([*files][:20])
+            raise NotFound(f"the package has no file {file[:200]!r}", where=where, hint=hint)
+        return files[file]
 
     def manifest(self, name: str, version: int | str) -> Manifest | None:
         """What is in a version's package, with the digest of every file; None when it has no package.
@@ -284,17 +302,7 @@ class Registry(Versions):
             NotFound: No such model, version or file.
             Corrupt: It does not have its digest.
         """
-        manifest = self._manifest(name, version)
-        if manifest is None:
-            raise NotFound(
-                "the version has no package", where=f"models/{name}/{version}", hint="its files are elsewhere"
-            )
-        if file == MANIFEST:
-            return manifest.to_bytes()
-        if file not in manifest.files:
-            hint = did_you_mean(file, manifest.files) or "files: " + ", ".join(sorted(manifest.files))
-            raise NotFound(f"the package has no file {file!r}", where=f"models/{name}/{version}", hint=hint)
-        return self._blobs.get(manifest.files[file][0])
+        return self._blobs.get(self.find_file(name, version, file).digest)
 
     def load(self, name: str, version: int | str = LATEST) -> Predictor:
         """A version ready to predict, after every byte of it was checked.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mainspring.core.clock import Clock
 from mainspring.core.errors import Conflict, NotFound, did_you_mean
 from mainspring.registry.events import Described, ModelCreated, ModelDeleted, ModelRenamed, TagsChanged
-from mainspring.registry.model import Model
+from mainspring.registry.model import CardWords, Model
 from mainspring.registry.records import models, tables, versions
 from mainspring.registry.rules import check_model_name, check_tags, shown
 from mainspring.registry.signing import Signer, statement
@@ -27,8 +27,16 @@ Judges = Callable[[str, int], Sequence[str]]
 """What speaks against a version of a model: sentences, such as "gate promote: fail"."""
 
 
+Cards = Callable[[str, int], "CardWords | None"]
+"""What is on the card of a version of a model; None when it has none."""
+
+
 def _nobody(model: str, version: int | None) -> Sequence[str]:
     return ()
+
+
+def _no_card(model: str, version: int) -> CardWords | None:
+    return None
 
 
 class Shelf:
@@ -41,6 +49,7 @@ class Shelf:
         self._signer = signer
         self._users: Users = _nobody
         self._judges: Judges = _nobody
+        self._cards: Cards = _no_card
 
     @property
     def public_key(self) -> bytes:
@@ -54,6 +63,14 @@ class Shelf:
     def tell_judges(self, judges: Judges) -> None:
         """Learn what speaks against a version: a room above says so, as nothing is promoted that a gate refused."""
         self._judges = judges
+
+    def tell_cards(self, cards: Cards) -> None:
+        """Learn what is on the cards of versions: a room above writes them."""
+        self._cards = cards
+
+    def card(self, name: str, version: int) -> CardWords | None:
+        """What people wrote on the card of a version; None when nobody did."""
+        return self._cards(name, version)
 
     def objections(self, name: str, version: int) -> Sequence[str]:
         """What gates have against a version, under any name of its model; nothing when all that judge it passed it.

@@ -182,11 +182,11 @@ class Versions(Shelf):
             change = None if serial is None else moves.last_change(conn, serial, alias, at)
         return None if change is None else change.version
 
-    def alias_history(self, name: str, alias: str = "", *, limit: int = 100) -> list[AliasChange]:
-        """Changes of one alias, or of all aliases of a model, newest first."""
+    def alias_history(self, name: str, alias: str = "", *, version: int = 0, limit: int = 100) -> list[AliasChange]:
+        """Changes of one alias or of all aliases of a model, newest first; of those that came to or left a version."""
         with self._tables.read() as conn:
             serial = models.serial_of(conn, name)
-            return [] if serial is None else moves.list_changes(conn, serial, alias, limit)
+            return [] if serial is None else moves.list_changes(conn, serial, alias, version, limit)
 
     def move_to_stage(
         self, name: str, version: int | str, stage: str, *, archive_others: bool = False, reason: str = ""

@@ -185,6 +185,7 @@ def _registry(w: Wiring, settings: Settings) -> Registry:
     made = Registry(tables=_tables(w), journal=_journal(w), blobs=_blobs(w), clock=CLOCK, folder=folder)
     made.tell_judges(lambda model, version: w.get(Gates).objections(model, version))
     made.tell_users(lambda model, version: w.get(Serving).users(model, version))
+    made.tell_cards(lambda model, version: w.get(Governance).words(model, version))
     made.grants.tell_changes(lambda: w.get(Serving).write_plan())
     return made
 

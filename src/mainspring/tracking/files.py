@@ -188,10 +188,10 @@ class Files:
         with self._tables.read() as conn:
             return files.level(conn, caller().project, check_folder(folder))
 
-    def below(self, folder: str) -> list[Artifact]:
-        """Every file below a folder, by its path from there."""
+    def below(self, folder: str, *, after: str = "", limit: int | None = None) -> list[Artifact]:
+        """Files below a folder by their path from there: every one, or the first `limit` after the path `after`."""
         with self._tables.read() as conn:
-            return files.below(conn, caller().project, check_folder(folder))
+            return files.below(conn, caller().project, check_folder(folder), after=after, limit=limit)
 
     def read(self, path: str) -> bytes:
         """The whole content of a file, checked.

@@ -1,11 +1,14 @@
 """Files over HTTP: bodies that stream in, answers that stream out, a few mebibytes in memory however large they are.
 
-What is sent is never shown by a browser: an attachment of no type, under a policy that lets nothing run.
+What is sent is an attachment under a policy that lets nothing run. Its type follows from the ending of its path, for
+kinds that run nothing; all others, such as HTML and scripts, have none. One exception: an HTML file is shown in a frame
+that asks for it, with its own inline scripts, under no origin and without a way to reach anything.
 """
 
 from __future__ import annotations
 
 import asyncio
+import posixpath
 import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -31,6 +34,34 @@ STRAIGHT = "mainspring.straight"
 """Where a server that can puts what lets a handler read a body from the socket itself."""
 LARGE = 4 << 20
 """Bodies of this size and more are read that way."""
+
+
+PLAIN = "application/octet-stream"
+_TYPES = {
+    ".csv": "text/csv",
+    ".gif": "image/gif",
+    ".jpeg": "image/jpeg",
+    ".jpg": "image/jpeg",
+    ".json": "application/json",
+    ".md": "text/markdown",
+    ".npy": PLAIN,
+    ".parquet": "application/vnd.apache.parquet",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".tsv": "text/tab-separated-values",
+    ".txt": "text/plain",
+    ".webp": "image/webp",
+    ".yaml": "application/yaml",
+    ".yml": "application/yaml",
+    ".zip": "application/zip",
+}
+"""Not the table of the machine: that differs, and knows kinds that a browser would run."""
+_POLICY = "default-src 'none'; sandbox"
+FRAMED = (
+    "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src data: blob:; font-src data:; form-action 'none'; base-uri 'none'; frame-ancestors 'self'"
+)
+"""For an HTML file in a frame: its own scripts run, in an origin of their own, and load and send nothing."""
 
 
 class Straight(Protocol):
@@ -136,13 +167,26 @@ def wanted(text: str, size: int) -> tuple[int, int] | None:
     return start, stop
 
 
+def media_type(path: str) -> str:
+    """The type of a file as its path says it, of no type when a browser could run it.
+
+    >>> media_type("plots/A.PNG"), media_type("figure.html")
+    ('image/png', 'application/octet-stream')
+    """
+    return _TYPES.get(posixpath.splitext(path)[1].lower(), PLAIN)
+
+
 async def answer(request: Ask, files: Files, path: str) -> Response[object]:
     """A file of the tree, or the range of it that a request asks for.
 
     Raises:
         NotFound: There is no such file.
     """
-    kept = await asyncio.to_thread(files.find, path)
+    return await answer_with(request, files, await asyncio.to_thread(files.find, path))
+
+
+async def answer_with(request: Ask, files: Files, kept: Artifact) -> Response[object]:
+    """A file whose content is known, or the range of it that a request asks for."""
     headers = _headers(kept)
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(None, status_code=304, headers=headers)
@@ -156,15 +200,35 @@ async def answer(request: Ask, files: Files, path: str) -> Response[object]:
             None, status_code=UNSATISFIABLE, headers={**headers, "Content-Range": f"bytes */{kept.size_bytes}"}
         )
     if part is None:
-        return _stream(files.stream(kept), {**headers, "Content-Length": str(kept.size_bytes)}, 200)
+        headers |= {"Content-Length": str(kept.size_bytes)}
+        return _stream(files.stream(kept), headers, 200, media_type(kept.path))
     start, stop = part
     headers |= {"Content-Range": f"bytes {start}-{stop - 1}/{kept.size_bytes}", "Content-Length": str(stop - start)}
-    return _stream(files.stream(kept, start, stop), headers, 206)
+    return _stream(files.stream(kept, start, stop), headers, 206, media_type(kept.path))
 
 
-def _stream(pieces: Iterator[bytes], headers: dict[str, str], status: int) -> Response[object]:
+async def answer_framed(request: Ask, files: Files, kept: Artifact) -> Response[object]:
+    """An HTML file for a frame of our own page; for everyone else the attachment that it is."""
+    if not is_page(kept.path) or request.headers.get("sec-fetch-dest") != "iframe":
+        return await answer_with(request, files, kept)
+    headers = {
+        "Content-Security-Policy": FRAMED,
+        "X-Frame-Options": "SAMEORIGIN",
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        "Content-Length": str(kept.size_bytes),
+    }
+    return _stream(files.stream(kept), headers, 200, "text/html")
+
+
+def is_page(path: str) -> bool:
+    """Whether a file is HTML by its path."""
+    return path.lower().endswith((".html", ".htm"))
+
+
+def _stream(pieces: Iterator[bytes], headers: dict[str, str], status: int, kind: str) -> Response[object]:
     made: Response[object] = Stream(  # type: ignore[assignment]  # a response of its own kind
-        _ahead(pieces), headers=headers, status_code=status, media_type="application/octet-stream"
+        _ahead(pieces), headers=headers, status_code=status, media_type=kind
     )
     return made
 
@@ -189,7 +253,8 @@ def _headers(kept: Artifact) -> dict[str, str]:
     exact = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='')}"
     return {
         "Content-Disposition": f'attachment; filename="{plain}"' + exact,
-        "Content-Security-Policy": "default-src 'none'; sandbox",
+        # pictures are drawn inside of our pages, and SVG has its looks in attributes
+        "Content-Security-Policy": _POLICY + ("; style-src 'unsafe-inline'" if kept.path.endswith(".svg") else ""),
         "X-Content-Type-Options": "nosniff",
         "Accept-Ranges": "bytes",
         "Cache-Control": "no-cache",

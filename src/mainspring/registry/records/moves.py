@@ -24,11 +24,13 @@ def last_change(conn: Connection, serial: int, alias: str, at: int | None = None
     return None if row is None else AliasChange(*row)
 
 
-def list_changes(conn: Connection, serial: int, alias: str, limit: int) -> list[AliasChange]:
-    """Changes of one alias, or with "" of all aliases of a model, newest first."""
+def list_changes(conn: Connection, serial: int, alias: str, version: int, limit: int) -> list[AliasChange]:
+    """Changes of one alias or with "" of all aliases of a model, newest first; with a version only its own."""
     found = _aliases(serial)
     if alias:
         found = found.where(alias_change.c.alias == alias)
+    if version:
+        found = found.where(sa.or_(alias_change.c.version == version, alias_change.c.before == version))
     return [AliasChange(*row) for row in conn.execute(found.order_by(alias_change.c.seq.desc()).limit(limit))]
 
 

@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
 
-SHOWN = 200_000
+from mainspring.tracking.page.parquet import LIMIT_BYTES, rows_of
+from mainspring.tracking.transfer import is_page, media_type
+
+if TYPE_CHECKING:
+    from mainspring.tracking.files import Files
+    from mainspring.tracking.model import Artifact
+
+TEXT, TABLE, IMAGE, PAGE, NONE = "text", "table", "image", "page", "none"
+_READ = 200_000
 """How many bytes of a text are read for its preview."""
-IMAGE_LIMIT = 1_500_000
-_ROWS, _COLUMNS, _LETTERS = 100, 40, 100_000
-_IMAGES = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF87a", "image/gif"),
-    (b"GIF89a", "image/gif"),
-)
+_IMAGE_LIMIT = 20_000_000
+_ROWS, _COLUMNS, _LETTERS, _CELL = 100, 40, 50_000, 200
+_IMAGES = {
+    "image/png": b"\x89PNG\r\n\x1a\n",
+    "image/jpeg": b"\xff\xd8\xff",
+    "image/gif": b"GIF8",
+    "image/webp": b"RIFF",
+    "image/svg+xml": b"<",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A file as a page shows it: `kind` is "text", "table", "image" or "none"; `cut` says that there is more of it.
+    """A file as a page shows it; `cut` says that there is more of it.
 
-    An image is a data address, which a browser draws and never runs.
+    `kind` is "text", "table" (with the names of its columns in the first row), "image" (drawn from where it is
+    downloaded), "page" (HTML: a text here, and a frame for those who ask for it) or "none".
     """
 
     kind: str
@@ -33,9 +45,12 @@ class Preview:
     cut: bool = False
 
 
-def limit_of(path: str) -> int:
-    """How many bytes of a file its preview needs."""
-    return IMAGE_LIMIT if path.lower().endswith((".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg")) else SHOWN
+def look(files: Files, kept: Artifact) -> Preview:
+    """The preview of a file that is kept; only as much of it is read as the preview needs."""
+    if kept.path.lower().endswith(".parquet"):
+        rows = rows_of(files.stream(kept)) if kept.size_bytes <= LIMIT_BYTES else ()
+        return _shown(rows) if rows else Preview(NONE)
+    return preview(kept.path, b"".join(files.stream(kept, 0, min(_READ, kept.size_bytes))), kept.size_bytes)
 
 
 def preview(path: str, head: bytes, size_bytes: int) -> Preview:
@@ -43,7 +58,7 @@ def preview(path: str, head: bytes, size_bytes: int) -> Preview:
 
     Args:
         path: Its path; only the ending is looked at.
-        head: Its first bytes, as many as `limit_of` says.
+        head: Its first bytes.
         size_bytes: How long it is.
 
     >>> preview("a.csv", b"x,y\\n1,2\\n", 8).rows
@@ -51,26 +66,18 @@ def preview(path: str, head: bytes, size_bytes: int) -> Preview:
     >>> preview("a.bin", bytes([0, 159]), 2).kind
     'none'
     """
+    magic, ending = _IMAGES.get(media_type(path)), path.lower().rpartition(".")[2]
+    if magic is not None and head.lstrip().startswith(magic):
+        return Preview(IMAGE if size_bytes <= _IMAGE_LIMIT else NONE)
     cut = len(head) < size_bytes
-    image = _image(path.lower(), head)
-    if image:
-        return Preview("none") if cut else Preview("image", f"data:{image};base64,{base64.b64encode(head).decode()}")
     text = _text(head, cut=cut)
     if text is None:
-        return Preview("none")
-    if path.lower().endswith((".csv", ".tsv")):
-        return _table(text, "\t" if path.lower().endswith(".tsv") else ",", cut=cut)
-    if path.lower().endswith(".json") and not cut:
-        text = _indented(text)
-    return Preview("text", text[:_LETTERS], cut=cut or len(text) > _LETTERS)
-
-
-def _image(path: str, head: bytes) -> str:
-    if path.endswith(".svg") and b"<svg" in head[:2000]:
-        return "image/svg+xml"
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "image/webp"
-    return next((kind for magic, kind in _IMAGES if head.startswith(magic)), "")
+        return Preview(NONE)
+    if ending in ("csv", "tsv"):
+        return _table(text, "\t" if ending == "tsv" else ",", cut=cut)
+    if ending == "json" and not cut:
+        return _json(text)
+    return Preview(PAGE if is_page(path) else TEXT, text[:_LETTERS], cut=cut or len(text) > _LETTERS)
 
 
 def _text(head: bytes, *, cut: bool) -> str | None:
@@ -84,20 +91,50 @@ def _text(head: bytes, *, cut: bool) -> str | None:
     return None
 
 
+def _shown(rows: Iterable[Iterable[object]], *, cut: bool = False) -> Preview:
+    """A table of as many rows and columns as a page has room for."""
+    kept, letters = list[tuple[str, ...]](), 0
+    for row in rows:
+        cells = tuple(_cell(value) for value in islice(row, _COLUMNS))
+        letters += sum(map(len, cells))
+        if len(kept) > _ROWS or (kept and letters > _LETTERS):
+            return Preview(TABLE, rows=tuple(kept), cut=True)
+        kept.append(cells)
+    return Preview(TABLE, rows=tuple(kept), cut=cut) if kept else Preview(TEXT, cut=cut)
+
+
+def _cell(value: object) -> str:
+    text = "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    return text[:_CELL]
+
+
 def _table(text: str, separator: str, *, cut: bool) -> Preview:
     try:
-        rows: list[tuple[str, ...]] = []
-        for row in csv.reader(io.StringIO(text), delimiter=separator):
-            if len(rows) > _ROWS:
-                return Preview("table", rows=tuple(rows[:_ROWS]), cut=True)
-            rows.append(tuple(cell[:200] for cell in row[:_COLUMNS]))
+        return _shown(_whole(csv.reader(io.StringIO(text), delimiter=separator), cut=cut), cut=cut)
     except csv.Error:
-        return Preview("text", text[:_LETTERS], cut=cut)
-    return Preview("table", rows=tuple(rows), cut=cut)
+        return Preview(TEXT, text[:_LETTERS], cut=cut or len(text) > _LETTERS)
 
 
-def _indented(text: str) -> str:
+def _whole(rows: Iterator[list[str]], *, cut: bool) -> Iterator[list[str]]:
+    """Rows, without the last one when it is only a part of one."""
+    before = next(rows, None)
+    for row in rows:
+        if before is not None:
+            yield before
+        before = row
+    if before is not None and not cut:
+        yield before
+
+
+def _json(text: str) -> Preview:
+    """A value; a table when it has the form that `run.table` and clients of MLflow write tables in."""
     try:
-        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+        value = json.loads(text)
+        if isinstance(value, dict) and value.keys() == {"columns", "data"}:
+            columns, data = value["columns"], value["data"]
+            if isinstance(columns, list) and isinstance(data, list) and all(isinstance(row, list) for row in data):
+                return _shown([columns, *data])
+        text = json.dumps(value, indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
-        return text
+        pass
+    return Preview(TEXT, text[:_LETTERS], cut=len(text) > _LETTERS)

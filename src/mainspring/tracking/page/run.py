@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from litestar import get
+from litestar import Response, get
 from litestar.response import Template
 
 from mainspring.tracking.files import Files
-from mainspring.tracking.model import Metric, Run
-from mainspring.tracking.page.preview import limit_of, preview
-from mainspring.tracking.rules import smoothed, thinned
+from mainspring.tracking.model import Artifact, Metric, Run
+from mainspring.tracking.page.preview import look
+from mainspring.tracking.rules import check_path, smoothed, thinned
 from mainspring.tracking.searching import Search
 from mainspring.tracking.service import Tracking
+from mainspring.tracking.transfer import Ask, answer_framed
 
 READ = {"permission": "runs:read"}
 SMOOTHING = {"0": "none", "0.5": "little", "0.8": "some", "0.95": "much"}
 """How far the memory of a smoothed curve reaches, and what the page calls it."""
+SHOWN_FILES = 200
+"""How many files one page lists."""
 _POINTS = 400
 _CHARTS = 24
 _CHILDREN = 50
@@ -61,12 +65,14 @@ def run_page(
     scale: str = "linear",
     against: str = "step",
     part: str = "",
+    after: str = "",
 ) -> Template:
-    """One run. `part` shows only metrics whose name begins with it."""
+    """One run. `part` shows only metrics whose name begins with it, `after` the files after a path."""
     run = tracking.get(run_id)
-    look = Look.of(smooth, scale, against)
+    drawn = Look.of(smooth, scale, against)
     shown = [key for key in run.metrics if key.startswith(part)]
-    charts = [_chart(tracking, run, key, look) for key in shown[:_CHARTS]]
+    charts = [_chart(tracking, run, key, drawn) for key in shown[:_CHARTS]]
+    kept = files.below(run.folder, after=after, limit=SHOWN_FILES + 1)
     diff = run.code.diff if run.code else ""
     context = {
         "run": run,
@@ -75,10 +81,11 @@ def run_page(
         "charts": charts,
         "parts": parts_of(run.metrics),
         "part": part,
-        "look": look,
+        "look": drawn,
         "smoothing": SMOOTHING,
         "more": len(shown) - len(charts),
-        "folders": folders_of([(file.path, file) for file in files.below(run.folder)]),
+        "folders": folders_of(kept[:SHOWN_FILES]),
+        "following": kept[SHOWN_FILES - 1].path if len(kept) > SHOWN_FILES else "",
         "diff": diff[:_DIFF_SHOWN],
         "diff_cut": len(diff) > _DIFF_SHOWN or bool(run.code and run.code.diff_cut),
     }
@@ -86,13 +93,20 @@ def run_page(
 
 
 @get("/runs/{run_id:str}/files/{path:path}", opt=READ, sync_to_thread=True, include_in_schema=False)
-def file_page(tracking: Tracking, files: Files, run_id: str, path: str) -> Template:
-    """What can be shown of a file without running anything of it."""
+def file_page(tracking: Tracking, files: Files, run_id: str, path: str, framed: bool = False) -> Template:
+    """What can be shown of a file without running anything of it, or with `framed` an HTML file in a sandbox."""
     run, path = tracking.get(run_id), path.removeprefix("/")
-    kept = files.find(run.folder + path)
-    head = b"".join(files.stream(kept, 0, min(limit_of(path), kept.size_bytes)))
-    context = {"run": run, "artifact": replace(kept, path=path), "shown": preview(path, head, kept.size_bytes)}
+    kept = replace(files.find(run.folder + path), path=path)
+    context = {"run": run, "artifact": kept, "shown": look(files, kept), "framed": framed}
     return Template("tracking/page/file.html", context=context)
+
+
+@get("/runs/{run_id:str}/framed/{path:path}", opt=READ, include_in_schema=False)
+async def framed_file(files: Files, request: Ask, run_id: str, path: str) -> Response[object]:
+    """An HTML file of a run, for the frame on its page."""
+    path = check_path(path.removeprefix("/"))
+    kept = await asyncio.to_thread(lambda: files.find(files.run_folder(run_id) + path))
+    return await answer_framed(request, files, replace(kept, path=path))
 
 
 def parts_of(keys: Iterable[str]) -> dict[str, int]:
@@ -109,15 +123,11 @@ def parts_of(keys: Iterable[str]) -> dict[str, int]:
     return found if len(found) > 1 else {}
 
 
-def folders_of(files: list[tuple[str, object]]) -> dict[str, list[object]]:
-    """Files by the folder they lie in, "" first.
-
-    >>> folders_of([("a.txt", 1), ("plots/b.png", 2), ("plots/c.png", 3)])
-    {'': [1], 'plots/': [2, 3]}
-    """
-    found: dict[str, list[object]] = {}
-    for path, file in sorted(files, key=lambda entry: (entry[0].rpartition("/")[0], entry[0])):
-        folder, slash, _ = path.rpartition("/")
+def folders_of(files: Iterable[Artifact]) -> dict[str, list[Artifact]]:
+    """Files by the folder they lie in, "" first."""
+    found: dict[str, list[Artifact]] = {}
+    for file in sorted(files, key=lambda entry: (entry.path.rpartition("/")[0], entry.path)):
+        folder, slash, _ = file.path.rpartition("/")
         found.setdefault(folder + slash, []).append(file)
     return found
 

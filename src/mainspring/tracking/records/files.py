@@ -43,9 +43,10 @@ def keeps(conn: Connection, project: str, digest: str, size_bytes: int) -> bool:
     return conn.execute(found.where(artifact.c.size_bytes == size_bytes).limit(1)).first() is not None
 
 
-def below(conn: Connection, project: str, folder: str) -> list[Artifact]:
+def below(conn: Connection, project: str, folder: str, *, after: str = "", limit: int | None = None) -> list[Artifact]:
     """Files below a folder, by path, with the paths as they are seen from there."""
     found = sa.select(*_SHOWN).where(artifact.c.project == project, _below(folder)).order_by(artifact.c.path)
+    found = (found.where(artifact.c.path > folder + after) if after else found).limit(limit)
     rows = conn.execute(found)
     return [Artifact(row.path[len(folder) :], row.digest, row.size_bytes, row.at) for row in rows]
 
