@@ -15,8 +15,8 @@ from mainspring.serving import records
 from mainspring.serving.events import Deployed, TrafficChanged
 from mainspring.serving.log import Compactor, table_of
 from mainspring.serving.model import Deployment, Traffic, TrafficChange
+from mainspring.serving.modelserver.columns import kind_of
 from mainspring.serving.modelserver.plan import SPOOLS, ArmPlan, EndpointPlan, Plan, read_plan, write_plan
-from mainspring.serving.modelserver.wire import kind_of
 
 if TYPE_CHECKING:
     import polars as pl

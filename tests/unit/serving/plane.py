@@ -130,7 +130,7 @@ async def plane(folder: Path, limits: Limits | None = None, **about: object) -> 
     plan = EndpointPlan(name="m", arms=[], **about)  # type: ignore[arg-type]
     arm = ServedArm("champion", 1.0, model_of(scorer), "")
     endpoint = Endpoint("m", (arm,), "", "", plan.deadline_ms or bounds.deadline_ms)
-    made.app.table = Table(Plan(endpoints=[plan], limits=bounds), {"m": endpoint})
+    made.app.served.table = Table(Plan(endpoints=[plan], limits=bounds), {"m": endpoint})
     try:
         yield made
     finally:

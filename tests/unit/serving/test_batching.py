@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainspring.core.errors import Failed, Overloaded
-from mainspring.serving.modelserver.batching import Batcher, Outputs
-from mainspring.serving.modelserver.wire import Cell
+from mainspring.serving.modelserver.asking import Outputs
+from mainspring.serving.modelserver.batching import Batcher
+from mainspring.serving.modelserver.columns import Column, plain
 
 
 class Doubling:
@@ -19,9 +20,9 @@ class Doubling:
         self.calls = 0
         self.row_s = 0.0
 
-    def predict(self, columns: Sequence[list[Cell]]) -> dict[str, list[object]]:
+    def predict(self, columns: Sequence[Column]) -> dict[str, list[object]]:
         self.calls += 1
-        values = [float(value or 0.0) for value in columns[0]]
+        values = [float(value or 0.0) for value in plain(columns[0])]
         if 13.0 in values:
             raise ValueError("13")
         return {"twice": [value * 2 for value in values]}

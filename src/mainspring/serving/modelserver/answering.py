@@ -12,11 +12,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from mainspring.core.errors import Invalid, MainspringError, Overloaded
-from mainspring.serving.modelserver.batching import Batcher, Columns, HungUp, Job, Line, Outputs, late
+from mainspring.serving.modelserver.asking import Context, Outputs
+from mainspring.serving.modelserver.batching import Batcher, Columns, HungUp, Job, Line, late
+from mainspring.serving.modelserver.columns import plain
 from mainspring.serving.modelserver.metrics import Metrics
 from mainspring.serving.modelserver.spool import Row, Spool, pack
 from mainspring.serving.modelserver.traffic import Choice, Endpoint
-from mainspring.serving.modelserver.wire import Context
 
 STATUS = {"invalid": 400, "not_found": 404, "too_large": 413, "overloaded": 429, "unavailable": 503, "timeout": 504}
 """The HTTP status of an error's code; 500 for what is not here."""
@@ -159,5 +160,5 @@ def _rows(ask: Ask, outputs: Outputs | None, status: int, failure: MainspringErr
     return [
         (name, ids[i], about.request_id, at, event_at, version, choice.arm, choice.propensity, about.key, rollout,
          pack(cells), answers[i], latency_us, status, error)
-        for i, cells in enumerate(zip(*ask.columns, strict=True))
+        for i, cells in enumerate(zip(*map(plain, ask.columns), strict=True))
     ]  # fmt: skip

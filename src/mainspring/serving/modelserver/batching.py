@@ -11,10 +11,10 @@ from queue import SimpleQueue
 from typing import Protocol
 
 from mainspring.core.errors import Failed, MainspringError, Overloaded, Timeout
-from mainspring.serving.modelserver.wire import Cell
+from mainspring.serving.modelserver.asking import Outputs
+from mainspring.serving.modelserver.columns import Column, plain
 
-Columns = list[list[Cell]]
-Outputs = dict[str, list[object]]
+Columns = Sequence[Column]
 
 
 class Model(Protocol):
@@ -23,7 +23,7 @@ class Model(Protocol):
     row_s: float
     """How long a row took of late, in seconds; the batcher keeps it."""
 
-    def predict(self, columns: Sequence[list[Cell]]) -> Outputs:
+    def predict(self, columns: Columns) -> Outputs:
         """Answer rows given as columns."""
         ...
 
@@ -212,4 +212,12 @@ def _failure(reason: Exception) -> MainspringError:
 def _joined(parts: Sequence[Columns]) -> Columns:
     if len(parts) == 1:
         return parts[0]
-    return [[value for part in parts for value in part[i]] for i in range(len(parts[0]))]
+    return [_chained([part[i] for part in parts]) for i in range(len(parts[0]))]
+
+
+def _chained(columns: Sequence[Column]) -> Column:
+    if any(type(column) is list for column in columns):
+        return [value for column in columns for value in plain(column)]
+    import numpy as np
+
+    return np.concatenate([np.asarray(column) for column in columns])

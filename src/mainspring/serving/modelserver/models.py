@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from mainspring.core.errors import Failed
+from mainspring.serving.modelserver.asking import Outputs
+from mainspring.serving.modelserver.columns import Cell, Column, Features
 from mainspring.serving.modelserver.plan import ArmPlan
-from mainspring.serving.modelserver.wire import Cell, Features
 
 if TYPE_CHECKING:
     from mainspring.registry.packages import Predictor
 
 _WARM: dict[str, Cell] = {"float": 0.0, "int": 0, "bool": False, "text": ""}
+_HUGE = 1e300  # in single precision it is infinite
+_SINGLE = 3.4028234663852886e38
+_MAX_TRIED = 256
 
 
 class LoadedModel:
@@ -26,13 +30,14 @@ class LoadedModel:
         self.outputs: list[str] = []
         self.row_s = 0.0
 
-    def predict(self, columns: Sequence[list[Cell]]) -> dict[str, list[object]]:
+    def predict(self, columns: Sequence[Column]) -> Outputs:
         """Answer rows given as columns in the signature's order, checked by `features`.
 
         Raises: Failed: The model gave another number of answers than it got rows.
         """
-        outputs: dict[str, list[object]] = {
-            name: values.tolist() for name, values in self.predictor.predict_checked(columns).items()
+        outputs: Outputs = {
+            name: values.tolist()
+            for name, values in self.predictor.predict_checked(cast("Sequence[Sequence[Cell]]", columns)).items()
         }
         rows = len(columns[0])
         for name, values in outputs.items():
@@ -41,13 +46,41 @@ class LoadedModel:
         return outputs
 
     def warm(self) -> None:
-        """One prediction, so that the first request does not pay for lazy set-up; it also names the outputs."""
+        """One prediction, so that the first request does not pay for lazy set-up; it also names the outputs.
+
+        Then what the model can't answer is found out by trying, so that such a request is refused at the door, as its
+        sender's mistake, and never fails in the model: missing values, and numbers beyond single precision.
+        """
+        self.outputs = list(self.predict([[value] for value in self._row()]))
+        fields = self.features.fields
+        if not self._answers([None] * len(fields)):
+            for index, field in enumerate(fields):
+                field.takes_missing = len(fields) <= _MAX_TRIED and self._answers(self._row({index: None}))
+        floats = [index for index, field in enumerate(fields) if field.kind == "float" and field.largest > _HUGE]
+        if floats and not self._answers(self._row(dict.fromkeys(floats, _HUGE))):
+            for index in floats:
+                fields[index].largest = _SINGLE
+
+    def _row(self, changes: dict[int, Cell] | None = None) -> list[Cell]:
+        """The first row of the example, with other values at some places."""
         shown = self.predictor.example.inputs
-        first: list[list[Cell]] = [
-            [shown[name][0] if shown.get(name) else _WARM[kind]]
+        row: list[Cell] = [
+            shown[name][0] if shown.get(name) else _WARM[kind]
             for name, kind in zip(self.features.names, self.features.kinds, strict=True)
         ]
-        self.outputs = list(self.predict(first))
+        for index, value in (changes or {}).items():
+            row[index] = value
+        return row
+
+    def _answers(self, row: Sequence[Cell]) -> bool:
+        from numpy import errstate
+
+        try:
+            with errstate(all="ignore"):
+                self.predict([[value] for value in row])
+        except Exception:  # noqa: BLE001 - a model may raise anything; that it does is what is asked here
+            return False
+        return True
 
 
 def load_model(arm: ArmPlan, *, public_key: bytes | None, max_rows: int) -> LoadedModel:

@@ -54,8 +54,8 @@ class _Server(uvicorn.Server):
 
     def drain(self) -> None:
         """Say not ready, answer on, and leave after the drain."""
-        if not self._app.draining:
-            self._app.draining = True
+        if not self._app.served.draining:
+            self._app.served.draining = True
             asyncio.get_running_loop().call_later(self._drain_s, self._leave)
 
     def _leave(self) -> None:
@@ -73,12 +73,12 @@ class Worker:
         self.batcher = Batcher(loop, max_queued_rows=limits.max_queued_rows, max_wait_s=limits.max_wait_ms / 1000)
         self.spool = Spool(options.folder / SPOOLS / f"{self.name}.sqlite", plan.durability, loop)
         self.app = App(self.batcher, self.spool)
-        self.app.table = Table(plan)
+        self.app.served.table = Table(plan)
 
     async def follow(self, plan: Plan) -> None:
         """Load a plan in a thread, then swap the whole table at once."""
-        self.app.table = await asyncio.to_thread(build, plan, self.app.table, self._declare)
-        self._say(self.app.table)
+        self.app.served.table = await asyncio.to_thread(build, plan, self.app.served.table, self._declare)
+        self._say(self.app.served.table)
 
     async def watch(self, server: _Server) -> None:
         """Follow the plan file and the parent until cancelled."""
@@ -96,9 +96,9 @@ class Worker:
         try:
             plan = read_plan(self._options.folder)
         except Corrupt as error:
-            self._say(Table(self.app.table.plan, self.app.table.endpoints, {"": error.what}))
+            self._say(Table(self.app.served.table.plan, self.app.served.table.endpoints, {"": error.what}))
             return
-        if plan.generation != self.app.table.plan.generation:
+        if plan.generation != self.app.served.table.plan.generation:
             await self.follow(plan)
 
     def _declare(self, deployment: str, model: LoadedModel) -> None:

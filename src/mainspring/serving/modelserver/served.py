@@ -1,0 +1,69 @@
+"""What all protocols ask: the table of the moment, whether the server drains, and the one way to an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mainspring.core.errors import Invalid, NotFound, did_you_mean
+from mainspring.serving.modelserver.answering import Ask, Call, Desk
+from mainspring.serving.modelserver.asking import Answered, Question
+from mainspring.serving.modelserver.models import LoadedModel
+from mainspring.serving.modelserver.traffic import Table
+
+
+class Served:
+    """Answers questions with whatever `table` is at that moment; a request keeps the table it started with."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.table = Table()
+        self.draining = False
+        self._desk = desk
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every model is loaded and the server is not about to end."""
+        return self.table.ready and not self.draining
+
+    async def ask(self, name: str, version: str | None, question: Question, call: Call) -> Answered:
+        """One answer, in the log when it is given.
+
+        Raises: NotFound: No such model, version or output. Invalid: The rows do not fit. Overloaded, Timeout, Failed,
+            Unavailable: As `Desk.answer`.
+        """
+        endpoint = self.table.find(name)
+        about = question.about
+        choice = endpoint.choose(about.key, version)
+        model = choice.model
+        columns = question.columns(model.features)
+        if question.wanted is not None:
+            _check_wanted(question.wanted, model)
+        outputs = await self._desk.answer(Ask(endpoint, choice, about, columns, call))
+        if question.wanted is not None:
+            outputs = {wanted: outputs[wanted] for wanted in question.wanted}
+        return Answered(name, str(model.version), choice.arm, about.request_id, outputs)
+
+    def model(self, name: str, version: str | None = None) -> LoadedModel:
+        """The version of a model that is described: the one that is named, or the champion.
+
+        Raises: NotFound: There is none. Unavailable: It is not loaded.
+        """
+        endpoint = self.table.find(name)
+        return endpoint.champion if version is None else endpoint.choose("", version).model
+
+    def lone(self) -> str:
+        """The one model of a server that has one.
+
+        Raises: NotFound: It has none, or several.
+        """
+        names = [endpoint.name for endpoint in self.table.plan.endpoints]
+        if len(names) != 1:
+            found = f"{len(names)} models are served here" if names else "no model is served here"
+            raise NotFound(found, hint="name one: POST /models/NAME/invocations" if names else "mainspring deploy")
+        return names[0]
+
+
+def _check_wanted(wanted: Sequence[str], model: LoadedModel) -> None:
+    for name in wanted:
+        if name not in model.outputs:
+            hint = did_you_mean(name[:100], model.outputs) or f"outputs are {', '.join(model.outputs)}"
+            raise Invalid(f"no output {name[:100]!r}", hint=hint)
