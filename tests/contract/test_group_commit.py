@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -54,3 +54,51 @@ def test_a_work_that_fails_leaves_nothing_and_its_neighbours_stay(tables: Tables
     group.close()
     with tables.read() as conn:
         assert [row.n for row in conn.exec_driver_sql("SELECT n FROM kept ORDER BY n")] == list(range(0, 20, 2))
+
+
+def test_works_are_run_twice_at_most_when_one_of_them_fails_and_each_has_its_own_answer(tables: Tables) -> None:
+    held, entered = threading.Event(), threading.Event()
+    runs: list[int] = []
+
+    def work(n: int) -> Callable[[sa.Connection], int]:
+        def run(_: sa.Connection) -> int:
+            runs.append(n)
+            if n == 2:
+                raise Invalid("two")
+            return n
+
+        return run
+
+    def hold(_: sa.Connection) -> None:
+        entered.set()
+        assert held.wait(30)
+
+    group = GroupCommit(tables.write)
+    group.submit(hold)
+    assert entered.wait(30)
+    done = [group.submit(work(n)) for n in range(4)]
+    held.set()
+    group.close()
+    assert [str(future.exception(30) or future.result()) for future in done] == ["0", "1", "two", "3"]
+    assert runs == [0, 1, 2, 0, 1, 2, 3]
+
+
+def test_works_are_not_run_again_when_the_transaction_itself_cannot_begin_or_commit(tables: Tables) -> None:
+    begun: list[str] = []
+
+    @contextmanager
+    def begin() -> Iterator[sa.Connection]:
+        begun.append("begin")
+        if len(begun) == 1:
+            raise Overloaded("busy")
+        with tables.write() as conn:
+            yield conn
+        raise Overloaded("no commit")
+
+    group = GroupCommit(begin)
+    runs: list[int] = []
+    for _ in range(2):
+        with pytest.raises(Overloaded):
+            group.submit(lambda conn: runs.append(1)).result(30)
+    group.close()
+    assert (len(begun), runs) == (2, [1])

@@ -128,6 +128,15 @@ def test_points_are_a_set_however_they_are_cut_and_sent_again(
         assert stored == sorted({rank(point) for point in points if point.key == key})
 
 
+@pytest.mark.parametrize("count", [9, 10, 101, 237, 1000])
+def test_batches_of_any_length_are_stored_whole_and_say_the_latest(tracking: Tracking, run: Run, count: int) -> None:
+    points = [Metric(f"m{n % 150}", n + 0.5, n // 150, 7) for n in range(count)]
+    tracking.log_batch(run.id, metrics=[*points[::-1], *points[: 1000 - count]])
+    stored = [point for key in {point.key for point in points} for point in tracking.history(run.id, key)]
+    assert sorted(stored, key=lambda point: point.value) == points
+    assert tracking.get(run.id).metrics == latest(points)
+
+
 def test_nan_and_infinities_come_back(tracking: Tracking, run: Run) -> None:
     values = [math.nan, math.inf, -math.inf, 5e-324, 1.7976931348623157e308]
     tracking.log_batch(run.id, metrics=[Metric("loss", value, step) for step, value in enumerate(values)])

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from litestar import Request, Response, get
+from litestar import Request, get
 from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from mainspring.core.errors import Invalid, MainspringError
 from mainspring.core.wiring import Wiring
@@ -43,22 +44,22 @@ def version() -> str:
 def handler_of(made: Call) -> HTTPRouteHandler:
     """The handler that answers a call."""
     kind, services = made.parameters()
-    function = made.function
+    function, waits = made.function, made.waits
 
-    async def answer(request: Asked, wiring: Wiring) -> Response[bytes]:
+    async def answer(request: Asked, wiring: Wiring) -> ASGIApp:
         given = request.path_params
         if request.method == "GET":
             read = _reader(decode_query, kind, request.query_params.multi_items(), given)
         else:
             read = _reader(decode, kind, await _body(request), given)
         try:
-            if made.waits:
+            if waits:
                 found = await function(read(), *(wiring.get(service) for service in services))  # type: ignore[misc]
             else:
                 found = await asyncio.to_thread(lambda: function(read(), *(wiring.get(kind) for kind in services)))
         except MainspringError as reason:
             raise told(reason, made.conflict) from reason
-        return Response(encode(found), media_type="application/json", status_code=200)
+        return _answer(encode(found))
 
     answer.__doc__ = made.function.__doc__
     answer.__name__ = made.function.__name__
@@ -66,6 +67,17 @@ def handler_of(made: Call) -> HTTPRouteHandler:
     return HTTPRouteHandler(
         made.path, http_method=list(made.methods), opt=opt, include_in_schema=False, status_code=200
     )(answer)
+
+
+def _answer(body: bytes) -> ASGIApp:
+    """Sends `body` as it is: the framework's answer costs a sixth of a call that stores metrics."""
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    return answer
 
 
 def _reader(read: Callable[..., Message], *arguments: object) -> Callable[[], Message]:

@@ -54,6 +54,10 @@ class _Work(Generic[T]):
         self._value: list[T] = []
 
     def run(self, conn: Connection) -> None:
+        """Run in the transaction as it is: when it fails, so does all of it."""
+        self.failure, self._value = None, [self._context.run(self._work, conn)]
+
+    def run_apart(self, conn: Connection) -> None:
         """Run in a savepoint, so that the neighbours go on when this one fails."""
         self.tries, self.failure, self._value = self.tries + 1, None, []
         # Written out: a nested transaction of SQLAlchemy compiles these statements anew each time.
@@ -74,6 +78,9 @@ class _Work(Generic[T]):
 
 class GroupCommit:
     """Runs submitted works on one thread; all that wait at the same time share one transaction.
+
+    Most of the time all of them go well, so they run one after the other. When one fails, the transaction is rolled
+    back, and all run once more in the next one, each in a savepoint: these cost more than small works themselves.
 
     Args:
         begin: Opens a writing transaction that commits at its end.
@@ -139,15 +146,39 @@ class GroupCommit:
 
     def _commit(self, batch: list[_Work[Any]]) -> None:
         started = [work for work in batch if work.future.running() or work.future.set_running_or_notify_cancel()]
-        try:
-            with self._begin() as conn:
-                for work in started:
-                    work.run(conn)
-        except Exception as reason:  # noqa: BLE001  the commit failed, so every work of it did
-            for work in started:
-                work.failure = work.failure or reason
+        if not self._together(started):
+            self._apart(started)
         for work in started:
             if work.failure is not None and work.tries < _TRIES and self._again(work.failure):
                 self._waiting.appendleft(work)
             else:
                 work.resolve()
+
+    def _together(self, works: list[_Work[Any]]) -> bool:
+        """Run works in one transaction. False when one of them failed, and nothing is left of any."""
+        inside = False
+        try:
+            with self._begin() as conn:
+                inside = True
+                for work in works:
+                    work.run(conn)
+                inside = False
+        except Exception as reason:  # noqa: BLE001  the second run finds out whose it is
+            if inside:
+                return False
+            _fail(works, reason)  # the beginning or the commit failed, so every work of it did
+        return True
+
+    def _apart(self, works: list[_Work[Any]]) -> None:
+        """Run works in one transaction, each in a savepoint."""
+        try:
+            with self._begin() as conn:
+                for work in works:
+                    work.run_apart(conn)
+        except Exception as reason:  # noqa: BLE001  the commit failed, so every work of it did
+            _fail(works, reason)
+
+
+def _fail(works: list[_Work[Any]], reason: Exception) -> None:
+    for work in works:
+        work.failure = work.failure or reason

@@ -52,11 +52,11 @@ class Tables(Protocol):
         ...
 
     def submit(self, work: Callable[[Connection], T]) -> Future[T]:
-        """Run `work` in a transaction shared with other works (group commit), each in a savepoint of its own.
+        """Run `work` in a transaction shared with other works (group commit).
 
         The future resolves after the commit, with the work's value or its exception; a work that raises leaves
-        nothing behind and does not hurt its neighbours. `work` must be short, must not commit, and may be run again
-        when the database ended it in favour of another transaction (a deadlock).
+        nothing behind and does not hurt its neighbours. `work` must be short, must not commit, and may be run again:
+        when it or a neighbour failed, or the database ended it in favour of another transaction (a deadlock).
 
         Raises:
             Failed: Called inside `write()` or inside a work: waiting there would never end.

@@ -26,6 +26,9 @@ T = TypeVar("T")
 _NO_ROOM = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_TRUNCATE")
 BUSY_S = 30.0
 """How long a statement waits for a writer of another process."""
+CHECKPOINT_PAGES = 8000
+"""How many pages of 4 KB the write-ahead log takes before they go to the database. The writer waits for the disk then,
+and a page that changed a hundred times goes there once, so rarely is better."""
 
 
 class SqliteTables:
@@ -122,6 +125,7 @@ def _prepare_writer(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None
     connection.isolation_level = None  # the driver begins nothing by itself; `_begin_immediate` does
     _use_wal(connection)
     connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
     connection.execute("PRAGMA foreign_keys=ON")
 
 

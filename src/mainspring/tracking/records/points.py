@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -20,9 +21,12 @@ _MOVE = (
 )
 # Written out: a statement that is built for each batch costs more than the batch.
 _SQLITE = (
-    f"INSERT OR IGNORE INTO metric {_COLUMNS} VALUES (?, ?, ?, ?, ?, ?)",
-    f"INSERT INTO metric_latest {_COLUMNS} VALUES (?, ?, ?, ?, ?, ?) {_MOVE}",
+    f"INSERT INTO metric {_COLUMNS} VALUES %s ON CONFLICT DO NOTHING",
+    f"INSERT INTO metric_latest {_COLUMNS} VALUES %s {_MOVE}",
 )
+_ROWS_AT_ONCE = (100, 10, 1)
+"""How many rows the statements for SQLite take. One of a hundred rows gives the interpreter's lock away once, not a
+hundred times, so the thread that reads requests and the one that writes do not wait for each other at every row."""
 _UNNESTED = "SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::float8[])"
 _POSTGRES = (
     f"INSERT INTO metric {_COLUMNS} {_UNNESTED} ON CONFLICT DO NOTHING",
@@ -59,7 +63,7 @@ def add_points(conn: Connection, number: int, points: Iterable[Row], keys: Mappi
             conn.exec_driver_sql(statement, tuple([list(column) for column in zip(*some, strict=True)]))
     else:
         for statement, some in zip(_SQLITE, (rows, moved), strict=True):
-            conn.exec_driver_sql(statement, some)
+            _insert(conn, statement, some)
 
 
 def list_points(conn: Connection, number: int, key: str) -> list[Metric]:
@@ -119,6 +123,16 @@ def texts_of(
     for number, key, value in conn.execute(wanted).all():
         found[number][key] = value
     return found
+
+
+def _insert(conn: Connection, statement: str, rows: Sequence[tuple[int, int, int, int, int, float]]) -> None:
+    start = 0
+    for size in _ROWS_AT_ONCE:
+        end = start + (len(rows) - start) // size * size
+        if end > start:
+            several = [tuple(chain.from_iterable(rows[at : at + size])) for at in range(start, end, size)]
+            conn.exec_driver_sql(statement % ", ".join(["(?, ?, ?, ?, ?, ?)"] * size), several)
+        start = end
 
 
 def _keys(conn: Connection, owner: int, names: Sequence[str]) -> dict[str, int]:
