@@ -216,9 +216,11 @@ def test_the_server_does_todays_turn(house: Wiring, monkeypatch: pytest.MonkeyPa
     assert not worker.run_one()
 
 
-def test_a_house_knows_the_tables_of_every_room(tmp_path: Path) -> None:
+def test_upkeep_knows_the_tables_of_every_room(tmp_path: Path) -> None:
     script = (
-        "import mainspring.server.house; from mainspring.storage.schema import metadata\n"
+        "from mainspring.server.house import open_house; from mainspring.upkeep import Upkeep\n"
+        "open_house().get(Upkeep)\n"
+        "from mainspring.storage.schema import metadata\n"
         "here = set(metadata.tables)\n"
         "from mainspring.testing.schema import all_metadata; print(set(all_metadata().tables) - here)"
     )

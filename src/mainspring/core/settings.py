@@ -146,6 +146,11 @@ class Settings:
         """The data folder; relative paths start where the settings file is."""
         return (self.root / self.storage.data).absolute()
 
+    def section(self, name: str) -> Mapping[str, object]:
+        """A table of a room, as read; empty when there is none."""
+        found = self.tables.get(name, {})
+        return found if isinstance(found, Mapping) else {}
+
     @property
     def serving_port(self) -> int:
         """Port of the model server."""

@@ -14,13 +14,19 @@ T = TypeVar("T")
 class Wiring:
     """Builds services on first use and closes them in the opposite order. Safe to share between threads.
 
+    Args:
+        furnish: Adds the makers of a room. Called once with its name ("tracking" for `mainspring.tracking...`), when a
+            type of it is asked for that nobody said how to make.
+
     >>> wiring = Wiring()
     >>> wiring.add(int, lambda w: 42)
     >>> wiring.get(int)
     42
     """
 
-    def __init__(self) -> None:
+    def __init__(self, furnish: Callable[[str], None] | None = None) -> None:
+        self._furnish = furnish
+        self._furnished: set[str] = set()
         self._makers: dict[type, Callable[[Wiring], object]] = {}
         self._built: dict[type, object] = {}
         self._lock = threading.RLock()
@@ -42,11 +48,19 @@ class Wiring:
         if found is None:
             with self._lock:
                 if kind not in self._makers:
+                    self._look_for(kind)
+                if kind not in self._makers:
                     raise NotFound(f"nothing makes a {kind.__name__}", where="wiring")
                 if kind not in self._built:
                     self._built[kind] = self._makers[kind](self)
                 found = self._built[kind]
         return cast(T, found)
+
+    def _look_for(self, kind: type) -> None:
+        room = kind.__module__.split(".")[1:2]
+        if self._furnish is not None and room and room[0] not in self._furnished:
+            self._furnished.add(room[0])
+            self._furnish(room[0])
 
     def close(self) -> None:
         """Close what was built and has a `close`, last built first."""

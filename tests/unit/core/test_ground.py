@@ -140,6 +140,23 @@ def test_wiring_builds_once_and_closes_in_the_opposite_order() -> None:
         wiring.get(str)
 
 
+def test_a_room_is_furnished_once_when_something_of_it_is_first_asked_for() -> None:
+    asked: list[str] = []
+
+    def furnish(room: str) -> None:
+        asked.append(room)
+        if room == "core":
+            wiring.add(Wiring, lambda w: w)
+
+    wiring = Wiring(furnish)
+    assert wiring.get(Wiring) is wiring
+    for _ in range(2):
+        with pytest.raises(NotFound, match="nothing makes a Invalid"):
+            wiring.get(Invalid)
+    assert asked == ["core"]
+
+
+
 def test_import_mainspring_stays_light() -> None:
     heavy = ["numpy", "polars", "pandas", "sqlalchemy", "litestar", "sklearn", "lightgbm", "uvicorn", "httpx"]
     program = f"import sys, mainspring; print([m for m in {heavy!r} if m in sys.modules], len(sys.modules))"

@@ -1,0 +1,65 @@
+"""The house: every service of one data folder, built when it is first asked for.
+
+Each room has a module here that says how its services are made; it is imported when one of them is first asked for, so
+that a command that looks at runs loads nothing of serving or gates.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from mainspring.core.caller import Caller, adopt
+from mainspring.core.settings import Settings, fill, load
+from mainspring.core.wiring import Wiring
+from mainspring.server.house import floor
+
+ROOMS = (
+    "access",
+    "data",
+    "tracking",
+    "pipelines",
+    "registry",
+    "governance",
+    "gates",
+    "serving",
+    "monitoring",
+    "loop",
+    "upkeep",
+)
+
+
+def open_house(settings: Settings | None = None) -> Wiring:
+    """Open the data folder of `settings` (default: those of the working folder), and bring its schema up to date.
+
+    What is heavy is imported when a room first needs it.
+
+    Raises:
+        Invalid: A setting is wrong.
+        Unavailable: The database or the object store does not answer.
+    """
+    settings = settings or load()
+    _check_rooms(settings)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    adopt(Caller(project=settings.project.name))
+
+    def furnish(room: str) -> None:
+        if room in ROOMS:
+            importlib.import_module(f"{__name__}.{room}").furnish(wiring, settings)
+
+    wiring = Wiring(furnish)
+    wiring.add(Settings, lambda w: settings)
+    floor.furnish(wiring, settings)
+    floor.tables(wiring).migrate()
+    return wiring
+
+
+def _check_rooms(settings: Settings) -> None:
+    """Refuse at once what a room would refuse later, where its settings are given."""
+    if "monitor" in settings.tables:
+        from mainspring.monitoring.model import MonitorSpec
+
+        fill(MonitorSpec, settings.section("monitor"), where="monitor")
+    if "policy" in settings.tables:
+        from mainspring.loop.model import policies_of
+
+        policies_of(settings.tables["policy"])

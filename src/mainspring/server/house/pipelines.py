@@ -1,0 +1,53 @@
+"""Pipelines of a house, and the worker of its queue."""
+
+from __future__ import annotations
+
+from mainspring.core.settings import Settings
+from mainspring.core.wiring import Wiring
+from mainspring.data import Data
+from mainspring.engines import ProcessEngine
+from mainspring.loop.judging import GateWork
+from mainspring.loop.service import GATE_JOB
+from mainspring.loop.service import QUEUE as LOOP_QUEUE
+from mainspring.pipelines.service import KIND, QUEUE, Pipelines
+from mainspring.pipelines.worker import Worker
+from mainspring.server.house.floor import CLOCK, OPENER, blobs, journal, queue, tables
+from mainspring.tracking import Tracking
+
+
+def furnish(wiring: Wiring, settings: Settings) -> None:
+    """Say how the services of the room are made."""
+    wiring.add(Pipelines, lambda w: _pipelines(w, settings))
+    wiring.add(Worker, lambda w: _worker(w, settings))
+
+
+def _pipelines(w: Wiring, settings: Settings) -> Pipelines:
+    return Pipelines(
+        tables=tables(w),
+        journal=journal(w),
+        queue=queue(w),
+        blobs=blobs(w),
+        scratch=settings.data_dir / "scratch",
+        clock=CLOCK,
+        data=w.get(Data),
+        tracking=w.get(Tracking),
+        wiring=w,
+        house=OPENER,
+        house_env=settings.environ(),
+        root=settings.root,
+        lease_s=settings.loop.lease_s,
+    )
+
+
+def _worker(w: Wiring, settings: Settings) -> Worker:
+    gate = GateWork(engine=ProcessEngine(), opener=OPENER, cwd=settings.root, env=settings.environ())
+    pipelines = w.get(Pipelines)
+    return Worker(
+        tables(w),
+        queue(w),
+        {KIND: pipelines.work_once, GATE_JOB: gate},
+        queues=(QUEUE, LOOP_QUEUE),
+        threads=settings.loop.workers,
+        lease_s=settings.loop.lease_s,
+        chores=(pipelines.settle,),
+    )

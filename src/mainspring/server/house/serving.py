@@ -1,0 +1,29 @@
+"""Serving of a house, and the supervisor of its model server."""
+
+from __future__ import annotations
+
+from mainspring.core.settings import Settings
+from mainspring.core.wiring import Wiring
+from mainspring.registry import Registry
+from mainspring.server.house.floor import CLOCK, delta, journal, tables
+from mainspring.serving import Serving
+from mainspring.serving.supervisor import ServerOptions, Supervisor
+
+
+def furnish(wiring: Wiring, settings: Settings) -> None:
+    """Say how the services of the room are made."""
+    wiring.add(Serving, lambda w: _serving(w, settings))
+    options = ServerOptions(settings.server.host, settings.serving_port, settings.serving.workers)
+    wiring.add(Supervisor, lambda w: Supervisor(w.get(Serving).folder, options, prepare=w.get(Serving).write_plan))
+
+
+def _serving(w: Wiring, settings: Settings) -> Serving:
+    return Serving(
+        tables=tables(w),
+        journal=journal(w),
+        delta=delta(w),
+        registry=w.get(Registry),
+        clock=CLOCK,
+        folder=settings.data_dir / "serving",
+        durability=settings.serving.durability,
+    )
