@@ -11,14 +11,16 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 import uvicorn
+from tests.disks import full
 
 from mainspring.core.clock import SystemClock
-from mainspring.core.errors import Conflict, Invalid, NotFound, Overloaded, Unavailable
+from mainspring.core.errors import Conflict, Invalid, NoRoom, NotFound, Overloaded, Unavailable
 from mainspring.core.settings import load
 from mainspring.core.wiring import Wiring
 from mainspring.sdk import ActiveRun, Session, connect, current, seed
@@ -365,6 +367,22 @@ def test_when_nobody_answers_a_run_starts_offline_only_if_it_was_asked_to(
     assert Session(sink, tmp_path / "spool").recovered == []
     assert Session(sink, tmp_path / "spool").sync(any_target=True) == [run.id]
     assert only(tracking).name == "alone"
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_points_that_find_no_room_in_the_spool_go_straight_to_the_target_or_their_loss_is_said(
+    tracking: Tracking, files: Files, tmp_path: Path, answers: bool
+) -> None:
+    sink = Slow(tracking, files)
+    run = Session(sink, tmp_path / "spool", close_s=0.2).run(capture=False)
+    if answers:
+        sink.open.set()
+    with full(run._spool._fd):
+        run.log({"loss": 1.0}, step=7)
+        with nullcontext() if answers else pytest.raises(NoRoom, match="disk is full"):
+            run.finish()
+    assert [point.step for point in tracking.history(run.id, "loss")] == ([7] if answers else [])
+    assert only(tracking).status == ("finished" if answers else "running")
 
 
 class Deaf(EmbeddedSink):

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import resource
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 from litestar.types import HTTPScope, Message, ReceiveMessage
+from tests.disks import files_up_to
 
 from mainspring.core.errors import Invalid
 from mainspring.core.settings import load
@@ -114,22 +113,11 @@ def test_a_client_that_hangs_up_while_the_kernel_moves_its_bytes_is_said(
         upload.drain(line.detach(), b"", 5 * MIB)
 
 
-@contextmanager
-def small_disk(size: int) -> Iterator[None]:
-    """No file of this process grows beyond `size`."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_an_upload_to_a_full_disk_says_so(
     app: Litestar, places: list[str], scratch: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with TestClient(app, base_url=BASE, raise_server_exceptions=False) as client:
-        with small_disk(2 * MIB):
+        with files_up_to(2 * MIB):
             own, mlflow = (client.put(place, content=bytes(5 * MIB)) for place in places)
         assert (own.status_code, own.json()["code"]) == (507, "no_room")
         assert (own.json()["what"], own.json()["hint"]) == (

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from itertools import chain, repeat
 from pathlib import Path
 
-from mainspring.core.errors import MainspringError, Timeout
+from mainspring.core.errors import MainspringError, NoRoom, Timeout
 from mainspring.sdk.sinks import LATER, Sink
 from mainspring.tracking.rules import MAX_METRICS
 from mainspring.tracking.spool import Spool, deliver
@@ -46,6 +46,7 @@ class Sender:
         self._closing, self._giving_up = threading.Event(), threading.Event()
         self._spooling = threading.Lock()
         self._refusal: MainspringError | None = None
+        self._unsafe: NoRoom | None = None
         self._spooler = self._thread("spool", self._spool_rows)
         self._posting = None if offline else self._thread("send", self._send_lines)
 
@@ -98,6 +99,7 @@ class Sender:
 
         Raises:
             Timeout: The target did not take everything in time; the rest is in the spool.
+            NoRoom: The disk of the spool is full, and the target did not take the points either: they are lost.
             MainspringError: The target refused a batch for good.
         """
         self._closing.set()
@@ -110,6 +112,8 @@ class Sender:
             self._posting.join()
         if self._refusal is not None:
             raise self._refusal
+        if self._rows and self._unsafe is not None:
+            raise self._unsafe
         if self._offline or self._spool.unsent():
             raise Timeout(
                 f"{self._sink.target} did not take all points in {timeout_s:.0f} s",
@@ -147,10 +151,27 @@ class Sender:
             self._has_rows.clear()
             while self._rows:
                 taken = [self._rows.popleft() for _ in range(min(len(self._rows), MAX_METRICS))]
-                line = encode_rows(taken)
-                with self._spooling:
-                    self._spool.append(line)
-                self._has_lines.set()
+                if self._is_safe(encode_rows(taken)):
+                    continue
+                self._rows.extendleft(reversed(taken))
+                if self._closing.is_set():
+                    return
+                self._closing.wait(_RETRY_S[-1])
+
+    def _is_safe(self, line: bytes) -> bool:
+        """Whether points are in the spool now, or at the target when the disk of the spool is full."""
+        try:
+            with self._spooling:
+                self._spool.append(line)
+            self._has_lines.set()
+        except NoRoom as full:
+            try:
+                self._sink.log(self._run_id, line)
+            except MainspringError:
+                log.warning("run.points_wait run=%s reason=%s", self._run_id, full.what)
+                self._unsafe = full
+                return False
+        return True
 
     def _send_lines(self) -> None:
         failures = 0

@@ -13,6 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +22,7 @@ import msgspec
 
 from mainspring.core.caller import Caller, caller, calling
 from mainspring.core.errors import Conflict, Invalid, MainspringError, NotFound, TooLarge
+from mainspring.core.ids import new_id
 from mainspring.tracking.wire import NewRun
 
 SUFFIX = ".spool"
@@ -165,21 +167,31 @@ class Spool:
         return found
 
     def append(self, line: bytes) -> None:
-        """Keep an entry: once this returns, the death of the process does not lose it."""
-        view = memoryview(line + b"\n")
-        while view:
-            written = os.pwrite(self._fd, view, self._end)
-            self._end += written
-            view = view[written:]
+        """Keep an entry: once this returns, the death of the process does not lose it.
+
+        Raises:
+            NoRoom: The disk is full; the part of it that was written is written over by the next entry.
+        """
+        at, view = self._end, memoryview(line + b"\n")
+        with _no_room(self.path):
+            while view:
+                written = os.pwrite(self._fd, view, at)
+                at, view = at + written, view[written:]
+        self._end = at
 
     def append_file(self, path: str, content: bytes | Path) -> None:
-        """Keep a file for the run, copied, as it may change before it is sent."""
-        self.files.mkdir(exist_ok=True)
-        kept = f"{time.time_ns():x}-{len(list(self.files.iterdir()))}"
-        if isinstance(content, Path):
-            shutil.copyfile(content, self.files / kept)
-        else:
-            (self.files / kept).write_bytes(content)
+        """Keep a file for the run, copied, as it may change before it is sent.
+
+        Raises:
+            NoRoom: The disk is full.
+        """
+        kept = new_id()
+        with _no_room(self.files):
+            self.files.mkdir(exist_ok=True)
+            if isinstance(content, Path):
+                shutil.copyfile(content, self.files / kept)
+            else:
+                (self.files / kept).write_bytes(content)
         self.append(_FILE + _encode(_File(path, kept)))
 
     def unsent(self) -> bytes:
@@ -371,6 +383,12 @@ def _refused(spool: Spool, reason: MainspringError, told: Told) -> str:
         spool.files.rename(spool.files.with_suffix(".refused-files"))
     told(Progress(spool.run_id, spool.left_bytes(), "refused", str(reason)))
     return "refused"
+
+
+def _no_room(where: Path) -> AbstractContextManager[None]:
+    from mainspring.storage.files import no_room  # a program that only logs has no other use for storage
+
+    return no_room(where)
 
 
 def _locked(path: Path) -> int:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.disks import files_up_to
 
 from mainspring.core.caller import caller
-from mainspring.core.errors import Conflict, MainspringError, NotFound, Unavailable
+from mainspring.core.errors import Conflict, MainspringError, NoRoom, NotFound, Unavailable
 from mainspring.tracking.model import Metric
 from mainspring.tracking.spool import RESUMED, Progress, Spool, end_line, input_line, recover, start_in, start_line
 from mainspring.tracking.wire import NewRun, decode, encode
@@ -111,6 +112,18 @@ def test_a_line_that_was_cut_by_death_is_left_out(tmp_path: Path, cut: int) -> N
         file.truncate(min(whole + cut, whole + len(line(2))))
     recover(tmp_path, "here", taken)
     assert taken.steps == [1]
+
+
+def test_what_a_full_disk_cut_is_written_over_by_the_next_entry(tmp_path: Path) -> None:
+    spool, taken = opened(tmp_path), Taken()
+    spool.append(line(1))
+    with files_up_to(spool.path.stat().st_size + 10), pytest.raises(NoRoom, match="disk is full"):
+        spool.append(line(2))
+    assert spool.unsent() == line(1)
+    spool.append(line(3))
+    spool.close(remove=False)
+    recover(tmp_path, "here", taken)
+    assert taken.steps == [1, 3]
 
 
 def test_a_header_that_was_cut_is_an_empty_spool(tmp_path: Path) -> None:
