@@ -91,6 +91,8 @@ def test_an_answer_has_only_the_fields_that_were_asked_for(client: TestClient[Li
         ({"limit": "0"}, 400, "a page of 0"),
         ({"page_token": "x"}, 400, "page token"),
         ({"experiment": "fligths"}, 404, "no experiment"),
+        ({"order_by": ", ".join(f"metrics.m{n}" for n in range(21))}, 400, "more than 20 fields"),
+        ({"filter": " AND ".join([f"metrics.m NOT IN ({', '.join(map(str, range(150)))})"] * 2)}, 400, "more than 200"),
     ],
 )
 def test_a_search_that_makes_no_sense_is_refused_and_says_why(

@@ -109,6 +109,18 @@ def test_only_the_asked_experiments_are_searched(rooms: Rooms) -> None:
     assert rooms.search.runs(["7"]).items == ()
 
 
+def test_a_question_that_names_more_than_a_database_takes_is_refused(rooms: Rooms) -> None:
+    many = [str(number) for number in range(50_001)]
+    for attempt in (
+        lambda: rooms.search.runs(many),
+        lambda: rooms.search.logged_models(many),
+        lambda: rooms.search.logged_models(None, datasets=[(name, "") for name in many[:101]]),
+    ):
+        with pytest.raises(Invalid, match=r"50001 ids|101 datasets"):
+            attempt()
+    assert rooms.search.runs(many[1:]).items == ()
+
+
 def test_only_the_asked_fields_are_loaded(rooms: Rooms) -> None:
     rooms.run("a", 1.0, color="red", size="big")
     (run,) = rooms.search.runs(None, fields="metrics, tags.color").items

@@ -21,6 +21,8 @@ MAX_VALUE = 6000
 MAX_TAG = 8000
 MAX_PATH = 1000
 MAX_EXPERIMENT_TAG = 20000
+MAX_IDS = 50_000
+"""Most ids in one question; Postgres takes 65,535 values in a statement."""
 MAX_INPUT_TAG_KEY, MAX_INPUT_TAG = 255, 500
 DATASET_LIMITS = {
     "name": 500,
@@ -51,6 +53,18 @@ def check_key(key: str, what: str) -> str:
         where=what,
         hint="use 1 to 250 letters, digits, '_', '.', '-', ' ', ':' or single '/' between them",
     )
+
+
+def check_ids(ids: Iterable[str], where: str) -> list[str]:
+    """The ids that a question names, each once, sorted.
+
+    Raises:
+        Invalid: They are more than a database takes in one statement.
+    """
+    found = sorted(set(ids))
+    if len(found) > MAX_IDS:
+        raise Invalid(f"{len(found)} ids", where=where, hint=f"name at most {MAX_IDS}")
+    return found
 
 
 def check_experiment(name: str) -> str:

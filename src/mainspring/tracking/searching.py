@@ -32,12 +32,14 @@ from mainspring.tracking.records.search import runs as run_search
 from mainspring.tracking.records.search.keys import Keys, keys_of, owned
 from mainspring.tracking.records.search.known import known_keys
 from mainspring.tracking.records.search.paged import Hit
+from mainspring.tracking.rules import check_ids
 
 if TYPE_CHECKING:
     from mainspring.storage.ports import Tables
 
 VIEWS = ("active", "deleted", "all")
 MAX_LIMIT = 50_000
+MAX_DATASETS = 100
 MORE = ("inputs", "code", "environment")
 """What can be asked of runs besides what the grammar knows."""
 
@@ -77,12 +79,12 @@ class Search:
             fields: What to load, such as `metrics.loss, params`; "" is all but code and environment.
             strict: Only MLflow's language.
         Raises:
-            Invalid: The filter, order, view, fields, limit or token.
+            Invalid: The filter, order, view, fields, limit or token, or too many experiments.
         """
         _check(view, limit)
         order = read_order(order_by, RUNS, strict=strict)
         shown = shown_by(read_fields(fields, RUNS, MORE))
-        scope = None if experiment_ids is None else sorted(set(experiment_ids))
+        scope = None if experiment_ids is None else check_ids(experiment_ids, "experiments")
         question = fingerprint("runs", caller().project, scope, filter, list(order_by), view, strict)
         mark = self._mark(page_token, question, run_search.key_types(order))
         tree = read_filter(filter, RUNS, strict=strict, now=mark.now)
@@ -159,20 +161,22 @@ class Search:
         Args:
             experiment_ids: In which experiments; None for all of the project.
             filter: Which models, such as `metrics.acc > 0.9`.
-            datasets: Names and digests (a digest of "" is any). Only what was measured on these counts; without a
-                comparison of metrics, models that were measured on one of them.
+            datasets: Names and digests (a digest of "" is any), at most 100. Only what was measured on these counts;
+                without a comparison of metrics, models that were measured on one of them.
             order_by: By what to sort; texts are as for runs.
             limit: At most so many, up to 50000.
             page_token: From the page before.
             strict: Only MLflow's language.
         Raises:
-            Invalid: The filter, order, limit or token.
+            Invalid: The filter, order, limit or token, or too many experiments or datasets.
         """
         _check("active", limit)
         if any(not name for name, _ in datasets):
             raise Invalid("a dataset without a name", where="datasets", hint="name it, or ask for no dataset")
+        if len(datasets) > MAX_DATASETS:
+            raise Invalid(f"{len(datasets)} datasets", where="datasets", hint=f"name at most {MAX_DATASETS}")
         order = _model_order(order_by, strict=strict)
-        scope = None if experiment_ids is None else sorted(set(experiment_ids))
+        scope = None if experiment_ids is None else check_ids(experiment_ids, "experiments")
         written = [[written_order(item), list(dataset) if dataset else None] for item, dataset in order]
         question = fingerprint("models", caller().project, scope, filter, written, [list(d) for d in datasets], strict)
         search = model_search.ModelSearch(caller().project, None, EVERYTHING, order, tuple(datasets))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from mainspring.core.clock import micros
 from mainspring.core.errors import Invalid, did_you_mean
 from mainspring.tracking.grammar.kinds import LISTED, NATIVE, PRESENT, Attribute, Entity, Kind
-from mainspring.tracking.grammar.parsing import MAX_COMPARISONS, parse, parse_fields, parse_order
+from mainspring.tracking.grammar.parsing import MAX_COMPARISONS, MAX_ORDERS, parse, parse_fields, parse_order
 from mainspring.tracking.grammar.tokens import wrong
 from mainspring.tracking.grammar.tree import (
     NOTHING,
@@ -52,11 +52,13 @@ def read_order(items: Sequence[str], kind: Kind, *, strict: bool = False) -> tup
     """What to sort by, in the names inside.
 
     Raises:
-        Invalid: An item is no order, names what can't be sorted by, or a field that came before.
+        Invalid: An item is no order, names what can't be sorted by, or a field that came before; or they are too many.
     """
     found: list[Order] = []
     for text in items:
         for item in parse_order(text, strict=strict):
+            if len(found) == MAX_ORDERS:
+                raise wrong(text, 0, "order_by", f"more than {MAX_ORDERS} fields to sort by", "leave some out")
             check = _Checker(text, kind, strict=strict, now=0, what="order_by")
             order = check.order(item)
             if any(order.field == known.field for known in found):
@@ -91,6 +93,7 @@ def _mapped(node: Node, change: Callable[[Compare], Node]) -> Node:
 class _Checker:
     def __init__(self, text: str, kind: Kind, *, strict: bool, now: int, what: str = "filter") -> None:
         self._text, self._kind, self._strict, self._now, self._what = text, kind, strict, now, what
+        self._listed = 0
 
     def comparison(self, asked: Compare) -> Node:
         field, attribute = self._known(asked.field, asked.at)
@@ -104,8 +107,9 @@ class _Checker:
             return Compare(field, asked.op, self._texts(asked, attribute), asked.at)
         if asked.op in LISTED:
             assert isinstance(asked.value, tuple)
-            if len(asked.value) > MAX_COMPARISONS:
-                raise self._wrong(asked, f"more than {MAX_COMPARISONS} numbers in a list")
+            self._listed += len(asked.value)
+            if self._listed > MAX_COMPARISONS:
+                raise self._wrong(asked, f"more than {MAX_COMPARISONS} numbers in lists", "ask in parts")
             parts = [self._numeric(asked, field, attribute, "=" if asked.op == "IN" else "!=", v) for v in asked.value]
             return any_of(parts) if asked.op == "IN" else all_of(parts)
         return self._numeric(asked, field, attribute, asked.op, asked.value)

@@ -113,7 +113,7 @@ class _Parser:
 
     def _part(self, depth: int) -> Node:
         if depth >= MAX_DEPTH:
-            raise self._wrong(f"more than {MAX_DEPTH} parts inside each other")
+            raise self._wrong(f"more than {MAX_DEPTH} parts inside each other", "ask for less at once")
         if self._peek.is_word("NOT"):
             self._only_native()
             self._next += 1
@@ -129,7 +129,7 @@ class _Parser:
     def _compare(self) -> Node:
         self._comparisons += 1
         if self._comparisons > MAX_COMPARISONS:
-            raise self._wrong(f"more than {MAX_COMPARISONS} comparisons")
+            raise self._wrong(f"more than {MAX_COMPARISONS} comparisons", "ask for less at once")
         at = self._peek.at
         named = self._field()
         op = self._operator()
@@ -173,7 +173,7 @@ class _Parser:
         self._expect(")")
         self._listed += len(found)
         if self._listed > MAX_LIST:
-            raise self._wrong(f"more than {MAX_LIST} values in lists")
+            raise self._wrong(f"more than {MAX_LIST} values in lists", "ask in parts")
         return tuple(found)  # type: ignore[arg-type]  # `_value` makes no tuples
 
     def _value(self) -> Value:
