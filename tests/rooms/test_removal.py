@@ -123,11 +123,15 @@ def test_an_experiment_goes_with_its_runs_and_its_name_and_numbers_are_free_or_n
     made = Trace("tr-1", experiment.id, "work", "ok", 1, tags={"a": "b"})
     house.get(Traces).start(made)
     house.get(Traces).add_spans([(made, [Span("a" * 16, 1, "{}")])])
+    attached = f"{experiment.id}/traces/tr-1/artifacts/a.txt"
+    house.get(Files).put(attached, b"of a trace")
     house.get(Experiments).delete(experiment.id)
     for table in (tables.experiment, tables.run):
         age(house, table)
     removed = house.get(Upkeep).run().removed
     assert (removed["experiments"], removed["runs"]) == (1, 2)
+    with pytest.raises(NotFound):
+        house.get(Files).find(attached)
     again = a_run(house, "gone", points=3)
     assert house.get(Experiments).named("gone").id != experiment.id
     assert not {"trace", "trace_tag", "span"} & set(rows(house))

@@ -11,7 +11,9 @@ from mainspring.core.errors import Conflict, Invalid, NotFound
 from mainspring.storage.journal import SqlJournal
 from mainspring.storage.ports import Tables
 from mainspring.tracking.experiments import Experiments
-from mainspring.tracking.model import Span, Trace
+from mainspring.tracking.model import Artifact, Span, Trace
+from mainspring.tracking.records import files
+from mainspring.tracking.records import traces as records
 from mainspring.tracking.traces import Traces
 
 NOW = 1_700_000_000_000_000
@@ -81,10 +83,15 @@ def test_spans_come_back_in_the_order_in_which_they_started(traces: Traces, plac
 
 
 def test_spans_of_two_traces_are_kept_together_or_not_at_all(traces: Traces, place: str) -> None:
-    with pytest.raises(NotFound, match="no experiment"):
+    with pytest.raises(NotFound, match="No Experiment with id=99"):
         traces.add_spans([(trace(place), [span(1)]), (trace("99", "tr-2"), [span(1)])])
     with pytest.raises(NotFound, match="tr-1"):
         traces.get("tr-1")
+
+
+def test_the_default_experiment_takes_traces_before_anything_else_is_in_it(traces: Traces) -> None:
+    traces.add_spans([(trace("0"), [span(1)])])
+    assert traces.get("tr-1").experiment_id == "0"
 
 
 def test_a_deleted_experiment_takes_no_traces(traces: Traces, experiments: Experiments, place: str) -> None:
@@ -93,7 +100,13 @@ def test_a_deleted_experiment_takes_no_traces(traces: Traces, experiments: Exper
         traces.start(trace(place))
 
 
-def test_deleted_traces_leave_nothing_behind(traces: Traces, place: str, tables: Tables) -> None:
+def test_deleted_traces_leave_nothing_behind(
+    traces: Traces, place: str, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "_AT_ONCE", 1)
+    with tables.write() as conn:
+        for number in range(4):
+            files.put(conn, "default", Artifact(f"{place}/traces/tr-{number}/artifacts/a", "0" * 64, 1, NOW))
     for number in range(4):
         made = trace(place, f"tr-{number}", started_at=NOW + number)
         traces.start(made)
@@ -102,7 +115,7 @@ def test_deleted_traces_leave_nothing_behind(traces: Traces, place: str, tables:
     assert traces.delete(place, until=NOW + 2, limit=2) == 2
     assert traces.delete(place, trace_ids=["tr-2", "tr-9"]) == 1
     with tables.read() as conn:
-        for name in ("trace", "span", "assessment", "trace_tag", "trace_metadata"):
+        for name in ("trace", "span", "assessment", "trace_tag", "trace_metadata", "artifact"):
             (count,) = conn.exec_driver_sql(f"SELECT count(*) FROM {name}").one()
             assert count == 1, name
     assert [event.kind for event in SqlJournal(tables).read()][-1] == "tracking.traces_deleted"

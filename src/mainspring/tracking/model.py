@@ -432,6 +432,12 @@ def model_folder(location: str, experiment_id: str, model_id: str) -> str:
     return f"{folder_of(location, experiment_id)}models/{model_id}/artifacts/"
 
 
+def trace_folder(experiment_id: str, trace_id: str = "") -> str:
+    """Where a trace keeps its files, below the project's artifact root, or all traces of an experiment; ends with a
+    slash."""
+    return f"{experiment_id}/traces/{trace_id}/" if trace_id else f"{experiment_id}/traces/"
+
+
 @dataclass(frozen=True, slots=True)
 class Assessment:
     """What somebody thought of a trace: `content` is what they said, in the words of the protocol it came by."""

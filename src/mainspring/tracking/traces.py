@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 from mainspring.core.caller import caller
 from mainspring.core.clock import Clock, iso
-from mainspring.core.errors import Conflict, Invalid, NotFound
+from mainspring.core.errors import Invalid, NotFound
 from mainspring.core.ids import new_id
 from mainspring.tracking.events import TracesDeleted
+from mainspring.tracking.experiments import active_experiment
 from mainspring.tracking.grammar import TRACES, Mark, Page, fingerprint, mark_of, read_filter, read_order, token_of
 from mainspring.tracking.grammar.tree import EVERYTHING
-from mainspring.tracking.model import Assessment, Experiment, Span, Trace
-from mainspring.tracking.records import experiments, points, tables, traces
+from mainspring.tracking.model import Assessment, Span, Trace, trace_folder
+from mainspring.tracking.records import experiments, files, points, tables, traces
 from mainspring.tracking.records.search.traces import question
-from mainspring.tracking.rules import MAX_TAG, check_texts
+from mainspring.tracking.rules import MAX_TAG, check_ids, check_texts
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -47,7 +48,7 @@ class Traces:
         """
         check_texts(made.tags, "tag", MAX_TAG)
         with self._tables.write() as conn:
-            owner, _ = self._experiment(conn, made.experiment_id)
+            owner = self._owner(conn, made.experiment_id)
             number = traces.put(conn, caller().project, owner, replace(made, told=True))
             return traces.load(conn, [number])[0]
 
@@ -63,10 +64,12 @@ class Traces:
         project = caller().project
         with self._tables.write() as conn:
             for said, spans in found:
-                number = traces.number_of(conn, project, said.id)
-                if number is None or (said.name and not traces.load(conn, [number])[0].told):
-                    owner, _ = self._experiment(conn, said.experiment_id)
+                known = traces.place(conn, project, said.id)
+                if known is None or (said.name and not known.told):
+                    owner = self._owner(conn, said.experiment_id)
                     number = traces.put(conn, project, owner, replace(said, told=False))
+                else:
+                    number = known.number
                 traces.add_spans(conn, number, spans)
 
     def get(self, trace_id: str) -> Trace:
@@ -75,20 +78,30 @@ class Traces:
         Raises:
             NotFound: No such trace.
         """
-        with self._tables.read() as conn:
-            found = traces.find(conn, caller().project, trace_id)
-        if found is None:
+        found = self.some([trace_id])
+        if not found:
             raise _absent(trace_id)
-        return found
+        return found[0]
 
     def some(self, trace_ids: Sequence[str]) -> list[Trace]:
-        """Those of the traces that there are, without their spans."""
+        """Those of the traces that there are, without their spans.
+
+        Raises:
+            Invalid: Too many.
+        """
+        check_ids(trace_ids, "traces")
         with self._tables.read() as conn:
-            found = [traces.find(conn, caller().project, trace_id) for trace_id in dict.fromkeys(trace_ids)]
-        return [one for one in found if one is not None]
+            numbers = traces.numbers_of(conn, caller().project, trace_ids)
+            found = [numbers[trace_id] for trace_id in dict.fromkeys(trace_ids) if trace_id in numbers]
+            return traces.load(conn, found)
 
     def spans(self, trace_ids: Sequence[str]) -> dict[str, list[str]]:
-        """The contents of the spans of traces, by trace, in the order in which they started."""
+        """The contents of the spans of traces, by trace, in the order in which they started.
+
+        Raises:
+            Invalid: Too many.
+        """
+        check_ids(trace_ids, "traces")
         with self._tables.read() as conn:
             return traces.spans_of(conn, trace_ids, caller().project)
 
@@ -105,11 +118,11 @@ class Traces:
         """Traces without their spans; without an order the newest first.
 
         Raises:
-            Invalid: The filter, order, limit or token.
+            Invalid: The filter, order, limit or token, or too many experiments.
         """
         if not 1 <= limit <= MAX_LIMIT:
             raise Invalid(f"a page of {limit} traces", where="max_results", hint=f"use 1 to {MAX_LIMIT}")
-        order, scope = read_order(order_by, TRACES, strict=strict), sorted(set(experiment_ids))
+        order, scope = read_order(order_by, TRACES, strict=strict), check_ids(experiment_ids, "experiments")
         asked = fingerprint("traces", caller().project, scope, filter, list(order_by), strict)
         types = question((), EVERYTHING, order, "sqlite").types
         mark = mark_of(page_token, asked, types) if page_token else Mark(self._clock.now(), ())
@@ -145,24 +158,28 @@ class Traces:
     def delete(
         self, experiment_id: str, *, trace_ids: Sequence[str] = (), until: int | None = None, limit: int | None = None
     ) -> int:
-        """Delete traces of an experiment with all that belongs to them; says how many there were.
+        """Delete traces of an experiment with all that belongs to them, files too; says how many there were.
 
         Args:
             trace_ids: These.
             until: Those that started by then, in microseconds.
             limit: At most so many of them, the oldest.
         Raises:
-            Invalid: Neither ids nor a time is given, or both.
+            Invalid: Neither ids nor a time is given, or both, or too many ids.
         """
         if bool(trace_ids) == (until is not None):
             raise Invalid("either ids of traces or a time is needed", where="max_timestamp_millis", hint="give one")
+        check_ids(trace_ids, "traces")
+        project = caller().project
         with self._tables.write() as conn:
-            found = experiments.by_id(conn, caller().project, experiment_id)
-            numbers = [] if found is None else traces.chosen(conn, found[0], ids=trace_ids, until=until, limit=limit)
-            if numbers:
-                traces.delete(conn, numbers)
-                self._journal.append(conn, TracesDeleted(subject=f"experiments/{experiment_id}", count=len(numbers)))
-        return len(numbers)
+            found = experiments.by_id(conn, project, experiment_id)
+            doomed = {} if found is None else traces.chosen(conn, found[0], ids=trace_ids, until=until, limit=limit)
+            for trace_id in doomed.values():
+                files.remove(conn, project, trace_folder(experiment_id, trace_id).rstrip("/"))
+            if doomed:
+                traces.delete(conn, list(doomed))
+                self._journal.append(conn, TracesDeleted(subject=f"experiments/{experiment_id}", count=len(doomed)))
+        return len(doomed)
 
     def assess(self, trace_id: str, content: Mapping[str, object], *, name: str, assessment_id: str = "") -> Assessment:
         """Keep what somebody thought of a trace; one of the same id is replaced.
@@ -207,19 +224,14 @@ class Traces:
         with self._tables.write() as conn:
             traces.delete_assessment(conn, self._number(conn, trace_id), assessment_id)
 
-    def _experiment(self, conn: Connection, experiment_id: str) -> tuple[int, Experiment]:
-        found = experiments.by_id(conn, caller().project, experiment_id)
-        if found is None:
-            raise NotFound(f"there is no experiment {experiment_id[:40]!r}", where="experiment_id")
-        if found[1].deleted_at is not None:
-            raise Conflict(f"the experiment {found[1].name!r} was deleted", where="experiment_id", hint="restore it")
-        return found
+    def _owner(self, conn: Connection, experiment_id: str) -> int:
+        return active_experiment(conn, self._journal, experiment_id, self._clock.now())[0]
 
     def _number(self, conn: Connection, trace_id: str) -> int:
-        number = traces.number_of(conn, caller().project, trace_id)
-        if number is None:
+        found = traces.place(conn, caller().project, trace_id)
+        if found is None:
             raise _absent(trace_id)
-        return number
+        return found.number
 
 
 def _among(found: Trace, assessment_id: str) -> Assessment:

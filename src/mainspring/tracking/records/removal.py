@@ -7,13 +7,13 @@ thousand at a time, and its own row last. A turn that is cut off leaves rows set
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from mainspring.tracking.model import model_folder, run_folder
+from mainspring.tracking.model import model_folder, run_folder, trace_folder
 from mainspring.tracking.records import files
 from mainspring.tracking.records import tables as t
 
@@ -26,40 +26,30 @@ _NOWHERE = 0
 
 @dataclass(frozen=True, slots=True)
 class Doomed:
-    """Something that was deleted long ago, or whose experiment was."""
+    """Something that was deleted long ago, or whose experiment was, and the folder of its files."""
 
     number: int
     id: str
     project: str
     deleted_at: int | None
-    folder: str = ""
+    folder: str
 
 
 def experiments(conn: Connection, before: int, limit: int) -> list[Doomed]:
     """Experiments that were deleted before a time."""
     c = t.experiment.c
     found = sa.select(c.number, c.id, c.project, c.deleted_at).where(c.deleted_at < before, _is_here(t.experiment))
-    return [Doomed(*row) for row in conn.execute(found.limit(limit))]
+    return [Doomed(*row, trace_folder(row.id)) for row in conn.execute(found.limit(limit))]
 
 
 def runs(conn: Connection, before: int, limit: int) -> list[Doomed]:
     """Runs that were deleted before a time, or whose experiment is set apart."""
-    c, e = t.run.c, t.experiment.c
-    found = sa.select(c.number, c.id, c.project, c.deleted_at, e.location, e.id.label("owner"))
-    found = found.join(t.experiment, e.number == c.experiment).where(_is_here(t.run)).limit(limit)
-    either = (found.where(c.deleted_at < before), found.where(_is_apart(t.experiment)))
-    rows = [row for query in either for row in conn.execute(query)][:limit]
-    return [Doomed(*row[:4], run_folder(row.location, row.owner, row.id)) for row in rows]
+    return _owned(conn, t.run, run_folder, before, limit)
 
 
 def models(conn: Connection, before: int, limit: int) -> list[Doomed]:
     """Logged models that were deleted before a time, or whose experiment is set apart."""
-    c, e = t.logged_model.c, t.experiment.c
-    found = sa.select(c.number, c.id, c.project, c.deleted_at, e.location, e.id.label("owner"))
-    found = found.join(t.experiment, e.number == c.experiment).where(_is_here(t.logged_model)).limit(limit)
-    either = (found.where(c.deleted_at < before), found.where(_is_apart(t.experiment)))
-    rows = [row for query in either for row in conn.execute(query)][:limit]
-    return [Doomed(*row[:4], model_folder(row.location, row.owner, row.id)) for row in rows]
+    return _owned(conn, t.logged_model, model_folder, before, limit)
 
 
 def count(conn: Connection, before: int) -> dict[str, int]:
@@ -87,8 +77,7 @@ def set_apart(conn: Connection, table: sa.Table, doomed: Doomed, before: int) ->
         values["experiment"] = _NOWHERE
     if conn.execute(table.update().where(*still).values(values)).rowcount != 1:
         return False
-    if doomed.folder:
-        files.remove(conn, doomed.project, doomed.folder.rstrip("/"))
+    files.remove(conn, doomed.project, doomed.folder.rstrip("/"))
     return True
 
 
@@ -125,6 +114,17 @@ def delete_last(conn: Connection, table: sa.Table, number: int) -> None:
         model = sa.select(table.c.id).where(table.c.number == number).scalar_subquery()
         conn.execute(t.run_model.delete().where(t.run_model.c.model_id == model))
     conn.execute(table.delete().where(table.c.number == number, _is_apart(table)))
+
+
+def _owned(
+    conn: Connection, table: sa.Table, folder: Callable[[str, str, str], str], before: int, limit: int
+) -> list[Doomed]:
+    c, e = table.c, t.experiment.c
+    found = sa.select(c.number, c.id, c.project, c.deleted_at, e.location, e.id.label("owner"))
+    found = found.join(t.experiment, e.number == c.experiment).where(_is_here(table)).limit(limit)
+    either = (found.where(c.deleted_at < before), found.where(_is_apart(t.experiment)))
+    rows = [row for query in either for row in conn.execute(query)][:limit]
+    return [Doomed(*row[:4], folder(row.location, row.owner, row.id)) for row in rows]
 
 
 def _hangs(column: sa.Column[int], number: int) -> sa.ColumnElement[bool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -15,12 +15,28 @@ from mainspring.tracking.records.tables import assessment, experiment, span, tra
 
 _OWN = ("id", "name", "state", "run_id", "client_id", "started_at", "duration_us", "asked", "answered", "told")
 _PARTS = (span, assessment, trace_tag, trace_metadata)
+_AT_ONCE = 1000
+"""How many traces are deleted by one statement."""
 
 
-def number_of(conn: Connection, project: str, trace_id: str) -> int | None:
-    """The number that a trace is interned as."""
-    found = sa.select(trace.c.number).where(trace.c.project == project, trace.c.id == trace_id)
-    return cast("int | None", conn.execute(found).scalar())
+class Place(NamedTuple):
+    """The number that a trace is interned as, and whether a client has said what it is."""
+
+    number: int
+    told: bool
+
+
+def place(conn: Connection, project: str, trace_id: str) -> Place | None:
+    """Where a trace is."""
+    found = sa.select(trace.c.number, trace.c.told).where(trace.c.project == project, trace.c.id == trace_id)
+    row = conn.execute(found).first()
+    return None if row is None else Place(*row)
+
+
+def numbers_of(conn: Connection, project: str, trace_ids: Sequence[str]) -> dict[str, int]:
+    """The numbers that those of the traces that there are are interned as, by id."""
+    found = sa.select(trace.c.id, trace.c.number).where(trace.c.project == project, trace.c.id.in_(trace_ids))
+    return {row.id: row.number for row in conn.execute(found)}
 
 
 def put(conn: Connection, project: str, owner: int, made: Trace) -> int:
@@ -79,29 +95,26 @@ def load(conn: Connection, numbers: Sequence[int]) -> list[Trace]:
     return [kept[number] for number in numbers if number in kept]
 
 
-def find(conn: Connection, project: str, trace_id: str) -> Trace | None:
-    """One trace without its spans."""
-    number = number_of(conn, project, trace_id)
-    return None if number is None else next(iter(load(conn, [number])), None)
-
-
 def chosen(
     conn: Connection, owner: int, *, ids: Sequence[str] = (), until: int | None = None, limit: int | None = None
-) -> list[int]:
-    """The numbers of traces of an experiment, oldest first: of these ids, or that started by a time."""
-    found = sa.select(trace.c.number).where(trace.c.experiment == owner)
+) -> dict[int, str]:
+    """Numbers and ids of traces of an experiment, oldest first: of these ids, or that started by a time."""
+    found = sa.select(trace.c.number, trace.c.id).where(trace.c.experiment == owner)
     if ids:
         found = found.where(trace.c.id.in_(ids))
     if until is not None:
         found = found.where(trace.c.started_at <= until)
-    return list(conn.execute(found.order_by(trace.c.started_at, trace.c.id).limit(limit)).scalars())
+    found = found.order_by(trace.c.started_at, trace.c.id).limit(limit)
+    return {row.number: row.id for row in conn.execute(found)}
 
 
 def delete(conn: Connection, numbers: Sequence[int]) -> None:
     """Delete traces with all that belongs to them."""
-    for table in _PARTS:
-        conn.execute(sa.delete(table).where(table.c.trace.in_(numbers)))
-    conn.execute(sa.delete(trace).where(trace.c.number.in_(numbers)))
+    for first in range(0, len(numbers), _AT_ONCE):
+        some = numbers[first : first + _AT_ONCE]
+        for table in _PARTS:
+            conn.execute(sa.delete(table).where(table.c.trace.in_(some)))
+        conn.execute(sa.delete(trace).where(trace.c.number.in_(some)))
 
 
 def put_assessment(conn: Connection, number: int, made: Assessment) -> None:
