@@ -7,10 +7,9 @@ from functools import partial
 
 import sqlalchemy as sa
 
-from mainspring.storage.matching import bytewise
 from mainspring.tracking.grammar.tree import ATTRIBUTES, Compare, Field, Node, Order
 from mainspring.tracking.records.search.conditions import Condition, Known, condition, text_matches
-from mainspring.tracking.records.search.paged import Item, Question, nullable, optional, plain
+from mainspring.tracking.records.search.paged import Item, Question, attribute, logged_text, plain
 from mainspring.tracking.records.tables import experiment, experiment_tag
 
 _KNOWN: Mapping[str, Known] = {
@@ -43,27 +42,11 @@ def _leaf(asked: Compare, *, dialect: str) -> Condition:
 
 
 def _items(order: Order, dialect: str) -> list[Item]:
+    down = order.descending
     if order.field.entity == "tags":
-        return [_tag_item(order, dialect)]
+        return [logged_text(experiment_tag, experiment.c.number, order.field.key, dialect, descending=down)]
     known = _KNOWN[order.field.key]
-    if known.optional:
-        return [nullable(known.column, known.kind, descending=order.descending)]
-    item = plain(
-        bytewise(known.column, dialect) if known.kind is str else known.column, known.kind, descending=order.descending
-    )
+    item = attribute(known, dialect, descending=down)
     if order.field != _ID:
         return [item]
-    return [plain(sa.func.length(known.column), int, descending=order.descending), item]  # ids are decimal numbers
-
-
-def _tag_item(order: Order, dialect: str) -> Item:
-    texts = experiment_tag.alias()
-    mine = sa.and_(texts.c.experiment == experiment.c.number, texts.c.key == order.field.key)
-    return optional(
-        bytewise(texts.c.value, dialect),
-        str,
-        sa.true(),
-        descending=order.descending,
-        inner=lambda source: source.join(texts, mine),
-        outer=lambda source: source.outerjoin(texts, mine),
-    )
+    return [plain(sa.func.length(known.column), int, descending=down), item]  # ids are decimal numbers

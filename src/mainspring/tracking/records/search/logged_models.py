@@ -8,11 +8,10 @@ from functools import partial
 
 import sqlalchemy as sa
 
-from mainspring.storage.matching import bytewise
 from mainspring.tracking.grammar.tree import ATTRIBUTES, Compare, Field, Node, Not, Order
 from mainspring.tracking.records.search.conditions import Condition, Known, condition, number_matches, text_matches
 from mainspring.tracking.records.search.keys import Keys
-from mainspring.tracking.records.search.paged import Item, Question, measured, optional, plain
+from mainspring.tracking.records.search.paged import Item, Question, attribute, logged_text, measured
 from mainspring.tracking.records.tables import (
     experiment,
     logged_model,
@@ -88,19 +87,9 @@ def _item(order: Order, dataset: Dataset | None, latest: partial[sa.Subquery], d
         mine = sa.and_(last.c.model == logged_model.c.number, last.c.place == 1)
         return measured(last, mine, sa.true(), descending=order.descending)
     if order.field.entity in _TEXTS:
-        texts = _TEXTS[order.field.entity].alias()
-        here = sa.and_(texts.c.model == logged_model.c.number, texts.c.key == order.field.key)
-        return optional(
-            bytewise(texts.c.value, dialect),
-            str,
-            sa.true(),
-            descending=order.descending,
-            inner=lambda source: source.join(texts, here),
-            outer=lambda source: source.outerjoin(texts, here),
-        )
-    known = _KNOWN[order.field.key]
-    column = bytewise(known.column, dialect) if known.kind is str else known.column
-    return plain(column, known.kind, descending=order.descending)
+        table = _TEXTS[order.field.entity]
+        return logged_text(table, logged_model.c.number, order.field.key, dialect, descending=order.descending)
+    return attribute(_KNOWN[order.field.key], dialect, descending=order.descending)
 
 
 def _latest(key: str, *, keys: Keys, datasets: Sequence[Dataset], dataset: Dataset | None = None) -> sa.Subquery:

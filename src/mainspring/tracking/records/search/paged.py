@@ -15,10 +15,11 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from mainspring.storage.keyset import SortKey, following
+from mainspring.storage.matching import bytewise
 from mainspring.tracking.grammar.paging import Key
+from mainspring.tracking.records.search.conditions import Condition, Known
 
 Join = Callable[[sa.FromClause], sa.FromClause]
-Condition = sa.ColumnElement[bool]
 _NOT_NAN = -1
 """The least `sort` of a value that is not NaN; see `rules.split`."""
 
@@ -151,9 +152,35 @@ def plain(column: sa.ColumnElement[Any], kind: type, *, descending: bool = False
     return Item((kind,), (descending,), part, (part,))
 
 
-def nullable(column: sa.ColumnElement[Any], kind: type, *, descending: bool = False) -> Item:
-    """An item that some rows have no value of: these come last."""
-    return optional(column, kind, column.is_(None), descending=descending)
+def attribute(known: Known, dialect: str, *, descending: bool = False) -> Item:
+    """An item of an attribute; texts sort by their bytes, and what is missing comes last."""
+    column = bytewise(known.column, dialect) if known.kind is str else known.column
+    if known.optional:
+        return optional(column, known.kind, column.is_(None), descending=descending)
+    return plain(column, known.kind, descending=descending)
+
+
+def logged_text(
+    table: sa.Table, owner: sa.ColumnElement[Any], key: str, dialect: str, *, descending: bool = False
+) -> Item:
+    """An item of a param or tag.
+
+    Args:
+        table: The table of texts: owner, key, value.
+        owner: The number whose texts these are.
+        key: Its name.
+    """
+    texts, other = table.alias(), table.alias()
+    mine = sa.and_(texts.columns[0] == owner, texts.c.key == key)
+    there = sa.exists().where(other.columns[0] == owner, other.c.key == key).correlate(owner.table)
+    return optional(
+        bytewise(texts.c.value, dialect),
+        str,
+        sa.not_(there),
+        descending=descending,
+        inner=lambda source: source.join(texts, mine),
+        outer=lambda source: source.outerjoin(texts, mine),
+    )
 
 
 def optional(

@@ -9,21 +9,19 @@ from functools import partial
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from mainspring.storage.matching import bytewise, matches
+from mainspring.storage.matching import matches
 from mainspring.tracking.grammar.paging import Key
 from mainspring.tracking.grammar.tree import ATTRIBUTES, EVERYTHING, And, Compare, Field, Node, Not, Or, Order
-from mainspring.tracking.records.search.conditions import Known, condition, looked_up, number_matches, text_matches
-from mainspring.tracking.records.search.keys import Keys, keys_of, owned
-from mainspring.tracking.records.search.paged import (
+from mainspring.tracking.records.search.conditions import (
     Condition,
-    Hit,
-    Item,
-    Question,
-    measured,
-    nullable,
-    optional,
-    plain,
+    Known,
+    condition,
+    looked_up,
+    number_matches,
+    text_matches,
 )
+from mainspring.tracking.records.search.keys import Keys, keys_of, owned
+from mainspring.tracking.records.search.paged import Hit, Item, Question, attribute, logged_text, measured
 from mainspring.tracking.records.tables import (
     INDEXED_TEXT,
     experiment,
@@ -175,27 +173,10 @@ def _item(order: Order, search: RunSearch, keys: Keys, dialect: str) -> Item:
     if order.field.entity == "metrics":
         return _metric_item(order, search, keys)
     known = _known(order.field)
-    if known is None:
-        return _text_item(order, dialect)
-    column = bytewise(known.column, dialect) if known.kind is str else known.column
-    if known.optional:
-        return nullable(column, known.kind, descending=order.descending)
-    return plain(column, known.kind, descending=order.descending)
-
-
-def _text_item(order: Order, dialect: str) -> Item:
-    texts = _TEXTS[order.field.entity].alias()
-    mine = sa.and_(texts.c.run == run.c.number, texts.c.key == order.field.key)
-    other = _TEXTS[order.field.entity].alias()
-    there = sa.exists().where(other.c.run == run.c.number, other.c.key == order.field.key).correlate(run)
-    return optional(
-        bytewise(texts.c.value, dialect),
-        str,
-        sa.not_(there),
-        descending=order.descending,
-        inner=lambda source: source.join(texts, mine),
-        outer=lambda source: source.outerjoin(texts, mine),
-    )
+    if known is not None:
+        return attribute(known, dialect, descending=order.descending)
+    table = _TEXTS[order.field.entity]
+    return logged_text(table, run.c.number, order.field.key, dialect, descending=order.descending)
 
 
 def _metric_item(order: Order, search: RunSearch, keys: Keys) -> Item:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from mainspring.storage.matching import bytewise
 from mainspring.tracking.grammar.tree import ATTRIBUTES, Compare, Field, Node, Order
 from mainspring.tracking.records.search.conditions import Condition, Known, condition, text_matches
-from mainspring.tracking.records.search.paged import Item, Question, nullable, plain
+from mainspring.tracking.records.search.paged import Question, attribute
 from mainspring.tracking.records.tables import trace, trace_metadata, trace_tag
 
 _TEXTS = {"tags": trace_tag, "metadata": trace_metadata}
@@ -26,18 +25,11 @@ def question(experiments: Sequence[int], node: Node, order: Sequence[Order], dia
     where = (trace.c.experiment.in_(experiments), condition(node, partial(_leaf, dialect=dialect)))
     named = [item.field for item in order]
     wanted = [*order, *(item for item in _TIES if item.field not in named)]
-    return Question(trace, where, tuple(_item(item, dialect) for item in wanted))
+    items = (attribute(_KNOWN[item.field.key], dialect, descending=item.descending) for item in wanted)
+    return Question(trace, where, tuple(items))
 
 
 def _leaf(asked: Compare, *, dialect: str) -> Condition:
     if asked.field.entity in _TEXTS:
         return text_matches(_TEXTS[asked.field.entity].alias(), trace.c.number, asked, dialect)
     return _KNOWN[asked.field.key].matches(asked, dialect)
-
-
-def _item(order: Order, dialect: str) -> Item:
-    known = _KNOWN[order.field.key]
-    if known.optional:
-        return nullable(known.column, known.kind, descending=order.descending)
-    column = bytewise(known.column, dialect) if known.kind is str else known.column
-    return plain(column, known.kind, descending=order.descending)
