@@ -1,14 +1,15 @@
-"""What only Postgres has: transactions that wait for each other's rows, and deadlocks."""
+"""What only Postgres has: transactions that wait for each other's rows, deadlocks, and what it does not keep."""
 
 from __future__ import annotations
 
+import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
 
-from mainspring.core.errors import Overloaded
+from mainspring.core.errors import Invalid, Overloaded, TooLarge
 from mainspring.storage.ports import Tables
 
 pytestmark = pytest.mark.postgres
@@ -73,3 +74,15 @@ def test_a_write_that_has_to_give_way_says_to_try_again(postgres_tables: Tables)
         with pytest.raises(Overloaded, match="waited for each other"):
             writing.result(PATIENCE_S)
     assert crossing.lit() == [1, 1]
+
+
+def test_what_postgres_can_not_keep_is_the_fault_of_who_sent_it(postgres_tables: Tables) -> None:
+    with postgres_tables.write() as conn:
+        conn.execute(sa.text("CREATE TABLE wall (name text PRIMARY KEY)"))
+    written = sa.text("INSERT INTO wall VALUES (:name)")
+    noise = "".join(map(chr, random.Random(1).choices(range(32, 50_000), k=9000)))
+    for name, kind in (("a\x00", Invalid), (noise, TooLarge)):
+        with pytest.raises(kind), postgres_tables.write() as conn:
+            conn.execute(written, {"name": name})
+        with pytest.raises(kind):
+            postgres_tables.submit(lambda conn, name=name: conn.execute(written, {"name": name})).result(PATIENCE_S)  # type: ignore[misc]

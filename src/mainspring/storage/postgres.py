@@ -10,14 +10,14 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
-from mainspring.core.errors import Failed, Invalid, Overloaded, Unavailable
+from mainspring.core.errors import Failed, Invalid, Overloaded, TooLarge, Unavailable
 from mainspring.storage import migrations
 from mainspring.storage.commits import GroupCommit, forget_hooks, run_hooks
 from mainspring.storage.files import disk_full
 
 T = TypeVar("T")
 _CONTENTION = ("40001", "40P01")  # serialization_failure, deadlock_detected
-_DISK_FULL = "53100"
+_DISK_FULL, _TOO_LONG = "53100", "54000"
 _NOW = sa.text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
 
 
@@ -50,13 +50,18 @@ class PostgresTables:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """See `ports.Tables.read`."""
-        with self._readers.connect() as conn:
+        with self._readers.connect() as conn, self._plainly():
             yield conn
 
     def submit(self, work: Callable[[sa.Connection], T]) -> Future[T]:
         """See `ports.Tables.submit`."""
         self._check_outside()
-        return self._group.submit(work)
+
+        def plain(conn: sa.Connection) -> T:
+            with self._plainly():
+                return work(conn)
+
+        return self._group.submit(plain)
 
     def migrate(self) -> None:
         """See `ports.Tables.migrate`.
@@ -86,18 +91,31 @@ class PostgresTables:
         with self._writers.connect() as conn:
             self._thread.writing = True
             try:
-                with conn.begin():
+                with self._plainly(), conn.begin():
                     yield conn
             except BaseException as reason:
                 forget_hooks(conn)
-                if getattr(getattr(reason, "orig", None), "sqlstate", "") == _DISK_FULL:
-                    raise disk_full(self._writers.url.render_as_string(hide_password=True)) from reason
                 if _is_contention(reason):
                     raise Overloaded("two transactions waited for each other", hint="try again in a moment") from reason
                 raise
             finally:
                 self._thread.writing = False
             run_hooks(conn)
+
+    @contextmanager
+    def _plainly(self) -> Iterator[None]:
+        """What a caller can do something about, in the words of this package."""
+        try:
+            yield
+        except sa.exc.DBAPIError as reason:
+            state = getattr(reason.orig, "sqlstate", "")
+            if state == _DISK_FULL:
+                raise disk_full(self._writers.url.render_as_string(hide_password=True)) from reason
+            if state == _TOO_LONG:
+                raise TooLarge("a text is too long for the index it stands in", hint="use a shorter one") from reason
+            if isinstance(reason, sa.exc.DataError) and "NUL" in str(reason.orig):
+                raise Invalid("a text can't hold the character NUL", hint="take the character out") from reason
+            raise
 
     def _check_outside(self) -> None:
         if getattr(self._thread, "writing", False):

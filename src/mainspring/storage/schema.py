@@ -63,6 +63,16 @@ class Id(TypeDecorator[str]):
         """TEXT; on Postgres with collation "C", which is the order SQLite has anyway."""
         return dialect.type_descriptor(sa.Text() if dialect.name == "sqlite" else sa.Text(collation="C"))
 
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """The value itself.
+
+        Raises:
+            Invalid: It holds the character NUL, which Postgres does not keep.
+        """
+        if value is not None and "\x00" in value:
+            raise NotStorable("a name can't hold the character NUL", hint="take the character out")
+        return value
+
 
 class Real(TypeDecorator[float]):
     """A floating point number of 64 bits."""

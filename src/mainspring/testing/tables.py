@@ -74,6 +74,14 @@ class TablesContract:
             metadata.create_all(conn)
         yield
 
+    def test_a_name_with_a_zero_byte_is_refused(self, tables: Tables) -> None:
+        with pytest.raises(Invalid, match="NUL"), tables.write() as conn:
+            add(conn, "a\x00")
+        with pytest.raises(Invalid, match="NUL"):
+            tables.submit(lambda conn: add(conn, "a\x00")).result(PATIENCE_S)
+        with pytest.raises(Invalid, match="NUL"), tables.read() as conn:
+            conn.execute(sa.select(probe).where(probe.c.name == "a\x00"))
+
     def test_what_was_written_is_read(self, tables: Tables) -> None:
         with tables.write() as conn:
             add(conn, "a")
