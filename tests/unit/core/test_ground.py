@@ -156,7 +156,6 @@ def test_a_room_is_furnished_once_when_something_of_it_is_first_asked_for() -> N
     assert asked == ["core"]
 
 
-
 def test_import_mainspring_stays_light() -> None:
     heavy = ["numpy", "polars", "pandas", "sqlalchemy", "litestar", "sklearn", "lightgbm", "uvicorn", "httpx"]
     program = f"import sys, mainspring; print([m for m in {heavy!r} if m in sys.modules], len(sys.modules))"
