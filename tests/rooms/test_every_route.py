@@ -20,7 +20,7 @@ BASE = "http://127.0.0.1:7600"
 BODIES = [b"", b"{", b"[]", b"null", b"5", b"\xff\xfe", b'{"x": NaN}', b"[" * 3000, b'{"name": "\\u0000"}', b"{}"]
 ODD = ["x", "0", "-1", "99999999999999999999", "a b", "..", "%2e%2e", "%00", "%ff", "é", "'\"", "x" * 300, "*"]
 STREAM = "/api/v1/events/stream"
-NO_PAGES = ("/api/", "/schema", "/health", "/version", "/get-artifact", "/model-versions/")
+NO_PAGES = ("/metrics", "/api/", "/schema", "/health", "/version", "/get-artifact", "/model-versions/")
 
 
 @pytest.fixture(scope="module")

@@ -63,19 +63,41 @@ class StorageSettings:
             raise Invalid(f"{self.blobs!r} is no place for blobs", where="storage.blobs", hint="use s3://bucket/prefix")
 
 
+LIMITS = ("deadline_ms", "max_wait_ms", "max_queued_rows", "max_connections")
+"""Settings of `[serving]` that say what each worker takes on."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServingSettings:
-    """`[serving]`: the model server. Port 0 means the port after the server's."""
+    """`[serving]`: the model server. Port 0 means the port after the server's.
+
+    Args:
+        workers: Processes that share the port.
+        pin: Give each worker cores of its own.
+        durability: What the log of predictions survives: "fsync" a power cut, "process" the death of the process.
+        deadline_ms: How long an answer may take, where neither the client nor the deployment says.
+        max_wait_ms: New requests are refused while others would have to wait longer than this.
+        max_queued_rows: New requests are refused while so many rows wait, in each worker.
+        max_connections: Open at once, in each worker.
+    """
 
     port: int = 0
     workers: int = 1
+    pin: bool = False
     durability: str = "fsync"
+    deadline_ms: int = 30_000
+    max_wait_ms: int = 1_000
+    max_queued_rows: int = 50_000
+    max_connections: int = 2_000
 
     def __post_init__(self) -> None:
         if self.port:
             _check_port(self.port, "serving.port")
         if not 1 <= self.workers <= 64:
             raise Invalid(f"{self.workers} workers asked for", where="serving.workers", hint="use 1 to 64")
+        for name in LIMITS:
+            if getattr(self, name) < 1:
+                raise Invalid(f"{name} is {getattr(self, name)}", where=f"serving.{name}", hint="use 1 or more")
         if self.durability not in ("fsync", "process"):
             raise Invalid(
                 f"unknown durability {self.durability!r}", where="serving.durability", hint="use fsync or process"

@@ -15,8 +15,9 @@ from mainspring.serving import records
 from mainspring.serving.events import Deployed, TrafficChanged
 from mainspring.serving.log import Compactor, table_of
 from mainspring.serving.model import Deployment, Traffic, TrafficChange
+from mainspring.serving.modelserver import tally
 from mainspring.serving.modelserver.columns import kind_of
-from mainspring.serving.modelserver.plan import SPOOLS, ArmPlan, EndpointPlan, Plan, read_plan, write_plan
+from mainspring.serving.modelserver.plan import SPOOLS, ArmPlan, EndpointPlan, Limits, Plan, read_plan, write_plan
 
 if TYPE_CHECKING:
     import polars as pl
@@ -40,6 +41,7 @@ class Endpoints:
         clock: Tells the time.
         folder: The plan folder of the model server.
         durability: "fsync" or "process", see the model server's spool.
+        limits: What each worker of the model server takes on.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Endpoints:
         clock: Clock,
         folder: Path,
         durability: str = "fsync",
+        limits: Limits | None = None,
     ) -> None:
         self._tables = tables
         self._journal = journal
@@ -59,6 +62,7 @@ class Endpoints:
         self._registry = registry
         self._clock = clock
         self._durability = durability
+        self._limits = limits or Limits()
         self.folder = folder
         self._compactor = Compactor(folder / SPOOLS, delta)
 
@@ -148,6 +152,10 @@ class Endpoints:
         frame = frame if since is None else frame.filter(pl.col("event_at") >= since)
         return frame if until is None else frame.filter(pl.col("event_at") < until)
 
+    def metrics(self) -> str:
+        """What all workers of the model server counted, as Prometheus reads it."""
+        return tally.text_of(self.folder)
+
     def write_plan(self) -> int:
         """Make the model server's plan from the rows of all projects. Returns its generation."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -160,6 +168,7 @@ class Endpoints:
                 generation=before.generation,
                 endpoints=[self._endpoint(*row) for row in rows],
                 durability=self._durability,
+                limits=self._limits,
                 public_key=self._registry.public_key.hex(),
             )
             if plan == before:

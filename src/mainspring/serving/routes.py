@@ -170,6 +170,12 @@ def show_prediction(serving: Serving, prediction_id: str, deployment: str = "") 
     return serving.prediction(prediction_id, deployment=deployment)
 
 
+@get("/metrics", opt=_READ, sync_to_thread=True, media_type="text/plain; version=0.0.4; charset=utf-8")
+def show_metrics(serving: Serving) -> str:
+    """What all workers of the model server counted, in the text format of Prometheus."""
+    return serving.metrics()
+
+
 handlers = [
     list_deployments,
     show_deployment,
@@ -186,4 +192,5 @@ handlers = [
     give_feedback,
     list_feedback,
     show_prediction,
+    show_metrics,
 ]

@@ -19,11 +19,13 @@ _POLL_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """Where the model server listens (port 0: a free one, kept over restarts) and how many workers it has."""
+    """Where the model server listens (port 0: a free one, kept over restarts), how many workers it has, and whether
+    each is pinned to cores of its own."""
 
     host: str = "127.0.0.1"
     port: int = 0
     workers: int = 1
+    pin: bool = False
     drain_s: float = 1.0
 
 
@@ -148,7 +150,7 @@ class Supervisor:
         options = self._options
         command = [sys.executable, "-m", "mainspring.serving.modelserver", "--plan", str(self.folder)]
         command += ["--host", options.host, "--port", str(self._port), "--workers", str(options.workers)]
-        command += ["--drain-s", str(options.drain_s)]
+        command += ["--drain-s", str(options.drain_s), *(["--pin"] if options.pin else [])]
         with (self.folder / "modelserver.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from mainspring.core.settings import Settings
+from mainspring.core.settings import LIMITS, Settings
 from mainspring.core.wiring import Wiring
 from mainspring.registry import Registry
 from mainspring.server.house.floor import CLOCK, delta, journal, tables
 from mainspring.serving import Serving
+from mainspring.serving.modelserver.plan import Limits
 from mainspring.serving.supervisor import ServerOptions, Supervisor
 
 
 def furnish(wiring: Wiring, settings: Settings) -> None:
     """Say how the services of the room are made."""
     wiring.add(Serving, lambda w: _serving(w, settings))
-    options = ServerOptions(settings.server.host, settings.serving_port, settings.serving.workers)
+    options = ServerOptions(
+        settings.server.host, settings.serving_port, settings.serving.workers, pin=settings.serving.pin
+    )
     wiring.add(Supervisor, lambda w: Supervisor(w.get(Serving).folder, options, prepare=w.get(Serving).write_plan))
 
 
@@ -26,4 +29,5 @@ def _serving(w: Wiring, settings: Settings) -> Serving:
         clock=CLOCK,
         folder=settings.data_dir / "serving",
         durability=settings.serving.durability,
+        limits=Limits(**{name: getattr(settings.serving, name) for name in LIMITS}),
     )

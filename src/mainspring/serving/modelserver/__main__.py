@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
-import signal
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -21,16 +19,24 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one; see applied-*.json")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--drain-s", type=float, default=1.0, help="how long to answer on after SIGTERM")
+    parser.add_argument("--pin", action="store_true", help="give each worker cores of its own")
+    parser.add_argument("--cores", default="", help=argparse.SUPPRESS)
     parser.add_argument("--fd", type=int, default=-1, help=argparse.SUPPRESS)
     given = parser.parse_args()
     _limit_threads(given.workers)
     parent = os.getppid()
     sock = socket.socket(fileno=given.fd) if given.fd >= 0 else _bind(given.host, given.port)
+    if given.fd < 0:
+        from mainspring.serving.modelserver.tally import clear
+
+        clear(given.plan.absolute())
     if given.workers > 1:
-        return _master(given, sock)
+        return _crew(given, sock)
+    if given.cores:
+        os.sched_setaffinity(0, [int(core) for core in given.cores.split(",")])
     from mainspring.serving.modelserver.worker import WorkerOptions, serve
 
-    serve(WorkerOptions(given.plan.absolute(), parent, given.drain_s), sock)
+    serve(WorkerOptions(given.plan.absolute(), parent, given.drain_s, one_of_many=given.fd >= 0), sock)
     return 0
 
 
@@ -62,29 +68,13 @@ def _bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-def _master(given: argparse.Namespace, sock: socket.socket) -> int:
-    """Start equal workers on one socket; when one ends unasked, end all: the supervisor starts the group anew."""
-    command = [sys.executable, "-m", "mainspring.serving.modelserver", "--plan", str(given.plan.absolute())]
+def _crew(given: argparse.Namespace, sock: socket.socket) -> int:
+    from mainspring.serving.modelserver.crew import Crew, cores_of
+
+    folder = given.plan.absolute()
+    command = [sys.executable, "-m", "mainspring.serving.modelserver", "--plan", str(folder)]
     command += ["--drain-s", str(given.drain_s), "--fd", str(sock.fileno())]
-    children = [subprocess.Popen(command, pass_fds=[sock.fileno()]) for _ in range(given.workers)]
-
-    def stop(*_: object) -> None:
-        for child in children:
-            if child.poll() is None:
-                child.terminate()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    parent, code = os.getppid(), 0
-    signal.signal(signal.SIGALRM, lambda *_: stop() if os.getppid() != parent else None)
-    signal.setitimer(signal.ITIMER_REAL, 0.2, 0.2)
-    first, status = os.wait()
-    code = os.waitstatus_to_exitcode(status)
-    stop()
-    for child in children:
-        if child.pid != first:
-            code = child.wait() or code
-    return abs(code)
+    return Crew(command, sock.fileno(), folder, cores_of(given.workers, pin=given.pin)).run()
 
 
 if __name__ == "__main__":

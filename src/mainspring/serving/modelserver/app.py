@@ -19,7 +19,7 @@ from mainspring.serving.modelserver.exchange import (
     said,
     status_of,
 )
-from mainspring.serving.modelserver.metrics import Metrics
+from mainspring.serving.modelserver.metrics import Counts, Metrics, summed, text
 from mainspring.serving.modelserver.protocols.openinference import OpenInference
 from mainspring.serving.modelserver.served import Served
 from mainspring.serving.modelserver.spool import Spool
@@ -43,6 +43,7 @@ class App:
 
     def __init__(self, batcher: Batcher, spool: Spool) -> None:
         self.gauges: list[Callable[[], dict[str, float]]] = [self._gauges]
+        self.others: Callable[[], list[Counts]] = list
         self._batcher = batcher
         self._spool = spool
         self._metrics = Metrics()
@@ -125,11 +126,16 @@ class App:
         return in_json(status, {"error": said(error)})
 
     def metrics_text(self) -> str:
-        """What this worker counted, in the text format of Prometheus."""
-        return self._metrics.text({name: value for given in self.gauges for name, value in given().items()})
+        """What all workers counted, in the text format of Prometheus."""
+        return text(summed([self.counts(), *self.others()]))
+
+    def counts(self) -> Counts:
+        """What this worker counted."""
+        return self._metrics.counts({name: value for given in self.gauges for name, value in given().items()})
 
     def _gauges(self) -> dict[str, float]:
         return {
+            "mainspring_workers": 1,
             "mainspring_queued_rows": self._batcher.queued_rows,
             "mainspring_batches_total": self._batcher.batches,
             "mainspring_batched_rows_total": self._batcher.batched_rows,

@@ -4,9 +4,27 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+import msgspec
 
 _EDGES_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_LEAST = frozenset(["mainspring_plan_generation"])
+"""Of these the workers' least value is the truth, of all others their sum."""
 Labels = tuple[str, str, str]
+
+
+class Counts(msgspec.Struct, kw_only=True):
+    """What one worker counted, or several together: requests by labels and status, latencies, single values."""
+
+    requests: list[tuple[str, str, str, int, int]] = []
+    latencies: list[tuple[str, str, str, list[int], float]] = []
+    values: dict[str, float] = {}
+
+    def past(self) -> Counts:
+        """What stays true of it when its worker is dead: what only grows."""
+        grown = {name: value for name, value in self.values.items() if name.endswith("_total")}
+        return Counts(requests=self.requests, latencies=self.latencies, values=grown)
 
 
 class Metrics:
@@ -23,36 +41,69 @@ class Metrics:
         self._buckets[labels][bisect_left(_EDGES_S, seconds)] += 1
         self._seconds[labels] += seconds
 
-    def text(self, gauges: dict[str, float]) -> str:
-        """Everything, with single values such as queue lengths given by the caller."""
-        lines = ["# TYPE mainspring_requests_total counter"]
-        for (name, version, arm, status), count in sorted(self._requests.items()):
-            said = f'{{deployment="{name}",version="{version}",arm="{arm}",status="{status}"}}'
-            lines.append(f"mainspring_requests_total{said} {count}")
-        lines += self._aliases()
-        lines.append("# TYPE mainspring_request_seconds histogram")
-        for labels, counts in sorted(self._buckets.items()):
-            lines += self._histogram(labels, counts)
-        for gauge, value in gauges.items():
-            kind = "counter" if gauge.endswith("_total") else "gauge"
-            lines += [f"# TYPE {gauge} {kind}", f"{gauge} {value:g}"]
-        return "\n".join(lines) + "\n"
+    def counts(self, values: Mapping[str, float]) -> Counts:
+        """What was counted until now, with single values such as queue lengths given by the caller."""
+        return Counts(
+            requests=[(*labels, count) for labels, count in self._requests.items()],
+            latencies=[(*labels, list(found), self._seconds[labels]) for labels, found in self._buckets.items()],
+            values=dict(values),
+        )
 
-    def _aliases(self) -> list[str]:
-        sums: dict[tuple[str, str, str], int] = defaultdict(int)
-        for (name, version, _, status), count in self._requests.items():
-            sums["success" if status < 400 else "failure", name, version] += count
-        lines = [f"# TYPE model_infer_request_{kind}_total counter" for kind in ("failure", "success")]
-        for (kind, name, version), count in sorted(sums.items()):
-            lines.append(f'model_infer_request_{kind}_total{{model="{name}",version="{version}"}} {count}')
-        return lines
 
-    def _histogram(self, labels: Labels, counts: list[int]) -> list[str]:
-        said = 'deployment="{}",version="{}",arm="{}"'.format(*labels)
-        lines, total = [], 0
-        for edge, count in zip((*_EDGES_S, "+Inf"), counts, strict=True):
-            total += count
-            lines.append(f'mainspring_request_seconds_bucket{{{said},le="{edge}"}} {total}')
-        lines.append(f"mainspring_request_seconds_count{{{said}}} {total}")
-        lines.append(f"mainspring_request_seconds_sum{{{said}}} {self._seconds[labels]:.6f}")
-        return lines
+def summed(parts: Iterable[Counts]) -> Counts:
+    """Several workers' counts as one."""
+    requests: dict[tuple[str, str, str, int], int] = defaultdict(int)
+    buckets: dict[Labels, list[int]] = {}
+    seconds: dict[Labels, float] = defaultdict(float)
+    values: dict[str, float] = {}
+    for part in parts:
+        for name, version, arm, status, count in part.requests:
+            requests[name, version, arm, status] += count
+        for name, version, arm, found, total in part.latencies:
+            labels = (name, version, arm)
+            buckets[labels] = [a + b for a, b in zip(buckets.get(labels, [0] * len(found)), found, strict=True)]
+            seconds[labels] += total
+        for key, value in part.values.items():
+            values[key] = min(values.get(key, value), value) if key in _LEAST else values.get(key, 0.0) + value
+    return Counts(
+        requests=[(*labels, count) for labels, count in sorted(requests.items())],
+        latencies=[(*labels, found, seconds[labels]) for labels, found in sorted(buckets.items())],
+        values=values,
+    )
+
+
+def text(counts: Counts) -> str:
+    """Counts as Prometheus reads them."""
+    lines = ["# TYPE mainspring_requests_total counter"]
+    for name, version, arm, status, count in counts.requests:
+        said = f'{{deployment="{name}",version="{version}",arm="{arm}",status="{status}"}}'
+        lines.append(f"mainspring_requests_total{said} {count}")
+    lines += _aliases(counts)
+    lines.append("# TYPE mainspring_request_seconds histogram")
+    for name, version, arm, found, seconds in counts.latencies:
+        lines += _histogram((name, version, arm), found, seconds)
+    for key, value in counts.values.items():
+        kind = "counter" if key.endswith("_total") else "gauge"
+        lines += [f"# TYPE {key} {kind}", f"{key} {value:.15g}"]
+    return "\n".join(lines) + "\n"
+
+
+def _aliases(counts: Counts) -> list[str]:
+    sums: dict[tuple[str, str, str], int] = defaultdict(int)
+    for name, version, _, status, count in counts.requests:
+        sums["success" if status < 400 else "failure", name, version] += count
+    lines = [f"# TYPE model_infer_request_{kind}_total counter" for kind in ("failure", "success")]
+    for (kind, name, version), count in sorted(sums.items()):
+        lines.append(f'model_infer_request_{kind}_total{{model="{name}",version="{version}"}} {count}')
+    return lines
+
+
+def _histogram(labels: Labels, counts: list[int], seconds: float) -> list[str]:
+    said = 'deployment="{}",version="{}",arm="{}"'.format(*labels)
+    lines, total = [], 0
+    for edge, count in zip((*_EDGES_S, "+Inf"), counts, strict=True):
+        total += count
+        lines.append(f'mainspring_request_seconds_bucket{{{said},le="{edge}"}} {total}')
+    lines.append(f"mainspring_request_seconds_count{{{said}}} {total}")
+    lines.append(f"mainspring_request_seconds_sum{{{said}}} {seconds:.6f}")
+    return lines

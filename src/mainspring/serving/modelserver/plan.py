@@ -131,6 +131,13 @@ def write_applied(folder: Path, applied: Applied) -> None:
     _replace(folder / f"applied-{applied.worker}.json", msgspec.json.encode(applied))
 
 
+def forget_worker(folder: Path, pid: int) -> None:
+    """Take away what a worker said that is dead."""
+    for worker in read_applied(folder):
+        if worker.pid == pid:
+            (folder / f"applied-{worker.worker}.json").unlink(missing_ok=True)
+
+
 def _replace(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}")

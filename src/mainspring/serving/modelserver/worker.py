@@ -13,6 +13,7 @@ import uvicorn
 
 from mainspring.core.errors import Corrupt
 from mainspring.core.ids import new_id
+from mainspring.serving.modelserver import tally
 from mainspring.serving.modelserver.app import App
 from mainspring.serving.modelserver.batching import Batcher
 from mainspring.serving.modelserver.connections import Connection, Crowd
@@ -26,11 +27,15 @@ _WATCH_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """Where a worker finds its plan, whose child it is, and how long it answers after SIGTERM."""
+    """Where a worker finds its plan, whose child it is, and how long it answers after SIGTERM.
+
+    One of many takes no connection before it can predict: the others answer meanwhile.
+    """
 
     folder: Path
     parent: int
     drain_s: float = 1.0
+    one_of_many: bool = False
 
 
 class _Server(uvicorn.Server):
@@ -74,6 +79,7 @@ class Worker:
         self.spool = Spool(options.folder / SPOOLS / f"{self.name}.sqlite", plan.durability, loop)
         self.app = App(self.batcher, self.spool)
         self.app.served.table = Table(plan)
+        self.app.others = lambda: tally.others(options.folder)
 
     async def follow(self, plan: Plan) -> None:
         """Load a plan in a thread, then swap the whole table at once."""
@@ -91,6 +97,16 @@ class Worker:
             if stamp != seen:
                 seen = stamp
                 await self._refresh()
+
+    async def tell(self) -> None:
+        """Leave the counts for the other workers again and again, until cancelled."""
+        before = None
+        while True:
+            counts = self.app.counts()
+            if counts != before:
+                tally.leave(self._options.folder, counts)
+                before = counts
+            await asyncio.sleep(tally.EVERY_S)
 
     async def _refresh(self) -> None:
         try:
@@ -159,8 +175,11 @@ async def _serve(options: WorkerOptions, sock: socket.socket) -> None:
     worker.app.gauges.append(lambda: _crowd_gauges(crowd))
     server = _Server(config, worker.app, crowd, options.drain_s)
     server.follow(loop)
+    if options.one_of_many:
+        await worker.follow(plan)
     serving = loop.create_task(server.serve(sockets=[sock]))
-    beside = [loop.create_task(_follow(worker, plan, server)), loop.create_task(crowd.sweep_on())]
+    work = (_follow(worker, plan, server), crowd.sweep_on(), worker.tell())
+    beside = [loop.create_task(task) for task in work]
     try:
         await serving
     finally:
@@ -178,5 +197,6 @@ def _crowd_gauges(crowd: Crowd) -> dict[str, float]:
 
 
 async def _follow(worker: Worker, plan: Plan, server: _Server) -> None:
-    await worker.follow(plan)
+    if not worker.app.served.table.endpoints:
+        await worker.follow(plan)
     await worker.watch(server)

@@ -1,0 +1,65 @@
+"""The counts of all workers in one place: each leaves its own in a file now and then, and anybody may sum them.
+
+`tally-PID.json` is a living worker's, `tally-past.json` holds what those that died had counted, so that no sum falls
+when a worker is replaced.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from mainspring.serving.modelserver.metrics import Counts, summed, text
+
+_PAST = "tally-past.json"
+EVERY_S = 0.5
+"""How old a worker's file may be."""
+
+
+def leave(folder: Path, counts: Counts) -> None:
+    """Leave this worker's counts for the others."""
+    _write(folder / f"tally-{os.getpid()}.json", counts)
+
+
+def others(folder: Path) -> list[Counts]:
+    """The counts of all workers but this one, the dead ones' included."""
+    return _read(folder, without=os.getpid())
+
+
+def bury(folder: Path, pid: int) -> None:
+    """Add the counts of a worker that died to those of the dead."""
+    mine = folder / f"tally-{pid}.json"
+    parts = [part.past() for path in (folder / _PAST, mine) if (part := _counts(path)) is not None]
+    _write(folder / _PAST, summed(parts))
+    mine.unlink(missing_ok=True)
+
+
+def clear(folder: Path) -> None:
+    """A new life of the model server begins: counters start at nothing."""
+    for path in folder.glob("tally-*.json"):
+        path.unlink(missing_ok=True)
+
+
+def text_of(folder: Path) -> str:
+    """What all workers over a plan folder counted, up to `EVERY_S` ago, as Prometheus reads it."""
+    return text(summed(_read(folder)))
+
+
+def _read(folder: Path, without: int = 0) -> list[Counts]:
+    paths = [path for path in sorted(folder.glob("tally-*.json")) if path.name != f"tally-{without}.json"]
+    return [part for path in paths if (part := _counts(path)) is not None]
+
+
+def _counts(path: Path) -> Counts | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Counts)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+
+
+def _write(path: Path, counts: Counts) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_bytes(msgspec.json.encode(counts))  # not synced: after a power cut nobody asks how many there were
+    part.replace(path)
