@@ -45,7 +45,7 @@ class ServerProcess:
 
     def __init__(self, folder: Path, *, port: int, serving_port: int, env: Mapping[str, str] | None = None) -> None:
         self.folder, self.port, self.serving_port = folder, port, serving_port
-        self._env = {**os.environ, **(env or {})}
+        self.env = {**os.environ, **(env or {})}
         self._process: subprocess.Popen[str] | None = None
         self._log: IO[str] | None = None
 
@@ -77,7 +77,7 @@ class ServerProcess:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "mainspring", "up", *ports],
             cwd=self.folder,
-            env=self._env,
+            env=self.env,
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,

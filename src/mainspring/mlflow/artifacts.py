@@ -16,6 +16,7 @@ from litestar.handlers import BaseRouteHandler
 from mainspring.core.errors import Invalid, NotFound
 from mainspring.mlflow.calls import call
 from mainspring.mlflow.model_versions import found_in, number_of
+from mainspring.mlflow.packages import Folder, folder_at, folder_of, is_packaged, refuse_write
 from mainspring.mlflow.paths import below, file_path, folder_path
 from mainspring.mlflow.spelling import ARTIFACTS, BASE
 from mainspring.mlflow.wire import UNSET, MaybeInt, MaybeText, Message, Text, chosen
@@ -24,7 +25,7 @@ from mainspring.tracking.files import Files
 from mainspring.tracking.logged_models import LoggedModels
 from mainspring.tracking.model import PROXIED, Entry
 from mainspring.tracking.service import Tracking
-from mainspring.tracking.transfer import Ask, announced, answer, receive
+from mainspring.tracking.transfer import PLAIN, Ask, announced, answer, answer_with, receive
 
 _READ = {"permission": "runs:read", "reads": True}
 _WRITE = {"permission": "runs:write", "reads": False}
@@ -72,9 +73,13 @@ class AskModelListing(Message):
 
 
 @call("GET", f"{ARTIFACTS}/artifacts", "runs:read")
-def list_root(ask: AskListing, files: Files) -> Listing:
+def list_root(ask: AskListing, files: Files, registry: Registry) -> Listing:
     """What is in a folder below the artifact root, by name; nothing when there is no such folder."""
-    return Listing(files=_shown("", files.level(folder_path(chosen(ask.path, "")))))
+    path = folder_path(chosen(ask.path, ""))
+    if is_packaged(path):
+        package, inside = folder_at(registry, path)
+        return Listing(files=_shown("", package.level(inside)))
+    return Listing(files=_shown("", files.level(path)))
 
 
 @call("GET", "artifacts/list", "runs:read")
@@ -103,6 +108,7 @@ def list_model(ask: AskModelListing, logged_models: LoggedModels, files: Files) 
 async def upload(files: Files, request: Ask) -> Response[bytes]:
     """Keep the body as a file below the artifact root."""
     place = _place(request)
+    refuse_write(place)
     with await asyncio.to_thread(files.receive, place, announced(request)) as received:
         await receive(request, received)
         await asyncio.to_thread(files.store, place, received)
@@ -110,15 +116,21 @@ async def upload(files: Files, request: Ask) -> Response[bytes]:
 
 
 @get(ARTIFACTS + "/artifacts/{path:path}", opt=_READ, include_in_schema=False)
-async def download(files: Files, request: Ask) -> Response[object]:
+async def download(files: Files, registry: Registry, request: Ask) -> Response[object]:
     """A file below the artifact root."""
-    return await answer(request, files, _place(request))
+    place = _place(request)
+    if is_packaged(place):
+        package, inside = await asyncio.to_thread(folder_at, registry, place)
+        return await _of_package(request, files, package, inside)
+    return await answer(request, files, place)
 
 
 @delete(ARTIFACTS + "/artifacts/{path:path}", opt=_WRITE, status_code=200, include_in_schema=False)
 async def remove(files: Files, request: Ask) -> Response[bytes]:
     """Delete a file below the artifact root, or a folder with all that is in it."""
-    await asyncio.to_thread(files.delete, _place(request))
+    place = _place(request)
+    refuse_write(place)
+    await asyncio.to_thread(files.delete, place)
     return Response(b"{}", status_code=200, media_type="application/json")
 
 
@@ -144,16 +156,23 @@ async def download_of_model(
 async def download_of_version(
     registry: Registry, files: Files, request: Ask, name: str = "", version: str = "", path: str = ""
 ) -> Response[object]:
-    """A file of a version whose files were logged here."""
+    """A file of a version whose files are kept here."""
     inside = file_path(_given(path, "path"))
     asked = (_given(name, "name"), number_of(_given(version, "version")))
     found = await asyncio.to_thread(found_in, registry, *asked)
     place = urlsplit(found.location or found.source)
-    if place.scheme != PROXIED:
-        raise NotFound(
-            f"the files of {found.ref} are not kept as artifacts", where="source", hint="download the version"
-        )
-    return await answer(request, files, f"{unquote(place.path).strip('/')}/{inside}")
+    if place.scheme == PROXIED:
+        return await answer(request, files, f"{unquote(place.path).strip('/')}/{inside}")
+    if not found.digest:
+        raise NotFound(f"the files of {found.ref} are not kept here", where="source", hint="they are at its source")
+    return await _of_package(request, files, await asyncio.to_thread(folder_of, registry, found), inside)
+
+
+async def _of_package(request: Ask, files: Files, package: Folder, path: str) -> Response[object]:
+    found = package.find(path)
+    if isinstance(found, bytes):
+        return Response(found, media_type=PLAIN)
+    return await answer_with(request, files, found)
 
 
 def _place(request: Ask) -> str:

@@ -7,6 +7,7 @@ import json
 from mainspring.core.errors import Invalid, NotFound
 from mainspring.mlflow.calls import call
 from mainspring.mlflow.errors import Told
+from mainspring.mlflow.packages import address_of
 from mainspring.mlflow.sources import PROMPT_SOURCES, Asked, Sources
 from mainspring.mlflow.wire import UNSET, Int64, KeyValue, MaybeText, Message, Text, chosen, pairs_of, texts
 from mainspring.registry import ModelVersion, Origin, Registry
@@ -210,7 +211,8 @@ def delete(ask: ByNumber, registry: Registry) -> None:
 def download_uri(ask: ByNumber, registry: Registry) -> Address:
     """Where the files of a version are. References by a name that a model had before still lead there."""
     found = found_in(registry, ask.name, number_of(ask.version))
-    return Address(artifact_uri=found.location or found.source or found.ref)
+    kept = address_of(found) if found.digest else ""
+    return Address(artifact_uri=found.location or kept or found.source or found.ref)
 
 
 @call("POST", "model-versions/set-tag", "models:write")

@@ -228,7 +228,7 @@ class Registry(Versions):
         package = self._package(found)
         origin = Origin(
             source=found.ref if where == here.project else f"{found.ref} of project {here.project}",
-            location=found.location,
+            location=found.location if where == here.project else "",
             run_id=found.run_id if where == here.project else "",
             datasets=found.datasets if where == here.project else (),
             reference=found.reference if where == here.project else "",
@@ -286,6 +286,11 @@ class Registry(Versions):
             hint = did_you_mean(file, files) or "files: " + ", ".join([*files][:20])
             raise NotFound(f"the package has no file {file[:200]!r}", where=where, hint=hint)
         return files[file]
+
+    def by_digest(self, digest: str) -> ModelVersion | None:
+        """The newest version whose package has this digest; None when there is none."""
+        with self._tables.read() as conn:
+            return versions.by_digest(conn, digest)
 
     def manifest(self, name: str, version: int | str) -> Manifest | None:
         """What is in a version's package, with the digest of every file; None when it has no package.

@@ -45,6 +45,14 @@ def by_key(conn: Connection, serial: int, key: str) -> ModelVersion | None:
     return _one(conn, serial, model_version.c.key == key)
 
 
+def by_digest(conn: Connection, digest: str) -> ModelVersion | None:
+    """The newest version of the caller's project with a package of this digest that is not deleted."""
+    found = _select().where(model_version.c.digest == digest, model_version.c.project == caller().project)
+    found = found.where(model_version.c.deleted_at.is_(None)).order_by(model_version.c.serial.desc()).limit(1)
+    rows = versions_of(conn, conn.execute(found).mappings().all())
+    return rows[0] if rows else None
+
+
 def find(conn: Connection, serial: int, number: int) -> ModelVersion | None:
     """One version that is not deleted."""
     return _one(conn, serial, model_version.c.number == number)
