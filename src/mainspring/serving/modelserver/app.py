@@ -20,6 +20,8 @@ from mainspring.serving.modelserver.exchange import (
     status_of,
 )
 from mainspring.serving.modelserver.metrics import Counts, Metrics, summed, text
+from mainspring.serving.modelserver.protocols.kserve import KServe
+from mainspring.serving.modelserver.protocols.mlflow import Scoring
 from mainspring.serving.modelserver.protocols.openinference import OpenInference
 from mainspring.serving.modelserver.served import Served
 from mainspring.serving.modelserver.spool import Spool
@@ -50,7 +52,12 @@ class App:
         self._desk = Desk(batcher, spool, self._metrics)
         self.served = Served(self._desk)
         self._held_bytes = 0
-        self._dialects: dict[str, Dialect] = {"v2": OpenInference(self.served)}
+        scoring = Scoring(self.served)
+        self._dialects: dict[str, Dialect] = {
+            "v2": OpenInference(self.served),
+            "v1": KServe(self.served),
+            **dict.fromkeys(("ping", "health", "version", "invocations", "models"), scoring),
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One HTTP request (anything else is left unanswered)."""

@@ -56,6 +56,12 @@ class Answered:
     request_id: str
     outputs: Outputs
 
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Who answered, and the key for late labels, for protocols whose bodies have no place for them."""
+        said = ((b"x-request-id", self.request_id), (b"x-model-version", self.version), (b"x-model-arm", self.arm))
+        return [(name, value.encode("ascii", "replace")) for name, value in said]
+
 
 def context(request_id: str, given: Mapping[str, object] | None, fresh_id: Callable[[], str]) -> Context:
     """The id (a fresh one when absent), routing key (default: the id), event time and deadline of a request.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from mainspring.core.errors import Invalid, MainspringError
+from mainspring.core.errors import Invalid, MainspringError, Refused
 from mainspring.serving.modelserver.answering import STATUS, Call
 
 JSON, TEXT, BYTES = b"application/json", b"text/plain; charset=utf-8", b"application/octet-stream"
 _encode = msgspec.json.Encoder().encode
+T = TypeVar("T")
 
 
 class Reply(NamedTuple):
@@ -48,6 +50,11 @@ class Request:
             if name == wanted:
                 return value
         return None
+
+    def text(self, wanted: bytes) -> str:
+        """The same as text, "" when there is none."""
+        value = self.header(wanted)
+        return "" if value is None else value.decode("latin-1")
 
     @property
     def media(self) -> str:
@@ -95,11 +102,16 @@ class WrongMethod(Invalid):
     """Nothing at this path takes that method."""
 
 
+class Unsupported(Refused):
+    """The protocol has it, this server does not."""
+
+
 def status_of(error: MainspringError) -> int:
     """The HTTP status of an error."""
-    if isinstance(error, WrongMedia):
-        return 415
-    return 405 if isinstance(error, WrongMethod) else STATUS.get(error.code, 500)
+    return _STATUS.get(type(error)) or STATUS.get(error.code, 500)
+
+
+_STATUS: dict[type[MainspringError], int] = {WrongMedia: 415, WrongMethod: 405, Unsupported: 501}
 
 
 def said(error: MainspringError) -> str:
@@ -137,3 +149,27 @@ def require_json(request: Request) -> None:
     kind = request.media
     if kind and kind != "application/json" and not kind.endswith("+json"):
         raise WrongMedia(f"content type {kind[:60]!r} is not read here", hint="send application/json")
+
+
+def read_json(body: bytes, decoder: msgspec.json.Decoder[T], what: str) -> T:
+    """Read a body. NaN and Infinity, which Python clients send although JSON has none, are let through here.
+
+    Args:
+        body: The bytes.
+        decoder: Of the type that is expected.
+        what: Its name, such as "an inference request".
+    Raises: Invalid: Not JSON, or not that.
+    """
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as reason:
+        raise Invalid(f"not {what}: {reason}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as reason:
+        if b"NaN" not in body and b"Infinity" not in body:
+            raise Invalid(f"the body is not JSON: {reason}") from None
+    try:
+        return msgspec.convert(json.loads(body), decoder.type)
+    except msgspec.ValidationError as reason:
+        raise Invalid(f"not {what}: {reason}") from None
+    except (ValueError, RecursionError) as reason:
+        raise Invalid(f"the body is not JSON: {reason}") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version as release
 
@@ -18,6 +17,7 @@ from mainspring.serving.modelserver.exchange import (
     WrongMedia,
     in_json,
     ok,
+    read_json,
     require,
     require_json,
     said,
@@ -126,23 +126,11 @@ class OpenInference:
 
 
 def decode(body: bytes) -> InferRequest:
-    """Read a request. NaN and Infinity, which Python clients send although JSON has none, are let through here.
+    """Read a request.
 
     Raises: Invalid: Not JSON, or not an inference request.
     """
-    try:
-        return _decoder.decode(body)
-    except msgspec.ValidationError as reason:
-        raise Invalid(f"not an inference request: {reason}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as reason:
-        if b"NaN" not in body and b"Infinity" not in body:
-            raise Invalid(f"the body is not JSON: {reason}") from None
-    try:
-        return msgspec.convert(json.loads(body), InferRequest)
-    except msgspec.ValidationError as reason:
-        raise Invalid(f"not an inference request: {reason}") from None
-    except (ValueError, RecursionError) as reason:
-        raise Invalid(f"the body is not JSON: {reason}") from None
+    return read_json(body, _decoder, "an inference request")
 
 
 async def _decode_binary(request: Request, header: bytes) -> InferRequest:

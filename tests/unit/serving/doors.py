@@ -1,0 +1,131 @@
+"""The model server's application in this process over real models, asked without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from sklearn.linear_model import LinearRegression, LogisticRegression
+
+from mainspring.registry.flavours import flavour
+from mainspring.registry.packages import Package, Predictor, build
+from mainspring.serving.modelserver.app import App
+from mainspring.serving.modelserver.batching import Batcher
+from mainspring.serving.modelserver.models import LoadedModel
+from mainspring.serving.modelserver.plan import ArmPlan, EndpointPlan, Plan
+from mainspring.serving.modelserver.spool import Spool
+from mainspring.serving.modelserver.traffic import Endpoint, ServedArm, Table
+
+MODEL = "late"
+"""Binary: delay (float), hour (whole number), carrier (text); takes no missing delay."""
+PLAIN = "plain"
+"""Regression on a and b."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> dict[str, object]:
+        found = json.loads(self.body)
+        assert isinstance(found, dict)
+        return found
+
+    @property
+    def kind(self) -> str:
+        return self.headers["content-type"]
+
+
+@dataclass
+class Doors:
+    """Both models behind one application; `ask` is one request."""
+
+    app: App
+    loop: asyncio.AbstractEventLoop
+    models: dict[str, LoadedModel] = field(default_factory=dict)
+
+    def ask(self, method: str, path: str, body: object = b"", *, headers: Mapping[str, str] | None = None) -> Answer:
+        """One request; a body that is not bytes is sent as JSON."""
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        given = [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
+        if not isinstance(body, bytes):
+            given.append((b"content-type", b"application/json"))
+        if "content-length" not in (headers or {}):
+            given.append((b"content-length", str(len(raw)).encode()))
+        scope = {"type": "http", "method": method, "path": path, "headers": given}
+        sent: list[dict[str, object]] = []
+
+        async def receive() -> dict[str, object]:
+            return {"type": "http.request", "body": raw, "more_body": False}
+
+        async def send(message: dict[str, object]) -> None:
+            sent.append(message)
+
+        self.loop.run_until_complete(self.app(scope, receive, send))
+        start, end = sent
+        found, content = start["headers"], end["body"]
+        assert isinstance(start["status"], int)
+        assert isinstance(found, list)
+        assert isinstance(content, bytes)
+        return Answer(start["status"], {k.decode(): v.decode() for k, v in found}, content)
+
+    def serve_only(self, *names: str) -> None:
+        """Serve these models and no other."""
+        plans = [
+            EndpointPlan(name=name, arms=[ArmPlan(name="champion", version=1, share=1.0, folder="")]) for name in names
+        ]
+        endpoints = {
+            name: Endpoint(name, (ServedArm("champion", 1.0, self.models[name], ""),), "", "", 5_000) for name in names
+        }
+        self.app.served.table = Table(Plan(endpoints=plans), endpoints)
+
+
+def packages() -> dict[str, Package]:
+    """A classifier with three columns of three types, and a regression."""
+    rng = np.random.default_rng(0)
+    frame = pl.DataFrame(
+        {"delay": rng.normal(size=60), "hour": rng.integers(0, 24, 60), "carrier": rng.choice(["AA", "UA"], 60)}
+    )
+    numbers = frame.with_columns((pl.col("carrier") == "UA").cast(pl.Float64)).to_numpy()
+    classifier = LogisticRegression().fit(numbers, (frame["delay"] > 0).to_numpy().astype(int))
+    x = rng.normal(size=(60, 2))
+    regression = LinearRegression().fit(x, x @ [1.0, 2.0])
+    return {
+        MODEL: build(classifier, frame.head(3), levels={"carrier": ["AA", "UA"]}),
+        PLAIN: build(regression, pl.DataFrame(x[:3], schema=["a", "b"])),
+    }
+
+
+def loaded(package: Package) -> LoadedModel:
+    """A package as a model server has it in memory."""
+    manifest = package.manifest
+    kind = flavour(manifest.flavour)
+    scorer = kind.scorer(kind.read(package.files[kind.FILE]), manifest.trait)
+    model = LoadedModel(1, Predictor(manifest, scorer, example=package.example), max_rows=10_000)
+    model.warm()
+    return model
+
+
+@contextmanager
+def doors(folder: Path) -> Iterator[Doors]:
+    """Both models, until the block ends."""
+    loop = asyncio.new_event_loop()
+    batcher = Batcher(loop)
+    spool = Spool(folder / "spool.sqlite", "process", loop)
+    made = Doors(App(batcher, spool), loop, {name: loaded(package) for name, package in packages().items()})
+    made.serve_only(MODEL, PLAIN)
+    try:
+        yield made
+    finally:
+        batcher.close()
+        spool.close()
+        loop.close()
