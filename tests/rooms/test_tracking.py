@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from mainspring.core.caller import Caller, calling
 from mainspring.core.clock import ManualClock, SystemClock
-from mainspring.core.errors import Conflict, NotFound
+from mainspring.core.errors import Conflict, Invalid, NotFound
 from mainspring.storage.journal import SqlJournal
 from mainspring.storage.ports import Tables
 from mainspring.tracking import CodeState, Environment, Metric, Run, RunInput, Search, Tracking
+from mainspring.tracking.records.tables import run as runs
 from mainspring.tracking.rules import latest, rank
 
 
@@ -195,3 +196,13 @@ def test_a_child_run_needs_its_parent(tracking: Tracking, run: Run) -> None:
     assert tracking.create_run("flights", parent=run.id).parent == run.id
     with pytest.raises(NotFound):
         tracking.create_run("flights", parent="f" * 32)
+    with pytest.raises(Invalid, match="its own parent"):
+        tracking.create_run("flights", run_id="e" * 32, parent="e" * 32)
+    assert tracking.experiments()[0].runs == 2
+
+
+def test_a_child_that_is_sent_again_needs_no_parent_any_more(tracking: Tracking, run: Run, tables: Tables) -> None:
+    child = tracking.create_run("flights", parent=run.id)
+    with tables.write() as conn:
+        conn.execute(runs.delete().where(runs.c.id == run.id))
+    assert tracking.create_run("flights", run_id=child.id, parent=run.id) == child

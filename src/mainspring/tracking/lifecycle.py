@@ -34,13 +34,17 @@ class Runs:
         self._journal = journal
         self._clock = clock
 
-    def start(self, start: RunStart) -> Run:
+    def start(self, start: RunStart, *, parent_is_here: bool = False) -> Run:
         """Start a run. With the `run_id` of a run that is there, that run is given back.
 
+        Args:
+            start: What it starts with.
+            parent_is_here: Refuse a parent that is not there. Clients of MLflow name the parent in a tag, which may be
+                of a run that comes later or is kept elsewhere.
         Raises:
-            Invalid: The id or a tag is malformed.
+            Invalid: The id or a tag is malformed, or it would be its own parent.
             Conflict: The id belongs to a run of another project, or the experiment was deleted.
-            NotFound: There is no such experiment.
+            NotFound: There is no such experiment or parent.
         """
         check_texts(start.tags, "tag", MAX_TAG)
         if start.run_id and not is_id(start.run_id):
@@ -50,6 +54,9 @@ class Runs:
             owner, kept = self._experiment(conn, start)
             made = _started(start, made_id, kept, self._clock.now() if start.started_at is None else start.started_at)
             if runs.add_run(conn, project, owner, made):
+                _check_parent(made)
+                if parent_is_here and made.parent:
+                    place_of(conn, project, made.parent)
                 if start.tags:
                     number = place_of(conn, project, made.id)[0]
                     points.add_texts(conn, tables.tag, number, start.tags, replace=True)
@@ -163,8 +170,7 @@ def change_run(conn: Connection, journal: Journal, run_id: str, change: RunChang
     made = _changed(found, change, now)
     if made == found:
         return found
-    if made.parent == run_id:
-        raise Invalid("a run can't be its own parent", where=found.ref)
+    _check_parent(made)
     columns = ("status", "ended_at", "name", "parent", "user_id")
     code = {} if made.code == found.code or made.code is None else {"code": asdict(made.code)}
     runs.change(conn, number, {name: getattr(made, name) for name in columns} | code)
@@ -217,6 +223,11 @@ def no_run(run_id: str) -> NotFound:
     """Nothing has this id."""
     what = f"Run with id={run_id[:40]} not found: there is no run {run_id[:40]!r}"
     return NotFound(what, where="runs", hint="mainspring runs ls")
+
+
+def _check_parent(made: Run) -> None:
+    if made.parent == made.id:
+        raise Invalid("a run can't be its own parent", where=made.ref, hint="name another run, or none")
 
 
 def _deleted(run_id: str) -> Conflict:

@@ -79,7 +79,7 @@ class Tracking:
             run_id: Chosen by the client, so that sending it twice makes one run.
             started_at: When a client that could not ask started it, microseconds UTC; 0 = now.
         Raises:
-            Invalid: The experiment's name or the id is malformed.
+            Invalid: The experiment's name or the id is malformed, or the run would be its own parent.
             Conflict: The id belongs to a run of another project.
             NotFound: There is no run `parent`.
         """
@@ -95,10 +95,7 @@ class Tracking:
             run_id=run_id,
             started_at=started_at or None,
         )
-        if parent:
-            with self._tables.read() as conn:
-                place_of(conn, caller().project, parent)
-        return self._runs.start(start)
+        return self._runs.start(start, parent_is_here=True)
 
     def log_batch(
         self,
