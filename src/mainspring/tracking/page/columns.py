@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mainspring.tracking.grammar.tree import ATTRIBUTES, Field, Order, written_field, written_order
+from mainspring.tracking.comparing import cell
+from mainspring.tracking.grammar.tree import Field, Order, written_field, written_order
 from mainspring.tracking.model import Run
 
 METRICS, PARAMS = 5, 3
@@ -60,24 +61,14 @@ def chosen(runs: Sequence[Run], known: Sequence[Field]) -> list[Field]:
     return metrics + params
 
 
-def value(run: Run, field: Field) -> float | str | None:
-    """What a run has there: a number of a metric, a text of a param or tag, None for nothing."""
-    if field.entity == "metrics":
-        return run.metrics[field.key].value if field.key in run.metrics else None
-    if field.entity == ATTRIBUTES:
-        found = getattr(run, field.key, None)
-        return found if found is None or isinstance(found, (str, int, float)) else str(found)
-    return (run.params if field.entity == "params" else run.tags).get(field.key)
-
-
-def number_of(text: float | str | None) -> float | str | None:
+def number_of(text: str | None) -> float | str | None:
     """A text that reads as a number as that number.
 
     >>> number_of("1e-3"), number_of("adam"), number_of("nan")
     (0.001, 'adam', None)
     """
-    if text is None or isinstance(text, (int, float)):
-        return text
+    if text is None:
+        return None
     try:
         found = float(text)
     except ValueError:
@@ -99,7 +90,7 @@ def grouped(runs: Sequence[Run], by: Field, columns: Sequence[Column]) -> list[G
     """Runs by their value of a field, the largest group first; runs without it come last."""
     found: dict[str | None, list[Run]] = {}
     for run in runs:
-        there = value(run, by)
+        there = cell(run, by)
         found.setdefault(None if there is None else str(there), []).append(run)
     ordered = sorted(found.items(), key=lambda entry: (entry[0] is None, -len(entry[1]), entry[0] or ""))
     return [Group(key or "", len(members), _means(members, columns), _filter(by, key)) for key, members in ordered]
@@ -115,9 +106,9 @@ def _filter(by: Field, key: str | None) -> str:
 def _means(runs: Sequence[Run], columns: Sequence[Column]) -> dict[str, float]:
     means = {}
     for one in columns:
-        known = [number_of(value(run, one.field)) for run in runs]
+        known = [cell(run, one.field) for run in runs] if one.number else []
         numbers = [entry for entry in known if isinstance(entry, (int, float)) and math.isfinite(entry)]
-        if numbers and one.number:
+        if numbers:
             means[one.name] = math.fsum(numbers) / len(numbers)
     return means
 

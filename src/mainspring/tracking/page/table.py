@@ -11,8 +11,9 @@ from litestar.params import Parameter
 from litestar.response import Template
 
 from mainspring.core.errors import Invalid
+from mainspring.tracking.comparing import cell
 from mainspring.tracking.grammar import RUNS, Page, read_fields, read_order
-from mainspring.tracking.grammar.tree import Field, Order
+from mainspring.tracking.grammar.tree import ATTRIBUTES, Field, Order
 from mainspring.tracking.model import Experiment, Run, View
 from mainspring.tracking.page import columns as cells
 from mainspring.tracking.page.run import READ
@@ -52,8 +53,7 @@ class Question:
     @staticmethod
     def of(view: View) -> str:
         """The address of a saved view."""
-        order = view.order_by[0] if view.order_by else ""
-        return Question(view.experiment, view.filter, order, columns=view.columns).address()
+        return Question(view.experiment, view.filter, ", ".join(view.order_by), columns=view.columns).address()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +96,10 @@ def runs_page(
         "groups": None if found.group is None else cells.grouped(found.page.items, found.group, shown),
         "columns": shown,
         "offered": _offered(known, shown),
-        "values": cells.value,
+        "values": cell,
         "order_after": lambda field: cells.following_order(found.order, field),
         "direction": {item.field: "descending" if item.descending else "ascending" for item in found.order},
-        "started": Field("attributes", "start_time"),
+        "started": Field(ATTRIBUTES, "started_at"),
         "following": found.page.next_token if found.group is None else "",
         "later": bool(page_token),
         "cut": found.group is not None and bool(found.page.next_token),
