@@ -1,9 +1,8 @@
-"""The tables of tracking. Experiments, runs, metric names and datasets are interned: a point is five numbers.
-
-Numbers are never given twice, also after what had them was removed for good: processes remember them.
-"""
+"""The tables of tracking. Experiments, runs, metric names and datasets are interned: a point is five numbers."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -20,6 +19,24 @@ INDEXED_TEXT = 100
 """Runs are found by texts of so many characters; Postgres takes none into an index that are as long as texts may be."""
 
 
+def _interned(name: str, *columns: sa.schema.SchemaItem) -> sa.Table:
+    """A table whose rows get a number. It is never given twice, also after a row was removed: processes remember it."""
+    return sa.Table(
+        name,
+        metadata,
+        sa.Column("number", Micros, sa.Identity(), primary_key=True),
+        *columns,
+        sqlite_strict=True,
+        sqlite_autoincrement=True,
+    )
+
+
+def _latest() -> list[sa.Column[Any]]:
+    """The columns of the latest point of a metric."""
+    whole: list[sa.Column[Any]] = [sa.Column(name, Micros, nullable=False) for name in ("step", "at", "sort")]
+    return [*whole, sa.Column("value", Real, nullable=False)]
+
+
 def _texts(name: str, owner: str) -> sa.Table:
     return sa.Table(
         name,
@@ -32,10 +49,8 @@ def _texts(name: str, owner: str) -> sa.Table:
     )
 
 
-experiment = sa.Table(
+experiment = _interned(
     "experiment",
-    metadata,
-    sa.Column("number", Micros, sa.Identity(), primary_key=True),
     sa.Column("id", Id, nullable=False),
     sa.Column("project", Id, nullable=False),
     sa.Column("name", Id, nullable=False),
@@ -45,18 +60,14 @@ experiment = sa.Table(
     sa.Column("deleted_at", Micros),
     sa.UniqueConstraint("project", "id"),
     sa.UniqueConstraint("project", "name"),
-    sqlite_strict=True,
-    sqlite_autoincrement=True,
 )
 """`id` is what clients see: "0" for the project's `Default`, else a decimal number. `location` is where its runs keep
 their files. A deleted experiment keeps its name."""
 
 experiment_tag = _texts("experiment_tag", "experiment")
 
-run = sa.Table(
+run = _interned(
     "run",
-    metadata,
-    sa.Column("number", Micros, sa.Identity(), primary_key=True),
     sa.Column("id", Id, nullable=False, unique=True),
     sa.Column("project", Id, nullable=False),
     sa.Column("experiment", Micros, nullable=False),
@@ -80,8 +91,6 @@ run = sa.Table(
         sqlite_where=sa.text("deleted_at IS NOT NULL"),
         postgresql_where=sa.text("deleted_at IS NOT NULL"),
     ),
-    sqlite_strict=True,
-    sqlite_autoincrement=True,
 )
 """`created_by` is who was let in, `user_id` who the client says it works for."""
 
@@ -100,15 +109,11 @@ run_view = sa.Table(
 )
 """Searches of runs under a name; `experiment` is a name too, so a view may be there before it."""
 
-metric_key = sa.Table(
+metric_key = _interned(
     "metric_key",
-    metadata,
-    sa.Column("number", Micros, sa.Identity(), primary_key=True),
     sa.Column("experiment", Micros, nullable=False),
     sa.Column("name", Id, nullable=False),
     sa.UniqueConstraint("experiment", "name"),
-    sqlite_strict=True,
-    sqlite_autoincrement=True,
 )
 """Names of metrics, each experiment's its own: an index that begins with the number of a name holds the runs of one
 experiment, so no search meets the values of others."""
@@ -132,10 +137,7 @@ metric_latest = sa.Table(
     metadata,
     _number("run"),
     _number("key"),
-    sa.Column("step", Micros, nullable=False),
-    sa.Column("at", Micros, nullable=False),
-    sa.Column("sort", Micros, nullable=False),
-    sa.Column("value", Real, nullable=False),
+    *_latest(),
     sa.Index("ix_metric_latest_key_sort_value", "key", "sort", "value"),
     sqlite_strict=True,
     sqlite_with_rowid=False,
@@ -160,10 +162,8 @@ artifact = sa.Table(
 )
 """Every file that runs and models keep, by its path below the project's artifact root; the bytes are blobs."""
 
-input_dataset = sa.Table(
+input_dataset = _interned(
     "input_dataset",
-    metadata,
-    sa.Column("number", Micros, sa.Identity(), primary_key=True),
     sa.Column("experiment", Micros, nullable=False),
     sa.Column("name", Id, nullable=False),
     sa.Column("digest", Id, nullable=False, info=names_no_blob("rows, by whoever logged them")),
@@ -173,8 +173,6 @@ input_dataset = sa.Table(
     sa.Column("profile", sa.Text, nullable=False, info=names_no_blob("nothing: text of whoever logged it")),
     sa.UniqueConstraint("experiment", "name", "digest"),
     sa.Index("ix_input_dataset_source", "source"),
-    sqlite_strict=True,
-    sqlite_autoincrement=True,
 )
 """What runs read. One of our own dataset versions has the source type `mainspring` and its reference as source."""
 
@@ -190,10 +188,8 @@ run_input = sa.Table(
 )
 """`context` is what the dataset was read for; `tags` are all tags a client gave it, that one among them."""
 
-logged_model = sa.Table(
+logged_model = _interned(
     "logged_model",
-    metadata,
-    sa.Column("number", Micros, sa.Identity(), primary_key=True),
     sa.Column("id", Id, nullable=False, unique=True),
     sa.Column("project", Id, nullable=False),
     sa.Column("experiment", Micros, nullable=False),
@@ -206,8 +202,6 @@ logged_model = sa.Table(
     sa.Column("deleted_at", Micros),
     sa.Index("ix_logged_model_experiment_created_at_id", "experiment", "created_at", "id"),
     sa.Index("ix_logged_model_run_id", "run_id"),
-    sqlite_strict=True,
-    sqlite_autoincrement=True,
 )
 """Models that runs made, before or without a name in the registry. `run_id` is the run that made it."""
 
@@ -222,10 +216,7 @@ logged_model_metric = sa.Table(
     _number("run"),
     sa.Column("dataset_name", Id, primary_key=True),
     sa.Column("dataset_digest", Id, primary_key=True, info=names_no_blob("rows, by whoever logged them")),
-    sa.Column("step", Micros, nullable=False),
-    sa.Column("at", Micros, nullable=False),
-    sa.Column("sort", Micros, nullable=False),
-    sa.Column("value", Real, nullable=False),
+    *_latest(),
     sa.Index("ix_logged_model_metric_run", "run"),
     sqlite_strict=True,
     sqlite_with_rowid=False,
