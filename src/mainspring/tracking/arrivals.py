@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from mainspring.core.caller import caller
 from mainspring.core.clock import Clock
-from mainspring.core.errors import Conflict, NotFound
+from mainspring.core.errors import Conflict
 from mainspring.tracking.events import RunArrived
-from mainspring.tracking.experiments import add_experiment, new_experiment
+from mainspring.tracking.experiments import add_experiment, new_experiment, no_experiment
 from mainspring.tracking.model import Experiment, InputDataset, LoggedModel, Metric, Run, RunModel
 from mainspring.tracking.records import arrivals, experiments, inputs, logged_models, points, runs, tables
 from mainspring.tracking.rules import changed_params, rows_of
@@ -58,11 +58,9 @@ class Arrivals:
         """
         project = caller().project
         with self._tables.write() as conn:
-            kept = experiments.by_id(conn, project, made.experiment_id)
-            if kept is None:
-                raise NotFound(f"there is no experiment {made.experiment_id!r}", where=made.ref)
+            kept = self._experiment(conn, made.experiment_id)
             added = runs.add_run(conn, project, kept[0], made)
-            number = self._number(conn, made.id)
+            number, _ = self._place(conn, made.id)
             if not added:
                 runs.change(conn, number, {name: getattr(made, name) for name in _FIELDS})
             self._texts(conn, number, made)
@@ -76,17 +74,15 @@ class Arrivals:
         if not metrics:
             return
         with self._tables.write() as conn:
-            number = self._number(conn, run_id)
-            keys = points.key_numbers(conn, self._owner(conn, run_id), {metric.key for metric in metrics})
+            number, owner = self._place(conn, run_id)
+            keys = points.key_numbers(conn, owner, {metric.key for metric in metrics})
             points.add_points(conn, number, rows_of(metrics), keys)
 
     def model(self, made: LoggedModel) -> None:
         """Keep a logged model; what was measured of it is kept where the run is known here."""
         project = caller().project
         with self._tables.write() as conn:
-            kept = experiments.by_id(conn, project, made.experiment_id)
-            if kept is None:
-                raise NotFound(f"there is no experiment {made.experiment_id!r}", where=made.ref)
+            kept = self._experiment(conn, made.experiment_id)
             number = logged_models.number_of(conn, project, made.id, with_deleted=True)
             if number is None:
                 number = logged_models.add(conn, project, kept[0], made)
@@ -114,6 +110,12 @@ class Arrivals:
         with self._tables.write() as conn:
             arrivals.note(conn, caller().project, source, subject, stamp=stamp, at=self._clock.now())
 
+    def _experiment(self, conn: Connection, experiment_id: str) -> tuple[int, Experiment]:
+        found = experiments.by_id(conn, caller().project, experiment_id)
+        if found is None:
+            raise no_experiment(experiment_id)
+        return found
+
     def _texts(self, conn: Connection, number: int, made: Run) -> None:
         if made.params:
             points.add_texts(conn, tables.param, number, made.params, replace=False)
@@ -121,14 +123,10 @@ class Arrivals:
         if made.tags:
             points.add_texts(conn, tables.tag, number, made.tags, replace=True)
 
-    def _number(self, conn: Connection, run_id: str) -> int:
+    def _place(self, conn: Connection, run_id: str) -> tuple[int, int]:
+        """The numbers of a run and of its experiment."""
         place = runs.place(conn, caller().project, run_id)
         if place is None:
             hint = "import into the project that has it"
             raise Conflict("the run id belongs to another project", where=f"runs/{run_id}", hint=hint)
-        return place[0]
-
-    def _owner(self, conn: Connection, run_id: str) -> int:
-        place = runs.place(conn, caller().project, run_id)
-        assert place is not None, "the run was found a statement ago"
-        return place[1]
+        return place[:2]

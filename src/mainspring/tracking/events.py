@@ -47,10 +47,10 @@ class ModelLogged(Fact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelDeleted(Fact):
-    """A logged model was put away. Subject: `logged-models/ID`."""
+class LoggedModelDeleted(Fact):
+    """A logged model was deleted; it stays until it is removed. Subject: `logged-models/ID`."""
 
-    kind: ClassVar[str] = "tracking.model_deleted"
+    kind: ClassVar[str] = "tracking.logged_model_deleted"
     name: str
 
 

@@ -16,6 +16,7 @@ from mainspring.core.errors import Conflict, NotFound, did_you_mean
 from mainspring.storage.ports import BlobStreams
 from mainspring.tracking import uploads
 from mainspring.tracking.events import FilesDeleted
+from mainspring.tracking.lifecycle import no_run
 from mainspring.tracking.logged_models import no_model
 from mainspring.tracking.model import Artifact, Entry
 from mainspring.tracking.records import files, logged_models, runs
@@ -69,7 +70,7 @@ class Files:
         with self._tables.read() as conn:
             found = runs.folder(conn, caller().project, run_id)
         if found is None:
-            raise NotFound(f"there is no run {run_id[:40]!r}", where="runs", hint="mainspring runs ls")
+            raise no_run(run_id)
         return found
 
     def model_folder(self, model_id: str) -> str:

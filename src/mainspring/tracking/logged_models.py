@@ -9,10 +9,11 @@ from mainspring.core.caller import caller
 from mainspring.core.clock import Clock
 from mainspring.core.errors import Invalid, NotFound, did_you_mean
 from mainspring.core.ids import new_id
-from mainspring.tracking.events import ModelDeleted, ModelLogged
+from mainspring.tracking.events import LoggedModelDeleted, ModelLogged
 from mainspring.tracking.experiments import active_experiment
+from mainspring.tracking.lifecycle import place_of
 from mainspring.tracking.model import MODEL_STATUSES, LoggedModel, Metric, ModelUse
-from mainspring.tracking.records import logged_models, points, runs, tables
+from mainspring.tracking.records import logged_models, points, tables
 from mainspring.tracking.rules import (
     MAX_TAG,
     MAX_VALUE,
@@ -71,8 +72,8 @@ class LoggedModels:
         project, now, stamp = caller().project, self._clock.now(), new_id()
         with self._tables.write() as conn:
             owner, kept = active_experiment(conn, self._journal, experiment_id, now)
-            if run_id and runs.place(conn, project, run_id) is None:
-                raise NotFound(f"there is no run {run_id[:40]!r}", where="run_id", hint="mainspring runs ls")
+            if run_id:
+                place_of(conn, project, run_id)
             made = LoggedModel(
                 id=PREFIX + stamp,
                 experiment_id=kept.id,
@@ -105,7 +106,7 @@ class LoggedModels:
             raise Invalid(f"a model can't be {status!r}", where="status", hint=hint)
         with self._tables.write() as conn:
             before = self._found(conn, model_id)
-            number = self._number(conn, caller().project, model_id)
+            number = _number_of(conn, caller().project, model_id)
             logged_models.change(conn, number, status=status, updated_at=self._clock.now())
             if status == "ready" != before.status:
                 self._journal.append(
@@ -125,7 +126,7 @@ class LoggedModels:
         if not params:
             return
         with self._tables.write() as conn:
-            number = self._number(conn, caller().project, model_id)
+            number = _number_of(conn, caller().project, model_id)
             points.add_texts(conn, tables.logged_model_param, number, params, replace=False)
             changed_params(points.texts_of(conn, tables.logged_model_param, [number])[number], params)
 
@@ -137,7 +138,7 @@ class LoggedModels:
         """
         check_texts(tags, "tag", MAX_TAG)
         with self._tables.write() as conn:
-            number = self._number(conn, caller().project, model_id)
+            number = _number_of(conn, caller().project, model_id)
             if tags:
                 points.add_texts(conn, tables.logged_model_tag, number, tags, replace=True)
                 logged_models.change(conn, number, updated_at=self._clock.now())
@@ -149,8 +150,8 @@ class LoggedModels:
             NotFound: No such model or tag.
         """
         with self._tables.write() as conn:
-            number = self._number(conn, caller().project, model_id)
-            if not logged_models.remove_tag(conn, number, key):
+            number = _number_of(conn, caller().project, model_id)
+            if not points.delete_text(conn, tables.logged_model_tag, number, key):
                 raise NotFound(f"the model has no tag {key[:60]!r}", where=f"logged-models/{model_id}")
 
     def delete(self, model_id: str) -> None:
@@ -161,10 +162,10 @@ class LoggedModels:
         """
         with self._tables.write() as conn:
             found = self._found(conn, model_id)
-            number = self._number(conn, caller().project, model_id)
+            number = _number_of(conn, caller().project, model_id)
             now = self._clock.now()
             logged_models.change(conn, number, deleted_at=now, updated_at=now)
-            self._journal.append(conn, ModelDeleted(subject=found.ref, name=found.name))
+            self._journal.append(conn, LoggedModelDeleted(subject=found.ref, name=found.name))
 
     def get(self, model_id: str, *, with_deleted: bool = False) -> LoggedModel:
         """One model with its params, tags and metrics.
@@ -198,22 +199,13 @@ class LoggedModels:
         project, now = caller().project, self._clock.now()
         timed = [m if m.at else Metric(m.key, m.value, m.step, now) for m in taken]
         with self._tables.write() as conn:
-            measure(conn, project, ModelUse(model_id, *dataset), self._run(conn, project, run_id), timed)
+            measure(conn, project, ModelUse(model_id, *dataset), place_of(conn, project, run_id)[0], timed)
 
     def _found(self, conn: Connection, model_id: str, *, with_deleted: bool = False) -> LoggedModel:
         found = logged_models.find(conn, caller().project, model_id)
         if found is None or (found.deleted_at is not None and not with_deleted):
             raise no_model(model_id)
         return found
-
-    def _number(self, conn: Connection, project: str, model_id: str) -> int:
-        return _number_of(conn, project, model_id)
-
-    def _run(self, conn: Connection, project: str, run_id: str) -> int:
-        found = runs.place(conn, project, run_id)
-        if found is None:
-            raise NotFound(f"there is no run {run_id[:40]!r}", where="runs", hint="mainspring runs ls")
-        return found[0]
 
 
 def measure(conn: Connection, project: str, use: ModelUse, run_number: int, metrics: Iterable[Metric]) -> None:

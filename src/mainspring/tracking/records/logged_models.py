@@ -109,12 +109,6 @@ def change(conn: Connection, number: int, **values: object) -> None:
     conn.execute(sa.update(logged_model).where(logged_model.c.number == number).values(**values))
 
 
-def remove_tag(conn: Connection, number: int, key: str) -> bool:
-    """Delete a tag; False when there is none."""
-    gone = sa.delete(logged_model_tag).where(logged_model_tag.c.model == number, logged_model_tag.c.key == key)
-    return conn.execute(gone).rowcount > 0
-
-
 def measure(
     conn: Connection,
     number: int,
