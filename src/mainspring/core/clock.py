@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -11,6 +12,10 @@ from mainspring.core.errors import Invalid
 SECOND_US = 1_000_000
 HOUR_US = 3_600 * SECOND_US
 DAY_US = 24 * HOUR_US
+SPAN = r"(?:\d+(?:\.\d+)?(?:us|ms|[smhdw]))+"
+"""What a length of time is written like: `7d`, `1h30m`."""
+_SPAN_PART = re.compile(r"(\d+(?:\.\d+)?)(us|ms|[smhdw])")
+_UNITS = {"us": 1, "ms": 1000, "s": SECOND_US, "m": 60 * SECOND_US, "h": HOUR_US, "d": DAY_US, "w": 7 * DAY_US}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -75,24 +80,19 @@ def micros(moment: datetime | str | int) -> int:
 
 
 def span_us(text: str, where: str = "") -> int:
-    """Microseconds of a span of time: a number with `s`, `m`, `h` or `d` behind it.
+    """Microseconds of a length of time: numbers with `us`, `ms`, `s`, `m`, `h`, `d` or `w` behind each.
 
     Raises:
-        Invalid: It is not such a span.
+        Invalid: It is no such length, or one that no clock could count.
 
-    >>> span_us("7d") == 7 * DAY_US, span_us("1.5h") == 90 * 60 * SECOND_US
+    >>> span_us("7d") == 7 * DAY_US, span_us("1h30m") == span_us("1.5h") == 90 * 60 * SECOND_US
     (True, True)
     """
-    unit = {"s": SECOND_US, "m": 60 * SECOND_US, "h": HOUR_US, "d": DAY_US}.get(text.strip()[-1:])
-    try:
-        number = float(text.strip()[:-1])
-        if unit is None or not 0 <= number * unit < 2**62:
-            raise ValueError
-    except ValueError:
-        raise Invalid(
-            f"{text[:40]!r} is not a span of time", where=where, hint="write it like 7d, 12h or 30m"
-        ) from None
-    return round(number * unit)
+    parts = _SPAN_PART.findall(text) if re.fullmatch(SPAN, text.strip()) else []
+    found = sum(float(count) * _UNITS[unit] for count, unit in parts)
+    if not parts or found >= 2**62:
+        raise Invalid(f"{text[:40]!r} is not a span of time", where=where, hint="write it like 7d, 12h or 1h30m")
+    return round(found)
 
 
 def moment(at: int) -> datetime:

@@ -167,6 +167,7 @@ def test_what_mlflow_does_not_have(text: str, expected: Node) -> None:
         ("metrics.a > ", "found the end", "at its end", "write it like"),
         ("metrics.a == 1", "an operator was expected", "character 11", "write ="),
         ("started > 5", "needs a date", "character 1", "2026-03-01"),
+        ("started > " + "9" * 400 + "d", "is not a span of time", "character 11", "7d"),
         ("started > 'soon'", "'soon' is no time", "character 1", "2026"),
         ("metrics.a LIKE 'x'", "LIKE can't be used on metrics.a", "character 1", "use one of ="),
         ("metrics.a > 1 metrics.b > 2", "AND or OR was expected", "character 15", ""),

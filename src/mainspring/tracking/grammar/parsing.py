@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mainspring.core.clock import span_us
 from mainspring.core.errors import Invalid
-from mainspring.tracking.grammar.tokens import Token, span_micros, tokens, unquoted, wrong
+from mainspring.tracking.grammar.tokens import Token, tokens, unquoted, wrong
 from mainspring.tracking.grammar.tree import (
     ATTRIBUTES,
     EVERYTHING,
@@ -184,10 +185,17 @@ class _Parser:
         if word.kind == "number":
             return self._number(word.text)
         if word.kind == "span" and not self._strict:
-            return Span(span_micros(word.text))
+            return Span(self._span(word))
         self._next -= 1
         hint = "put text into quotes" if word.kind in ("name", "span") else _EXAMPLE
         raise self._wrong(f"a value was expected, found {self._shown(word)}", hint)
+
+    def _span(self, word: Token) -> int:
+        try:
+            return span_us(word.text)
+        except Invalid as reason:
+            self._next -= 1
+            raise self._wrong(reason.what, reason.hint) from None
 
     def _storable(self, text: str, word: Token) -> str:
         """Text that both databases can hold; nothing else can be equal to what they hold."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mainspring.core.clock import SPAN
 from mainspring.core.errors import Invalid
 
 MAX_TEXT = 100_000
@@ -14,22 +15,12 @@ _QUOTED = r"`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\""
 _PARTS = {
     "name": rf"(?:[^\W\d][\w\-/:]*|{_QUOTED})\.(?:{_QUOTED}|[\w.\-/:]+)|[^\W\d][\w\-/:]*|`(?:[^`]|``)*`",
     "text": r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"",
-    "span": r"(?:\d+(?:\.\d+)?(?:us|ms|[smhdw]))+(?![\w.])",
+    "span": rf"{SPAN}(?![\w.])",
     "number": r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?(?![\w.])",
     "mark": r"<=|>=|!=|<>|==|=|<|>|\(|\)|,|;",
     "space": r"\s+",
 }
 _TOKEN = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _PARTS.items()))
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)(us|ms|[smhdw])")
-_MICROS = {
-    "us": 1,
-    "ms": 1000,
-    "s": 1_000_000,
-    "m": 60_000_000,
-    "h": 3_600_000_000,
-    "d": 86_400_000_000,
-    "w": 604_800_000_000,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +77,6 @@ def unquoted(text: str) -> str:
     """
     quote = text[:1]
     return text[1:-1].replace(quote * 2, quote) if quote in ("'", '"', "`") else text
-
-
-def span_micros(text: str) -> int:
-    """The microseconds of a length of time.
-
-    >>> span_micros("1h30m"), span_micros("0.5s")
-    (5400000000, 500000)
-    """
-    return sum(round(float(count) * _MICROS[unit]) for count, unit in _SPAN.findall(text))
 
 
 def _reason(text: str, at: int) -> str:
