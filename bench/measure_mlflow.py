@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import peer
 from figure import Figure
 from load import Answers, drive
@@ -77,7 +78,10 @@ def _of(contestant: Contestant) -> Iterator[tuple[str, float]]:
         yield f"failed{clients}", float(len(answers.failed))
         yield f"cpu{clients}", 1e6 * used / max(1, len(answers.seconds)) / BATCH
     yield "metric", _single(contestant.address)
-    yield "history", _history(contestant.address)
+    run = _long_run(contestant.address)
+    yield "history", _history(contestant.address, run)
+    if contestant.name == "Mainspring":
+        yield "columns", _columns(contestant.address, run)
 
 
 def _batches(address: str, clients: int) -> Answers:
@@ -102,8 +106,8 @@ def _single(address: str) -> float:
     return 1000 * float(done.stdout.split()[-1])
 
 
-def _history(address: str) -> float:
-    """Seconds to read a history of 100,000 points in pages of 25,000."""
+def _long_run(address: str) -> str:
+    """A run with a metric of 100,000 points."""
     run = _new_run(address, _post(address, "experiments/create", {"name": "history"})["experiment_id"])
     for first in range(0, HISTORY, 1000):
         points = [
@@ -111,6 +115,11 @@ def _history(address: str) -> float:
             for step in range(first, first + 1000)
         ]
         _post(address, "runs/log-batch", {"run_id": run, "metrics": points})
+    return run
+
+
+def _history(address: str, run: str) -> float:
+    """Seconds to read a history of 100,000 points in pages of 25,000."""
     taken = []
     for _ in range(3):
         started, token, count = time.perf_counter(), "", 0
@@ -123,6 +132,18 @@ def _history(address: str) -> float:
                 break
         taken.append(time.perf_counter() - started)
         assert count == HISTORY, f"{count} of {HISTORY} points came back"
+    return statistics.median(taken)
+
+
+def _columns(address: str, run: str) -> float:
+    """Seconds to read it in the native form."""
+    taken = []
+    for _ in range(5):
+        started = time.perf_counter()
+        with urllib.request.urlopen(f"{address}/api/v1/runs/{run}/metrics/loss", timeout=60) as answer:
+            found = msgspec.json.decode(answer.read())
+        taken.append(time.perf_counter() - started)
+        assert len(found["values"]) == HISTORY == len(found["steps"])
     return statistics.median(taken)
 
 
@@ -139,6 +160,8 @@ def _shown(contestant: Contestant, found: dict[str, float]) -> Iterator[Figure]:
         yield Figure(f"{name}: {clients} clients, server CPU", found[f"cpu{clients}"], "us a metric")
     yield Figure(f"{name}: log-metric through the mlflow client", found["metric"], "ms a call")
     yield Figure(f"{name}: a history of 100,000 points", found["history"], "s")
+    if "columns" in found:
+        yield Figure(f"{name}: the same by columns, natively", found["columns"], "s")
 
 
 def _compared(found: dict[str, dict[str, float]]) -> Iterator[Figure]:
@@ -154,6 +177,7 @@ def _compared(found: dict[str, dict[str, float]]) -> Iterator[Figure]:
             f"log-metric through the client: ours / {name}", metric, "times", 1 / 5 if "one" not in name else None
         )
         yield Figure(f"history of 100,000 points: ours / {name}", mine["history"] / theirs["history"], "times", 1 / 10)
+        yield Figure(f"the same by columns: ours / {name}", mine["columns"] / theirs["history"], "times", 1 / 50)
 
 
 def _raw(root: Path, mine: dict[str, float]) -> Iterator[Figure]:

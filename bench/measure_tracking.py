@@ -88,5 +88,5 @@ def _log(server: ServerProcess, root: Path) -> Iterator[Figure]:
 
 def _stored(server: ServerProcess, run_id: str, key: str) -> int:
     found = Api(server.address).get(f"/api/v1/runs/{run_id}/metrics/{key}")
-    assert isinstance(found, list)
-    return len(found)
+    assert isinstance(found, dict)
+    return len(found["steps"])

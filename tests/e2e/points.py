@@ -83,8 +83,8 @@ class Storm:
                 assert time.monotonic() - started < _PATIENCE_S * max(1, self._points // 100_000), "it never ends"
             self.done.seconds = time.monotonic() - started
             history = api.get(f"/api/v1/runs/{run_id}/metrics/loss")
-            assert isinstance(history, list)
-            self.done.steps = [int(point["step"]) for point in history]
+            assert isinstance(history, dict)
+            self.done.steps = history["steps"]
             found = api.get(f"/api/v1/runs/{run_id}")
             assert isinstance(found, dict)
             self.done.run = found

@@ -99,10 +99,8 @@ def test_a_run_is_logged_over_http(client: TestClient[Litestar]) -> None:
     body = '{"metrics": [["val/auc", 0.5, 1, 7], ["val/auc", "NaN", 2, 8]], "params": {"depth": "6"}}'
     for _ in range(2):
         assert client.post(f"{place}/log", content=body).status_code == 200
-    assert client.get(f"{place}/metrics/val/auc").json() == [
-        {"key": "val/auc", "value": 0.5, "step": 1, "at": 7},
-        {"key": "val/auc", "value": "NaN", "step": 2, "at": 8},
-    ]
+    columns = {"key": "val/auc", "steps": [1, 2], "times": [7, 8], "values": [0.5, "NaN"]}
+    assert client.get(f"{place}/metrics/val/auc").json() == columns
     assert client.put(f"{place}/artifacts/plots/a.txt", content=b"hello").json()["size_bytes"] == 5
     assert client.get(f"{place}/artifacts/plots/a.txt").content == b"hello"
     assert [entry["path"] for entry in client.get(f"{place}/artifacts").json()] == ["plots/a.txt"]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from mainspring.core.errors import Invalid
 from mainspring.mlflow.calls import call
 from mainspring.mlflow.runs import Point, point_of
-from mainspring.mlflow.wire import UNSET, Int64, MaybeInt, MaybeText, Message, Text, chosen
+from mainspring.mlflow.wire import UNSET, Int64, MaybeInt, MaybeText, Message, Text, chosen, double
 from mainspring.tracking.histories import MOST_POINTS, Histories
 from mainspring.tracking.model import Metric
 
@@ -54,8 +54,11 @@ class History(Message):
 @call("GET", "metrics/get-history", "runs:read")
 def get_history(ask: GetHistory, histories: Histories) -> History:
     """Every point of a metric, by pages when a number of points is given."""
-    page = histories.page(ask.run_id, ask.metric_key, limit=chosen(ask.max_results, None), page_token=ask.page_token)
-    return History(metrics=[point_of(point) for point in page.items], next_page_token=page.next_token or UNSET)
+    limit = chosen(ask.max_results, None)
+    found, token = histories.page(ask.run_id, ask.metric_key, limit=limit, page_token=ask.page_token)
+    rows = zip(found.values, found.times, found.steps, strict=True)
+    points = [Point(found.key, double(value), at // 1000, step) for value, at, step in rows]
+    return History(metrics=points, next_page_token=token or UNSET)
 
 
 @call("GET", "metrics/get-history-bulk", "runs:read")

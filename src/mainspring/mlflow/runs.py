@@ -102,8 +102,9 @@ class RunInfo(Message):
     end_time: MaybeInt = UNSET
 
 
-class Point(Message):
-    """A point of a metric as it is sent."""
+class Point(Message, kw_only=False, gc=False):
+    """A point of a metric as it is sent. Histories have many: it takes its fields by place, and is no work for the
+    garbage collector."""
 
     key: str
     value: Number

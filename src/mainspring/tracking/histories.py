@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from mainspring.core.caller import caller
 from mainspring.core.errors import Invalid
-from mainspring.tracking.grammar import Mark, Page, fingerprint, mark_of, token_of
+from mainspring.tracking.grammar import Mark, fingerprint, mark_of, token_of
 from mainspring.tracking.lifecycle import place_of
-from mainspring.tracking.model import Metric
+from mainspring.tracking.model import Curve, Metric
 from mainspring.tracking.records import histories
-from mainspring.tracking.rules import spread
+from mainspring.tracking.rules import joined, spread
 
 if TYPE_CHECKING:
     from mainspring.storage.ports import Tables
@@ -26,13 +26,14 @@ class Histories:
     def __init__(self, *, tables: Tables) -> None:
         self._tables = tables
 
-    def page(self, run_id: str, key: str, *, limit: int | None = None, page_token: str = "") -> Page[Metric]:
+    def page(self, run_id: str, key: str, *, limit: int | None = None, page_token: str = "") -> tuple[Curve, str]:
         """Points of a metric of a run by time, step and value; none when it was never logged.
 
         Args:
             limit: At most so many; None for all that follow.
             page_token: From the page before.
 
+        Returns: The points, and the token of the page that follows, "" when nothing does.
         Raises:
             NotFound: No such run.
             Invalid: The limit or the token.
@@ -46,9 +47,12 @@ class Histories:
             number, _, _ = place_of(conn, project, run_id)
             more = None if limit is None else min(limit, 2**40) + 1
             found = histories.page(conn, number, key, after=after, limit=more)
-        if limit is None or len(found) <= limit:
-            return Page(tuple(point for point, _ in found))
-        return Page(tuple(point for point, _ in found[:limit]), token_of(question, Mark(0, found[limit - 1][1])))
+        token = ""
+        if limit is not None and len(found) > limit:
+            del found[limit:]
+            token = token_of(question, Mark(0, found[-1]))
+        values = [joined(value, sort) for _, _, sort, value in found]
+        return Curve(key, [row[1] for row in found], [row[0] for row in found], values), token
 
     def of_runs(self, run_ids: Sequence[str], key: str, *, limit: int = MOST_POINTS) -> list[tuple[str, Metric]]:
         """Points of a metric of runs, each with the id of its run, by run, time, step and value.

@@ -29,6 +29,24 @@ class Metric:
 
 
 @dataclass(frozen=True, slots=True)
+class Curve:
+    """Points of a metric, a list for each column; `times` are microseconds UTC."""
+
+    key: str
+    steps: list[int]
+    times: list[int]
+    values: list[float]
+
+    def points(self) -> list[Metric]:
+        """The points one by one.
+
+        >>> Curve("loss", [1], [7], [0.5]).points()
+        [Metric(key='loss', value=0.5, step=1, at=7)]
+        """
+        return [Metric(self.key, *row) for row in zip(self.values, self.steps, self.times, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
 class CodeState:
     """The code a run was started from.
 

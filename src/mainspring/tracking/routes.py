@@ -12,7 +12,7 @@ from mainspring.core.errors import TooLarge
 from mainspring.tracking import experiment_routes, file_routes, search_routes
 from mainspring.tracking.model import CodeState, Environment, Metric, Run, RunInput
 from mainspring.tracking.service import Tracking
-from mainspring.tracking.wire import NewRun, decode, number_or_word
+from mainspring.tracking.wire import NewRun, decode, number_or_word, numbers_or_words
 
 _READ = {"permission": "runs:read"}
 _WRITE = {"permission": "runs:write"}
@@ -35,6 +35,16 @@ class PointAnswer:
     value: float | str
     step: int
     at: int
+
+
+@dataclass(frozen=True, slots=True)
+class CurveAnswer:
+    """Points of a metric, a list for each column; values as in a point, times in microseconds."""
+
+    key: str
+    steps: list[int]
+    times: list[int]
+    values: list[float | str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +116,10 @@ def resume_run(tracking: Tracking, run_id: str) -> RunAnswer:
 
 
 @get("/api/v1/runs/{run_id:str}/metrics/{key:path}", opt=_READ, sync_to_thread=True)
-def show_history(tracking: Tracking, run_id: str, key: str) -> list[PointAnswer]:
-    """Every point of a metric in the order of step, time and value."""
-    return [_point(point) for point in tracking.history(run_id, key.removeprefix("/"))]
+def show_history(tracking: Tracking, run_id: str, key: str) -> CurveAnswer:
+    """Every point of a metric in the order of step, time and value, by columns."""
+    found = tracking.curve(run_id, key.removeprefix("/"))
+    return CurveAnswer(found.key, found.steps, found.times, numbers_or_words(found.values))
 
 
 @post("/api/v1/runs/{run_id:str}/inputs", opt=_WRITE, status_code=200, sync_to_thread=True)

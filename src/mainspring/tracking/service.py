@@ -12,6 +12,7 @@ from mainspring.tracking.lifecycle import Runs, change_run, no_run, place_of, wr
 from mainspring.tracking.logged_models import measure
 from mainspring.tracking.model import (
     CodeState,
+    Curve,
     Environment,
     Experiment,
     InputDataset,
@@ -230,8 +231,16 @@ class Tracking:
         Raises:
             NotFound: No such run.
         """
+        return self.curve(run_id, key).points()
+
+    def curve(self, run_id: str, key: str) -> Curve:
+        """As `history`, by columns: much faster for many points.
+
+        Raises:
+            NotFound: No such run.
+        """
         with self._tables.read() as conn:
-            return points.list_points(conn, place_of(conn, caller().project, run_id)[0], key)
+            return points.curve(conn, place_of(conn, caller().project, run_id)[0], key)
 
     def latest(self, run_id: str) -> tuple[str, dict[str, Metric]]:
         """The status of a run and the latest point of each of its metrics: what changes while it runs, and cheap.

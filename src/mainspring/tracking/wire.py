@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -93,6 +94,17 @@ def number_or_word(value: float) -> float | str:
     if value != value:
         return "NaN"
     return "Infinity" if value > 0 else "-Infinity"
+
+
+def numbers_or_words(values: list[float]) -> list[float | str]:
+    """Each value as `number_or_word` writes it.
+
+    >>> numbers_or_words([0.5, float("inf")])
+    [0.5, 'Infinity']
+    """
+    if all(map(math.isfinite, values)):
+        return list(values)
+    return [number_or_word(value) for value in values]
 
 
 def _number(point: Point) -> float:

@@ -86,8 +86,8 @@ def _charts(tracking: Tracking, runs: Sequence[Run], metrics: Sequence[str], loo
     for key in metrics:
         if len(charts) == _CHARTS:
             break
-        histories = [tracking.history(one.id, key) if key in one.metrics else [] for one in runs]
-        if max(len(points) for points in histories) > 1:
-            drawn = [look.drawn(points, one.started_at) for one, points in zip(runs, histories, strict=True)]
+        found = [tracking.curve(one.id, key) for one in runs]
+        if max(len(curve.values) for curve in found) > 1:
+            drawn = [look.drawn(curve, one.started_at) for one, curve in zip(runs, found, strict=True)]
             charts.append({"key": key, "curves": drawn})
     return charts

@@ -10,7 +10,7 @@ from litestar import Response, get
 from litestar.response import Template
 
 from mainspring.tracking.files import Files
-from mainspring.tracking.model import Artifact, Metric, Run
+from mainspring.tracking.model import Artifact, Curve, Run
 from mainspring.tracking.page.preview import look
 from mainspring.tracking.rules import check_path, smoothed, thinned
 from mainspring.tracking.searching import Search
@@ -42,14 +42,13 @@ class Look:
         known = smooth if smooth in SMOOTHING else "0"
         return cls(known, scale == "log", against if against in ("step", "time") else "step")
 
-    def drawn(
-        self, points: list[Metric], started_at: int
-    ) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+    def drawn(self, curve: Curve, started_at: int) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
         """A history as the points to draw, and when these are smoothed, as they were; time is in seconds."""
         if self.against == "time":
-            places = [((point.at - started_at) / 1e6, point.value) for point in points]
+            along = [(at - started_at) / 1e6 for at in curve.times]
         else:
-            places = [(float(point.step), point.value) for point in points]
+            along = [float(step) for step in curve.steps]
+        places = list(zip(along, curve.values, strict=True))
         if self.smooth == "0":
             return thinned(places, _POINTS), []
         return thinned(smoothed(places, float(self.smooth)), _POINTS), thinned(places, _POINTS)
@@ -133,6 +132,6 @@ def folders_of(files: Iterable[Artifact]) -> dict[str, list[Artifact]]:
 
 
 def _chart(tracking: Tracking, run: Run, key: str, look: Look) -> dict[str, object]:
-    history = tracking.history(run.id, key)
-    points, faint = look.drawn(history, run.started_at)
-    return {"key": key, "last": run.metrics[key], "count": len(history), "points": points, "faint": faint}
+    curve = tracking.curve(run.id, key)
+    points, faint = look.drawn(curve, run.started_at)
+    return {"key": key, "last": run.metrics[key], "count": len(curve.values), "points": points, "faint": faint}

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from mainspring.storage.keyset import SortKey, following
 from mainspring.tracking.model import Metric
+from mainspring.tracking.records.points import bare_rows
 from mainspring.tracking.records.tables import metric, metric_key, run
 from mainspring.tracking.rules import joined
 
@@ -21,17 +22,14 @@ _ORDER = [SortKey(metric.c[name]) for name in ("at", "step", "sort", "value")]
 
 def page(
     conn: Connection, number: int, key: str, *, after: Sequence[int | float | str], limit: int | None
-) -> list[tuple[Metric, tuple[int, int, int, float]]]:
-    """The next points of a metric of a run by time, step and value, each with its sort keys."""
+) -> list[tuple[int, int, int, float]]:
+    """The sort keys of the next points of a metric of a run by time, step and value; `rules.joined` makes values of
+    the last two."""
     found = sa.select(*(entry.column for entry in _ORDER)).where(metric.c.run == number)
     found = found.where(metric.c.key.in_(sa.select(metric_key.c.number).where(_named(key, [number]))))
     if after:
         found = found.where(following(_ORDER, after))
-    found = found.order_by(*(entry.order() for entry in _ORDER)).limit(limit)
-    return [
-        (Metric(key, joined(value, sort), step, at), (at, step, sort, value))
-        for at, step, sort, value in conn.execute(found)
-    ]
+    return bare_rows(conn, found.order_by(*(entry.order() for entry in _ORDER)).limit(limit))
 
 
 def of_runs(
