@@ -18,7 +18,7 @@ from mainspring.core.errors import Conflict, Failed, Invalid, NotFound, Refused
 from mainspring.registry.service import Registry
 from mainspring.serving.client import Client
 from mainspring.serving.model import Feedback
-from mainspring.serving.modelserver.plan import SPOOLS, read_plan
+from mainspring.serving.modelserver.plan import SPOOLS, Options, read_plan
 from mainspring.serving.probe import Probe
 from mainspring.serving.rules.decision import RolloutSpec
 from mainspring.serving.service import Serving
@@ -115,6 +115,15 @@ def test_a_deployment_is_row_history_event_and_plan(house: House) -> None:
     plan = read_plan(house.serving.folder)
     assert [(e.name, [a.version for a in e.arms]) for e in plan.endpoints] == [("flights", [1])]
     assert (Path(plan.endpoints[0].arms[0].folder) / "manifest.json").is_file()
+
+
+def test_options_of_an_endpoint_stay_until_others_are_given(house: House) -> None:
+    quiet = Options(deadline_ms=900, redact=("carrier",))
+    assert house.serving.deploy("flights", "late", 1, options=quiet).options == quiet
+    assert house.serving.deploy("flights", "late", 2).options == quiet
+    assert read_plan(house.serving.folder).endpoints[0].options == quiet
+    with pytest.raises(Invalid, match="carier"):
+        house.serving.deploy("flights", "late", 2, options=Options(redact=("carier",)))
 
 
 def test_the_history_says_what_was_live_at_any_time(house: House) -> None:
@@ -245,7 +254,7 @@ def test_a_crash_between_the_table_commit_and_the_trim_doubles_nothing(lite: Hou
     assert lite.serving.compact() == 5
     conn = sqlite3.connect(spool, timeout=30)
     with conn:
-        conn.executemany(f"insert into prediction values({','.join('?' * 16)})", kept)
+        conn.executemany(f"insert into prediction values({','.join('?' * 19)})", kept)
     conn.close()
     assert lite.serving.compact() == 0
     ask(client, 3, prefix="more")

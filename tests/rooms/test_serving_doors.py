@@ -106,3 +106,16 @@ def test_the_way_of_an_endpoint_through_all_doors(
 def test_a_deployment_that_is_not_there_is_404_on_every_door(http: TestClient[Litestar]) -> None:
     for place in ("/api/v1/deployments/no", "/deployments/no", "/api/v1/rollouts/no", "/rollouts/no"):
         assert http.get(place).status_code == 404
+
+
+def test_options_are_given_one_by_one_and_taken_back(house: Wiring, http: TestClient[Litestar]) -> None:
+    def told(*options: str) -> dict[str, object]:
+        run(house, "deploy", "late", "--version", "1", "--name", "quiet", *options)
+        found = http.get("/api/v1/deployments/quiet").json()["options"]
+        assert isinstance(found, dict)
+        return found
+
+    first = told("--deadline-ms", "900", "--redact", "carrier", "--redact", "hour")
+    assert first == {"deadline_ms": 900, "on_log_failure": "refuse", "redact": ["carrier", "hour"]}
+    assert told("--on-log-failure", "answer") == {**first, "on_log_failure": "answer"}
+    assert told("--redact", "", "--deadline-ms", "0")["redact"] == []

@@ -6,10 +6,12 @@ import csv
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
 import click
+import msgspec
 
 from mainspring.core.clock import HOUR_US, micros
 from mainspring.core.console import json_option, room, show, table
@@ -17,6 +19,7 @@ from mainspring.core.errors import Invalid, NotFound
 from mainspring.core.settings import Settings
 from mainspring.serving.client import Client, Value
 from mainspring.serving.model import Feedback, Rollout
+from mainspring.serving.modelserver.plan import Options
 from mainspring.serving.rules.decision import RolloutSpec
 from mainspring.serving.service import Serving
 from mainspring.serving.supervisor import wait_served
@@ -26,13 +29,25 @@ from mainspring.serving.supervisor import wait_served
 @click.argument("model")
 @click.option("--version", default="champion", show_default=True, help="Number or alias.")
 @click.option("--name", default="", help="Name of the endpoint (default: the model's).")
+@click.option("--deadline-ms", type=click.IntRange(min=0), help="How long an answer may take; 0: as the server says.")
+@click.option(
+    "--on-log-failure", type=click.Choice(["refuse", "answer"]), help="Fate of an answer that can't be logged."
+)
+@click.option("--redact", multiple=True, metavar="COLUMN", help="An input that is never logged; '': none.")
 @click.option("--reason", default="", help="Kept in the event log.")
 @json_option
 @click.pass_context
-def deploy(ctx: click.Context, model: str, version: str, name: str, reason: str, as_json: bool) -> None:
-    """Put a version behind an endpoint, with all traffic.  Example: mainspring deploy flights --version 3"""
+def deploy(
+    ctx: click.Context, /, model: str, version: str, name: str, *, reason: str, as_json: bool, **options: object
+) -> None:
+    """Put a version behind an endpoint, with all traffic.  Example: mainspring deploy flights --version 3
+
+    Options that are not given stay as they are.
+    """
     serving = room(ctx, Serving)
-    made = serving.deploy(name or model, model, version, reason=reason)
+    made = serving.deploy(
+        name or model, model, version, reason=reason, options=_options(serving, name or model, options)
+    )
     if not wait_served(serving.folder):
         click.echo("no model server runs; `mainspring up` starts it", err=True)
     show(made, f"{made.ref} serves {made.model} {made.champion}; ask it with: mainspring predict {made.name} ROW.json")
@@ -161,6 +176,17 @@ def _line(serving: Serving, found: Rollout) -> dict[str, object]:
     harm = max(decision.harm.values(), default=1.0)
     values = {name: getattr(found, name) for name in ("id", "deployment", "version", "share", "state", "started_at")}
     return {**values, "harm": harm, "no_harm": decision.no_harm, "reason": decision.reason}
+
+
+def _options(serving: Serving, name: str, given: Mapping[str, object]) -> Options | None:
+    """What an endpoint's options become by those that were given; None when none was."""
+    changes = {key: value for key, value in given.items() if value not in (None, ())}
+    if changes.get("redact") == ("",):
+        changes["redact"] = ()
+    if not changes:
+        return None
+    before = next((entry.options for entry in serving.deployments() if entry.name == name), Options())
+    return msgspec.convert({**asdict(before), **changes}, Options)
 
 
 def _item(row: Mapping[str, str], where: str) -> Feedback:

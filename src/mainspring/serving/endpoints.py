@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mainspring.core.caller import Caller, caller, calling
 from mainspring.core.clock import Clock
-from mainspring.core.errors import Conflict, NotFound, Refused, did_you_mean
+from mainspring.core.errors import Conflict, Invalid, NotFound, Refused, did_you_mean
 from mainspring.core.ids import check_name
 from mainspring.registry import check_usable, folder_name
 from mainspring.serving import records
@@ -17,7 +17,16 @@ from mainspring.serving.log import Compactor, table_of
 from mainspring.serving.model import Deployment, Traffic, TrafficChange
 from mainspring.serving.modelserver import tally
 from mainspring.serving.modelserver.columns import kind_of
-from mainspring.serving.modelserver.plan import SPOOLS, ArmPlan, EndpointPlan, Limits, Plan, read_plan, write_plan
+from mainspring.serving.modelserver.plan import (
+    SPOOLS,
+    ArmPlan,
+    EndpointPlan,
+    Limits,
+    Options,
+    Plan,
+    read_plan,
+    write_plan,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -66,11 +75,20 @@ class Endpoints:
         self.folder = folder
         self._compactor = Compactor(folder / SPOOLS, delta)
 
-    def deploy(self, name: str, model: str, version: int | str, *, reason: str = "") -> Deployment:
+    def deploy(
+        self, name: str, model: str, version: int | str, *, reason: str = "", options: Options | None = None
+    ) -> Deployment:
         """Put a version behind an endpoint: the first one, or a direct switch of all traffic.
 
+        Args:
+            name: The endpoint.
+            model: Whose version.
+            version: Number or alias.
+            reason: Kept in the history.
+            options: How it answers, from now on; None leaves that as it is.
         Raises:
             NotFound: No such model or version.
+            Invalid: An input is to be redacted that the version does not take.
             Conflict: A rollout is under way, or the endpoint belongs to another model.
             Refused: The version lacks what it takes to answer, or it takes another type for a column than the
                 predictions logged so far.
@@ -78,6 +96,10 @@ class Endpoints:
         check_name(name, "deployment")
         found = check_usable(self._registry.get(model, version))
         self._check_columns(name, found)
+        for column in options.redact if options else ():
+            if column not in found.columns:
+                hint = did_you_mean(column, found.columns) or f"its inputs are {', '.join(found.columns)}"
+                raise Invalid(f"no input {column!r} to redact", where=found.ref, hint=hint)
         with self._tables.write() as conn:
             before = records.find_deployment(conn, name, lock=True)
             if before is not None and before.model != model:
@@ -91,7 +113,8 @@ class Endpoints:
             now = self._clock.now()
             endpoint = before.endpoint if before else records.free_endpoint(conn, name)
             created = before.created_at if before else now
-            made = Deployment(name, endpoint, model, Traffic.only(found.number), created, now)
+            kept = options or (before.options if before else Options())
+            made = Deployment(name, endpoint, model, Traffic.only(found.number), created, now, kept)
             self._change(conn, made, reason)
             champion = before.champion if before else None
             fact = Deployed(subject=made.ref, model=model, version=found.number, before=champion, reason=reason)
@@ -181,7 +204,13 @@ class Endpoints:
     def _endpoint(self, project: str, found: Deployment) -> EndpointPlan:
         with calling(Caller(caller().actor, project)):
             arms = [self._arm(found.model, arm.name, arm.version, arm.share) for arm in found.traffic.arms]
-        return EndpointPlan(name=found.endpoint, arms=arms, salt=found.traffic.salt, rollout=found.traffic.rollout)
+        return EndpointPlan(
+            name=found.endpoint,
+            arms=arms,
+            salt=found.traffic.salt,
+            rollout=found.traffic.rollout,
+            options=found.options,
+        )
 
     def _arm(self, model: str, name: str, version: int, share: float) -> ArmPlan:
         found = self._registry.get(model, version)

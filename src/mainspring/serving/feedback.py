@@ -173,5 +173,5 @@ def _plain(value: float | str) -> float | str:
 
 def _logged(name: str, row: Mapping[str, object]) -> LoggedPrediction:
     names = {field.name for field in fields(LoggedPrediction)} - {"feedback"}
-    values = {**{key: row[key] for key in names}, "deployment": name}
+    values = {**{key: row.get(key) for key in names}, "deployment": name}
     return msgspec.convert(values, LoggedPrediction)

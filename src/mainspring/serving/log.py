@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     "seq, id, request_id, at, event_at, version, arm, propensity, key, rollout, inputs, outputs, latency_us, status, "
-    "error"
+    "error, caller, wait_us, model_us"
 )
 PERSONAL = ("inputs", "key")
 """Columns of predictions that may say who somebody is: no least and greatest values are kept of them."""
@@ -134,6 +134,7 @@ def frame_of(
     outputs = [unpack(_bytes(row[11])) if row[11] is not None else {} for row in rows]
     plain = {"id": 1, "request_id": 2, "at": 3, "event_at": 4, "version": 5, "arm": 6, "propensity": 7, "key": 8}
     plain |= {"rollout": 9, "latency_us": 12, "status": 13, "error": 14, "seq": 0}
+    plain |= {"caller": 15, "wait_us": 16, "model_us": 17}
     schema = _schema(kinds)
     columns: dict[str, list[object]] = {name: [row[i] for row in rows] for name, i in plain.items()}
     columns["deployment"] = [endpoint] * len(rows)
@@ -169,6 +170,9 @@ def _schema(kinds: Mapping[str, str]) -> dict[str, PolarsDataType]:
         "latency_us": pl.Int64,
         "status": pl.Int64,
         "error": pl.String,
+        "caller": pl.String,
+        "wait_us": pl.Int64,
+        "model_us": pl.Int64,
         "spool": pl.String,
         "seq": pl.Int64,
     }

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mainspring.core.errors import Invalid
+from mainspring.serving.modelserver.plan import Options
 from mainspring.serving.rules.assignment import check_shares
 from mainspring.serving.rules.decision import Decision, RolloutSpec
 
@@ -74,6 +75,7 @@ class Deployment:
     traffic: Traffic
     created_at: int
     updated_at: int
+    options: Options = field(default_factory=Options)
 
     @property
     def ref(self) -> str:
@@ -169,7 +171,11 @@ class StoredFeedback:
 
 @dataclass(frozen=True, slots=True)
 class LoggedPrediction:
-    """One row of the log, and what became known of it. Outputs that the model does not give are None."""
+    """One row of the log, and what became known of it. Outputs that the model does not give are None.
+
+    `latency_us` is all of it but the commit of the log; of that `wait_us` was spent before the model and `model_us` in
+    it. `caller` is what the client called itself.
+    """
 
     id: str
     request_id: str
@@ -186,6 +192,9 @@ class LoggedPrediction:
     status: int
     error: str
     latency_us: int
+    caller: str | None = None
+    wait_us: int | None = None
+    model_us: int | None = None
     feedback: tuple[StoredFeedback, ...] = ()
 
     @property

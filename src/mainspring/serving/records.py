@@ -19,6 +19,7 @@ from mainspring.serving.model import (
     Traffic,
     TrafficChange,
 )
+from mainspring.serving.modelserver.plan import Options
 from mainspring.storage.schema import Id, Json, Micros, Real, metadata
 from mainspring.storage.upsert import insert_into
 
@@ -30,6 +31,7 @@ deployment = sa.Table(
     sa.Column("endpoint", Id, nullable=False, unique=True),
     sa.Column("model", Id, nullable=False),
     sa.Column("traffic", Json, nullable=False),
+    sa.Column("options", Json, nullable=False),
     sa.Column("created_at", Micros, nullable=False),
     sa.Column("updated_at", Micros, nullable=False),
     sqlite_strict=True,
@@ -111,9 +113,10 @@ def put_deployment(conn: Connection, made: Deployment, *, reason: str) -> None:
         "endpoint": made.endpoint,
         "model": made.model,
         "traffic": traffic,
+        "options": msgspec.to_builtins(made.options),
     }
     insert = insert_into(conn, deployment).values(**row, created_at=made.created_at, updated_at=made.updated_at)
-    changed = {name: insert.excluded[name] for name in ("model", "traffic", "updated_at")}
+    changed = {name: insert.excluded[name] for name in ("model", "traffic", "options", "updated_at")}
     conn.execute(insert.on_conflict_do_update(index_elements=["project", "name"], set_=changed))
     entry = {"project": who.project, "deployment": made.name, "at": made.updated_at, "actor": who.actor}
     conn.execute(sa.insert(traffic_change).values(**entry, traffic=traffic, reason=reason))
@@ -255,7 +258,8 @@ def _value(row: sa.Row[*tuple[object, ...]]) -> float | str:
 
 def _deployment(row: sa.Row[*tuple[object, ...]]) -> Deployment:
     traffic = msgspec.convert(row.traffic, Traffic)
-    return Deployment(row.name, row.endpoint, row.model, traffic, row.created_at, row.updated_at)
+    options = msgspec.convert(row.options, Options)
+    return Deployment(row.name, row.endpoint, row.model, traffic, row.created_at, row.updated_at, options)
 
 
 def _rollout(row: sa.Row[*tuple[object, ...]]) -> Rollout:

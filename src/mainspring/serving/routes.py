@@ -19,6 +19,7 @@ from mainspring.serving.model import (
     Traffic,
     TrafficChange,
 )
+from mainspring.serving.modelserver.plan import Options
 from mainspring.serving.rules.decision import Decision, RolloutSpec
 from mainspring.serving.service import Serving
 
@@ -29,11 +30,12 @@ Limit = Annotated[int, Parameter(ge=1, le=1000)]
 
 @dataclass(frozen=True, slots=True)
 class DeployRequest:
-    """A version, by number or alias, for an endpoint."""
+    """A version, by number or alias, for an endpoint, and how it answers from now on (absent: as before)."""
 
     model: str
     version: int | str
     reason: str = ""
+    options: Options | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ def show_deployment(serving: Serving, name: str) -> Deployment:
 @post("/api/v1/deployments/{name:str}", opt=_WRITE, sync_to_thread=True, status_code=200)
 def deploy(serving: Serving, name: str, data: DeployRequest) -> Deployment:
     """Put a version behind an endpoint, at once and with all traffic."""
-    return serving.deploy(name, data.model, data.version, reason=data.reason)
+    return serving.deploy(name, data.model, data.version, reason=data.reason, options=data.options)
 
 
 @get("/api/v1/deployments/{name:str}/history", opt=_READ, sync_to_thread=True)

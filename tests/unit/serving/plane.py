@@ -7,7 +7,7 @@ import json
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from mainspring.registry.packages import Manifest, Predictor
 from mainspring.serving.modelserver.app import App
 from mainspring.serving.modelserver.batching import LINE, Batcher, Line
 from mainspring.serving.modelserver.models import LoadedModel
-from mainspring.serving.modelserver.plan import EndpointPlan, Limits, Plan
+from mainspring.serving.modelserver.plan import EndpointPlan, Limits, Options, Plan
 from mainspring.serving.modelserver.spool import Spool
 from mainspring.serving.modelserver.traffic import Endpoint, ServedArm, Table
 
@@ -121,15 +121,16 @@ class Plane:
 
 
 @asynccontextmanager
-async def plane(folder: Path, limits: Limits | None = None, **about: object) -> AsyncIterator[Plane]:
-    """A plane with one endpoint "m" over version 1; `about` is what its plan says beside that."""
+async def plane(folder: Path, limits: Limits | None = None, options: Options | None = None) -> AsyncIterator[Plane]:
+    """A plane with one endpoint "m" over version 1."""
     loop, bounds, scorer = asyncio.get_running_loop(), limits or Limits(), Doubling()
     batcher = Batcher(loop, max_queued_rows=bounds.max_queued_rows, max_wait_s=bounds.max_wait_ms / 1000)
     spool = Spool(folder / "spool.sqlite", "process", loop)
     made = Plane(App(batcher, spool), batcher, spool, scorer)
-    plan = EndpointPlan(name="m", arms=[], **about)  # type: ignore[arg-type]
+    plan = EndpointPlan(name="m", arms=[], options=options or Options())
     arm = ServedArm("champion", 1.0, model_of(scorer), "")
-    endpoint = Endpoint("m", (arm,), "", "", plan.deadline_ms or bounds.deadline_ms)
+    options = replace(plan.options, deadline_ms=plan.options.deadline_ms or bounds.deadline_ms)
+    endpoint = Endpoint("m", (arm,), "", "", options)
     made.app.served.table = Table(Plan(endpoints=[plan], limits=bounds), {"m": endpoint})
     try:
         yield made

@@ -12,7 +12,7 @@ from tests.unit.serving.plane import Plane, Reply, plane
 from mainspring.core.errors import Invalid
 from mainspring.serving.modelserver.answering import call_of
 from mainspring.serving.modelserver.batching import Line
-from mainspring.serving.modelserver.plan import Limits
+from mainspring.serving.modelserver.plan import Limits, Options
 
 
 async def _held(made: Plane) -> asyncio.Task[Reply | None]:
@@ -109,7 +109,7 @@ def test_a_deadline_that_passes_is_answered_504_and_its_rows_never_reach_the_mod
 
 def test_without_a_header_the_body_and_then_the_deployment_say_how_long(tmp_path: Path) -> None:
     async def run() -> None:
-        async with plane(tmp_path, deadline_ms=40) as made:
+        async with plane(tmp_path, options=Options(deadline_ms=40)) as made:
             first = await _held(made)
             assert statuses([await made.ask(timeout_ms=20), await made.ask(), await first]) == [504, 504, 504]
             made.scorer.door.set()

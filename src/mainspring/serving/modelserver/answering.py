@@ -6,16 +6,18 @@ Every protocol decodes its own requests and encodes its own answers; what lies b
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from mainspring.core.errors import Invalid, MainspringError, Overloaded
+from mainspring.core.errors import Invalid, MainspringError, Overloaded, Unavailable
 from mainspring.serving.modelserver.asking import Context, Outputs
 from mainspring.serving.modelserver.batching import Batcher, Columns, HungUp, Job, Line, late
-from mainspring.serving.modelserver.columns import plain
+from mainspring.serving.modelserver.columns import Cell, plain
 from mainspring.serving.modelserver.metrics import Metrics
+from mainspring.serving.modelserver.plan import Options
 from mainspring.serving.modelserver.spool import Row, Spool, pack
 from mainspring.serving.modelserver.traffic import Choice, Endpoint
 
@@ -25,7 +27,13 @@ HUNG_UP = 499
 """What is counted for a client that went away before its answer. It is sent to nobody."""
 TIMEOUTS = (b"request-timeout", b"x-request-timeout")
 """Headers with the seconds after which the client waits no more."""
+CALLER = b"x-caller"
+"""Header with the name that a client gives itself; it is logged, and proves nothing."""
+_MAX_CALLER = 200
 _UNLOGGED = ("overloaded", "unavailable")
+_COMPLAIN_S = 10.0
+_LEAST_LOG_S = 0.05
+_complaints = logging.getLogger(__name__)
 _MAX_TIMEOUT_S = 3600.0
 
 
@@ -38,6 +46,7 @@ class Call:
     timeout_s: float | None = None
     length: int = 0
     held_bytes: int = 0
+    caller: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -54,7 +63,7 @@ class Ask:
 def call_of(headers: Iterable[tuple[bytes, bytes]], line: Line | None = None) -> Call:
     """What the headers of a request say.
 
-    Raises: Invalid: A timeout that is no number of seconds.
+    Raises: Invalid: A timeout that is no number of seconds, or a caller's name that is none.
     """
     call = Call(line=line or Line())
     for name, value in headers:
@@ -62,7 +71,16 @@ def call_of(headers: Iterable[tuple[bytes, bytes]], line: Line | None = None) ->
             call.length = int(value) if value.isdigit() else 0
         elif name in TIMEOUTS:
             call.timeout_s = _seconds(name, value)
+        elif name == CALLER:
+            call.caller = _caller(value)
     return call
+
+
+def _caller(value: bytes) -> str:
+    text = value.decode(errors="replace")
+    if len(text) > _MAX_CALLER or not text.isprintable():
+        raise Invalid(f"{CALLER.decode()} is longer than {_MAX_CALLER} characters or not printable")
+    return text
 
 
 def _seconds(name: bytes, value: bytes) -> float:
@@ -90,6 +108,8 @@ class Desk:
         self._spool = spool
         self._metrics = metrics
         self._max_unlogged = max_unlogged_rows
+        self.unlogged_rows = 0
+        self._complained_at = -_COMPLAIN_S
 
     async def answer(self, ask: Ask) -> Outputs:
         """Predict, log, count.
@@ -100,10 +120,12 @@ class Desk:
             HungUp: The client went away before the model was asked.
         """
         labels = (ask.endpoint.name, str(ask.choice.model.version), ask.choice.arm)
+        job: Job | None = None
         outputs: Outputs | None = None
         failure: MainspringError | None = None
         try:
-            outputs = await self._predict(ask)
+            job = self._submit(ask)
+            outputs = await _outcome(job)
         except MainspringError as error:
             failure = error
         except HungUp:
@@ -112,7 +134,7 @@ class Desk:
         status = STATUS.get(failure.code, 500) if failure else 200
         if failure is None or failure.code not in _UNLOGGED:
             try:
-                await self._spool.append(_rows(ask, outputs, status, failure))
+                await self._log(ask, job, _rows(ask, job, outputs, status, failure))
             except MainspringError as error:
                 failure, status = error, STATUS.get(error.code, 500)
         self._metrics.observe(labels, status, time.perf_counter() - ask.call.started)
@@ -120,20 +142,30 @@ class Desk:
             raise failure or late()
         return outputs
 
-    async def _predict(self, ask: Ask) -> Outputs:
-        waiting = self._spool.waiting_rows
-        if waiting > self._max_unlogged:
+    def _submit(self, ask: Ask) -> Job:
+        options, waiting = ask.endpoint.options, self._spool.waiting_rows
+        if waiting > self._max_unlogged and options.on_log_failure == "refuse":
             raise Overloaded(f"{waiting} rows wait for the log", hint=f"send it again in {self.retry_s} s")
         call = ask.call
         about_s = None if ask.about.timeout_ms is None else ask.about.timeout_ms / 1000
-        deadline = call.started + (call.timeout_s or about_s or ask.endpoint.deadline_ms / 1000)
-        job = self._batcher.submit(ask.choice.model, ask.columns, deadline=deadline, line=call.line)
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(deadline - time.perf_counter(), _expire, job)
+        deadline = call.started + (call.timeout_s or about_s or options.deadline_ms / 1000)
+        return self._batcher.submit(ask.choice.model, ask.columns, deadline=deadline, line=call.line)
+
+    async def _log(self, ask: Ask, job: Job | None, rows: list[Row]) -> None:
+        """Wait for the commit; where the endpoint answers without a log, no longer than the request may take."""
+        if ask.endpoint.options.on_log_failure == "refuse":
+            await self._spool.append(rows)
+            return
         try:
-            return await job.future
-        finally:
-            timer.cancel()
+            if self._spool.waiting_rows > self._max_unlogged:
+                raise Unavailable(f"{self._spool.waiting_rows} rows wait for the log")
+            left_s = _LEAST_LOG_S if job is None else max(_LEAST_LOG_S, job.deadline - time.perf_counter())
+            await asyncio.wait_for(self._spool.append(rows), left_s)
+        except (Unavailable, TimeoutError) as reason:
+            self.unlogged_rows += len(rows)
+            if time.monotonic() - self._complained_at > _COMPLAIN_S:
+                self._complained_at = time.monotonic()
+                _complaints.error("%s rows were answered and not logged so far: %s", self.unlogged_rows, reason)
 
     @property
     def retry_s(self) -> int:
@@ -141,16 +173,28 @@ class Desk:
         return self._batcher.retry_s
 
 
+async def _outcome(job: Job) -> Outputs:
+    loop = asyncio.get_running_loop()
+    timer = loop.call_later(job.deadline - time.perf_counter(), _expire, job)
+    try:
+        return await job.future
+    finally:
+        timer.cancel()
+
+
 def _expire(job: Job) -> None:
     if not job.future.done():
         job.future.set_exception(late())
 
 
-def _rows(ask: Ask, outputs: Outputs | None, status: int, failure: MainspringError | None) -> list[Row]:
+def _rows(
+    ask: Ask, job: Job | None, outputs: Outputs | None, status: int, failure: MainspringError | None
+) -> list[Row]:
     """The log rows of one request. One row has the request's id; of several, row i has the id "REQUEST.i"."""
-    about, choice, name = ask.about, ask.choice, ask.endpoint.name
+    about, choice, name, caller = ask.about, ask.choice, ask.endpoint.name, ask.call.caller
     latency_us = int((time.perf_counter() - ask.call.started) * 1e6)
-    error = f"{failure.what}: {failure.where}".rstrip(": ") if failure else ""
+    wait_us, model_us = _parts(job)
+    error = _told(failure, ask.endpoint.options) if failure else ""
     at = time.time_ns() // 1000
     event_at = at if about.event_at is None else about.event_at
     count = len(ask.columns[0])
@@ -159,6 +203,28 @@ def _rows(ask: Ask, outputs: Outputs | None, status: int, failure: MainspringErr
     version, rollout = choice.model.version, choice.rollout
     return [
         (name, ids[i], about.request_id, at, event_at, version, choice.arm, choice.propensity, about.key, rollout,
-         pack(cells), answers[i], latency_us, status, error)
-        for i, cells in enumerate(zip(*map(plain, ask.columns), strict=True))
+         pack(cells), answers[i], latency_us, status, error, caller, wait_us, model_us)
+        for i, cells in enumerate(zip(*_written(ask), strict=True))
     ]  # fmt: skip
+
+
+def _written(ask: Ask) -> list[Sequence[Cell]]:
+    """The columns as the log has them: plain values, and nothing of those that are redacted."""
+    redact = ask.endpoint.options.redact
+    if not redact:
+        return [plain(column) for column in ask.columns]
+    nothing = [None] * len(ask.columns[0])
+    named = zip(ask.choice.model.features.names, ask.columns, strict=True)
+    return [nothing if name in redact else plain(column) for name, column in named]
+
+
+def _told(failure: MainspringError, options: Options) -> str:
+    """A failure as the log has it: what a model said of its inputs is left out where some of them are redacted."""
+    return failure.what if options.redact else f"{failure.what}: {failure.where}".rstrip(": ")
+
+
+def _parts(job: Job | None) -> tuple[int, int]:
+    """Microseconds that the rows waited for the model, and that it took for their batch; 0 if they never got there."""
+    if job is None or not job.ended_at:
+        return 0, 0
+    return int((job.started_at - job.queued_at) * 1e6), int((job.ended_at - job.started_at) * 1e6)

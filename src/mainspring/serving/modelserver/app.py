@@ -151,5 +151,6 @@ class App:
             "mainspring_held_bytes": self._held_bytes,
             "mainspring_log_rows_total": self._spool.rows,
             "mainspring_log_failures_total": self._spool.failures,
+            "mainspring_unlogged_rows_total": self._desk.unlogged_rows,
             "mainspring_plan_generation": self.served.table.plan.generation,
         }

@@ -7,11 +7,13 @@ everything in it answers with the plan's generation.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
-from mainspring.core.errors import Corrupt
+from mainspring.core.errors import Corrupt, Invalid
 
 PLAN = "plan.json"
 SPOOLS = "spool"
@@ -31,17 +33,39 @@ class ArmPlan(msgspec.Struct, frozen=True, kw_only=True):
     grant: str = ""
 
 
-class EndpointPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """One endpoint: its arms (champion first), the salt of its assignment, the rollout it is in, its own deadline.
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How an endpoint answers, whatever version is behind it.
 
-    A deadline of 0 is that of `Limits`.
+    Args:
+        deadline_ms: How long an answer may take where the client does not say; 0 leaves it to the server.
+        on_log_failure: What happens to a prediction that can't be logged: "refuse" it with 503, or "answer" it and
+            count it as lost.
+        redact: Inputs that are never written: the log has them as missing.
     """
+
+    deadline_ms: int = 0
+    on_log_failure: Literal["refuse", "answer"] = "refuse"
+    redact: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raises: Invalid: A deadline below 0, or a log failure with another fate."""
+        if not 0 <= self.deadline_ms <= 3_600_000:
+            raise Invalid(
+                f"a deadline of {self.deadline_ms} ms", where="options", hint="use 1 to 3600000, or 0 for none"
+            )
+        if self.on_log_failure not in ("refuse", "answer"):
+            raise Invalid(f"on_log_failure {self.on_log_failure!r}", where="options", hint="use refuse or answer")
+
+
+class EndpointPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """One endpoint: its arms (champion first), the salt of its assignment, the rollout it is in, and its options."""
 
     name: str
     arms: list[ArmPlan]
     salt: str = ""
     rollout: str = ""
-    deadline_ms: int = 0
+    options: Options = Options()
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mainspring.core.errors import MainspringError, NotFound, Unavailable, did_you_mean
 from mainspring.serving.modelserver.models import LoadedModel, load_model
-from mainspring.serving.modelserver.plan import ArmPlan, EndpointPlan, Plan
+from mainspring.serving.modelserver.plan import ArmPlan, EndpointPlan, Options, Plan
 from mainspring.serving.rules.assignment import assign
 
 DIRECT = "direct"
@@ -42,7 +42,7 @@ class Endpoint:
     arms: tuple[ServedArm, ...]
     salt: str
     rollout: str
-    deadline_ms: int = 0
+    options: Options = field(default_factory=Options)
 
     def choose(self, key: str, version: str | None) -> Choice:
         """The arm for a routing key, or the version that was named, outside of any rollout.
@@ -133,8 +133,8 @@ def _endpoint(
             model = _load(arm, plan)
             declare(wanted.name, model)
         arms.append(ServedArm(arm.name, arm.share, model, arm.digest, arm.grant))
-    deadline_ms = wanted.deadline_ms or plan.limits.deadline_ms
-    return Endpoint(wanted.name, tuple(arms), wanted.salt, wanted.rollout, deadline_ms)
+    options = replace(wanted.options, deadline_ms=wanted.options.deadline_ms or plan.limits.deadline_ms)
+    return Endpoint(wanted.name, tuple(arms), wanted.salt, wanted.rollout, options)
 
 
 def _load(arm: ArmPlan, plan: Plan) -> LoadedModel:

@@ -23,6 +23,7 @@ def _deployment() -> None:
         sa.Column("endpoint", schema.Id(), nullable=False),
         sa.Column("model", schema.Id(), nullable=False),
         sa.Column("traffic", schema.Json(), nullable=False),
+        sa.Column("options", schema.Json(), nullable=False),
         sa.Column("created_at", schema.Micros(), nullable=False),
         sa.Column("updated_at", schema.Micros(), nullable=False),
         sa.PrimaryKeyConstraint("project", "name", name=op.f("pk_deployment")),
