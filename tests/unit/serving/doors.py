@@ -84,7 +84,7 @@ class Doors:
             EndpointPlan(name=name, arms=[ArmPlan(name="champion", version=1, share=1.0, folder="")]) for name in names
         ]
         endpoints = {
-            name: Endpoint(name, (ServedArm("champion", 1.0, self.models[name], ""),), "", "", 5_000) for name in names
+            name: Endpoint(name, (ServedArm("champion", 1.0, self.models[name], ""),), "", "") for name in names
         }
         self.app.served.table = Table(Plan(endpoints=plans), endpoints)
 
