@@ -80,13 +80,20 @@ class Doors:
 
     def serve_only(self, *names: str) -> None:
         """Serve these models and no other."""
-        plans = [
-            EndpointPlan(name=name, arms=[ArmPlan(name="champion", version=1, share=1.0, folder="")]) for name in names
-        ]
+        plan = Plan(
+            endpoints=[
+                EndpointPlan(name=name, arms=[ArmPlan(name="champion", version=1, share=1.0, folder="")])
+                for name in names
+            ]
+        )
         endpoints = {
-            name: Endpoint(name, (ServedArm("champion", 1.0, self.models[name], ""),), "", "") for name in names
+            wanted.name: Endpoint(wanted.name, (self._arm(wanted.name),), "", "", plan.options_of(wanted))
+            for wanted in plan.endpoints
         }
-        self.app.served.table = Table(Plan(endpoints=plans), endpoints)
+        self.app.served.table = Table(plan, endpoints)
+
+    def _arm(self, name: str) -> ServedArm:
+        return ServedArm("champion", 1.0, self.models[name], "")
 
 
 def packages() -> dict[str, Package]:

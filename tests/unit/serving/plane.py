@@ -7,7 +7,7 @@ import json
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -127,11 +127,10 @@ async def plane(folder: Path, limits: Limits | None = None, options: Options | N
     batcher = Batcher(loop, max_queued_rows=bounds.max_queued_rows, max_wait_s=bounds.max_wait_ms / 1000)
     spool = Spool(folder / "spool.sqlite", "process", loop)
     made = Plane(App(batcher, spool), batcher, spool, scorer)
-    plan = EndpointPlan(name="m", arms=[], options=options or Options())
+    wanted = EndpointPlan(name="m", arms=[], options=options or Options())
+    plan = Plan(endpoints=[wanted], limits=bounds)
     arm = ServedArm("champion", 1.0, model_of(scorer), "")
-    options = replace(plan.options, deadline_ms=plan.options.deadline_ms or bounds.deadline_ms)
-    endpoint = Endpoint("m", (arm,), "", "", options)
-    made.app.served.table = Table(Plan(endpoints=[plan], limits=bounds), {"m": endpoint})
+    made.app.served.table = Table(plan, {"m": Endpoint("m", (arm,), "", "", plan.options_of(wanted))})
     try:
         yield made
     finally:

@@ -7,7 +7,7 @@ everything in it answers with the plan's generation.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -107,6 +107,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     durability: str = "fsync"
     public_key: str = ""
     limits: Limits = Limits()
+
+    def options_of(self, wanted: EndpointPlan) -> Options:
+        """The options of an endpoint, with the server's deadline where it leaves it to the server."""
+        return replace(wanted.options, deadline_ms=wanted.options.deadline_ms or self.limits.deadline_ms)
 
 
 class Applied(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from mainspring.core.errors import MainspringError, NotFound, Unavailable, did_you_mean
 from mainspring.serving.modelserver.models import LoadedModel, load_model
@@ -42,7 +42,7 @@ class Endpoint:
     arms: tuple[ServedArm, ...]
     salt: str
     rollout: str
-    options: Options = field(default_factory=Options)
+    options: Options
 
     def choose(self, key: str, version: str | None) -> Choice:
         """The arm for a routing key, or the version that was named, outside of any rollout.
@@ -133,8 +133,7 @@ def _endpoint(
             model = _load(arm, plan)
             declare(wanted.name, model)
         arms.append(ServedArm(arm.name, arm.share, model, arm.digest, arm.grant))
-    options = replace(wanted.options, deadline_ms=wanted.options.deadline_ms or plan.limits.deadline_ms)
-    return Endpoint(wanted.name, tuple(arms), wanted.salt, wanted.rollout, options)
+    return Endpoint(wanted.name, tuple(arms), wanted.salt, wanted.rollout, plan.options_of(wanted))
 
 
 def _load(arm: ArmPlan, plan: Plan) -> LoadedModel:
