@@ -72,6 +72,7 @@ class ServingSettings:
     """`[serving]`: the model server. Port 0 means the port after the server's.
 
     Args:
+        grpc_port: Port for gRPC; 0 is none. It needs the extra `grpc`.
         workers: Processes that share the port.
         pin: Give each worker cores of its own.
         durability: What the log of predictions survives: "fsync" a power cut, "process" the death of the process.
@@ -82,6 +83,7 @@ class ServingSettings:
     """
 
     port: int = 0
+    grpc_port: int = 0
     workers: int = 1
     pin: bool = False
     durability: str = "fsync"
@@ -93,6 +95,8 @@ class ServingSettings:
     def __post_init__(self) -> None:
         if self.port:
             _check_port(self.port, "serving.port")
+        if self.grpc_port:
+            _check_port(self.grpc_port, "serving.grpc_port")
         if not 1 <= self.workers <= 64:
             raise Invalid(f"{self.workers} workers asked for", where="serving.workers", hint="use 1 to 64")
         for name in LIMITS:

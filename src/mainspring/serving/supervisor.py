@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from mainspring.core.errors import Failed, Timeout, Unavailable
@@ -19,14 +20,15 @@ _POLL_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """Where the model server listens (port 0: a free one, kept over restarts), how many workers it has, and whether
-    each is pinned to cores of its own."""
+    """Where the model server listens (port 0: a free one, kept over restarts; gRPC port 0: none), how many workers it
+    has, and whether each is pinned to cores of its own."""
 
     host: str = "127.0.0.1"
     port: int = 0
     workers: int = 1
     pin: bool = False
     drain_s: float = 1.0
+    grpc_port: int = 0
 
 
 class Supervisor:
@@ -70,7 +72,8 @@ class Supervisor:
         """Start the model server if it is not alive, and wait until it serves the plan.
 
         Returns: Its address.
-        Raises: Failed: It ended at once. Timeout: It was not ready in time.
+        Raises: Failed: It ended at once. Timeout: It was not ready in time. Unavailable: gRPC is asked for and not
+            installed.
         """
         with self._lock:
             if self.pid is None:
@@ -142,6 +145,7 @@ class Supervisor:
         return [w for w in read_applied(self.folder) if w.pid == pid or _parent(w.pid) == pid]
 
     def _spawn(self) -> None:
+        check_grpc(self._options.grpc_port)
         self._prepare()
         self.folder.mkdir(parents=True, exist_ok=True)
         for worker in read_applied(self.folder):
@@ -150,6 +154,7 @@ class Supervisor:
         options = self._options
         command = [sys.executable, "-m", "mainspring.serving.modelserver", "--plan", str(self.folder)]
         command += ["--host", options.host, "--port", str(self._port), "--workers", str(options.workers)]
+        command += ["--grpc-port", str(options.grpc_port)]
         command += ["--drain-s", str(options.drain_s), *(["--pin"] if options.pin else [])]
         with (self.folder / "modelserver.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
@@ -157,6 +162,15 @@ class Supervisor:
     def _last_words(self) -> str:
         lines = (self.folder / "modelserver.log").read_text(errors="replace").splitlines()
         return lines[-1][:300] if lines else "it said nothing"
+
+
+def check_grpc(port: int) -> None:
+    """Refuse a port for gRPC where its packages are missing: a child that can't say so would only end.
+
+    Raises: Unavailable: They are.
+    """
+    if port and not all(find_spec(name) for name in ("grpc", "grpc_health", "grpc_reflection")):
+        raise Unavailable("gRPC is not installed", where="serving.grpc_port", hint="pip install 'mainspring[grpc]'")
 
 
 def wait_served(folder: Path, *, timeout_s: float = 30.0) -> bool:

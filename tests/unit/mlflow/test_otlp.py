@@ -15,7 +15,7 @@ from mainspring.mlflow.otlp import spans_of, traces_of
 
 pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
 
-from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]  # it has no stubs
+from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 

@@ -15,7 +15,11 @@ def furnish(wiring: Wiring, settings: Settings) -> None:
     """Say how the services of the room are made."""
     wiring.add(Serving, lambda w: _serving(w, settings))
     options = ServerOptions(
-        settings.server.host, settings.serving_port, settings.serving.workers, pin=settings.serving.pin
+        settings.server.host,
+        settings.serving_port,
+        settings.serving.workers,
+        pin=settings.serving.pin,
+        grpc_port=settings.serving.grpc_port,
     )
     wiring.add(Supervisor, lambda w: Supervisor(w.get(Serving).folder, options, prepare=w.get(Serving).write_plan))
 

@@ -17,6 +17,7 @@ def main() -> int:
     parser.add_argument("--plan", type=Path, required=True, help="folder with plan.json")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one; see applied-*.json")
+    parser.add_argument("--grpc-port", type=int, default=0, help="0 is none; needs the extra grpc")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--drain-s", type=float, default=1.0, help="how long to answer on after SIGTERM")
     parser.add_argument("--pin", action="store_true", help="give each worker cores of its own")
@@ -30,13 +31,23 @@ def main() -> int:
         from mainspring.serving.modelserver.tally import clear
 
         clear(given.plan.absolute())
+        if given.grpc_port:  # workers share it, so none of them would notice that a stranger has it
+            _bind(given.host, given.grpc_port).close()
     if given.workers > 1:
         return _crew(given, sock)
     if given.cores:
         os.sched_setaffinity(0, [int(core) for core in given.cores.split(",")])
     from mainspring.serving.modelserver.worker import WorkerOptions, serve
 
-    serve(WorkerOptions(given.plan.absolute(), parent, given.drain_s, one_of_many=given.fd >= 0), sock)
+    options = WorkerOptions(
+        given.plan.absolute(),
+        parent,
+        given.drain_s,
+        one_of_many=given.fd >= 0,
+        host=given.host,
+        grpc_port=given.grpc_port,
+    )
+    serve(options, sock)
     return 0
 
 
@@ -74,6 +85,7 @@ def _crew(given: argparse.Namespace, sock: socket.socket) -> int:
     folder = given.plan.absolute()
     command = [sys.executable, "-m", "mainspring.serving.modelserver", "--plan", str(folder)]
     command += ["--drain-s", str(given.drain_s), "--fd", str(sock.fileno())]
+    command += ["--host", given.host, "--grpc-port", str(given.grpc_port)]
     return Crew(command, sock.fileno(), folder, cores_of(given.workers, pin=given.pin)).run()
 
 

@@ -51,7 +51,6 @@ class App:
         self._metrics = Metrics()
         self._desk = Desk(batcher, spool, self._metrics)
         self.served = Served(self._desk)
-        self._held_bytes = 0
         scoring = Scoring(self.served)
         self._dialects: dict[str, Dialect] = {
             "v2": OpenInference(self.served),
@@ -80,7 +79,7 @@ class App:
             _log.exception("a request failed that should not have")
             reply = dialect.refuse(500, Failed("the model server failed", hint="its log says why"))
         finally:
-            self._held_bytes -= call.held_bytes
+            self.served.held_bytes -= call.held_bytes
         await self._send(reply, scope["method"], call, send)
 
     async def _send(self, reply: Reply, method: str, call: Call, send: Send) -> None:
@@ -104,11 +103,13 @@ class App:
                 raise HungUp
             part = message.get("body", b"")
             call.held_bytes += len(part)
-            self._held_bytes += len(part)
+            self.served.held_bytes += len(part)
             if call.held_bytes > limits.max_body_bytes:
                 raise TooLarge(f"the body is over {limits.max_body_bytes} bytes")
-            if self._held_bytes > limits.max_held_bytes and call.held_bytes > _SMALL_BYTES:
-                raise Overloaded(f"requests of {self._held_bytes} bytes wait already", hint="send it again in a second")
+            if self.served.held_bytes > limits.max_held_bytes and call.held_bytes > _SMALL_BYTES:
+                raise Overloaded(
+                    f"requests of {self.served.held_bytes} bytes wait already", hint="send it again in a second"
+                )
             parts.append(part)
             more = message.get("more_body", False)
         return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -148,7 +149,7 @@ class App:
             "mainspring_batched_rows_total": self._batcher.batched_rows,
             "mainspring_dropped_rows_total": self._batcher.dropped_rows,
             "mainspring_estimated_wait_seconds": self._batcher.wait_s,
-            "mainspring_held_bytes": self._held_bytes,
+            "mainspring_held_bytes": self.served.held_bytes,
             "mainspring_log_rows_total": self._spool.rows,
             "mainspring_log_failures_total": self._spool.failures,
             "mainspring_unlogged_rows_total": self._desk.unlogged_rows,

@@ -12,17 +12,26 @@ from mainspring.serving.modelserver.traffic import Table
 
 
 class Served:
-    """Answers questions with whatever `table` is at that moment; a request keeps the table it started with."""
+    """Answers questions with whatever `table` is at that moment; a request keeps the table it started with.
+
+    `held_bytes` are those of all requests that were read and are not answered yet, however they came.
+    """
 
     def __init__(self, desk: Desk) -> None:
         self.table = Table()
         self.draining = False
+        self.held_bytes = 0
         self._desk = desk
 
     @property
     def is_ready(self) -> bool:
         """Whether every model is loaded and the server is not about to end."""
         return self.table.ready and not self.draining
+
+    @property
+    def retry_s(self) -> int:
+        """When a refused client should come back, in whole seconds."""
+        return self._desk.retry_s
 
     async def ask(self, name: str, version: str | None, question: Question, call: Call) -> Answered:
         """One answer, in the log when it is given.

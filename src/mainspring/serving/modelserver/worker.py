@@ -8,6 +8,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -22,20 +23,27 @@ from mainspring.serving.modelserver.plan import PLAN, SPOOLS, Applied, Plan, rea
 from mainspring.serving.modelserver.spool import Spool
 from mainspring.serving.modelserver.traffic import Table, build
 
+if TYPE_CHECKING:
+    from mainspring.serving.modelserver.protocols.rpc import RpcServer
+
 _WATCH_S = 0.05
+_FINISH_S = 60
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
     """Where a worker finds its plan, whose child it is, and how long it answers after SIGTERM.
 
-    One of many takes no connection before it can predict: the others answer meanwhile.
+    One of many takes no connection before it can predict: the others answer meanwhile. A `grpc_port` of 0 is none;
+    many workers share one.
     """
 
     folder: Path
     parent: int
     drain_s: float = 1.0
     one_of_many: bool = False
+    host: str = "127.0.0.1"
+    grpc_port: int = 0
 
 
 class _Server(uvicorn.Server):
@@ -169,7 +177,7 @@ async def _serve(options: WorkerOptions, sock: socket.socket) -> None:
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=60,
+        timeout_graceful_shutdown=_FINISH_S,
     )
     crowd = Crowd(plan.limits)
     worker.app.gauges.append(lambda: _crowd_gauges(crowd))
@@ -177,6 +185,7 @@ async def _serve(options: WorkerOptions, sock: socket.socket) -> None:
     server.follow(loop)
     if options.one_of_many:
         await worker.follow(plan)
+    rpc = await _rpc(worker, options, plan)
     serving = loop.create_task(server.serve(sockets=[sock]))
     work = (_follow(worker, plan, server), crowd.sweep_on(), worker.tell())
     beside = [loop.create_task(task) for task in work]
@@ -185,7 +194,19 @@ async def _serve(options: WorkerOptions, sock: socket.socket) -> None:
     finally:
         for task in beside:
             task.cancel()
+        if rpc is not None:
+            await rpc.stop(_FINISH_S)
         await asyncio.to_thread(worker.close)
+
+
+async def _rpc(worker: Worker, options: WorkerOptions, plan: Plan) -> RpcServer | None:
+    if not options.grpc_port:
+        return None
+    from mainspring.serving.modelserver.protocols.rpc import RpcServer
+
+    rpc = RpcServer(worker.app.served, plan.limits)
+    await rpc.start(options.host, options.grpc_port)
+    return rpc
 
 
 def _crowd_gauges(crowd: Crowd) -> dict[str, float]:
