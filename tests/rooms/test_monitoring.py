@@ -26,7 +26,7 @@ from mainspring.monitoring.rules.performance import Outcomes
 from mainspring.registry import Registry
 from mainspring.serving import Feedback, Serving
 from mainspring.serving.modelserver.plan import SPOOLS
-from mainspring.serving.modelserver.spool import SCHEMA
+from mainspring.serving.modelserver.spool import INSERT, SCHEMA, Row
 from mainspring.storage.journal import SqlJournal
 from mainspring.storage.open import open_blobs, open_delta
 from mainspring.storage.ports import Journal, Tables
@@ -126,31 +126,16 @@ def log(
     path = house.folder / "serving" / SPOOLS / f"{spool}.sqlite"
     path.parent.mkdir(parents=True, exist_ok=True)
     ids = [f"{prefix or spool}-{i}" for i in range(frame.height)]
-    rows = [
-        (
-            *(
-                "live",
-                ids[i],
-                ids[i],
-                at or start + i * every_us,
-                start + i * every_us,
-                version,
-                "champion",
-                None,
-                ids[i],
-                "",
-            ),
-            *(pack(list(row)), pack({"probability": score, "label": 0}), 900, status, ""),
-        )
-        for i, row in enumerate(frame.iter_rows())
-    ]
+    said, rows = pack({"probability": score, "label": 0}), list[Row]()
+    for i, row in enumerate(frame.iter_rows()):
+        event_at = start + i * every_us
+        who = ("live", ids[i], ids[i], at or event_at, event_at, version, "champion", None, ids[i], "")
+        rows.append((*who, pack(list(row)), said, 900, status, "", "", 0, 0))
     with closing(sqlite3.connect(path)) as conn:
         conn.executescript(SCHEMA)
         signature = msgspec.json.encode(COLUMNS).decode()
         conn.execute("insert into signature values('live', ?, ?)", (version, signature))
-        conn.executemany(
-            f"insert into prediction values({','.join('?' * 16)})", [(i + 1, *r) for i, r in enumerate(rows)]
-        )
+        conn.executemany(INSERT, [(i + 1, *r) for i, r in enumerate(rows)])
         conn.commit()
     house.serving.compact()
     return ids

@@ -19,6 +19,7 @@ from mainspring.registry.service import Registry
 from mainspring.serving.client import Client
 from mainspring.serving.model import Feedback
 from mainspring.serving.modelserver.plan import SPOOLS, Options, read_plan
+from mainspring.serving.modelserver.spool import INSERT
 from mainspring.serving.probe import Probe
 from mainspring.serving.rules.decision import RolloutSpec
 from mainspring.serving.service import Serving
@@ -254,7 +255,7 @@ def test_a_crash_between_the_table_commit_and_the_trim_doubles_nothing(lite: Hou
     assert lite.serving.compact() == 5
     conn = sqlite3.connect(spool, timeout=30)
     with conn:
-        conn.executemany(f"insert into prediction values({','.join('?' * 19)})", kept)
+        conn.executemany(INSERT, kept)
     conn.close()
     assert lite.serving.compact() == 0
     ask(client, 3, prefix="more")

@@ -23,7 +23,7 @@ create table if not exists prediction(
   model_us integer not null);
 create table if not exists signature(deployment text, version integer, inputs text, primary key(deployment, version));
 """
-_INSERT = f"insert into prediction values({','.join('?' * 19)})"
+INSERT = f"insert into prediction values({','.join('?' * 19)})"
 Row = tuple[
     str, str, str, int, int, int, str, float | None, str, str, bytes | None, bytes | None, int, int, str, str, int, int
 ]
@@ -104,7 +104,7 @@ class Spool:
             for entry in entries:
                 if not isinstance(entry, tuple):
                     entry(conn)
-            conn.executemany(_INSERT, [(self.rows + i, *row) for i, row in enumerate(rows, start=1)])
+            conn.executemany(INSERT, [(self.rows + i, *row) for i, row in enumerate(rows, start=1)])
             conn.execute("commit")
             self.rows += len(rows)
         except sqlite3.Error as reason:
