@@ -61,13 +61,15 @@ class LoadedModel:
             for index in floats:
                 fields[index].largest = _SINGLE
 
+    def shown(self) -> dict[str, list[Cell]]:
+        """The example as columns; one row of nothing in particular where it has none."""
+        given = self.predictor.example.inputs
+        named = zip(self.features.names, self.features.kinds, strict=True)
+        return {name: list(given[name]) if given.get(name) else [_WARM[kind]] for name, kind in named}
+
     def _row(self, changes: dict[int, Cell] | None = None) -> list[Cell]:
         """The first row of the example, with other values at some places."""
-        shown = self.predictor.example.inputs
-        row: list[Cell] = [
-            shown[name][0] if shown.get(name) else _WARM[kind]
-            for name, kind in zip(self.features.names, self.features.kinds, strict=True)
-        ]
+        row = [values[0] for values in self.shown().values()]
         for index, value in (changes or {}).items():
             row[index] = value
         return row

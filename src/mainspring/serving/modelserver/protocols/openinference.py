@@ -100,11 +100,21 @@ class OpenInference:
                 return ok(metadata(served, name, None))
             case ["v2", "models", name, "ready"]:
                 return self._is_ready(name, None)
+            case ["v2", "models", name, "docs"]:
+                return ok(self._document(name, None))
+            case ["v2", "models", name, "versions", version, "docs"]:
+                return ok(self._document(name, version))
             case ["v2", "models", name, "versions", version]:
                 return ok(metadata(served, name, version))
             case ["v2", "models", name, "versions", version, "ready"]:
                 return self._is_ready(name, version)
         raise NotFound("nothing at this path", hint="see GET /v2")
+
+    def _document(self, name: str, version: str | None) -> dict[str, object]:
+        from mainspring.serving.modelserver.protocols.openapi import document
+
+        model, alone = self._served.model(name, version), len(self._served.table.plan.endpoints) == 1
+        return document(name, model, version=version, alone=alone)
 
     def _is_ready(self, name: str, version: str | None) -> Reply:
         self._served.model(name, version)
