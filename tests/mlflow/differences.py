@@ -12,6 +12,7 @@ OURS_IS_BETTER: dict[str, str] = {
     "test_a_batch_for_a_model_that_is_not_there_leaves_nothing": "the params of a refused batch stay",
     "test_a_location_that_climbs_out_of_the_artifact_root_is_refused": "the location is taken",
     "test_a_rename_to_a_taken_name_is_refused": "BAD_REQUEST with the text of a database error",
+    "test_a_renamed_model_is_found_by_its_old_name": "404 by the old name",
     "test_an_infinity_comes_back_as_it_was": "infinities are cut to the greatest finite number",
     "test_a_number_beyond_64_bits_is_refused": "200, and what is stored is not what was sent",
     "test_a_value_of_a_strange_kind_is_refused": "500, or `true` is stored as 1",

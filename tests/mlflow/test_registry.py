@@ -82,7 +82,14 @@ def test_a_model_is_renamed_with_its_versions(client: MlflowClient, http: Http, 
         str(v.version) for v in found.latest_versions
     ] == ["1"]
     assert client.get_model_version_by_alias(f"{model}-new", "best").name == f"{model}-new"
-    assert http.error("GET", "registered-models/get", name=model) == GONE
+
+
+def test_a_renamed_model_is_found_by_its_old_name(client: MlflowClient, http: Http, model: str) -> None:
+    version(http, model)
+    client.rename_registered_model(model, f"{model}-new")
+    assert client.get_registered_model(model).name == f"{model}-new"
+    assert client.get_model_version(model, "1").name == f"{model}-new"
+    assert [found.name for found in client.search_model_versions(f"name = '{model}'")] == [f"{model}-new"]
 
 
 def test_a_rename_of_a_model_to_a_taken_name_is_refused(http: Http, model: str) -> None:

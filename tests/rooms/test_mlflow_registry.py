@@ -119,8 +119,15 @@ def test_what_is_not_there_is_404_everywhere(door: Door) -> None:
 def test_a_renamed_model_keeps_its_versions_and_old_references_lead_there(door: Door) -> None:
     door.model("old name", 2)
     door.ask("POST", "registered-models/rename", name="old name", new_name="new name")
-    door.get("registered-models/get", 404, name="old name")
-    assert door.version("new name", 2)["name"] == "new name"
+    assert door.get("registered-models/get", name="old name")["registered_model"]["name"] == "new name"
+    for name in ("new name", "old name"):
+        assert door.version(name, 2)["name"] == "new name"
+        for wanted in (f"name = '{name}'", f"name IN ('{name}', 'x')"):
+            assert len(door.get("model-versions/search", filter=wanted)["model_versions"]) == 2
+        (found,) = door.get("registered-models/search", filter=f"name = '{name}'")["registered_models"]
+        assert found["name"] == "new name"
+    assert door.get("registered-models/search", filter="name LIKE 'old name%'") == {}
+    door.ask("DELETE", "registered-models/delete", 404, name="old name")
     found = door.get("model-versions/get-download-uri", name="old name", version="2")
     assert found == {"artifact_uri": "s3://bucket/2"}
     assert door.registry.get("old name", 1).model == "new name"

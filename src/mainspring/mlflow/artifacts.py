@@ -15,7 +15,7 @@ from litestar.handlers import BaseRouteHandler
 
 from mainspring.core.errors import Invalid, NotFound
 from mainspring.mlflow.calls import call
-from mainspring.mlflow.model_versions import found_in, number_of
+from mainspring.mlflow.model_versions import found_in
 from mainspring.mlflow.packages import Folder, folder_at, folder_of, is_packaged, refuse_write
 from mainspring.mlflow.paths import below, file_path, folder_path
 from mainspring.mlflow.spelling import ARTIFACTS, BASE
@@ -158,7 +158,7 @@ async def download_of_version(
 ) -> Response[object]:
     """A file of a version whose files are kept here."""
     inside = file_path(_given(path, "path"))
-    asked = (_given(name, "name"), number_of(_given(version, "version")))
+    asked = (_given(name, "name"), _given(version, "version"))
     found = await asyncio.to_thread(found_in, registry, *asked)
     place = urlsplit(found.location or found.source)
     if place.scheme == PROXIED:

@@ -10,7 +10,7 @@ from mainspring.mlflow.errors import Told
 from mainspring.mlflow.packages import address_of
 from mainspring.mlflow.sources import PROMPT_SOURCES, Asked, Sources
 from mainspring.mlflow.wire import UNSET, Int64, KeyValue, MaybeText, Message, Text, chosen, pairs_of, texts
-from mainspring.registry import ModelVersion, Origin, Registry
+from mainspring.registry import Model, ModelVersion, Origin, Registry
 from mainspring.registry.model import PROMPT_TAG
 from mainspring.registry.searching import ModelSearch
 from mainspring.tracking import Tracking
@@ -139,12 +139,14 @@ def number_of(version: str) -> int:
     raise Invalid(f"Parameter 'version' must be an integer, got '{version[:60]}'.", where="version")
 
 
-def found_in(registry: Registry, name: str, number: int) -> ModelVersion:
-    """A version of a model.
+def found_in(registry: Registry, name: str, version: str) -> ModelVersion:
+    """A version of a model, by a name it has or had and a number, which comes as text.
 
     Raises:
-        Told: There is none, in the words that clients know.
+        Invalid: The text is no number.
+        Told: There is no such version, in the words that clients know.
     """
+    number = number_of(version)
     try:
         return registry.get(name, number)
     except NotFound as reason:
@@ -152,15 +154,17 @@ def found_in(registry: Registry, name: str, number: int) -> ModelVersion:
         raise Told("RESOURCE_DOES_NOT_EXIST", what, hint=reason.hint) from None
 
 
-def _own(registry: Registry, name: str, version: str) -> ModelVersion:
-    """A version by the name its model has now."""
-    number = number_of(version)
+def model_named(registry: Registry, name: str) -> Model:
+    """A model by its name, or by one it had before.
+
+    Raises:
+        Told: There is none, in the words that clients know.
+    """
     try:
-        registry.model(name, redirected=False)
+        return registry.model(name)
     except NotFound as reason:
-        what = f"Model Version (name={name[:300]}, version={number}) not found"
+        what = f"Registered Model with name={name[:300]} not found"
         raise Told("RESOURCE_DOES_NOT_EXIST", what, hint=reason.hint) from None
-    return found_in(registry, name, number)
 
 
 @call("POST", "model-versions/create", "models:write")
@@ -168,17 +172,12 @@ def create(
     ask: CreateVersion, registry: Registry, tracking: Tracking, models: LoggedModels, files: Files
 ) -> OneVersion:
     """Make the next version of a model that is there."""
-    try:
-        registry.model(ask.name, redirected=False)
-    except NotFound as reason:
-        what = f"Registered Model with name={ask.name[:300]} not found"
-        raise Told("RESOURCE_DOES_NOT_EXIST", what, hint=reason.hint) from None
+    model_named(registry, ask.name)
     tags = texts(ask.tags)
-    run_id, model_id = (None if isinstance(given, type(UNSET)) else given for given in (ask.run_id, ask.model_id))
     if tags.get(PROMPT_TAG, "").lower() == "true":
         return _create_prompt(ask, registry, tags)
     sources = Sources(registry=registry, tracking=tracking, models=models, files=files)
-    found = sources.resolve(Asked(ask.source, run_id, model_id, ask.run_link))
+    found = sources.resolve(Asked(ask.source, chosen(ask.run_id, None), chosen(ask.model_id, None), ask.run_link))
     made = registry.add_version(
         ask.name, found.origin, files=found.files, same_as=found.same_as, description=ask.description, tags=tags
     )
@@ -190,27 +189,27 @@ def create(
 @call("GET", "model-versions/get", "models:read")
 def get(ask: ByNumber, registry: Registry) -> OneVersion:
     """One version."""
-    return _one(_own(registry, ask.name, ask.version))
+    return _one(found_in(registry, ask.name, ask.version))
 
 
 @call("PATCH", "model-versions/update", "models:write")
 def update(ask: UpdateVersion, registry: Registry) -> OneVersion:
     """Say what is special about a version."""
-    found = _own(registry, ask.name, ask.version)
+    found = found_in(registry, ask.name, ask.version)
     return _one(registry.describe_version(ask.name, found.number, ask.description))
 
 
 @call("DELETE", "model-versions/delete", "models:write", conflict="INVALID_PARAMETER_VALUE")
 def delete(ask: ByNumber, registry: Registry) -> None:
     """Delete a version, and the aliases that point to it."""
-    found = _own(registry, ask.name, ask.version)
+    found = found_in(registry, ask.name, ask.version)
     registry.delete_version(ask.name, found.number)
 
 
 @call("GET", "model-versions/get-download-uri", "models:read")
 def download_uri(ask: ByNumber, registry: Registry) -> Address:
-    """Where the files of a version are. References by a name that a model had before still lead there."""
-    found = found_in(registry, ask.name, number_of(ask.version))
+    """Where the files of a version are."""
+    found = found_in(registry, ask.name, ask.version)
     kept = address_of(found) if found.digest else ""
     return Address(artifact_uri=found.location or kept or found.source or found.ref)
 
@@ -218,21 +217,21 @@ def download_uri(ask: ByNumber, registry: Registry) -> Address:
 @call("POST", "model-versions/set-tag", "models:write")
 def set_tag(ask: SetTag, registry: Registry) -> None:
     """Set a tag of a version."""
-    found = _own(registry, ask.name, ask.version)
+    found = found_in(registry, ask.name, ask.version)
     registry.tag_version(ask.name, found.number, {ask.key: ask.value})
 
 
 @call("DELETE", "model-versions/delete-tag", "models:write")
 def delete_tag(ask: DeleteTag, registry: Registry) -> None:
     """Delete a tag of a version, when it has it."""
-    found = _own(registry, ask.name, ask.version)
+    found = found_in(registry, ask.name, ask.version)
     registry.untag_version(ask.name, found.number, ask.key)
 
 
 @call("POST", "model-versions/transition-stage", "models:write")
 def move_stage(ask: MoveStage, registry: Registry) -> OneVersion:
     """Move a version to a stage."""
-    found = _own(registry, ask.name, ask.version)
+    found = found_in(registry, ask.name, ask.version)
     return _one(registry.move_to_stage(ask.name, found.number, ask.stage, archive_others=ask.archive_existing_versions))
 
 

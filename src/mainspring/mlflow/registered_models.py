@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mainspring.core.errors import Invalid, NotFound
+from mainspring.core.errors import Invalid
 from mainspring.mlflow.calls import call
 from mainspring.mlflow.errors import Told
-from mainspring.mlflow.model_versions import ModelVersionInfo, OneVersion, found_in, number_of, version_info
+from mainspring.mlflow.model_versions import ModelVersionInfo, OneVersion, found_in, model_named, version_info
 from mainspring.mlflow.wire import Int64, KeyValue, Message, Text, pairs_of, texts
 from mainspring.registry import Model, Registry
 from mainspring.registry.rules import check_alias, stage_named
@@ -127,19 +127,6 @@ def model_infos(registry: Registry, found: Sequence[Model]) -> list[ModelInfo]:
     ]
 
 
-def model_named(registry: Registry, name: str) -> Model:
-    """A model by the name it has now.
-
-    Raises:
-        Told: There is none, in the words that clients know.
-    """
-    try:
-        return registry.model(name, redirected=False)
-    except NotFound as reason:
-        what = f"Registered Model with name={name[:300]} not found"
-        raise Told("RESOURCE_DOES_NOT_EXIST", what, hint=reason.hint) from None
-
-
 @call("POST", "registered-models/create", "models:write")
 def create(ask: CreateModel, registry: Registry) -> OneModel:
     """Make a registered model."""
@@ -178,10 +165,7 @@ def delete(ask: ByName, registry: Registry) -> None:
 @call("POST GET", "registered-models/get-latest-versions", "models:read")
 def latest_versions(ask: LatestVersions, registry: Registry) -> SomeVersions:
     """The newest version of each stage that is asked for."""
-    try:
-        model = registry.model(ask.name)
-    except NotFound:
-        model = model_named(registry, ask.name)
+    model = model_named(registry, ask.name)
     stages = {stage_named(stage) for stage in ask.stages}
     found = registry.newest_by_stage([model.name])[model.name]
     shown = [entry for entry in found if not stages or entry.stage in stages]
@@ -210,19 +194,14 @@ def set_alias(ask: SetAlias, registry: Registry) -> None:
         raise Invalid(
             f"Invalid alias name: '{ask.alias}'. Names may only contain alphanumerics, underscores and dashes."
         )
-    number = number_of(ask.version)
     model_named(registry, ask.name)
-    found_in(registry, ask.name, number)
-    registry.set_alias(ask.name, ask.alias, number)
+    registry.set_alias(ask.name, ask.alias, found_in(registry, ask.name, ask.version).number)
 
 
 @call("GET", "registered-models/alias", "models:read")
 def get_alias(ask: ByAlias, registry: Registry) -> OneVersion:
     """The version an alias points to; `latest` is the newest one."""
-    try:
-        model = registry.model(ask.name)
-    except NotFound:
-        model = model_named(registry, ask.name)
+    model = model_named(registry, ask.name)
     if ask.alias.lower() == "latest":
         if not model.latest:
             raise Told("RESOURCE_DOES_NOT_EXIST", f"Latest version not found for model {ask.name}.")
@@ -231,7 +210,7 @@ def get_alias(ask: ByAlias, registry: Registry) -> OneVersion:
         number = model.aliases[ask.alias]
     else:
         raise Invalid(f"Registered model alias {ask.alias[:300]} not found.")
-    return OneVersion(model_version=version_info(found_in(registry, model.name, number)))
+    return OneVersion(model_version=version_info(found_in(registry, model.name, str(number))))
 
 
 @call("DELETE", "registered-models/alias", "models:write")

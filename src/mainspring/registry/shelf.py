@@ -112,14 +112,14 @@ class Shelf:
                 models.set_tags(conn, tables.model_tag, serial, tags)
             return models.find(conn, serial)
 
-    def model(self, name: str, *, redirected: bool = True) -> Model:
-        """One model, by its name or, when `redirected`, by one that it had before.
+    def model(self, name: str) -> Model:
+        """One model, by its name or by one that it had before.
 
         Raises:
             NotFound: No such model.
         """
         with self._tables.read() as conn:
-            return models.find(conn, self._serial(conn, name, redirected=redirected))
+            return models.find(conn, self._serial(conn, name))
 
     def models(self, *, limit: int = 100, after: str = "", prompts: bool = False) -> list[Model]:
         """Models by name, at most `limit`, those after the name `after`; `prompts` too when asked for."""

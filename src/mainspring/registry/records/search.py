@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from mainspring.core.caller import caller
 from mainspring.registry.model import PROMPT_TAG, Model, ModelVersion
 from mainspring.registry.records import models, versions
-from mainspring.registry.records.tables import model, model_tag, model_version, model_version_tag
+from mainspring.registry.records.tables import model, model_redirect, model_tag, model_version, model_version_tag
 from mainspring.storage.keyset import SortKey, following
 from mainspring.storage.matching import matches
 from mainspring.storage.schema import Real
@@ -29,6 +29,8 @@ _VERSION: Mapping[str, sa.ColumnElement[Any]] = {
     **{name: model_version.c[name] for name in ("number", "created_at", "updated_at", "size_bytes", "created_by")},
     "name": model.c.name,
 }
+_WHOLE = ("=", "IN")
+"""Comparisons that name a model; what else is asked of names is asked of those that models have now."""
 NUMBERS = frozenset({"number", "created_at", "updated_at", "size_bytes"})
 
 
@@ -94,6 +96,8 @@ def _condition(
     dialect: str,
 ) -> Condition:
     if isinstance(node, Compare):
+        if node.field.entity == ATTRIBUTES and node.field.key == "name" and node.op in _WHOLE:
+            return _named(node, dialect)
         if node.field.entity == ATTRIBUTES:
             return _attribute(known[node.field.key], node, dialect)
         return _tag(tags.alias(), serial, node, dialect)
@@ -101,6 +105,20 @@ def _condition(
         return sa.not_(_condition(node.part, known, tags, serial, dialect))
     parts = [_condition(part, known, tags, serial, dialect) for part in node.parts]
     return sa.and_(sa.true(), *parts) if isinstance(node, And) else sa.or_(sa.false(), *parts)
+
+
+def _named(asked: Compare, dialect: str) -> Condition:
+    """Models of a name, also of one they had before, as whoever asks for them by name finds them by it too."""
+    called, project = model.alias(), caller().project
+    mine = (
+        called.c.project == project,
+        called.c.deleted_at.is_(None),
+        matches(called.c.name, asked.op, asked.value, dialect),
+    )
+    had = model_redirect.c.project == project, matches(model_redirect.c.name, asked.op, asked.value, dialect)
+    return model.c.serial.in_(
+        sa.union_all(sa.select(called.c.serial).where(*mine), sa.select(model_redirect.c.model).where(*had))
+    )
 
 
 def _attribute(column: sa.ColumnElement[Any], asked: Compare, dialect: str) -> Condition:
