@@ -268,6 +268,38 @@ def test_a_model_folder_of_a_run_becomes_a_package_that_lists_every_file(door: D
     assert door.get("model-versions/get-download-uri", name="foldered", version="1")["artifact_uri"] == source
 
 
+ODD_FOLDERS = {
+    "no-signature": {"MLmodel": b"flavors: {python_function: {loader_module: mlflow.sklearn}}"},
+    "tensors": {
+        "MLmodel": b'flavors: {}\nsignature: {inputs: \'[{"type": "tensor", "tensor-spec": '
+        b'{"dtype": "float64", "shape": [-1, 4]}}]\'}'
+    },
+    "no-example": {"MLmodel": MLMODEL},
+    "example": {
+        "MLmodel": MLMODEL + b"saved_input_example_info: {artifact_path: e.json, type: dataframe}",
+        "e.json": b'{"columns": ["n", "x"], "data": [[1, NaN], [null, 2.5]]}',
+    },
+    "no-yaml": {"MLmodel": b"{{{"},
+    "no-mlmodel": {"weights.bin": b"1"},
+}
+
+
+@pytest.mark.parametrize("name", ODD_FOLDERS)
+def test_whatever_a_client_logged_the_pages_of_its_version_are_whole(door: Door, name: str) -> None:
+    door.model(f"odd {name}")
+    run = door.house.get(Tracking).create_run("Default")
+    for path, data in ODD_FOLDERS[name].items():
+        door.house.get(Files).put(f"{run.folder}m/{path}", data)
+    source = f"mlflow-artifacts:/{run.folder}m"
+    door.ask("POST", "model-versions/create", name=f"odd {name}", source=source, run_id=run.id)
+    for path in ("models", f"models/odd {name}", f"models/odd {name}/1"):
+        page = door.client.get(f"/{path}", headers={"Accept": "text/html"})
+        assert (page.status_code, f"odd {name}" in page.text) == (200, True), page.text
+    has = door.registry.get(f"odd {name}", 1).signature is not None
+    assert has == ("No signature" not in page.text) == (name in ("example", "no-example"))
+    assert ("2.5" in page.text) == (name == "example")
+
+
 def test_a_folder_of_another_run_is_refused(door: Door) -> None:
     door.model("stolen")
     tracking = door.house.get(Tracking)

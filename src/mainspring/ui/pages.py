@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote
 
@@ -50,6 +51,7 @@ def page_environment(paths: Iterable[str] = ()) -> Environment:
         "count": count,
         "iso": iso,
         "percent": percent,
+        "quoted": shlex.quote,
         "reference": reference,
         "short": short,
         "time": time,
