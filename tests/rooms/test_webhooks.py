@@ -22,7 +22,7 @@ from mainspring.core.clock import ManualClock
 from mainspring.core.errors import Forbidden, Invalid, NotFound
 from mainspring.pipelines.worker import Worker
 from mainspring.registry import Origin, Registry
-from mainspring.registry.notices import is_public
+from mainspring.registry.notices import check_url, is_public
 from mainspring.registry.outside import post
 from mainspring.registry.records.tables import webhook
 from mainspring.registry.webhooks import KIND, QUEUE, Courier, Webhooks
@@ -227,6 +227,19 @@ def test_a_webhook_that_was_disabled_or_deleted_is_left_alone(
         webhooks.get(second.id)
 
 
+def test_a_webhook_that_is_active_again_is_not_told_what_it_missed(
+    webhooks: Webhooks, registry: Registry, tables: Tables, queue: Queue, ear: Ear
+) -> None:
+    made = webhooks.create("rests", ear.url, ["registered_model.created"])
+    webhooks.update(made.id, {"status": "disabled"})
+    registry.create_model("missed")
+    webhooks.update(made.id, {"status": "active"}, secret="new")
+    registry.create_model("heard")
+    deliver(webhooks, tables, queue)
+    assert [json.loads(body)["data"]["name"] for _, body in ear.heard] == ["heard"]
+    assert "X-MLflow-Signature" in ear.heard[0][0]
+
+
 def test_a_test_sends_an_example_and_tells_what_came_back(webhooks: Webhooks, ear: Ear) -> None:
     made = webhooks.create("try", ear.url, ["model_version_tag.set"])
     ear.statuses = [200, 418]
@@ -264,20 +277,16 @@ def test_the_courier_tells_by_itself(
         "nonsense",
     ],
 )
-def test_only_https_to_public_addresses_is_taken(
-    tables: Tables, journal: SqlJournal, queue: Queue, registry: Registry, tmp_path: Path, url: str
-) -> None:
-    strict = Webhooks(
-        tables=tables, journal=journal, queue=queue, clock=ManualClock(1), registry=registry, folder=tmp_path
-    )
+def test_only_https_to_public_addresses_is_taken(url: str) -> None:
     with pytest.raises(Invalid):
-        strict.create("hook", url, ["registered_model.created"])
+        check_url(url, local=False)
 
 
-def test_a_test_setting_opens_this_machine_and_no_other(webhooks: Webhooks) -> None:
-    for url in ("http://10.0.0.1/hook", "https://192.168.1.1/", "http://169.254.169.254/"):
-        with pytest.raises(Invalid, match="no public address"):
-            webhooks.create("hook", url, ["registered_model.created"])
+@pytest.mark.parametrize("url", ["http://10.0.0.1/hook", "https://192.168.1.1/", "http://169.254.169.254/"])
+def test_a_test_setting_opens_this_machine_and_no_other(url: str) -> None:
+    assert check_url("http://127.0.0.1:8000/hook", local=True).port == 8000
+    with pytest.raises(Invalid, match="no public address"):
+        check_url(url, local=True)
 
 
 def test_a_name_that_leads_to_this_machine_is_refused_where_the_connection_is_made(ear: Ear) -> None:
@@ -286,22 +295,21 @@ def test_a_name_that_leads_to_this_machine_is_refused_where_the_connection_is_ma
     assert ear.heard == []
 
 
-@pytest.mark.parametrize(
-    ("changes", "match"),
-    [
-        ({"name": "-x"}, "can't name a webhook"),
-        ({"events": ()}, "needs events"),
-        ({"events": ("model.created",)}, "nothing is called"),
-        ({"status": "asleep"}, "no status"),
-    ],
-)
-def test_a_malformed_webhook_is_refused_with_the_reason(
-    webhooks: Webhooks, ear: Ear, changes: dict[str, object], match: str
-) -> None:
+MALFORMED: dict[str, dict[str, object]] = {
+    "can't name a webhook": {"name": "-x"},
+    "needs events": {"events": ()},
+    "nothing is called": {"events": ("model.created",)},
+    "no status": {"status": "asleep"},
+    "no public address": {"url": "http://10.0.0.1/hook"},
+}
+
+
+def test_a_malformed_webhook_is_refused_with_the_reason(webhooks: Webhooks, ear: Ear) -> None:
     made = webhooks.create("fine", ear.url, ["registered_model.created"])
-    with pytest.raises(Invalid, match=match):
-        webhooks.update(made.id, changes)
-    assert webhooks.get(made.id).name == "fine"
+    for reason, changes in MALFORMED.items():
+        with pytest.raises(Invalid, match=reason):
+            webhooks.update(made.id, changes)
+    assert webhooks.get(made.id) == made
 
 
 @given(st.ip_addresses(v=4))

@@ -116,17 +116,20 @@ class Webhooks:
             return webhooks.list_all(conn, limit=limit, before=before)
 
     def update(self, webhook_id: str, changes: Mapping[str, object], *, secret: str | None = None) -> Webhook:
-        """Change fields of a webhook, or its secret.
+        """Change fields of a webhook, or its secret. One that is active again is not told what it missed.
 
         Raises:
             NotFound: No such webhook.
             Invalid: A field would be malformed.
         """
-        made = replace(self.get(webhook_id), **changes, updated_at=self._clock.now())  # type: ignore[arg-type]
+        before = self.get(webhook_id)
+        made = replace(before, **changes, updated_at=self._clock.now())  # type: ignore[arg-type]
         check_webhook(made, local=self._local)
-        sealed = None if secret is None else self._vault.seal(secret) if secret else ""
+        kept: dict[str, object] = {} if secret is None else {"secret": self._vault.seal(secret) if secret else ""}
+        if (before.status, made.status) == ("disabled", "active"):
+            kept["since"] = self._journal.last()
         with self._tables.write() as conn:
-            webhooks.change(conn, made, sealed)
+            webhooks.change(conn, made, **kept)
             self._journal.append(conn, WebhookChanged(subject=made.ref, name=made.name, change="updated"))
         return made
 

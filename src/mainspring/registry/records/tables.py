@@ -173,4 +173,4 @@ webhook = sa.Table(
     sa.Index("ix_webhook_project_id", "project", "id"),
     sqlite_strict=True,
 )
-"""`secret` is encrypted with a key that is no part of the database; `since` is the last event before it was made."""
+"""`secret` is encrypted with a key that is no part of the database; it is told of events after `since`."""

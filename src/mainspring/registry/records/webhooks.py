@@ -17,7 +17,7 @@ _SHOWN = tuple(c for c in webhook.c if c.name not in ("project", "secret", "sinc
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A webhook of any project, with what its deliveries need. `since` is the event it was made after."""
+    """A webhook of any project, with what its deliveries need: it is told of events after `since`."""
 
     project: str
     since: int
@@ -49,10 +49,9 @@ def listeners(conn: Connection) -> list[Listener]:
     return [Listener(row["project"], row["since"], _webhook(row)) for row in conn.execute(found).mappings()]
 
 
-def change(conn: Connection, made: Webhook, secret: str | None) -> None:
-    """Replace a webhook; its secret only when one is given."""
-    values = _row(made) | ({} if secret is None else {"secret": secret})
-    conn.execute(sa.update(webhook).where(*_is(made.id)).values(**values))
+def change(conn: Connection, made: Webhook, **kept: object) -> None:
+    """Replace a webhook, and what is kept beside it: `secret`, sealed, and `since`."""
+    conn.execute(sa.update(webhook).where(*_is(made.id)).values(**_row(made), **kept))
 
 
 def drop(conn: Connection, webhook_id: str) -> bool:
