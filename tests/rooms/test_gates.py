@@ -85,6 +85,7 @@ def room(tables: Tables, tmp_path: Path) -> Iterator[Room]:
     bad = train(registry, 3, shuffled=True)
     registry.set_alias("late", "champion", champion.number, "first")
     gates = Gates(tables=tables, journal=journal, registry=registry, sections=SECTIONS, clock=clock)
+    registry.tell_judges(gates.objections)
     yield Room(gates, registry, journal, tables, champion, candidate, bad, rows(3000, 9))
 
 
@@ -253,6 +254,20 @@ def test_verdicts_are_listed_newest_first_and_by_page(room: Room) -> None:
     assert [one.id for one in room.gates.verdicts("late", before=listed[0].id, limit=1)] == [listed[1].id]
     assert room.gates.verdicts("other") == []
     assert room.gates.verdicts(gate="other") == []
+
+
+def test_gates_object_to_what_they_did_not_pass_under_any_name_of_its_model(room: Room) -> None:
+    spec = room.gates.spec("promote")
+    first = room.candidate.number
+    assert room.judge(spec, room.candidate).outcome == "pass"
+    room.registry.rename("late", "delays")
+    later = train(room.registry, 4, strength=0.5)
+    assert (later.model, room.registry.objections("delays", first)) == ("delays", [])
+    assert room.registry.objections("delays", later.number) == ["gate promote has not judged it"]
+    assert room.judge(spec, later).outcome == "pass"
+    assert [room.registry.objections("late", number) for number in (first, later.number)] == [[], []]
+    room.judge(spec, room.registry.get("delays", room.bad.number))
+    assert room.registry.objections("delays", room.bad.number) == ["gate promote came to fail"]
 
 
 def test_another_project_sees_none_of_it(room: Room) -> None:

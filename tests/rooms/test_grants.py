@@ -120,6 +120,15 @@ def test_a_grant_that_is_taken_back_or_over_does_not_load(
         registry.load("churn")
 
 
+def test_a_rename_takes_no_grant_away_and_gives_none_back(registry: Registry, version: ModelVersion) -> None:
+    registry.rename("churn", "leavers")
+    assert registry.load("churn").predict(FRAME)["label"].tolist() == [0, 0, 1, 1]
+    registry.grants.revoke(registry.get("leavers"), "left the team")
+    registry.rename("leavers", "churn")
+    with pytest.raises(Refused, match="only with a grant"):
+        registry.load("churn")
+
+
 def test_the_scan_has_the_last_word_unless_it_is_said_otherwise(registry: Registry, tmp_path: Path) -> None:
     odd = tmp_path / "odd.pkl"
     odd.write_bytes(pickle.dumps(fitted(Odd())))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
@@ -186,11 +188,31 @@ def test_a_copy_in_another_project_has_the_same_bytes_and_a_seal_of_its_own(regi
 
 def test_a_promotion_waits_for_what_the_gates_say(registry: Registry) -> None:
     register(registry)
-    registry.tell_judges(lambda model, version: ["gate promote came to fail"])
+    registry.tell_judges(lambda names, version: ["gate promote came to fail"])
     with pytest.raises(Refused, match="gate promote came to fail"):
         registry.promote("flights", 1)
-    registry.tell_judges(lambda model, version: [])
+    registry.tell_judges(lambda names, version: [])
     assert registry.promote("flights", 1).alias == "champion"
+
+
+def test_who_deletes_a_version_waits_for_who_holds_it_and_looks_for_users_then(
+    registry: Registry, tables: Tables
+) -> None:
+    pointer(registry)
+    used: list[str] = []
+    registry.tell_users(lambda model, version: list(used))
+    with ThreadPoolExecutor(1) as pool:
+        with tables.write() as conn:
+            assert registry.hold(conn, "flights", 1).number == 1
+            gone = pool.submit(registry.delete_version, "flights", 1)
+            time.sleep(0.1)  # so that it would be through by now if it did not wait
+            used.append("deployments/live")
+        with pytest.raises(Conflict, match="deployments/live"):
+            gone.result(30)
+    used.clear()
+    registry.delete_version("flights", 1)
+    with tables.write() as conn, pytest.raises(NotFound):
+        registry.hold(conn, "flights", 1)
 
 
 def test_a_version_that_points_elsewhere_says_what_it_lacks(registry: Registry, tmp_path: Path) -> None:

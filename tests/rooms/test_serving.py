@@ -127,6 +127,28 @@ def test_options_of_an_endpoint_stay_until_others_are_given(house: House) -> Non
         house.serving.deploy("flights", "late", 2, options=Options(redact=("carier",)))
 
 
+def test_a_version_that_is_deleted_meanwhile_is_not_deployed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def names(model: str) -> list[str]:
+        house.registry.delete_version("late", 1)
+        return [model]
+
+    monkeypatch.setattr(house.registry, "names", names)  # asked after the version was found, before it is deployed
+    with pytest.raises(NotFound, match="no version 1"):
+        house.serving.deploy("flights", "late", 1)
+    assert house.serving.deployments() == []
+
+
+def test_a_deployment_goes_on_under_the_new_name_of_its_model(house: House) -> None:
+    house.serving.deploy("flights", "late", 1)
+    house.registry.rename("late", "delays")
+    house.registry.register("other", classifier(), example=rows().head(3), encoding={"carrier": ["AA", "UA"]})
+    with pytest.raises(Conflict, match="serves the model 'late'"):
+        house.serving.deploy("flights", "other", 1)
+    assert house.serving.deploy("flights", "delays", 2).model == "delays"
+    assert house.serving.deploy("flights", "late", 1).model == "delays"
+    assert house.serving.users("delays", 1) == ["deployments/flights"]
+
+
 def test_the_history_says_what_was_live_at_any_time(house: House) -> None:
     house.serving.deploy("flights", "late", 1)
     house.clock.advance(DAY_US)

@@ -178,11 +178,17 @@ class Gates:
             size = min(max(limit, 1), 500)
             return records.newest(conn, project, model=model, gate=gate, before=before, limit=size)
 
-    def objections(self, model: str, version: int) -> list[str]:
-        """What speaks against a version: of every declared gate that ever judged its model, the last word on it."""
+    def objections(self, names: Sequence[str], version: int) -> list[str]:
+        """What speaks against a version: of every declared gate that ever judged its model, the last word on it.
+
+        Args:
+            names: The name of its model, and those under which it was judged before it was renamed.
+            version: The number.
+        """
         found = []
         for spec in self.specs():
-            said = self.verdicts(model, gate=spec.name, limit=500)
+            judged = [verdict for name in names for verdict in self.verdicts(name, gate=spec.name, limit=500)]
+            said = sorted(judged, key=lambda verdict: verdict.id, reverse=True)
             last = next((verdict for verdict in said if verdict.version == version), None)
             if said and last is None:
                 found.append(f"gate {spec.name} has not judged it")

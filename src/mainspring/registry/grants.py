@@ -7,7 +7,7 @@ the version and the time has not come. What leaves for a model server is a signe
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -116,13 +116,16 @@ class Permit:
 
 
 class Grants:
-    """Gives, shows and takes back grants."""
+    """Gives, shows and takes back grants. `names` tells the names of a model, those that it had before too."""
 
-    def __init__(self, *, tables: Tables, journal: Journal, clock: Clock, signer: Signer) -> None:
+    def __init__(
+        self, *, tables: Tables, journal: Journal, clock: Clock, signer: Signer, names: Callable[[str], Sequence[str]]
+    ) -> None:
         self._tables = tables
         self._journal = journal
         self._clock = clock
         self._signer = signer
+        self._names = names
         self._changed: Callable[[], object] = lambda: None
 
     def tell_changes(self, changed: Callable[[], object]) -> None:
@@ -212,13 +215,14 @@ class Grants:
         return next(reversed(self._events(found)), None)
 
     def _events(self, found: ModelVersion) -> list[Event]:
-        """What happened to the grants of a version, oldest first."""
+        """What happened to the grants of a version, oldest first; a rename of its model takes none away."""
         kept: list[Event] = []
-        after = 0
-        while events := self._journal.read(after, kinds=_KINDS, subject=found.ref, project=caller().project):
-            after = events[-1].seq
-            kept += [event for event in events if event.subject == found.ref]
-        return kept
+        for ref in [f"models/{name}/{found.number}" for name in self._names(found.model)]:
+            after = 0
+            while events := self._journal.read(after, kinds=_KINDS, subject=ref, project=caller().project):
+                after = events[-1].seq
+                kept += [event for event in events if event.subject == ref]
+        return sorted(kept, key=lambda event: event.seq)
 
 
 def _change(event: Event) -> GrantChange:

@@ -59,7 +59,7 @@ class Registry(Versions):
         super().__init__(tables=tables, journal=journal, clock=clock, signer=Signer(folder / "keys"))
         self._blobs = blobs
         self._unpacked = folder / "models"
-        self.grants = Grants(tables=tables, journal=journal, clock=clock, signer=self._signer)
+        self.grants = Grants(tables=tables, journal=journal, clock=clock, signer=self._signer, names=self.names)
 
     def register(
         self,

@@ -21,17 +21,13 @@ if TYPE_CHECKING:
 
 Users = Callable[[str, "int | None"], Sequence[str]]
 """Who uses a model, or one of its versions: references of deployments."""
-
-
-Judges = Callable[[str, int], Sequence[str]]
-"""What speaks against a version of a model: sentences, such as "gate promote: fail"."""
-
-
+Judges = Callable[[Sequence[str], int], Sequence[str]]
+"""What speaks against a version of a model with these names: sentences, such as "gate promote: fail"."""
 Cards = Callable[[str, int], "CardWords | None"]
 """What is on the card of a version of a model; None when it has none."""
 
 
-def _nobody(model: str, version: int | None) -> Sequence[str]:
+def _nobody(model: object, version: int | None) -> Sequence[str]:
     return ()
 
 
@@ -70,7 +66,7 @@ class Shelf:
 
     def card(self, name: str, version: int) -> CardWords | None:
         """What people wrote on the card of a version; None when nobody did."""
-        return self._cards(name, version)
+        return next((found for each in self.names(name) if (found := self._cards(each, version))), None)
 
     def objections(self, name: str, version: int) -> Sequence[str]:
         """What gates have against a version, under any name of its model; nothing when all that judge it passed it.
@@ -78,10 +74,7 @@ class Shelf:
         Raises:
             NotFound: No such model.
         """
-        with self._tables.read() as conn:
-            serial = self._serial(conn, name)
-            called = [models.find(conn, serial).name, *models.former_names(conn, serial)]
-        return [reason for each in called for reason in self._judges(each, version)]
+        return self._judges(self.names(name), version)
 
     def users(self, name: str, version: int | None = None) -> Sequence[str]:
         """References of the deployments that serve a model, or one version of it, under any of its names.
@@ -89,10 +82,16 @@ class Shelf:
         Raises:
             NotFound: No such model.
         """
+        return sorted({ref for each in self.names(name) for ref in self._users(each, version)})
+
+    def names(self, name: str) -> list[str]:
+        """The name of a model, then those it had before that still find it.
+
+        Raises:
+            NotFound: No such model.
+        """
         with self._tables.read() as conn:
-            serial = self._serial(conn, name)
-            called = [models.find(conn, serial).name, *models.former_names(conn, serial)]
-        return sorted({ref for each in called for ref in self._users(each, version)})
+            return self._names(conn, self._serial(conn, name))
 
     def create_model(self, name: str, *, description: str = "", tags: Mapping[str, str] | None = None) -> Model:
         """Make a name for versions. A name that was given up is free again, but its numbers are not given twice.
@@ -211,14 +210,12 @@ class Shelf:
             serial = self._serial(conn, name, redirected=False)
             models.lock(conn, serial)
             found, now = models.find(conn, serial), self._clock.now()
-            for called in (found.name, *models.former_names(conn, serial)):
+            for called in self._names(conn, serial):
                 refuse_used(found.ref, self._users(called, None))
                 models.forget_redirect(conn, called)
-            gone = [version.number for version in versions.list_all(conn, serial, limit=1_000_000, before=0)]
-            for number in gone:
-                versions.change(conn, serial, number, deleted_at=now)
+            gone = tuple(versions.delete_all(conn, serial, now))
             models.change(conn, serial, now, deleted_at=now)
-            self._journal.append(conn, ModelDeleted(subject=found.ref, model=found.name, versions=tuple(gone)))
+            self._journal.append(conn, ModelDeleted(subject=found.ref, model=found.name, versions=gone))
 
     def _create(self, conn: Connection, name: str, description: str = "") -> int | None:
         """Add a model in the caller's transaction; None when there is one."""
@@ -234,6 +231,9 @@ class Shelf:
         held = models.serial_of(conn, name)
         if held is not None and held != own:
             refuse_used(f"models/{name}", self._users(name, None))
+
+    def _names(self, conn: Connection, serial: int) -> list[str]:
+        return [models.find(conn, serial).name, *models.former_names(conn, serial)]
 
     def _serial(self, conn: Connection, name: str, *, redirected: bool = True) -> int:
         found = models.serial_of(conn, name, redirected=redirected)

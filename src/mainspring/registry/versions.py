@@ -112,8 +112,9 @@ class Versions(Shelf):
             Conflict: A deployment serves it.
         """
         with self._tables.write() as conn:
-            serial, found = self._found(conn, name, version)
-            for called in (found.model, *models.former_names(conn, serial)):
+            found = self.hold(conn, name, version)
+            serial = self._serial(conn, name)
+            for called in self._names(conn, serial):
                 refuse_used(found.ref, self._users(called, found.number))
             reason = f"version {found.number} was deleted"
             for alias, number in models.find(conn, serial).aliases.items():
@@ -126,6 +127,15 @@ class Versions(Shelf):
             fact = VersionDeleted(subject=found.ref, model=found.model, version=found.number, digest=found.digest)
             self._journal.append(conn, fact)
             return found
+
+    def hold(self, conn: Connection, name: str, version: int | str) -> ModelVersion:
+        """A version that stays until the caller's transaction ends: whoever deletes it waits, and looks who uses it.
+
+        Raises:
+            NotFound: No such model or version, or not any more.
+        """
+        models.lock(conn, self._serial(conn, name))
+        return self._found(conn, name, version)[1]
 
     def set_alias(self, name: str, alias: str, version: int, reason: str = "") -> AliasChange:
         """Point an alias to a version. Pointing it to where it points already changes nothing.

@@ -100,9 +100,10 @@ class Endpoints:
             if column not in found.columns:
                 hint = did_you_mean(column, found.columns) or f"its inputs are {', '.join(found.columns)}"
                 raise Invalid(f"no input {column!r} to redact", where=found.ref, hint=hint)
+        names = self._registry.names(model)
         with self._tables.write() as conn:
             before = records.find_deployment(conn, name, lock=True)
-            if before is not None and before.model != model:
+            if before is not None and before.model not in names:
                 raise Conflict(
                     f"{name!r} serves the model {before.model!r}", where=before.ref, hint="deploy under another name"
                 )
@@ -110,14 +111,15 @@ class Endpoints:
                 raise Conflict(
                     "a rollout is under way", where=f"deployments/{name}", hint=f"mainspring rollout rollback {name}"
                 )
+            self._registry.hold(conn, model, found.number)
             now = self._clock.now()
             endpoint = before.endpoint if before else records.free_endpoint(conn, name)
             created = before.created_at if before else now
             kept = options or (before.options if before else Options())
-            made = Deployment(name, endpoint, model, Traffic.only(found.number), created, now, kept)
+            made = Deployment(name, endpoint, found.model, Traffic.only(found.number), created, now, kept)
             self._change(conn, made, reason)
             champion = before.champion if before else None
-            fact = Deployed(subject=made.ref, model=model, version=found.number, before=champion, reason=reason)
+            fact = Deployed(subject=made.ref, model=found.model, version=found.number, before=champion, reason=reason)
             self._journal.append(conn, fact)
         self.write_plan()
         return made

@@ -68,6 +68,7 @@ class Serving(FeedbackDesk):
                 )
             if live.champion == found.number:
                 raise Conflict(f"version {found.number} is live", where=live.ref, hint="roll out another version")
+            self._registry.hold(conn, model, found.number)
             now = self._clock.now()
             made = Rollout(new_id(), name, live.champion, found.number, share, 0, spec or RolloutSpec(), "running", now)
             records.add_rollout(conn, made)

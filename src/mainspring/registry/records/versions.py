@@ -141,6 +141,12 @@ def change(conn: Connection, serial: int, number: int, **values: object) -> None
     conn.execute(sa.update(model_version).where(*where).values(**values))
 
 
+def delete_all(conn: Connection, serial: int, at: int) -> list[int]:
+    """Mark all versions of a model as deleted; returns their numbers, newest first."""
+    gone = sa.update(model_version).where(*_of(serial)).values(deleted_at=at).returning(model_version.c.number)
+    return sorted(conn.execute(gone).scalars(), reverse=True)
+
+
 def versions_of(conn: Connection, rows: Sequence[sa.RowMapping]) -> list[ModelVersion]:
     """Versions from rows with the columns `SHOWN`, with their tags and aliases."""
     tags = tags_of(conn, model_version_tag, [cast(int, row["serial"]) for row in rows])

@@ -33,7 +33,7 @@ def furnish(wiring: Wiring, settings: Settings) -> None:
 def _registry(w: Wiring, settings: Settings) -> Registry:
     folder = settings.data_dir
     made = Registry(tables=tables(w), journal=journal(w), blobs=blobs(w), clock=CLOCK, folder=folder)
-    made.tell_judges(lambda model, version: _gates(w).objections(model, version))
+    made.tell_judges(lambda names, version: _gates(w).objections(names, version))
     made.tell_users(lambda model, version: _serving(w).users(model, version))
     made.tell_cards(lambda model, version: _governance(w).words(model, version))
     made.grants.tell_changes(lambda: _serving(w).write_plan())
