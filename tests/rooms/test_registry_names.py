@@ -18,7 +18,7 @@ from mainspring.core.caller import Caller, calling
 from mainspring.core.clock import ManualClock
 from mainspring.core.errors import Conflict, Invalid, NotFound, Refused
 from mainspring.registry import ModelVersion, Origin, Registry
-from mainspring.registry.model import STAGES
+from mainspring.registry.model import STAGES, CardWords
 from mainspring.registry.packages import load_folder
 from mainspring.registry.rules import folder_name
 from mainspring.registry.searching import ModelSearch
@@ -213,6 +213,14 @@ def test_who_deletes_a_version_waits_for_who_holds_it_and_looks_for_users_then(
     registry.delete_version("flights", 1)
     with tables.write() as conn, pytest.raises(NotFound):
         registry.hold(conn, "flights", 1)
+
+
+def test_the_card_of_a_version_is_found_after_its_model_was_renamed(registry: Registry) -> None:
+    pointer(registry, "a")
+    words = CardWords("to know who is late", "", (), 1, 1_000, "ada")
+    registry.tell_cards(lambda model, version: words if (model, version) == ("a", 1) else None)
+    registry.rename("a", "b")
+    assert [registry.card(name, 1) for name in ("a", "b")] == [words, words]
 
 
 def test_a_version_that_points_elsewhere_says_what_it_lacks(registry: Registry, tmp_path: Path) -> None:
