@@ -6,12 +6,16 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from http.client import IncompleteRead
 from pathlib import Path
+from urllib.request import Request as UrlRequest
+from urllib.request import urlopen
 
 import pytest
 from blake3 import blake3
 from tests.ports import own_ports
 
+from mainspring.core.errors import Corrupt
 from mainspring.demo.client import Api
 from mainspring.demo.server import ServerProcess
 from mainspring.sdk.transfers import Transfers
@@ -127,6 +131,44 @@ def test_a_download_takes_up_the_part_that_is_left(server: ServerProcess, source
     (out.parent / f".b.bin.{'0' * 64}.part").write_bytes(b"of a file that was replaced since")
     Transfers(server.address).download(f"{place}/a.bin", out.with_name("b.bin"))
     assert out.with_name("b.bin").read_bytes() == source.read_bytes()
+
+
+def test_a_file_that_changed_on_the_disk_never_arrives_whole(
+    server: ServerProcess, source: Path, tmp_path: Path
+) -> None:
+    address = f"{new_run(server)}/a.bin"
+    Transfers(server.address).upload(address, source)
+    (stored,) = blobs(server)
+    stored.chmod(0o600)
+    with stored.open("r+b") as file:
+        file.seek(SIZE // 2)
+        file.write(b"other bytes")
+    with pytest.raises(IncompleteRead), urlopen(server.address + address) as answer:
+        answer.read()
+    with pytest.raises(Corrupt):
+        Transfers(server.address).download(address, tmp_path / "out" / "a.bin")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_clients_that_leave_while_a_file_is_sent_take_nothing_from_others(
+    server: ServerProcess, source: Path, tmp_path: Path
+) -> None:
+    place = new_run(server)
+    Transfers(server.address).upload(f"{place}/a.bin", source)
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", server.port)) as line:
+            head = f"GET {place}/a.bin HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n"
+            line.sendall(head.encode())
+            assert line.recv(1000).startswith(b"HTTP/1.1 200")
+    with urlopen(f"{server.address}{place}/a.bin") as answer:
+        assert answer.read() == source.read_bytes()
+    ranged = UrlRequest(f"{server.address}{place}/a.bin", headers={"Range": f"bytes=5-{SENT}"})
+    with urlopen(ranged) as answer:
+        assert answer.read() == source.read_bytes()[5 : SENT + 1]
+    (tmp_path / "empty").touch()
+    Transfers(server.address).upload(f"{place}/empty", tmp_path / "empty")
+    Transfers(server.address).download(f"{place}/empty", tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == b""
 
 
 def listed(server: ServerProcess, place: str) -> list[dict[str, object]]:

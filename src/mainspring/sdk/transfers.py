@@ -7,13 +7,15 @@ import json
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, Protocol
 from urllib.parse import urlsplit
 
 from mainspring.core.errors import Corrupt, Failed, MainspringError, NotFound, Overloaded, Unavailable, error_codes
+from mainspring.core.sockets import Hashing, splice
 
 log = logging.getLogger("mainspring.sdk")
 SMALL = 1 << 20
@@ -36,6 +38,7 @@ class Transfers:
         self._url = urlsplit(url)
         self._headers = dict(headers or {})
         self.url = url
+        self.encrypted = self._url.scheme == "https"
 
     def upload(self, address: str, source: Path) -> None:
         """Send a file.
@@ -73,7 +76,7 @@ class Transfers:
 
     def ask(self, method: str, address: str, headers: Mapping[str, str]) -> http.client.HTTPConnection:
         """Begin a request on a connection of its own; the caller sends the body, reads the answer and closes."""
-        kind = http.client.HTTPSConnection if self._url.scheme == "https" else http.client.HTTPConnection
+        kind = http.client.HTTPSConnection if self.encrypted else http.client.HTTPConnection
         line = kind(self._url.hostname or "", self._url.port, timeout=_TIMEOUT_S)
         line.putrequest(method, self._url.path.rstrip("/") + address, skip_accept_encoding=True)
         for name, value in {**self._headers, **headers}.items():
@@ -146,19 +149,22 @@ class _Download:
         self._from = source
         self._address = address
         self._to = to
+        self._ranged = True
         self.reached = 0
 
     def step(self) -> bool:
         part = next(iter(self._parts()), None)
         self.reached = part.stat().st_size if part is not None else 0
-        asked = {}
+        # A range is sent as it is, and checked here; a whole file the server checks too, which takes it longer.
+        asked = {"Range": f"bytes={self.reached}-"} if self._ranged else {}
         if part is not None:
-            asked = {"Range": f"bytes={self.reached}-", "If-Range": f'"{part.suffixes[-2][1:]}"'}
+            asked["If-Range"] = f'"{part.suffixes[-2][1:]}"'
         with closing(self._from.ask("GET", self._address, asked)) as line:
             answer = line.getresponse()
-            if answer.status == 416:  # the part is all of it already, or more
+            if answer.status == 416:  # the part is all of it already, or more, or there is nothing in the file
                 answer.read()
                 self._drop()
+                self._ranged = False
                 return False
             if answer.status >= 300:
                 raise error_of(answer.status, answer.read(), self._from.url)
@@ -166,21 +172,23 @@ class _Download:
             if answer.status != 206 or part is None:
                 self._drop()
                 self.reached, part = 0, self._to.with_name(f".{self._to.name}.{digest}.part")
-            self._receive(answer, part, digest)
+            with answer:
+                self._receive(answer, part, digest)
             os.replace(part, self._to)
         return True
 
     def _receive(self, answer: http.client.HTTPResponse, part: Path, digest: str) -> None:
         from blake3 import blake3
 
-        hasher, piece = blake3(), memoryview(bytearray(CHUNK))
-        with part.open("r+b" if self.reached else "wb", buffering=0) as file:
-            while (count := file.readinto(piece)) if self.reached else 0:
-                hasher.update(piece[:count])
-            while count := answer.readinto(piece):
-                hasher.update(piece[:count])
-                file.write(piece[:count])
+        hasher = blake3()
+        with (
+            part.open("r+b" if self.reached else "w+b", buffering=0) as file,
+            Hashing(hasher, file.fileno()) as hashing,
+        ):
+            file.seek(self.reached)
+            for count in _pour(answer, file, straight=not self._from.encrypted):
                 self.reached += count
+                hashing.reach(self.reached)
         if answer.length:
             raise http.client.IncompleteRead(b"", answer.length)
         if digest and hasher.hexdigest() != digest:
@@ -195,6 +203,31 @@ class _Download:
     def _drop(self) -> None:
         for path in self._parts():
             path.unlink(missing_ok=True)
+
+
+def _pour(answer: http.client.HTTPResponse, file: FileIO, *, straight: bool) -> Iterator[int]:
+    """Write the body of an answer to a file; gives how many bytes at a time.
+
+    Args:
+        straight: Whether the bytes may pass within the kernel.
+    """
+    if straight and answer.length and hasattr(os, "splice"):
+        early = answer.read(min(answer.length, len(answer.fp.peek(1))))  # what came with the head
+        yield _write(file, early)
+        for count in splice(answer.fileno(), file.fileno(), answer.length):
+            answer.length -= count
+            yield count
+        return
+    piece = memoryview(bytearray(CHUNK))
+    while count := answer.readinto(piece):
+        yield _write(file, piece[:count])
+
+
+def _write(file: FileIO, piece: bytes | memoryview) -> int:
+    view = memoryview(piece)
+    while view:
+        view = view[file.write(view) :]
+    return len(piece)
 
 
 def digest_of(path: Path) -> str:

@@ -51,7 +51,7 @@ class FileBlobs:
 
     def get(self, digest: str) -> bytes:
         """The bytes under `digest`, checked."""
-        with self._open(digest) as source:
+        with self.open(digest) as source:
             data = source.read()
         if digest_of(data) != digest:
             raise corrupt(digest, str(self._path(digest)))
@@ -59,7 +59,7 @@ class FileBlobs:
 
     def fetch(self, digest: str, to: Path) -> None:
         """Write the bytes to the file `to`, checked; `to` is either whole or absent."""
-        with self._open(digest) as source, whole_file(to) as part:
+        with self.open(digest) as source, whole_file(to) as part:
             if copy(source, part) != digest:
                 raise corrupt(digest, str(self._path(digest)))
 
@@ -81,10 +81,19 @@ class FileBlobs:
 
     def stream(self, digest: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         """The bytes from `start` up to `stop`, in pieces; the last piece of a whole only when its digest is right."""
-        with self._open(digest) as source:
+        with self.open(digest) as source:
             whole = start == 0 and stop is None
             pieces = _pieces(source, start, os.fstat(source.fileno()).st_size if stop is None else stop)
             yield from checked(pieces, digest, str(self._path(digest))) if whole else pieces
+
+    def open(self, digest: str) -> BinaryIO:
+        """See `ports.BlobFiles.open`."""
+        while True:
+            try:
+                return self._path(digest).open("rb")
+            except FileNotFoundError:  # in the trash, or thrown away again since the last look
+                if not self.restore(digest):
+                    raise missing(digest) from None
 
     def has(self, digest: str) -> bool:
         """Whether something is stored under `digest`."""
@@ -159,14 +168,6 @@ class FileBlobs:
                     path.unlink()
                     swept += 1
         return swept
-
-    def _open(self, digest: str) -> BinaryIO:
-        while True:
-            try:
-                return self._path(digest).open("rb")
-            except FileNotFoundError:  # in the trash, or thrown away again since the last look
-                if not self.restore(digest):
-                    raise missing(digest) from None
 
     def _entries(self, digest: str) -> list[TrashedBlob]:
         found = []

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     import polars as pl
@@ -356,6 +356,19 @@ class BlobStreams(Protocol):
         Raises:
             NotFound: Nothing was put under this digest; raised by the first `next()`.
             Corrupt: What is stored no longer has this digest.
+        """
+        ...
+
+
+@runtime_checkable
+class BlobFiles(Protocol):
+    """Blobs that are files of this machine, so that the kernel can send them."""
+
+    def open(self, digest: str) -> BinaryIO:
+        """The file with the bytes, from its start; they are not checked. It stays readable when the blob is deleted.
+
+        Raises:
+            NotFound: Nothing was put under this digest.
         """
         ...
 

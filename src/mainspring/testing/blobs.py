@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mainspring.core.canonical import digest as digest_of
 from mainspring.core.errors import Corrupt, Invalid, MainspringError, NotFound
-from mainspring.storage.ports import Blobs, BlobStreams, BlobTrash, TrashedBlob
+from mainspring.storage.ports import BlobFiles, Blobs, BlobStreams, BlobTrash, TrashedBlob
 
 _ABSENT = "0" * 64
 _SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
@@ -91,6 +91,16 @@ class BlobsContract:
         spoil(digest)
         with pytest.raises(Corrupt):
             next(blobs.stream(digest))
+
+    def test_a_blob_that_is_a_file_can_be_opened_and_stays_readable_when_it_is_deleted(self, blobs: Blobs) -> None:
+        if not isinstance(blobs, BlobFiles):
+            pytest.skip("these blobs are no files of this machine")
+        digest = blobs.put(b"bytes of a file")
+        with blobs.open(digest) as file:
+            blobs.delete(digest)
+            assert file.read() == b"bytes of a file"
+        with pytest.raises(NotFound):
+            blobs.open(digest)
 
     def test_deleted_bytes_are_gone_and_may_be_put_again(self, blobs: Blobs) -> None:
         digest = blobs.put(b"once")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from mainspring.core.caller import caller
 from mainspring.core.clock import Clock
 from mainspring.core.errors import Conflict, NotFound, did_you_mean
-from mainspring.storage.ports import BlobStreams
+from mainspring.storage.ports import BlobFiles, BlobStreams
 from mainspring.tracking import uploads
 from mainspring.tracking.events import FilesDeleted
 from mainspring.tracking.lifecycle import no_run
@@ -213,6 +213,10 @@ class Files:
             return self._blobs.stream(kept.digest, start, stop)
         data = self._blobs.get(kept.digest)[start:stop]
         return (data[at : at + uploads.READ] for at in range(0, len(data), uploads.READ))
+
+    def open(self, kept: Artifact) -> BinaryIO | None:
+        """The content of a file as a file of this machine, not checked; None when it is kept elsewhere."""
+        return self._blobs.open(kept.digest) if isinstance(self._blobs, BlobFiles) else None
 
     def fetch(self, path: str, to: Path) -> Artifact:
         """Write a file of the tree to a file of this machine: whole and checked, or not at all.

@@ -8,6 +8,7 @@ that asks for it, with its own inline scripts, under no origin and without a way
 from __future__ import annotations
 
 import asyncio
+import os
 import posixpath
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -20,9 +21,11 @@ from litestar.datastructures import State
 from litestar.response import Stream
 
 from mainspring.core.errors import Invalid, Timeout
+from mainspring.core.sockets import SILENT_S
+from mainspring.storage.files import corrupt
 from mainspring.tracking.files import Files
 from mainspring.tracking.model import Artifact
-from mainspring.tracking.uploads import SILENT_S, Upload
+from mainspring.tracking.uploads import READ, Upload
 
 Ask = Request[object, object, State]
 GATHERED = 2 << 20
@@ -33,7 +36,7 @@ UNSATISFIABLE = 416
 STRAIGHT = "mainspring.straight"
 """Where a server that can puts what lets a handler read a body from the socket itself."""
 LARGE = 4 << 20
-"""Bodies of this size and more are read that way."""
+"""Bodies of this size and more are read that way, and sent that way when they are files."""
 
 
 PLAIN = "application/octet-stream"
@@ -71,6 +74,10 @@ class Straight(Protocol):
         """What was read of the body already, and a handle of the socket to read the rest from; None when it can't."""
         ...
 
+    async def give(self, file: int, start: int, stop: int) -> bool:
+        """Send a part of a file as the next bytes of the answer; False when it can't."""
+        ...
+
 
 async def receive(request: Ask, upload: Upload) -> None:
     """Write the body of a request into an upload; the network goes on while a thread writes.
@@ -81,8 +88,7 @@ async def receive(request: Ask, upload: Upload) -> None:
         TooLarge: More than a file may have.
         Timeout: Nothing came for too long.
     """
-    length = announced(request)
-    straight = cast("Straight | None", (request.scope.get("extensions") or {}).get(STRAIGHT))
+    length, straight = announced(request), _straight(request)
     if straight is not None and length >= LARGE and (taken := straight.take()) is not None:
         early, handle = taken
         await asyncio.to_thread(upload.drain, handle, early, length)
@@ -110,6 +116,10 @@ async def receive(request: Ask, upload: Upload) -> None:
             await writing
     if gathered:
         await asyncio.to_thread(upload.write, b"".join(gathered))
+
+
+def _straight(request: Ask) -> Straight | None:
+    return cast("Straight | None", (request.scope.get("extensions") or {}).get(STRAIGHT))
 
 
 def announced(request: Ask) -> int:
@@ -201,10 +211,10 @@ async def answer_with(request: Ask, files: Files, kept: Artifact) -> Response[ob
         )
     if part is None:
         headers |= {"Content-Length": str(kept.size_bytes)}
-        return _stream(files.stream(kept), headers, 200, media_type(kept.path))
+        return _stream(_pieces(request, files, kept, None), headers, 200, media_type(kept.path))
     start, stop = part
     headers |= {"Content-Range": f"bytes {start}-{stop - 1}/{kept.size_bytes}", "Content-Length": str(stop - start)}
-    return _stream(files.stream(kept, start, stop), headers, 206, media_type(kept.path))
+    return _stream(_pieces(request, files, kept, part), headers, 206, media_type(kept.path))
 
 
 async def answer_framed(request: Ask, files: Files, kept: Artifact) -> Response[object]:
@@ -218,7 +228,7 @@ async def answer_framed(request: Ask, files: Files, kept: Artifact) -> Response[
         "X-Content-Type-Options": "nosniff",
         "Content-Length": str(kept.size_bytes),
     }
-    return _stream(files.stream(kept), headers, 200, "text/html")
+    return _stream(_ahead(files.stream(kept)), headers, 200, "text/html")
 
 
 def is_page(path: str) -> bool:
@@ -226,11 +236,50 @@ def is_page(path: str) -> bool:
     return path.lower().endswith((".html", ".htm"))
 
 
-def _stream(pieces: Iterator[bytes], headers: dict[str, str], status: int, kind: str) -> Response[object]:
+def _stream(pieces: AsyncIterator[bytes], headers: dict[str, str], status: int, kind: str) -> Response[object]:
     made: Response[object] = Stream(  # type: ignore[assignment]  # a response of its own kind
-        _ahead(pieces), headers=headers, status_code=status, media_type=kind
+        pieces, headers=headers, status_code=status, media_type=kind
     )
     return made
+
+
+async def _pieces(request: Ask, files: Files, kept: Artifact, part: tuple[int, int] | None) -> AsyncIterator[bytes]:
+    """What is left to send of a file, as the kernel may send most of it. The last piece of a whole one comes only when
+    all of it was right; who asks for a part, even if that is all of it, checks for itself.
+
+    Raises:
+        Corrupt: It is not what was stored.
+    """
+    straight, (start, stop) = _straight(request), part or (0, kept.size_bytes)
+    file = await asyncio.to_thread(files.open, kept) if straight is not None and stop - start >= LARGE else None
+    if straight is not None and file is not None:
+        with file:
+            hashed = None if part else asyncio.create_task(asyncio.to_thread(_digest, os.dup(file.fileno())))
+            try:
+                given = await straight.give(file.fileno(), start, stop - READ)
+            except ConnectionError:
+                return
+            if given:
+                if hashed is not None and await hashed != kept.digest:
+                    raise corrupt(kept.digest, kept.path)
+                yield await asyncio.to_thread(os.pread, file.fileno(), READ, stop - READ)
+                return
+    async for piece in _ahead(files.stream(kept, *part) if part else files.stream(kept)):
+        yield piece
+
+
+def _digest(handle: int) -> str:
+    """The digest of an open file, which is closed: whoever asked may be gone before the end."""
+    from blake3 import blake3
+
+    hasher, at = blake3(), 0
+    try:
+        while piece := os.pread(handle, READ, at):
+            hasher.update(piece)
+            at += len(piece)
+    finally:
+        os.close(handle)
+    return hasher.hexdigest()
 
 
 async def _ahead(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:

@@ -9,24 +9,20 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import select
-import threading
 import time
-from collections.abc import Iterator
+from functools import partial
 from io import FileIO
 from pathlib import Path
-from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from mainspring.core.errors import Invalid, Overloaded, Timeout, TooLarge
 from mainspring.core.ids import new_id
+from mainspring.core.sockets import Hashing, splice
 from mainspring.storage.files import check_digest, no_room
 from mainspring.storage.ports import BlobStreams
 
 if TYPE_CHECKING:
-    from blake3 import blake3
-
     from mainspring.storage.ports import Blobs
 
 IN_MEMORY = 1 << 20
@@ -34,8 +30,6 @@ IN_MEMORY = 1 << 20
 READ = 1 << 20
 LEFT_S = 3600.0
 """A nameless scratch file older than this was left by a writer that died."""
-SILENT_S = 60.0
-"""A client that sends nothing for this long is taken for gone, so that another may go on."""
 KEPT_S = 3 * 24 * 3600.0
 """How long an interrupted upload may be taken up again."""
 _RESUMABLE = re.compile(r".*-[0-9a-f]{64}")
@@ -108,10 +102,19 @@ class Upload:
                 self._pieces.clear()
             self.write(early)
             assert self._file is not None and self._path is not None
-            with no_room(self._path), _Hashing(self._hasher, self._file, self.received) as hashing:
-                for arrived in _splice(handle, self._file.fileno(), count - len(early)):
+            end = self.received - len(early) + count
+            file = self._file.fileno()
+            with (
+                no_room(self._path),
+                Hashing(self._hasher, file, self.received, behind=partial(_settle, file)) as hashing,
+            ):
+                for arrived in splice(handle, file, count - len(early)):
                     self.received += arrived
                     hashing.reach(self.received)
+            if self.received < end:
+                raise Invalid("the client went away", where="body", hint="send the rest again")
+        except TimeoutError as reason:
+            raise Timeout(str(reason), where="body", hint="send the rest again") from None
         finally:
             os.close(handle)
 
@@ -184,68 +187,6 @@ class Upload:
                 view = view[self._file.write(view) :]
 
 
-class _Hashing:
-    """Hashes a file behind the one who writes it, in a thread of its own."""
-
-    def __init__(self, hasher: blake3, file: FileIO, start: int) -> None:
-        self._hasher = hasher
-        self._handle = file.fileno()
-        self._at = start
-        self._ends: SimpleQueue[int] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="mainspring-hash", daemon=True)
-
-    def reach(self, end: int) -> None:
-        """The file is written up to `end`."""
-        self._ends.put(end)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ends.put(-1)
-        self._thread.join()
-
-    def _run(self) -> None:
-        while (end := self._ends.get()) >= 0:
-            while end - self._at >= READ and (piece := os.pread(self._handle, READ, self._at)):
-                self._feed(piece)
-        while piece := os.pread(self._handle, READ, self._at):
-            self._feed(piece)
-
-    def _feed(self, piece: bytes) -> None:
-        self._hasher.update(piece)
-        self._at += len(piece)
-
-
-def _splice(source: int, target: int, count: int) -> Iterator[int]:
-    """Move bytes from a socket to a file through a pipe; gives how many at a time."""
-    patience = select.poll()
-    patience.register(source, select.POLLIN)
-    out, into = os.pipe()
-    try:
-        fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, READ)
-        while count:
-            if not patience.poll(SILENT_S * 1000):
-                raise Timeout(f"nothing came for {SILENT_S:.0f} s", where="body", hint="send the rest again")
-            try:
-                moved = os.splice(source, into, min(READ, count))
-            except BlockingIOError:  # what was there is gone again
-                continue
-            except ConnectionError:
-                moved = 0
-            if not moved:
-                raise Invalid("the client went away", where="body", hint="send the rest again")
-            left = moved
-            while left:
-                left -= os.splice(out, target, left)
-            count -= moved
-            yield moved
-    finally:
-        os.close(out)
-        os.close(into)
-
-
 def resumable(project: str, digest: str) -> str:
     """The name of an upload whose content will have this digest. No project sees what another one sends.
 
@@ -282,6 +223,12 @@ def sweep(scratch: Path) -> int:
 def too_large(size: int, limit: int) -> TooLarge:
     """The error for a file over the limit."""
     return TooLarge(f"{size} bytes, at most {limit}", where="storage.max_file_mb", hint="raise it in mainspring.toml")
+
+
+def _settle(handle: int, start: int, count: int) -> None:
+    """Have the disk begin with a part of a file, so that little is left to wait for at the end. The name is another:
+    what is not on the disk yet can't be thrown out of memory, so the kernel writes it and leaves it there."""
+    os.posix_fadvise(handle, start, count, os.POSIX_FADV_DONTNEED)
 
 
 def _lock(handle: int) -> bool:
