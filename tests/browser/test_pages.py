@@ -184,6 +184,42 @@ def test_runs_are_filtered_sorted_ticked_and_compared(chromium: Browser, address
     page.context.close()
 
 
+def test_runs_are_grouped_columned_and_opened_by_keyboard_alone(chromium: Browser, address: str) -> None:
+    page = _open(chromium, address)
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto("/runs?experiment=flights", wait_until="load")
+    assert len(requests) < 10
+    page.get_by_label("Group by").focus()
+    page.keyboard.type("params.solver")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Show").press("Enter")
+    page.get_by_role("region", name="Groups of runs").get_by_role("link", name="lbfgs").press("Enter")
+    page.wait_for_url("**filter=params.solver*")
+    page.locator("summary", has_text="Columns").press("Enter")
+    page.get_by_label("duration").press("Space")
+    page.get_by_role("button", name="Show").press("Enter")
+    page.get_by_role("link", name="Run", exact=True).press("Enter")
+    assert page.locator("th[aria-sort=descending]").inner_text().startswith("Run")
+    page.get_by_label("compare trial 1").press("Space")
+    page.get_by_label("compare trial 2").press("Space")
+    page.get_by_role("button", name="Compare the ticked runs").press("Enter")
+    page.wait_for_url("**/runs/compare?run=*&run=*")
+    page.context.close()
+
+
+def test_a_new_run_appears_in_the_table_by_itself_and_ticks_stay(chromium: Browser, address: str) -> None:
+    page = _open(chromium, address)
+    page.goto("/runs?experiment=flights")
+    page.get_by_label("compare trial 1").check()
+    made = httpx.post(f"{address}/api/v1/runs", json={"experiment": "flights", "name": "just begun"})
+    assert made.status_code == 201
+    page.get_by_role("link", name="just begun").wait_for(timeout=20_000)
+    assert page.get_by_label("compare trial 1").is_checked()
+    httpx.delete(f"{address}/api/v1/runs/{made.json()['id']}")
+    page.context.close()
+
+
 def test_a_figure_in_html_is_drawn_in_a_sandbox_that_reaches_nothing(chromium: Browser, address: str) -> None:
     page = _open(chromium, address)
     page.goto("/runs")

@@ -11,11 +11,13 @@ from tests.rooms.searched import Plain, Thing, in_order, is_found
 
 from mainspring.core.caller import Caller, calling
 from mainspring.core.clock import ManualClock
+from mainspring.core.errors import Invalid
 from mainspring.core.ids import new_id
 from mainspring.storage.journal import SqlJournal
 from mainspring.storage.ports import Tables
 from mainspring.tracking import Metric, Tracking
 from mainspring.tracking.grammar.tree import Compare, Field, Node, Not, Order, all_of, any_of, written, written_order
+from mainspring.tracking.lifecycle import Runs
 from mainspring.tracking.records.search import runs as run_search
 from mainspring.tracking.searching import Search
 
@@ -216,3 +218,42 @@ def scaled(node: Node) -> Node:
     if isinstance(node, Not):
         return Not(scaled(node.part))
     return type(node)(tuple(scaled(part) for part in node.parts))
+
+
+def test_groups_count_all_runs_and_average_their_last_finite_values(tracking: Tracking, search: Search) -> None:
+    for experiment, depth, loss in (("a", "3", 0.5), ("b", "6", math.nan), ("b", "6", 0.1), ("b", "", 2.0)):
+        made = tracking.create_run(experiment)
+        tracking.log_batch(made.id, metrics=[Metric("loss", loss)], params={"depth": depth} if depth else {})
+        tracking.finish(made.id)
+    found = search.groups(None, "params.depth", metrics=["loss", "nothing"])
+    assert [(one.value, one.runs, one.means) for one in found.groups] == [
+        ("6", 2, {"loss": pytest.approx(0.1)}),
+        ("3", 1, {"loss": 0.5}),
+        (None, 1, {"loss": 2.0}),
+    ]
+    assert not found.cut
+    few = search.groups(None, "params.depth", "metrics.loss > 0.2", metrics=["loss"])
+    assert [(one.value, one.runs) for one in few.groups] == [("3", 1), (None, 1)]
+    assert [(one.value, one.runs) for one in search.groups(None, "experiment").groups] == [("b", 3), ("a", 1)]
+    assert [(one.value, one.runs) for one in search.groups(search.named(["b"]), "status").groups] == [("finished", 3)]
+    for by in ("metrics.loss", "params.", "params.a, params.b", "", "nothing"):
+        with pytest.raises(Invalid):
+            search.groups(None, by)
+
+
+def test_more_groups_than_are_shown_are_cut(
+    tracking: Tracking, search: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mainspring.tracking.searching.MAX_GROUPS", 2)
+    for depth in ("1", "2", "3"):
+        tracking.log_batch(tracking.create_run("a").id, params={"depth": depth})
+    found = search.groups(None, "params.depth")
+    assert ([one.value for one in found.groups], found.cut) == (["1", "2"], True)
+
+
+def test_deleted_runs_are_not_counted_in_their_experiment(
+    tables: Tables, tracking: Tracking, clock: ManualClock
+) -> None:
+    runs = [tracking.create_run(name) for name in ("a", "a", "b")]
+    Runs(tables=tables, journal=SqlJournal(tables, clock), clock=clock).delete(runs[0].id)
+    assert {entry.name: entry.runs for entry in tracking.experiments()} == {"a": 1, "b": 1}

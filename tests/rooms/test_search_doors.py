@@ -109,6 +109,49 @@ def test_names_to_complete_a_filter_with(client: TestClient[Litestar], ids: dict
     assert client.get("/api/v1/search-keys", params={"experiment": "trains"}).json()["metrics"] == ["loss"]
 
 
+def test_groups_are_counted_over_http_on_the_command_line_and_on_the_page(
+    client: TestClient[Litestar], ids: dict[str, str], tmp_path: Path
+) -> None:
+    asked = {"by": "params.lr", "metric": "loss", "filter": "experiment = 'flights'"}
+    found = client.get("/api/v1/runs/groups", params=asked).json()
+    assert found == {
+        "by": "params.lr",
+        "groups": [
+            {"value": "0.1", "runs": 1, "means": {"loss": 0.1}},
+            {"value": "0.2", "runs": 1, "means": {"loss": 0.2}},
+        ],
+        "cut": False,
+    }
+    refused = client.get("/api/v1/runs/groups", params={"by": "metrics.loss"})
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid")
+    words = ("runs", "groups", "experiment", "--metric", "loss")
+    shown = command(tmp_path, *words).output.splitlines()
+    assert [line.split() for line in shown] == [
+        ["experiment", "runs", "loss"],
+        ["flights", "2", "0.15"],
+        ["trains", "1"],
+    ]
+    assert json.loads(command(tmp_path, *words, "--json").output)["groups"][0]["runs"] == 2
+    page = client.get("/runs", params={"group": "tags.t", "filter": "experiment = 'flights'"}).text
+    assert "tags.t+%3D+%27a%27" in page, "each group leads to its runs"
+    wrong = client.get("/runs", params={"group": "metrics.loss"})
+    assert wrong.status_code == 400
+    assert "use one param, tag or attribute" in wrong.text
+
+
+def test_a_wide_table_of_runs_has_fewer_rows_and_a_wider_one_is_refused(
+    client: TestClient[Litestar], house: Wiring
+) -> None:
+    for _ in range(55):
+        house.get(Tracking).create_run("many")
+    names = ["duration", *(f"params.p{n}" for n in range(60))]
+    wide = client.get("/runs", params={"columns": names[:50]}).text
+    assert (wide.count('name="run"'), "Next 50" in wide) == (50, True)
+    assert 'title="sort by duration"' in wide
+    refused = client.get("/runs", params={"columns": names})
+    assert (refused.status_code, "choose at most 50" in refused.text) == (400, True)
+
+
 def test_runs_are_compared_over_http(client: TestClient[Litestar], ids: dict[str, str]) -> None:
     found = client.get("/api/v1/runs/compare", params={"run": [ids["a"], ids["b"], ids["c"]]}).json()
     assert found["runs"] == [ids["a"], ids["b"], ids["c"]]

@@ -81,6 +81,27 @@ def _columns(runs: Sequence[Run]) -> dict[str, Field]:
     return own | {key: Field("metrics", key) for key in metrics} | {"started_at": Field(ATTRIBUTES, "started_at")}
 
 
+@group.command("groups")
+@click.argument("by")
+@click.option("--experiment", "names", multiple=True, help="Only this experiment; may be given again.")
+@click.option("--filter", "text", default="", help="Which runs, such as 'metrics.loss < 0.1'.")
+@click.option("--metric", "metrics", multiple=True, help="Show the mean of this metric; may be given again.")
+@json_option
+@click.pass_context
+def groups(
+    ctx: click.Context, by: str, names: tuple[str, ...], text: str, metrics: tuple[str, ...], as_json: bool
+) -> None:
+    """Count runs by their value of a field.  Example: mainspring runs groups params.depth --metric loss"""
+    search = room(ctx, Search)
+    found = search.groups(search.named(names) if names else None, by, text, metrics=metrics)
+    if as_json:
+        show(found, as_json=True)
+        return
+    rows = [{**one.means, found.by: one.value, "runs": one.runs} for one in found.groups]
+    rows = [{name: row.get(name) for name in (found.by, "runs", *metrics)} for row in rows]
+    table(rows, (found.by, "runs", *metrics), empty="no run is like that")
+
+
 @group.command("show")
 @click.argument("run_id")
 @json_option

@@ -405,6 +405,27 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
+class RunGroup:
+    """Runs that have the same value, None for none, and the mean of the last finite values of their metrics."""
+
+    value: str | None
+    runs: int
+    means: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class RunGroups:
+    """Runs by a field, the largest group first and runs without a value last.
+
+    `cut` says that there are more groups, or more runs than were counted.
+    """
+
+    by: str
+    groups: tuple[RunGroup, ...]
+    cut: bool
+
+
+@dataclass(frozen=True, slots=True)
 class KnownKeys:
     """The names that were logged, each kind sorted; of params and tags those of the newest runs."""
 

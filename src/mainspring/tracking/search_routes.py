@@ -9,7 +9,7 @@ from litestar import delete, get, put
 from mainspring.core.errors import Invalid
 from mainspring.tracking.comparing import MAX_COMPARED, Comparison, compared, plain_run
 from mainspring.tracking.grammar import RUNS, read_fields
-from mainspring.tracking.model import KnownKeys, View
+from mainspring.tracking.model import KnownKeys, RunGroups, View
 from mainspring.tracking.searching import MORE, Search
 from mainspring.tracking.service import Tracking
 from mainspring.tracking.views import Views
@@ -61,6 +61,20 @@ def list_runs(
     return FoundRuns([plain_run(run, asked) for run in page.items], page.next_token)
 
 
+@get("/api/v1/runs/groups", opt=_READ, sync_to_thread=True)
+def group_runs(
+    search: Search,
+    by: str,
+    experiment: list[str] | None = None,
+    filter: str = "",
+    view: str = "active",
+    metric: list[str] | None = None,
+) -> RunGroups:
+    """Count runs by their value of a field such as `params.depth`, with the means of the metrics that are named."""
+    ids = search.named(experiment) if experiment else None
+    return search.groups(ids, by, filter, view=view, metrics=metric or ())
+
+
 @get("/api/v1/runs/compare", opt=_READ, sync_to_thread=True)
 def compare_runs(tracking: Tracking, run: list[str] | None = None) -> Comparison:
     """Where runs differ in params, metrics, data, code and environment; name each with `run=ID`."""
@@ -99,4 +113,4 @@ def remove_view(views: Views, name: str) -> None:
     views.remove(name)
 
 
-handlers = [list_runs, compare_runs, list_keys, list_views, show_view, save_view, remove_view]
+handlers = [list_runs, group_runs, compare_runs, list_keys, list_views, show_view, save_view, remove_view]

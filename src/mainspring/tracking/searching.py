@@ -22,8 +22,8 @@ from mainspring.tracking.grammar import (
     read_order,
     token_of,
 )
-from mainspring.tracking.grammar.tree import ATTRIBUTES, EVERYTHING, Field, Order, written_order
-from mainspring.tracking.model import Experiment, KnownKeys, LoggedModel, ModelOrder, Run, Shown
+from mainspring.tracking.grammar.tree import ATTRIBUTES, EVERYTHING, Field, Order, written_field, written_order
+from mainspring.tracking.model import Experiment, KnownKeys, LoggedModel, ModelOrder, Run, RunGroups, Shown
 from mainspring.tracking.records import experiments, logged_models
 from mainspring.tracking.records.runs import load_runs
 from mainspring.tracking.records.search import experiments as experiment_search
@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 VIEWS = ("active", "deleted", "all")
 MAX_LIMIT = 50_000
 MAX_DATASETS = 100
+MAX_MEANS = 20
+MAX_GROUPS = 200
+GROUPED = 200_000
+"""How many runs are counted by their value of a field."""
 MORE = ("inputs", "code", "environment")
 """What can be asked of runs besides what the grammar knows."""
 
@@ -94,6 +98,39 @@ class Search:
             hits = run_search.find(conn, search, after=mark.keys, limit=limit + 1)
             found = load_runs(conn, [hit.number for hit in hits[:limit]], shown)
         return Page(tuple(found), _next(question, mark, hits, limit))
+
+    def groups(
+        self,
+        experiment_ids: Sequence[str] | None,
+        by: str,
+        filter: str = "",
+        *,
+        view: str = "active",
+        metrics: Sequence[str] = (),
+    ) -> RunGroups:
+        """Runs counted by their value of a field; at most 200 groups of the newest 200,000 runs.
+
+        Args:
+            experiment_ids: In which experiments; None for all of the project.
+            by: The field, such as `params.depth`, `tags.team` or `status`.
+            filter: Which runs.
+            view: active, deleted or all.
+            metrics: Names of metrics whose means are wanted, at most 20.
+        Raises:
+            Invalid: The filter or view, or a field that runs are not grouped by.
+        """
+        _check(view, 1)
+        field = _grouping(by)
+        if len(metrics) > MAX_MEANS:
+            raise Invalid(f"{len(metrics)} metrics", where="metrics", hint=f"name at most {MAX_MEANS}")
+        scope = None if experiment_ids is None else check_ids(experiment_ids, "experiments")
+        tree = read_filter(filter, RUNS, strict=False, now=self._clock.now())
+        with self._tables.read() as conn:
+            numbers = None if scope is None else experiments.numbers_of(conn, caller().project, scope)
+            search = run_search.RunSearch(caller().project, numbers, tree, (), view)
+            unique = list(dict.fromkeys(metrics))
+            found, cut = run_search.groups(conn, search, field, unique, most=GROUPED, limit=MAX_GROUPS)
+        return RunGroups(written_field(field), tuple(found), cut)
 
     def named(self, names: Sequence[str]) -> list[str]:
         """The ids of experiments by their names.
@@ -212,6 +249,14 @@ def shown_by(fields: Sequence[Field]) -> Shown:
     asked = {field.entity for field in fields}
     some = {name: None if found is None else frozenset(found) for name, found in keys.items()}
     return Shown(**some, inputs="inputs" in asked, code="code" in asked, environment="environment" in asked)
+
+
+def _grouping(by: str) -> Field:
+    fields = read_fields(by, RUNS, ())
+    if len(fields) != 1 or fields[0].entity not in ("params", "tags", ATTRIBUTES) or not fields[0].key:
+        hint = "use one param, tag or attribute, such as params.depth"
+        raise Invalid(f"runs are not grouped by {by[:60]!r}", where="group", hint=hint)
+    return fields[0]
 
 
 def _next(question: str, mark: Mark, hits: Sequence[Hit], limit: int) -> str:

@@ -12,6 +12,9 @@
   const matches = (part, kind) =>
     part.dataset.live.split(" ").some((prefix) => prefix === "*" || kind.startsWith(prefix));
 
+  // what tells one link or tick from the others, wherever it moves
+  const mark = (stop) => [stop.tagName, stop.getAttribute("href"), stop.name, stop.value, stop.textContent].join(" ");
+
   async function refresh() {
     timer = 0;
     const ids = [...due];
@@ -21,14 +24,15 @@
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const id of ids) {
       const old = document.getElementById(id), next = fresh.getElementById(id);
-      if (!old || !next || old.contains(document.activeElement) && document.activeElement.matches("input,select,textarea")) continue;
-      const focus = [...old.querySelectorAll("a,button,[tabindex]")].indexOf(document.activeElement);
+      if (!old || !next || old.contains(document.activeElement) && document.activeElement.matches("input:not([type=checkbox]),select,textarea")) continue;
+      const stops = () => [...old.querySelectorAll("a,button,input,summary,[tabindex]")];
+      const place = stops().indexOf(document.activeElement), focused = place >= 0 && mark(document.activeElement);
       const open = [...old.querySelectorAll("details")].map((details) => details.open);
       const ticked = new Set([...old.querySelectorAll("input:checked")].map((input) => input.name + " " + input.value));
       old.replaceChildren(...next.childNodes);
       old.querySelectorAll("input[type=checkbox]").forEach((input) => { input.checked ||= ticked.has(input.name + " " + input.value); });
       old.querySelectorAll("details").forEach((details, i) => { details.open = open[i] ?? details.open; });
-      if (focus >= 0) old.querySelectorAll("a,button,[tabindex]")[focus]?.focus();
+      if (place >= 0) (stops().find((stop) => mark(stop) === focused) ?? stops()[place])?.focus({ preventScroll: true });
     }
   }
 

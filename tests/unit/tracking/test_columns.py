@@ -12,7 +12,7 @@ from mainspring.tracking.comparing import cell
 from mainspring.tracking.grammar import RUNS, read_fields, read_filter, read_order
 from mainspring.tracking.grammar.tree import Field, Order
 from mainspring.tracking.model import Metric, Run
-from mainspring.tracking.page.columns import chosen, column, following_order, grouped, known_fields, number_of
+from mainspring.tracking.page.columns import chosen, column, filter_of, following_order, known_fields, number_of
 from mainspring.tracking.page.compare import axes_of
 
 KEYS = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=6)
@@ -64,17 +64,9 @@ def test_a_click_sorts_downwards_first_and_turns_round_after() -> None:
     assert following_order(read_order([first], RUNS), loss) == "metrics.loss ASC"
 
 
-def test_groups_count_and_average_and_their_filters_find_them() -> None:
-    columns = [column(Field("metrics", "loss")), column(Field("params", "kind"))]
-    groups = grouped(RUNS_, Field("params", "depth"), columns)
-    assert [(group.value, group.runs, group.means) for group in groups] == [
-        ("6", 2, {"metrics.loss": 0.1}),
-        ("3", 1, {"metrics.loss": 0.5}),
-    ]
-    odd = grouped(RUNS_, Field("params", "odd key"), columns)
-    assert [group.filter for group in odd] == ["params.`odd key` = 'it''s'", "params.`odd key` IS NULL"]
-    for group in odd:
-        read_filter(group.filter, RUNS, now=0)
+@given(KEYS, st.none() | KEYS)
+def test_the_filter_of_a_group_reads(key: str, value: str | None) -> None:
+    read_filter(filter_of(column(Field("params", key)).name, value), RUNS, now=0)
 
 
 @pytest.mark.parametrize(("text", "number"), [("3", 3.0), ("x", "x"), ("inf", None), (None, None)])

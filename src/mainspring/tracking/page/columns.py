@@ -1,17 +1,22 @@
-"""Which columns a table of runs has, what stands in them, and how runs are grouped. Pure: no service is asked."""
+"""Which columns a table of runs has, and what stands in them. Pure: no service is asked."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mainspring.tracking.comparing import cell
-from mainspring.tracking.grammar.tree import Field, Order, written_field, written_order
+from mainspring.tracking.grammar.tree import ATTRIBUTES, Field, Order, written_field, written_order
 from mainspring.tracking.model import Run
 
 METRICS, PARAMS = 5, 3
 """How many columns are chosen when nobody chose."""
+_NUMBERS = ("duration", "seed")
+OWN = tuple(Field(ATTRIBUTES, name) for name in (*_NUMBERS, "user_id"))
+"""What every run has that can be a column besides those every table has; a duration is in seconds."""
+GROUPING = ("experiment", "status", "user_id")
+"""The attributes that runs are grouped by on the page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,34 +29,23 @@ class Column:
     number: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Runs that have the same value, and the mean of their numbers by column; `filter` finds them."""
-
-    value: str
-    runs: int
-    means: dict[str, float]
-    filter: str
-
-
 def column(field: Field) -> Column:
     """The column of a field.
 
     >>> column(Field("metrics", "loss")).name
     'metrics.loss'
     """
-    return Column(field, written_field(field), field.key, field.entity == "metrics")
+    number = field.entity == "metrics" or (field.entity == ATTRIBUTES and field.key in _NUMBERS)
+    return Column(field, written_field(field), field.key, number)
 
 
 def known_fields(runs: Sequence[Run]) -> list[Field]:
     """Every metric, param and tag that some of the runs have, those of most runs first."""
-    counts: dict[Field, int] = {}
-    for run in runs:
-        for entity, keys in (("metrics", run.metrics), ("params", run.params), ("tags", run.tags)):
-            for key in keys:
-                counts[Field(entity, key)] = counts.get(Field(entity, key), 0) + 1
-    order = {"metrics": 0, "params": 1, "tags": 2}
-    return sorted(counts, key=lambda field: (order[field.entity], -counts[field], field.key))
+    found: list[Field] = []
+    for entity in ("metrics", "params", "tags"):
+        counts = Counter(key for run in runs for key in getattr(run, entity))
+        found += [Field(entity, key) for key in sorted(counts, key=lambda key: (-counts[key], key))]
+    return found
 
 
 def chosen(runs: Sequence[Run], known: Sequence[Field]) -> list[Field]:
@@ -86,31 +80,13 @@ def following_order(current: Sequence[Order], field: Field) -> str:
     return written_order(Order(field, descending=now is None or not now.descending))
 
 
-def grouped(runs: Sequence[Run], by: Field, columns: Sequence[Column]) -> list[Group]:
-    """Runs by their value of a field, the largest group first; runs without it come last."""
-    found: dict[str | None, list[Run]] = {}
-    for run in runs:
-        there = cell(run, by)
-        found.setdefault(None if there is None else str(there), []).append(run)
-    ordered = sorted(found.items(), key=lambda entry: (entry[0] is None, -len(entry[1]), entry[0] or ""))
-    return [Group(key or "", len(members), _means(members, columns), _filter(by, key)) for key, members in ordered]
+def filter_of(by: str, value: str | None) -> str:
+    """The filter that finds the runs of a group.
 
-
-def _filter(by: Field, key: str | None) -> str:
-    if key is None:
-        return f"{written_field(by)} IS NULL"
-    quoted = key.replace("'", "''")
-    return f"{written_field(by)} = '{quoted}'"
-
-
-def _means(runs: Sequence[Run], columns: Sequence[Column]) -> dict[str, float]:
-    means = {}
-    for one in columns:
-        known = [cell(run, one.field) for run in runs] if one.number else []
-        numbers = [entry for entry in known if isinstance(entry, (int, float)) and math.isfinite(entry)]
-        if numbers:
-            means[one.name] = math.fsum(numbers) / len(numbers)
-    return means
+    >>> filter_of("params.name", "it's")
+    "params.name = 'it''s'"
+    """
+    return f"{by} IS NULL" if value is None else f"{by} = " + "'" + value.replace("'", "''") + "'"
 
 
 def _differ(runs: Sequence[Run], field: Field) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -12,6 +13,7 @@ from sqlalchemy import Connection
 from mainspring.storage.matching import matches
 from mainspring.tracking.grammar.paging import Key
 from mainspring.tracking.grammar.tree import ATTRIBUTES, EVERYTHING, And, Compare, Field, Node, Not, Or, Order
+from mainspring.tracking.model import RunGroup
 from mainspring.tracking.records.search.conditions import (
     Condition,
     Known,
@@ -112,6 +114,49 @@ def find(conn: Connection, search: RunSearch, *, after: Sequence[Key], limit: in
     walks = [_question(group, keys.within(group.experiments), dialect) for group in groups]
     hits = [hit for walk in walks for hit in walk.walk(conn, after=after, limit=limit)]
     return walks[0].merged(hits, limit) if len(walks) > 1 else hits
+
+
+def groups(
+    conn: Connection, search: RunSearch, by: Field, metrics: Sequence[str], *, most: int, limit: int
+) -> tuple[list[RunGroup], bool]:
+    """The runs of a search by their value of a param, tag or attribute, and whether there are more.
+
+    Args:
+        metrics: Of which the means are wanted.
+        most: How many runs are counted, the newest ones.
+        limit: How many groups are given, the largest ones.
+    """
+    dialect, named = conn.dialect.name, [Order(Field("metrics", name)) for name in metrics]
+    keys = keys_of(conn, search.project, search.experiments, search.filter, named)
+    few = _few(conn, search.filter, keys, dialect)
+    asked = _question(search, keys, dialect, indexed=few is None)
+    if few is not None:
+        asked = asked.only(run.c.number.in_(sa.bindparam("few", sorted(few), expanding=True, literal_execute=True)))
+    found = sa.select(run.c.number, _value_of(by).label("value")).where(*asked.where)
+    newest = found.order_by(run.c.started_at.desc()).limit(most).subquery()
+    lasts = [metric_latest.alias() for _ in metrics]
+    source: sa.FromClause = newest
+    for name, last in zip(metrics, lasts, strict=True):
+        mine = sa.and_(last.c.run == newest.c.number, keys.is_(last.c.key, name), last.c.sort == 0)
+        source = source.outerjoin(last, mine)
+    runs, value = sa.func.count().label("runs"), sa.cast(newest.c.value, sa.Text).label("value")
+    counted = sa.select(value, runs, *(sa.func.avg(last.c.value) for last in lasts)).select_from(source)
+    counted = counted.group_by(value).order_by(value.is_(None), runs.desc(), value).limit(limit + 1)
+    rows = conn.execute(counted).all()
+    means = [zip(metrics, row[2:], strict=True) for row in rows]
+    made = [
+        RunGroup(row[0], row[1], {name: float(mean) for name, mean in own if mean is not None})
+        for row, own in zip(rows, means, strict=True)
+    ]
+    return made[:limit], len(rows) > limit or sum(row.runs for row in rows) >= most
+
+
+def _value_of(by: Field) -> sa.ColumnElement[Any]:
+    known = _known(by)
+    if known is not None:
+        return known.column
+    table = _TEXTS[by.entity]
+    return sa.select(table.c.value).where(table.c.run == run.c.number, table.c.key == by.key).scalar_subquery()
 
 
 def _one(search: RunSearch, number: int) -> RunSearch:
