@@ -1,34 +1,29 @@
-"""A small client of the model server: one keep-alive connection, the standard library only."""
+"""A client of the model server: connections that are kept, arrays sent as bytes, and nothing but the standard library.
+
+NumPy is imported when arrays are sent.
+"""
 
 from __future__ import annotations
 
-import http.client
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from urllib.parse import quote, urlsplit
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import quote
 
-from mainspring.core.errors import (
-    Failed,
-    Invalid,
-    MainspringError,
-    NotFound,
-    Overloaded,
-    Timeout,
-    TooLarge,
-    Unavailable,
-)
+from mainspring.core.errors import Failed, Invalid
+from mainspring.core.ids import new_id
+from mainspring.serving.channel import Answer, Channel
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Value = float | int | bool | str | None
-_ERRORS: dict[int, type[MainspringError]] = {
-    400: Invalid,
-    404: NotFound,
-    413: TooLarge,
-    429: Overloaded,
-    503: Unavailable,
-    504: Timeout,
-}
+Arrays: TypeAlias = "Mapping[str, NDArray[np.generic]] | NDArray[np.generic]"
+"""Columns by feature name, or one matrix with a column for each feature in the model's order."""
+_HEADER = "inference-header-content-length"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,23 +38,59 @@ class Prediction:
     @property
     def ids(self) -> list[str]:
         """The prediction id of each row: the request id for one row, "REQUEST.i" for several."""
-        rows = max((len(values) for values in self.outputs.values()), default=0)
-        return [self.id] if rows == 1 else [f"{self.id}.{i}" for i in range(rows)]
+        return _ids(self.id, max((len(values) for values in self.outputs.values()), default=0))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArrayPrediction:
+    """The same with outputs as arrays, (rows,) or (rows, classes)."""
+
+    id: str
+    version: str
+    arm: str
+    outputs: dict[str, NDArray[np.generic]]
+
+    @property
+    def ids(self) -> list[str]:
+        """The prediction id of each row, as `Prediction` has them."""
+        return _ids(self.id, max((len(values) for values in self.outputs.values()), default=0))
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request says beside its rows.
+
+    Args:
+        version: Names a version, and so bypasses the traffic split.
+        request_id: Key for late feedback; one is made when absent, so that a repeated request is the same request.
+        event_time: When the thing happened, ISO 8601 or microseconds; default now.
+        routing_key: Whoever has the same key keeps the same arm; default the request id.
+        outputs: Names of those that are wanted; all when absent.
+        caller: A name for the log.
+    """
+
+    version: int | None = None
+    request_id: str = ""
+    event_time: str | int | None = None
+    routing_key: str = ""
+    outputs: Sequence[str] = ()
+    caller: str = ""
 
 
 class Client:
-    """Asks a model server. Not to be shared between threads: it is one connection.
+    """Asks a model server. Safe to share between threads.
+
+    A request is sent again, with the same id, where nothing was done: when no connection could be made, and when the
+    server said 429 or 503. One that was sent and not answered is not: it may be in the log.
 
     Args:
         url: Such as http://127.0.0.1:7601.
-        timeout_s: For connecting and for each answer.
+        timeout_s: How long a call may take altogether. The server is told, and stops when nobody waits any more.
+        retries: How often a request is sent again.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = 30.0) -> None:
-        parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname:
-            raise Invalid(f"{url!r} is no address of a model server", hint="http://127.0.0.1:7601")
-        self._http = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=timeout_s)
+    def __init__(self, url: str, *, timeout_s: float = 30.0, retries: int = 2) -> None:
+        self._channel = Channel(url, timeout_s=timeout_s, retries=retries)
 
     def __enter__(self) -> Client:
         return self
@@ -76,57 +107,112 @@ class Client:
         request_id: str = "",
         event_time: str | int | None = None,
         routing_key: str = "",
+        outputs: Sequence[str] = (),
+        caller: str = "",
+        timeout_s: float | None = None,
     ) -> Prediction:
         """Ask for one answer a row.
 
         Args:
             deployment: The endpoint.
             columns: Values by feature name, all of the same length.
-            version: Names a version, and so bypasses the traffic split.
-            request_id: Key for late feedback; one is made when absent.
-            event_time: When the thing happened, ISO 8601 or microseconds; default now.
-            routing_key: Whoever has the same key keeps the same arm; default the request id.
-        Raises: Invalid: The request is not right. NotFound: No such endpoint or version. Unavailable, Timeout, Failed.
+            version: As the other arguments but the last, see `Asked`.
+            timeout_s: For this call.
+        Raises:
+            Invalid: The request is not right. NotFound: No such endpoint or version. Overloaded: Too much waits there.
+            Unavailable: Nobody answered, or the model is not loaded. Timeout, Failed: The model did not answer.
         """
-        about: dict[str, object] = {"content_type": "pd"}
-        if event_time is not None:
-            about["event_time"] = event_time
-        if routing_key:
-            about["routing_key"] = routing_key
+        asked = Asked(version, request_id or new_id(), event_time, routing_key, outputs, caller)
         inputs = [_tensor(name, list(values)) for name, values in columns.items()]
-        body: dict[str, object] = {"id": request_id, "parameters": about, "inputs": inputs}
-        path = f"/v2/models/{quote(deployment, safe='')}"
-        answer = self.call("POST", f"{path}/infer" if version is None else f"{path}/versions/{version}/infer", body)
-        return _prediction(answer)
+        body = _encoded(_question(asked, inputs, {"content_type": "pd"}))
+        answer = self._infer(deployment, asked, body, {"content-type": "application/json"}, timeout_s)
+        about, tensors = _told(answer, answer.body)
+        named = {str(entry["name"]): _rows(entry["shape"], entry["data"]) for entry in tensors}
+        return Prediction(*about, named)
+
+    def predict_arrays(
+        self, deployment: str, arrays: Arrays, asked: Asked | None = None, *, timeout_s: float | None = None
+    ) -> ArrayPrediction:
+        """The same for NumPy arrays, which travel as bytes in both directions: for many rows at once.
+
+        Args:
+            deployment: The endpoint.
+            arrays: A matrix (rows, features) of numbers, or arrays (rows,) by feature name.
+            asked: Id, version and so on.
+            timeout_s: For this call.
+        Raises: As `predict`.
+        """
+        from mainspring.serving.modelserver.protocols.binary import packed
+
+        given = asked or Asked()
+        asked = replace(given, request_id=given.request_id or new_id())
+        named = arrays if isinstance(arrays, Mapping) else {"rows": arrays}
+        style = "pd" if isinstance(arrays, Mapping) else "np"
+        inputs, raw = [], []
+        for name, array in named.items():
+            datatype, data = packed(array)
+            size = {"binary_data_size": len(data)}
+            inputs.append({"name": name, "shape": list(array.shape), "datatype": datatype, "parameters": size})
+            raw.append(data)
+        head = _encoded(_question(asked, inputs, {"content_type": style, "binary_data_output": True}))
+        headers = {"content-type": "application/octet-stream", _HEADER: str(len(head))}
+        answer = self._infer(deployment, asked, b"".join([head, *raw]), headers, timeout_s)
+        return _arrays(answer)
 
     def metadata(self, deployment: str) -> dict[str, object]:
         """Name, versions, inputs and outputs of an endpoint."""
-        return self.call("GET", f"/v2/models/{quote(deployment, safe='')}")
+        return self.call("GET", _path(deployment))
+
+    def document(self, deployment: str) -> dict[str, object]:
+        """The OpenAPI document of an endpoint: exact types, and requests that work."""
+        return self.call("GET", f"{_path(deployment)}/docs")
 
     def call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, object]:
         """One request, its JSON answer.
 
         Raises: MainspringError: The answer is an error, or there was none.
         """
-        data = None if body is None else json.dumps(body, allow_nan=False).encode()
-        try:
-            self._http.request(method, path, data, {"content-type": "application/json"})
-            response = self._http.getresponse()
-            raw = response.read()
-        except TimeoutError:
-            self._http.close()
-            raise Timeout("no answer in time", where=path) from None
-        except (OSError, http.client.HTTPException) as reason:
-            self._http.close()
-            raise Unavailable(f"no answer: {reason!r}", where=path, hint="mainspring up") from None
-        answer: dict[str, object] = json.loads(raw)
-        if response.status >= 400:
-            raise _ERRORS.get(response.status, Failed)(str(answer.get("error", response.reason)), where=path)
-        return answer
+        data = None if body is None else _encoded(body)
+        answer = self._channel.ask(method, path, data, {"content-type": "application/json"})
+        return _object(answer.body)
 
     def close(self) -> None:
-        """Let the connection go."""
-        self._http.close()
+        """Let the connections go."""
+        self._channel.close()
+
+    def _infer(
+        self, deployment: str, asked: Asked, body: bytes, headers: Mapping[str, str], timeout_s: float | None
+    ) -> Answer:
+        version = "" if asked.version is None else f"/versions/{asked.version}"
+        told = {**headers, "x-caller": asked.caller} if asked.caller else headers
+        return self._channel.ask("POST", f"{_path(deployment)}{version}/infer", body, told, timeout_s=timeout_s)
+
+
+def _path(deployment: str) -> str:
+    return f"/v2/models/{quote(deployment, safe='')}"
+
+
+def _ids(request_id: str, rows: int) -> list[str]:
+    return [request_id] if rows == 1 else [f"{request_id}.{i}" for i in range(rows)]
+
+
+def _question(
+    asked: Asked, inputs: Sequence[Mapping[str, object]], parameters: Mapping[str, object]
+) -> dict[str, object]:
+    about = dict(parameters)
+    if asked.event_time is not None:
+        about["event_time"] = asked.event_time
+    if asked.routing_key:
+        about["routing_key"] = asked.routing_key
+    body: dict[str, object] = {"id": asked.request_id, "parameters": about, "inputs": inputs}
+    return {**body, "outputs": [{"name": name} for name in asked.outputs]} if asked.outputs else body
+
+
+def _encoded(body: Mapping[str, object]) -> bytes:
+    try:
+        return json.dumps(body, allow_nan=False).encode()
+    except (TypeError, ValueError) as reason:
+        raise Invalid(f"the request is not JSON: {reason}", hint="send numbers, texts, truth values and None") from None
 
 
 def _tensor(name: str, values: list[Value]) -> dict[str, object]:
@@ -138,16 +224,55 @@ def _tensor(name: str, values: list[Value]) -> dict[str, object]:
     return {"name": name, "shape": [len(clean)], "datatype": datatype, "data": clean}
 
 
-def _prediction(answer: Mapping[str, object]) -> Prediction:
-    about, outputs = answer.get("parameters"), answer["outputs"]
-    if not isinstance(outputs, list):
-        raise Failed("the answer has no outputs")
+def _object(body: bytes) -> dict[str, object]:
+    try:
+        found = json.loads(body)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise Failed(f"the answer is no JSON object: {body[:100]!r}", hint="is this the address of a model server?")
+    return found
+
+
+def _told(answer: Answer, head: bytes) -> tuple[tuple[str, str, str], list[dict[str, object]]]:
+    """Id, version and arm of an answer, and its tensors."""
+    found = _object(head)
+    about, tensors = found.get("parameters"), found.get("outputs")
+    if not isinstance(tensors, list):
+        raise Failed("the answer has no outputs", hint="is this the address of a model server?")
     arm = str(about.get("arm", "")) if isinstance(about, dict) else ""
-    named = {str(entry["name"]): _rows(entry["shape"], entry["data"]) for entry in outputs}
-    return Prediction(str(answer["id"]), str(answer.get("model_version", "")), arm, named)
+    return (str(found.get("id", "")), str(found.get("model_version", "")), arm), tensors
 
 
-def _rows(shape: Sequence[int], data: list[object]) -> list[object]:
+def _rows(shape: object, data: object) -> list[object]:
+    if not isinstance(data, list) or not isinstance(shape, list):
+        raise Failed("an output has no data")
     if len(shape) < 2:
         return data
     return [data[i : i + shape[1]] for i in range(0, len(data), shape[1])]
+
+
+def _arrays(answer: Answer) -> ArrayPrediction:
+    import numpy as np
+
+    from mainspring.serving.modelserver.protocols.binary import fill
+    from mainspring.serving.modelserver.protocols.tensors import Tensor
+
+    size = int(answer.headers.get(_HEADER, len(answer.body)))
+    about, entries = _told(answer, answer.body[:size])
+    tensors = [Tensor(str(e["name"]), _shape(e), str(e["datatype"]), e.get("data"), _parameters(e)) for e in entries]
+    fill(tensors, memoryview(answer.body)[size:])
+    outputs: dict[str, NDArray[np.generic]] = {}
+    for tensor in tensors:
+        outputs[tensor.name] = np.asarray(tensor.data).reshape(tensor.shape)
+    return ArrayPrediction(*about, outputs)
+
+
+def _shape(entry: Mapping[str, object]) -> list[int]:
+    found = entry["shape"]
+    return [int(size) for size in found] if isinstance(found, list) else []
+
+
+def _parameters(entry: Mapping[str, object]) -> dict[str, object] | None:
+    found = entry.get("parameters")
+    return found if isinstance(found, dict) else None

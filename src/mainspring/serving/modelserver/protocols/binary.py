@@ -111,6 +111,25 @@ def _texts(tensor: Tensor, raw: memoryview, count: int) -> list[object]:
     return found
 
 
+_OF_DTYPE = {"b1": "BOOL", "f2": "FP16", "f4": "FP32", "f8": "FP64"} | {
+    f"{kind}{bits // 8}": f"{name}{bits}" for kind, name in (("i", "INT"), ("u", "UINT")) for bits in (8, 16, 32, 64)
+}
+
+
+def packed(array: NDArray[np.generic]) -> tuple[str, bytes]:
+    """An array as its datatype and its bytes; one of texts or other objects travels as text.
+
+    Raises: Invalid: It is of a type that has no datatype.
+    """
+    name = _OF_DTYPE.get(array.dtype.str[1:])
+    if name is not None:
+        return name, array.astype(_DTYPES[name], copy=False).tobytes()
+    values = array.ravel().tolist()
+    if array.dtype.kind not in "UTO" or not all(isinstance(value, str) for value in values):
+        raise Invalid(f"an array of {array.dtype} can't travel as bytes", hint="send numbers, truth values or texts")
+    return "BYTES", bytes_of("BYTES", values)
+
+
 def bytes_of(datatype: str, values: Sequence[object]) -> bytes:
     """Flat values of an output as bytes."""
     if datatype == "BYTES":
