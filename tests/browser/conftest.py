@@ -136,7 +136,7 @@ def _predict(house: Wiring, folder: Path, day: int, *, shift: float) -> None:
         conn.execute("insert into signature values('live', 1, ?)", (columns,))
         for i, row in enumerate(frame.iter_rows()):
             values = ("live", ids[i], ids[i], at[i], at[i], 1, "champion", None, ids[i], "", pack(list(row)), score)
-            conn.execute(INSERT, (i + 1, *values, 900, 200, "", "", 0, 0))
+            conn.execute(INSERT, (i + 1, *values, 900, 200, "", "", 0, 0, ""))
         conn.commit()
     serving, monitoring = house.get(Serving), house.get(Monitoring)
     serving.compact()

@@ -130,7 +130,7 @@ def log(
     for i, row in enumerate(frame.iter_rows()):
         event_at = start + i * every_us
         who = ("live", ids[i], ids[i], at or event_at, event_at, version, "champion", None, ids[i], "")
-        rows.append((*who, pack(list(row)), said, 900, status, "", "", 0, 0))
+        rows.append((*who, pack(list(row)), said, 900, status, "", "", 0, 0, ""))
     with closing(sqlite3.connect(path)) as conn:
         conn.executescript(SCHEMA)
         signature = msgspec.json.encode(COLUMNS).decode()

@@ -61,7 +61,6 @@ def run(house: Wiring, name: str, *arguments: str, text: str = "") -> str:
 def test_the_way_of_an_endpoint_through_all_doors(
     house: Wiring, http: TestClient[Litestar], server: Supervisor, tmp_path: Path
 ) -> None:
-    assert "mainspring deploy" in http.get("/deployments").text
     assert "deployments/late serves late 1" in run(house, "deploy", "late", "--version", "1")
     server.apply()
     row = json.dumps({"hour": 9, "carrier": "AA"})
@@ -116,6 +115,6 @@ def test_options_are_given_one_by_one_and_taken_back(house: Wiring, http: TestCl
         return found
 
     first = told("--deadline-ms", "900", "--redact", "carrier", "--redact", "hour")
-    assert first == {"deadline_ms": 900, "on_log_failure": "refuse", "redact": ["carrier", "hour"]}
+    assert first == {"deadline_ms": 900, "on_log_failure": "refuse", "redact": ["carrier", "hour"], "rules": []}
     assert told("--on-log-failure", "answer") == {**first, "on_log_failure": "answer"}
     assert told("--redact", "", "--deadline-ms", "0")["redact"] == []

@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pipeline": ("mainspring.pipelines.commands:group", "Run pipelines and look at their runs."),
     "predict": ("mainspring.serving.commands:predict", "Ask an endpoint."),
     "reproduce": ("mainspring.tracking.reproduction.commands:reproduce", "Run a run again and compare its metrics."),
+    "reviews": ("mainspring.serving.review_commands:group", "Predictions that wait for a person."),
     "rollout": ("mainspring.serving.commands:rollout", "Canaries: start, status, promote, roll back."),
     "runs": ("mainspring.tracking.commands:group", "Tracked runs."),
     "sync": ("mainspring.sdk.commands:sync", "Send runs that were logged offline."),

@@ -202,7 +202,7 @@ SECTIONS: dict[str, type] = {
     "webhooks": WebhookSettings,
     "retention": RetentionSettings,
 }
-ROOM_TABLES = ("gate", "policy", "monitor")
+ROOM_TABLES = ("gate", "policy", "monitor", "deployment")
 
 
 def find_file(start: Path) -> Path | None:

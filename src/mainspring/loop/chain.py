@@ -34,6 +34,7 @@ def trace(loop: Loop, prediction_id: str) -> Why:
         "arm": row.arm,
         "inputs": dict(row.inputs),
         "outputs": outputs,
+        "rules": ", ".join(row.marks),
         "feedback": [{"kind": k.kind, "value": k.value, "at": iso(k.at)} for k in row.feedback],
     }
     cycle = next((cycle for cycle in loop.cycles(deployment.name) if cycle.version == version.number), None)

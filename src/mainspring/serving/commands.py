@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import sys
+import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import click
-import msgspec
 
 from mainspring.core.clock import HOUR_US, micros
 from mainspring.core.console import json_option, room, show, table
@@ -19,8 +19,9 @@ from mainspring.core.errors import Invalid, NotFound
 from mainspring.core.settings import Settings
 from mainspring.serving.client import Client, Value
 from mainspring.serving.model import Feedback, Rollout
-from mainspring.serving.modelserver.plan import Options
+from mainspring.serving.modelserver.plan import Options, rules_of
 from mainspring.serving.rules.decision import RolloutSpec
+from mainspring.serving.rules.humility import Rule
 from mainspring.serving.service import Serving
 from mainspring.serving.supervisor import wait_served
 
@@ -34,6 +35,7 @@ from mainspring.serving.supervisor import wait_served
     "--on-log-failure", type=click.Choice(["refuse", "answer"]), help="Fate of an answer that can't be logged."
 )
 @click.option("--redact", multiple=True, metavar="COLUMN", help="An input that is never logged; '': none.")
+@click.option("--rules", metavar="FILE", help="TOML with [[rules]] of humility; '': none.")
 @click.option("--reason", default="", help="Kept in the event log.")
 @json_option
 @click.pass_context
@@ -183,10 +185,21 @@ def _options(serving: Serving, name: str, given: Mapping[str, object]) -> Option
     changes = {key: value for key, value in given.items() if value not in (None, ())}
     if changes.get("redact") == ("",):
         changes["redact"] = ()
-    if not changes:
-        return None
-    before = next((entry.options for entry in serving.deployments() if entry.name == name), Options())
-    return msgspec.convert({**asdict(before), **changes}, Options)
+    if "rules" in changes:
+        changes["rules"] = _rules(str(changes["rules"]))
+    return replace(serving.options(name), **changes) if changes else None  # type: ignore[arg-type]  # checked by it
+
+
+def _rules(file: str) -> tuple[Rule, ...]:
+    if not file:
+        return ()
+    try:
+        entries = tomllib.loads(Path(file).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NotFound(f"no file {file}", where="--rules", hint="give a TOML file with [[rules]]") from None
+    except ValueError as reason:
+        raise Invalid(f"not TOML: {reason}", where=file, hint="write [[rules]] tables") from None
+    return rules_of(entries.get("rules", []), file)
 
 
 def _item(row: Mapping[str, str], where: str) -> Feedback:

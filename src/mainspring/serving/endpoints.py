@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from mainspring.registry import check_usable, folder_name
 from mainspring.serving import records
 from mainspring.serving.events import Deployed, TrafficChanged
 from mainspring.serving.log import Compactor, table_of
-from mainspring.serving.model import Deployment, Traffic, TrafficChange
+from mainspring.serving.model import Arm, Deployment, Traffic, TrafficChange
 from mainspring.serving.modelserver import tally
 from mainspring.serving.modelserver.columns import kind_of
 from mainspring.serving.modelserver.plan import (
@@ -24,14 +25,18 @@ from mainspring.serving.modelserver.plan import (
     Limits,
     Options,
     Plan,
+    options_of,
     read_plan,
     write_plan,
 )
+from mainspring.serving.rules.humility import check_rules
+from mainspring.serving.seen import SeenStore
 
 if TYPE_CHECKING:
     import polars as pl
     from sqlalchemy import Connection
 
+    from mainspring.data import Data
     from mainspring.registry import ModelVersion, Registry
     from mainspring.storage.ports import Delta, Journal, Tables
 
@@ -51,6 +56,8 @@ class Endpoints:
         folder: The plan folder of the model server.
         durability: "fsync" or "process", see the model server's spool.
         limits: What each worker of the model server takes on.
+        data: Knows what versions were trained on, for rules that go by it.
+        declared: The sections `[deployment.NAME]` of the settings, by name: the options of an endpoint.
     """
 
     def __init__(
@@ -64,6 +71,8 @@ class Endpoints:
         folder: Path,
         durability: str = "fsync",
         limits: Limits | None = None,
+        data: Data | None = None,
+        declared: Mapping[str, object] | None = None,
     ) -> None:
         self._tables = tables
         self._journal = journal
@@ -73,7 +82,9 @@ class Endpoints:
         self._durability = durability
         self._limits = limits or Limits()
         self.folder = folder
-        self._compactor = Compactor(folder / SPOOLS, delta)
+        self._declared = dict(declared or {})
+        self._seen = SeenStore(folder / "seen", data)
+        self._compactor = Compactor(folder / SPOOLS, delta, self._on_rows)
 
     def deploy(
         self, name: str, model: str, version: int | str, *, reason: str = "", options: Options | None = None
@@ -85,10 +96,10 @@ class Endpoints:
             model: Whose version.
             version: Number or alias.
             reason: Kept in the history.
-            options: How it answers, from now on; None leaves that as it is.
+            options: How it answers, from now on; None takes what the settings declare, else leaves it as it is.
         Raises:
             NotFound: No such model or version.
-            Invalid: An input is to be redacted that the version does not take.
+            Invalid: An input is to be redacted that the version does not take, or a rule does not fit it.
             Conflict: A rollout is under way, or the endpoint belongs to another model.
             Refused: The version lacks what it takes to answer, or it takes another type for a column than the
                 predictions logged so far.
@@ -96,10 +107,7 @@ class Endpoints:
         check_name(name, "deployment")
         found = check_usable(self._registry.get(model, version))
         self._check_columns(name, found)
-        for column in options.redact if options else ():
-            if column not in found.columns:
-                hint = did_you_mean(column, found.columns) or f"its inputs are {', '.join(found.columns)}"
-                raise Invalid(f"no input {column!r} to redact", where=found.ref, hint=hint)
+        self._check_options(options or self.options(name), found)
         names = self._registry.names(model)
         with self._tables.write() as conn:
             before = records.find_deployment(conn, name, lock=True)
@@ -115,7 +123,7 @@ class Endpoints:
             now = self._clock.now()
             endpoint = before.endpoint if before else records.free_endpoint(conn, name)
             created = before.created_at if before else now
-            kept = options or (before.options if before else Options())
+            kept = options or self._options(name, before)
             made = Deployment(name, endpoint, found.model, Traffic.only(found.number), created, now, kept)
             self._change(conn, made, reason)
             champion = before.champion if before else None
@@ -123,6 +131,32 @@ class Endpoints:
             self._journal.append(conn, fact)
         self.write_plan()
         return made
+
+    def options(self, name: str) -> Options:
+        """How an endpoint answers when nothing else is said: as the settings declare, else as it does now.
+
+        Raises:
+            Invalid: The settings are not right.
+        """
+        with self._tables.read() as conn:
+            return self._options(name, records.find_deployment(conn, name))
+
+    def _options(self, name: str, before: Deployment | None) -> Options:
+        if name in self._declared:
+            return options_of(self._declared[name], f"deployment.{name}")
+        return before.options if before else Options()
+
+    def _check_options(self, options: Options, version: ModelVersion) -> None:
+        for column in options.redact:
+            if column not in version.columns:
+                hint = did_you_mean(column, version.columns) or f"its inputs are {', '.join(version.columns)}"
+                raise Invalid(f"no input {column!r} to redact", where=version.ref, hint=hint)
+        if options.rules:
+            seen = self._seen.of(version)
+            check_rules(options.rules, version.inputs, task=version.task, classes=version.classes, seen=seen)
+
+    def _on_rows(self, endpoint: str, rows: pl.DataFrame) -> None:
+        """Look at rows of the log before they are moved to their table; after a kill they may come again."""
 
     def get(self, name: str) -> Deployment:
         """One deployment.
@@ -205,7 +239,7 @@ class Endpoints:
 
     def _endpoint(self, project: str, found: Deployment) -> EndpointPlan:
         with calling(Caller(caller().actor, project)):
-            arms = [self._arm(found.model, arm.name, arm.version, arm.share) for arm in found.traffic.arms]
+            arms = [self._arm(found, arm) for arm in found.traffic.arms]
         return EndpointPlan(
             name=found.endpoint,
             arms=arms,
@@ -214,13 +248,23 @@ class Endpoints:
             options=found.options,
         )
 
-    def _arm(self, model: str, name: str, version: int, share: float) -> ArmPlan:
+    def _arm(self, of: Deployment, arm: Arm) -> ArmPlan:
+        model, version = of.model, arm.version
         found = self._registry.get(model, version)
         digest, grant = found.digest, self._registry.permit(found)
         folder = self.folder / "models" / f"{folder_name(model)}-{version}-{digest[:16]}"
         if not folder.exists():
             self._registry.materialize(model, version, folder)
-        return ArmPlan(name=name, version=version, share=share, folder=str(folder), digest=digest, grant=grant)
+        seen = self._seen.of(found) if of.options.rules else {}
+        return ArmPlan(
+            name=arm.name,
+            version=version,
+            share=arm.share,
+            folder=str(folder),
+            digest=digest,
+            grant=grant,
+            seen=seen,
+        )
 
     def _find(self, conn: Connection, name: str, *, lock: bool = False) -> Deployment:
         found = records.find_deployment(conn, name, lock=lock)

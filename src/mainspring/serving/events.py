@@ -81,3 +81,14 @@ class RolloutHeld(Fact):
     deployment: str
     version: int
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewDecided(Fact):
+    """A person said what the answer to a prediction should be; the answer is in the feedback. Subject: `reviews/ID`."""
+
+    kind: ClassVar[str] = "serving.review_decided"
+    deployment: str
+    prediction: str
+    marks: tuple[str, ...]
+    note: str

@@ -16,6 +16,7 @@ from mainspring.serving.model import Feedback, LoggedPrediction, StoredFeedback
 
 if TYPE_CHECKING:
     import polars as pl
+    from sqlalchemy import Connection
 
 _PAGE = 20_000
 ABOUT = ("prediction_id", "event_at", "version", "arm", "score", "label", "label_at")
@@ -39,23 +40,27 @@ class FeedbackDesk(Endpoints):
             check_name(item.kind, "kind of feedback")
         with self._tables.write() as conn:
             self._find(conn, deployment)
-            last = records.lock_feedback(conn, deployment)
-            known = records.known_feedback(conn, deployment, items)
-            fresh: dict[tuple[str, str], StoredFeedback] = {}
-            now = self._clock.now()
-            for item in items:
-                name, value = (item.prediction_id, item.kind), _plain(item.value)
-                there = known.get(name, fresh[name].value if name in fresh else None)
-                if there is not None and there != value:
-                    raise Conflict(
-                        f"prediction {item.prediction_id!r} has the {item.kind} {there!r} already, not {value!r}",
-                        where=f"deployments/{deployment}",
-                        hint='send what replaces it as kind "correction"',
-                    )
-                if there is None:
-                    seq = last + len(fresh) + 1
-                    fresh[name] = StoredFeedback(seq, *name, value, item.at or now, now)
-            records.add_feedback(conn, deployment, list(fresh.values()))
+            return self._store_feedback(conn, deployment, items)
+
+    def _store_feedback(self, conn: Connection, deployment: str, items: Sequence[Feedback]) -> int:
+        """Store feedback in the caller's transaction. Returns how many were new."""
+        last = records.lock_feedback(conn, deployment)
+        known = records.known_feedback(conn, deployment, items)
+        fresh: dict[tuple[str, str], StoredFeedback] = {}
+        now = self._clock.now()
+        for item in items:
+            name, value = (item.prediction_id, item.kind), _plain(item.value)
+            there = known.get(name, fresh[name].value if name in fresh else None)
+            if there is not None and there != value:
+                raise Conflict(
+                    f"prediction {item.prediction_id!r} has the {item.kind} {there!r} already, not {value!r}",
+                    where=f"deployments/{deployment}",
+                    hint='send what replaces it as kind "correction"',
+                )
+            if there is None:
+                seq = last + len(fresh) + 1
+                fresh[name] = StoredFeedback(seq, *name, value, item.at or now, now)
+        records.add_feedback(conn, deployment, list(fresh.values()))
         return len(fresh)
 
     def feedback_after(self, name: str, seq: int = 0, limit: int = 1000) -> list[StoredFeedback]:
@@ -173,5 +178,5 @@ def _plain(value: float | str) -> float | str:
 
 def _logged(name: str, row: Mapping[str, object]) -> LoggedPrediction:
     names = {field.name for field in fields(LoggedPrediction)} - {"feedback"}
-    values = {**{key: row.get(key) for key in names}, "deployment": name}
+    values = {**{key: row.get(key) for key in names}, "deployment": name, "marks": row.get("marks") or ()}
     return msgspec.convert(values, LoggedPrediction)

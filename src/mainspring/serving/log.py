@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     "seq, id, request_id, at, event_at, version, arm, propensity, key, rollout, inputs, outputs, latency_us, status, "
-    "error, caller, wait_us, model_us"
+    "error, caller, wait_us, model_us, marks"
 )
 PERSONAL = ("inputs", "key")
 """Columns of predictions that may say who somebody is: no least and greatest values are kept of them."""
@@ -39,6 +39,10 @@ def holds_predictions(table: str) -> bool:
     return table.startswith(table_of(""))
 
 
+Notice = Callable[[str, "pl.DataFrame"], None]
+"""Gets an endpoint and rows of it that are about to be moved; after a kill it may get them again."""
+
+
 class Compactor:
     """Moves logged rows to Delta tables and trims the spools.
 
@@ -48,11 +52,13 @@ class Compactor:
     Args:
         folder: Where the spools are.
         delta: Where the predictions go.
+        notice: Is shown the rows before they are moved.
     """
 
-    def __init__(self, folder: Path, delta: Delta) -> None:
+    def __init__(self, folder: Path, delta: Delta, notice: Notice | None = None) -> None:
         self._folder = folder
         self._delta = delta
+        self._notice = notice
 
     def run(self) -> int:
         """Move everything that is committed now. Returns how many rows moved; 0 too when another process is at it."""
@@ -89,13 +95,10 @@ class Compactor:
         select = f"select {_COLUMNS} from prediction where {wanted} order by seq limit {_CHUNK_ROWS}"
         while rows := conn.execute(select, (endpoint, last, end)).fetchall():
             last = rows[-1][0]
-            version = self._delta.append(
-                table,
-                frame_of(endpoint, rows, _signatures(conn, endpoint), spool=spool),
-                app=spool,
-                batch=last,
-                personal=PERSONAL,
-            )
+            frame = frame_of(endpoint, rows, _signatures(conn, endpoint), spool=spool)
+            if self._notice is not None:
+                self._notice(endpoint, frame)
+            version = self._delta.append(table, frame, app=spool, batch=last, personal=PERSONAL)
             moved += len(rows)
             if version is not None and version % _COMPACT_EVERY == _COMPACT_EVERY - 1:
                 self._delta.compact(table)
@@ -140,6 +143,7 @@ def frame_of(
     columns["deployment"] = [endpoint] * len(rows)
     columns["spool"] = [spool] * len(rows)
     columns["inputs"] = list(inputs)
+    columns["marks"] = [str(row[18]).split() for row in rows]
     columns |= {name: [_output(name, output) for output in outputs] for name in _OUTPUTS}
     return pl.DataFrame({name: columns[name] for name in schema}, schema=schema)
 
@@ -173,6 +177,7 @@ def _schema(kinds: Mapping[str, str]) -> dict[str, PolarsDataType]:
         "caller": pl.String,
         "wait_us": pl.Int64,
         "model_us": pl.Int64,
+        "marks": pl.List(pl.String),
         "spool": pl.String,
         "seq": pl.Int64,
     }

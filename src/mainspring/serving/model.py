@@ -13,7 +13,10 @@ from mainspring.serving.rules.decision import Decision, RolloutSpec
 CHAMPION, CANARY = "champion", "canary"
 OPEN_STATES = ("running", "held")
 RolloutState = Literal["running", "held", "promoted", "rolled_back"]
+ReviewState = Literal["open", "decided"]
 Label = float | str
+DECISION = "decision"
+"""The kind of feedback that a person's decision about a review is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +177,7 @@ class LoggedPrediction:
     """One row of the log, and what became known of it. Outputs that the model does not give are None.
 
     `latency_us` is all of it but the commit of the log; of that `wait_us` was spent before the model and `model_us` in
-    it. `caller` is what the client called itself.
+    it. `caller` is what the client called itself, `marks` are the rules that held, as NAME:ACTION.
     """
 
     id: str
@@ -195,9 +198,48 @@ class LoggedPrediction:
     caller: str | None = None
     wait_us: int | None = None
     model_us: int | None = None
+    marks: tuple[str, ...] = ()
     feedback: tuple[StoredFeedback, ...] = ()
 
     @property
     def ref(self) -> str:
         """Reference, `predictions/ID`."""
         return f"predictions/{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """A prediction that waits for a person, or has its decision.
+
+    Attributes:
+        id: Its id.
+        deployment: Whose prediction.
+        prediction_id: Which one; its inputs are in the log.
+        version: Of the model that answered.
+        marks: The rules that held, as NAME:ACTION.
+        answer: What was answered until then.
+        asked_at: When, wall clock.
+        state: "open" or "decided".
+        decision: What the answer should be.
+        decided_by: Who said so.
+        decided_at: When, wall clock, 0 before.
+        note: Why.
+    """
+
+    id: str
+    deployment: str
+    prediction_id: str
+    version: int
+    marks: tuple[str, ...]
+    answer: Label
+    asked_at: int
+    state: ReviewState = "open"
+    decision: Label | None = None
+    decided_by: str = ""
+    decided_at: int = 0
+    note: str = ""
+
+    @property
+    def ref(self) -> str:
+        """Reference, `reviews/ID`."""
+        return f"reviews/{self.id}"

@@ -14,6 +14,7 @@ from mainspring.serving.model import (
     OPEN_STATES,
     Deployment,
     Feedback,
+    Review,
     Rollout,
     StoredFeedback,
     Traffic,
@@ -100,6 +101,28 @@ feedback = sa.Table(
 )
 """What is known of a prediction later: a number or a text, numbered in the order of commits for each deployment."""
 
+review = sa.Table(
+    "review",
+    metadata,
+    sa.Column("project", Id, primary_key=True),
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("deployment", Id, nullable=False),
+    sa.Column("prediction_id", Id, nullable=False),
+    sa.Column("version", Micros, nullable=False),
+    sa.Column("marks", Json, nullable=False),
+    sa.Column("answer", Json, nullable=False),
+    sa.Column("asked_at", Micros, nullable=False),
+    sa.Column("state", Id, nullable=False),
+    sa.Column("decision", Json, nullable=False),
+    sa.Column("decided_by", sa.Text, nullable=False),
+    sa.Column("decided_at", Micros, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.UniqueConstraint("project", "deployment", "prediction_id"),
+    sa.Index("ix_review_project_state_id", "project", "state", "id"),
+    sqlite_strict=True,
+)
+"""Predictions that wait for a person, and what was decided. Inputs stay in the log."""
+
 _CHUNK = 400
 
 
@@ -134,6 +157,13 @@ def list_deployments(conn: Connection) -> list[Deployment]:
     """All endpoints of the project by name."""
     query = sa.select(deployment).where(deployment.c.project == caller().project).order_by(deployment.c.name)
     return [_deployment(row) for row in conn.execute(query)]
+
+
+def find_endpoint(conn: Connection, endpoint: str) -> tuple[str, str] | None:
+    """Project and name of the deployment that is called so at the model server. Of all projects."""
+    c = deployment.c
+    row = conn.execute(sa.select(c.project, c.name).where(c.endpoint == endpoint)).first()
+    return None if row is None else (row.project, row.name)
 
 
 def free_endpoint(conn: Connection, name: str) -> str:
@@ -250,6 +280,55 @@ def feedback_of(conn: Connection, name: str, prediction_id: str) -> list[StoredF
         StoredFeedback(row.seq, row.prediction_id, row.kind, _value(row), row.at, row.stored_at)
         for row in conn.execute(sa.select(feedback).where(*where).order_by(c.seq))
     ]
+
+
+def add_reviews(conn: Connection, items: Sequence[Review]) -> None:
+    """Put predictions before people; those that are there already stay as they are."""
+    project = caller().project
+    rows = [
+        {"project": project, **msgspec.to_builtins(item), "answer": {"value": item.answer}, "decision": {}}
+        for item in items
+    ]
+    for start in range(0, len(rows), _CHUNK):
+        insert = insert_into(conn, review).values(rows[start : start + _CHUNK])
+        conn.execute(insert.on_conflict_do_nothing(index_elements=["project", "deployment", "prediction_id"]))
+
+
+def list_reviews(conn: Connection, *, deployment: str, state: str, before: str, limit: int) -> list[Review]:
+    """Reviews, newest first; an empty text asks for all."""
+    c = review.c
+    query = sa.select(review).where(c.project == caller().project)
+    query = query.where(c.deployment == deployment) if deployment else query
+    query = query.where(c.state == state) if state else query
+    query = query.where(c.id < before) if before else query
+    return [_review(row) for row in conn.execute(query.order_by(c.id.desc()).limit(limit))]
+
+
+def count_reviews(conn: Connection, *, state: str) -> dict[str, int]:
+    """How many reviews are in a state, by deployment."""
+    c = review.c
+    query = sa.select(c.deployment, sa.func.count().label("n")).where(c.project == caller().project, c.state == state)
+    return {row.deployment: row.n for row in conn.execute(query.group_by(c.deployment))}
+
+
+def find_review(conn: Connection, review_id: str, *, lock: bool = False) -> Review | None:
+    """One review; with `lock` nobody else changes it before the transaction ends."""
+    query = sa.select(review).where(review.c.project == caller().project, review.c.id == review_id)
+    row = conn.execute(query.with_for_update() if lock else query).first()
+    return None if row is None else _review(row)
+
+
+def change_review(conn: Connection, made: Review) -> None:
+    """Store what was decided."""
+    values = {name: getattr(made, name) for name in ("state", "decided_by", "decided_at", "note")}
+    where = review.c.project == caller().project, review.c.id == made.id
+    conn.execute(sa.update(review).where(*where).values(**values, decision={"value": made.decision}))
+
+
+def _review(row: sa.Row[*tuple[object, ...]]) -> Review:
+    values = {str(name): value for name, value in row._mapping.items() if name != "project"}
+    plain = {name: cast("dict[str, object]", values[name]).get("value") for name in ("answer", "decision")}
+    return msgspec.convert({**values, **plain}, Review)
 
 
 def _value(row: sa.Row[*tuple[object, ...]]) -> float | str:

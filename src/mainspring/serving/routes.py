@@ -9,6 +9,7 @@ from litestar import get, post
 from litestar.params import Parameter
 
 from mainspring.core.clock import micros
+from mainspring.serving import review_routes
 from mainspring.serving.model import (
     Deployment,
     Feedback,
@@ -195,4 +196,5 @@ handlers = [
     list_feedback,
     show_prediction,
     show_metrics,
+    *review_routes.handlers,
 ]

@@ -16,8 +16,8 @@ from mainspring.serving.events import (
     RolloutRolledBack,
     RolloutStarted,
 )
-from mainspring.serving.feedback import FeedbackDesk
 from mainspring.serving.model import Deployment, Rollout, Traffic
+from mainspring.serving.reviews import ReviewDesk
 from mainspring.serving.rules.decision import Decision, Evidence, RolloutSpec, decide
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from mainspring.core.events import Fact
 
 
-class Serving(FeedbackDesk):
-    """Endpoints, what they answered, what became known of it, and rollouts judged by that."""
+class Serving(ReviewDesk):
+    """Endpoints, what they answered, what people decided and what became known, and rollouts judged by that."""
 
     def start_rollout(
         self,
@@ -58,6 +58,7 @@ class Serving(FeedbackDesk):
             model = self._find(conn, name).model
         found = check_usable(self._registry.get(model, version))
         self._check_columns(name, found)
+        self._check_options(self.get(name).options, found)
         with self._tables.write() as conn:
             live = self._find(conn, name, lock=True)
             for other in records.list_rollouts(conn, name, open_only=True):

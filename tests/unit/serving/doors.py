@@ -51,6 +51,7 @@ class Doors:
 
     app: App
     loop: asyncio.AbstractEventLoop
+    spool: Spool
     models: dict[str, LoadedModel] = field(default_factory=dict)
 
     def ask(self, method: str, path: str, body: object = b"", *, headers: Mapping[str, str] | None = None) -> Answer:
@@ -128,7 +129,7 @@ def doors(folder: Path) -> Iterator[Doors]:
     loop = asyncio.new_event_loop()
     batcher = Batcher(loop)
     spool = Spool(folder / "spool.sqlite", "process", loop)
-    made = Doors(App(batcher, spool), loop, {name: loaded(package) for name, package in packages().items()})
+    made = Doors(App(batcher, spool), loop, spool, {name: loaded(package) for name, package in packages().items()})
     made.serve_only(MODEL, PLAIN)
     try:
         yield made

@@ -19,6 +19,7 @@ from mainspring.registry.model import Field, Signature
 from mainspring.registry.packages import Manifest, Predictor
 from mainspring.serving.modelserver.app import App
 from mainspring.serving.modelserver.batching import LINE, Batcher, Line
+from mainspring.serving.modelserver.humility import Humility
 from mainspring.serving.modelserver.models import LoadedModel
 from mainspring.serving.modelserver.plan import EndpointPlan, Limits, Options, Plan
 from mainspring.serving.modelserver.spool import Spool
@@ -129,7 +130,9 @@ async def plane(folder: Path, limits: Limits | None = None, options: Options | N
     made = Plane(App(batcher, spool), batcher, spool, scorer)
     wanted = EndpointPlan(name="m", arms=[], options=options or Options())
     plan = Plan(endpoints=[wanted], limits=bounds)
-    arm = ServedArm("champion", 1.0, model_of(scorer), "")
+    model = model_of(scorer)
+    humility = Humility(wanted.options.rules, model, {}) if wanted.options.rules else None
+    arm = ServedArm("champion", 1.0, model, "", "", humility)
     made.app.served.table = Table(plan, {"m": Endpoint("m", (arm,), "", "", plan.options_of(wanted))})
     try:
         yield made

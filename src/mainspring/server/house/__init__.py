@@ -59,6 +59,11 @@ def _check_rooms(settings: Settings) -> None:
         from mainspring.monitoring.model import MonitorSpec
 
         fill(MonitorSpec, settings.section("monitor"), where="monitor")
+    if "deployment" in settings.tables:
+        from mainspring.serving.modelserver.plan import options_of
+
+        for name, section in settings.section("deployment").items():
+            options_of(section, f"deployment.{name}")
     if "policy" in settings.tables:
         from mainspring.loop.model import policies_of
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mainspring.core.settings import LIMITS, Settings
 from mainspring.core.wiring import Wiring
+from mainspring.data import Data
 from mainspring.registry import Registry
 from mainspring.server.house.floor import CLOCK, delta, journal, tables
 from mainspring.serving import Serving
@@ -33,5 +34,7 @@ def _serving(w: Wiring, settings: Settings) -> Serving:
         clock=CLOCK,
         folder=settings.data_dir / "serving",
         durability=settings.serving.durability,
+        data=w.get(Data),
+        declared=settings.section("deployment"),
         limits=Limits(**{name: getattr(settings.serving, name) for name in LIMITS}),
     )

@@ -16,12 +16,14 @@ from mainspring.core.errors import Invalid, MainspringError, Overloaded, Unavail
 from mainspring.serving.modelserver.asking import Context, Outputs
 from mainspring.serving.modelserver.batching import Batcher, Columns, HungUp, Job, Line, late
 from mainspring.serving.modelserver.columns import Cell, plain
+from mainspring.serving.modelserver.humility import Judged
 from mainspring.serving.modelserver.metrics import Metrics
 from mainspring.serving.modelserver.plan import Options
 from mainspring.serving.modelserver.spool import Row, Spool, pack
 from mainspring.serving.modelserver.traffic import Choice, Endpoint
 
-STATUS = {"invalid": 400, "not_found": 404, "too_large": 413, "overloaded": 429, "unavailable": 503, "timeout": 504}
+STATUS = {"invalid": 400, "not_found": 404, "too_large": 413, "refused": 422, "overloaded": 429}
+STATUS |= {"unavailable": 503, "timeout": 504}
 """The HTTP status of an error's code; 500 for what is not here."""
 HUNG_UP = 499
 """What is counted for a client that went away before its answer. It is sent to nobody."""
@@ -58,6 +60,7 @@ class Ask:
     about: Context
     columns: Columns
     call: Call
+    judged: Judged | None = None
 
 
 def call_of(headers: Iterable[tuple[bytes, bytes]], line: Line | None = None) -> Call:
@@ -117,6 +120,7 @@ class Desk:
         Raises:
             Overloaded: Too much waits already; nothing was done.
             Timeout: The deadline passed first. Failed: The model can't answer that. Unavailable: The log can't.
+            Refused: A rule of the endpoint does not let it be answered.
             HungUp: The client went away before the model was asked.
         """
         labels = (ask.endpoint.name, str(ask.choice.model.version), ask.choice.arm)
@@ -124,8 +128,14 @@ class Desk:
         outputs: Outputs | None = None
         failure: MainspringError | None = None
         try:
-            job = self._submit(ask)
-            outputs = await _outcome(job)
+            if ask.judged is None:
+                job = self._submit(ask, ask.columns)
+                outputs = await _outcome(job)
+            else:
+                ask.judged.check()
+                if ask.judged.rows:
+                    job = self._submit(ask, ask.judged.columns)
+                outputs = ask.judged.answers(await _outcome(job) if job else {})
         except MainspringError as error:
             failure = error
         except HungUp:
@@ -142,14 +152,14 @@ class Desk:
             raise failure or late()
         return outputs
 
-    def _submit(self, ask: Ask) -> Job:
+    def _submit(self, ask: Ask, columns: Columns) -> Job:
         options, waiting = ask.endpoint.options, self._spool.waiting_rows
         if waiting > self._max_unlogged and options.on_log_failure == "refuse":
             raise Overloaded(f"{waiting} rows wait for the log", hint=f"send it again in {self.retry_s} s")
         call = ask.call
         about_s = None if ask.about.timeout_ms is None else ask.about.timeout_ms / 1000
         deadline = call.started + (call.timeout_s or about_s or options.deadline_ms / 1000)
-        return self._batcher.submit(ask.choice.model, ask.columns, deadline=deadline, line=call.line)
+        return self._batcher.submit(ask.choice.model, columns, deadline=deadline, line=call.line)
 
     async def _log(self, ask: Ask, job: Job | None, rows: list[Row]) -> None:
         """Wait for the commit; where the endpoint answers without a log, no longer than the request may take."""
@@ -201,9 +211,11 @@ def _rows(
     answers = [pack({k: v[i] for k, v in outputs.items()}) for i in range(count)] if outputs else [None] * count
     ids = [about.request_id] if count == 1 else [f"{about.request_id}.{i}" for i in range(count)]
     version, rollout = choice.model.version, choice.rollout
+    marks = [" ".join(found) for found in ask.judged.marks] if ask.judged is not None else [""] * count
     return [
         (name, ids[i], about.request_id, at, event_at, version, choice.arm, choice.propensity, about.key, rollout,
-         pack(cells), answers[i], latency_us, status, error, caller, wait_us, model_us)
+         pack(cells), answers[i], latency_us, status, error, caller, wait_us, model_us,
+         marks[i])
         for i, cells in enumerate(zip(*_written(ask), strict=True))
     ]  # fmt: skip
 

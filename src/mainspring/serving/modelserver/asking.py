@@ -13,6 +13,7 @@ from mainspring.serving.modelserver.columns import Column, Features
 Outputs = dict[str, list[object]]
 """One answer for each row, by the output's name."""
 _MAX_ID = 200
+_MAX_MARKS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +49,29 @@ class Question(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """An answer: who gave it, the outputs by name, one entry a row."""
+    """An answer: who gave it, the outputs by name, one entry a row, and the rules that held for each row."""
 
     model: str
     version: str
     arm: str
     request_id: str
     outputs: Outputs
+    marks: Sequence[Sequence[str]] = ()
+
+    @property
+    def rules(self) -> str:
+        """The rules that held, as "ROW NAME:ACTION" and joined by commas; of many the first hundred."""
+        if not any(self.marks):
+            return ""
+        held = [f"{row} {mark}" for row, marks in enumerate(self.marks) for mark in marks]
+        return ", ".join(held[:_MAX_MARKS])
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Who answered, and the key for late labels, for protocols whose bodies have no place for them."""
-        said = ((b"x-request-id", self.request_id), (b"x-model-version", self.version), (b"x-model-arm", self.arm))
-        return [(name, value.encode("ascii", "replace")) for name, value in said]
+        said = [(b"x-request-id", self.request_id), (b"x-model-version", self.version), (b"x-model-arm", self.arm)]
+        said += [(b"x-rules", self.rules)] if self.marks else []
+        return [(name, value.encode("ascii", "replace")) for name, value in said if value]
 
 
 def context(request_id: str, given: Mapping[str, object] | None, fresh_id: Callable[[], str]) -> Context:

@@ -79,9 +79,16 @@ class Feature:
         Raises: Invalid: One is of another type, out of range, or missing where the model takes none.
         """
         column = _CHECKS[self.kind](self, values) if type(values) is list else self._array(values)
+        self.check_missing(column)
+        return column
+
+    def check_missing(self, column: Column) -> None:
+        """Refuse a column with a missing value where the model takes none.
+
+        Raises: Invalid: It has one.
+        """
         if not self.takes_missing and _has_missing(column):
             raise Invalid(f"input {self.name!r} has a missing value, and the model takes none: send {self.expects}")
-        return column
 
     def _array(self, values: Raw) -> Column:
         import numpy as np

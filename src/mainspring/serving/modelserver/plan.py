@@ -7,6 +7,7 @@ everything in it answers with the plan's generation.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,8 @@ from typing import Literal
 import msgspec
 
 from mainspring.core.errors import Corrupt, Invalid
+from mainspring.core.settings import fill
+from mainspring.serving.rules.humility import Rule, Seen
 
 PLAN = "plan.json"
 SPOOLS = "spool"
@@ -22,7 +25,8 @@ SPOOLS = "spool"
 class ArmPlan(msgspec.Struct, frozen=True, kw_only=True):
     """One version behind an endpoint. A share of 0 keeps it loaded for requests that name it.
 
-    `grant` is the signed line that lets a pickle be loaded; empty for every other format.
+    `grant` is the signed line that lets a pickle be loaded; empty for every other format. `seen` is what training saw
+    of the inputs, for the rules of the endpoint.
     """
 
     name: str
@@ -31,6 +35,7 @@ class ArmPlan(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     digest: str = ""
     grant: str = ""
+    seen: dict[str, Seen] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +47,13 @@ class Options:
         on_log_failure: What happens to a prediction that can't be logged: "refuse" it with 503, or "answer" it and
             count it as lost.
         redact: Inputs that are never written: the log has them as missing.
+        rules: What happens to rows on which the model should not be trusted alone.
     """
 
     deadline_ms: int = 0
     on_log_failure: Literal["refuse", "answer"] = "refuse"
     redact: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises: Invalid: A deadline below 0, or a log failure with another fate."""
@@ -56,6 +63,43 @@ class Options:
             )
         if self.on_log_failure not in ("refuse", "answer"):
             raise Invalid(f"on_log_failure {self.on_log_failure!r}", where="options", hint="use refuse or answer")
+
+
+def options_of(section: object, where: str) -> Options:
+    """Options as they are written in settings or a file.
+
+    Raises:
+        Invalid: A name or value in it is not known or not right.
+    """
+    if not isinstance(section, Mapping):
+        raise Invalid(f"{where} is a value", where=where, hint=f"write a section: [{where}]")
+    given = dict(section)
+    if "rules" in given:
+        given["rules"] = rules_of(given["rules"], where)
+    if "redact" in given:
+        given["redact"] = _texts(given["redact"], f"{where}.redact")
+    return fill(Options, given, where=where)
+
+
+def rules_of(entries: object, where: str) -> tuple[Rule, ...]:
+    """Rules as they are written in settings or a file.
+
+    Raises:
+        Invalid: A name or value in one of them is not known or not right.
+    """
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise Invalid("rules are a list of tables", where=where, hint=f"write [[{where}.rules]] for each")
+    there = f"{where}.rules"
+    return tuple(
+        fill(Rule, {**entry, "values": _texts(entry.get("values", []), f"{there}.values")}, where=there)
+        for entry in entries
+    )
+
+
+def _texts(entry: object, where: str) -> tuple[str, ...]:
+    if not isinstance(entry, (list, tuple)) or not all(isinstance(text, str) for text in entry):
+        raise Invalid(f"{entry!r} is no list of texts", where=where, hint='write ["a", "b"]')
+    return tuple(entry)
 
 
 class EndpointPlan(msgspec.Struct, frozen=True, kw_only=True):

@@ -43,13 +43,16 @@ class Served:
         about = question.about
         choice = endpoint.choose(about.key, version)
         model = choice.model
-        columns = question.columns(model.features)
+        humility = choice.humility
+        columns = question.columns(model.features if humility is None else humility.features)
         if question.wanted is not None:
             _check_wanted(question.wanted, model)
-        outputs = await self._desk.answer(Ask(endpoint, choice, about, columns, call))
+        judged = None if humility is None else humility.judge(columns)
+        outputs = await self._desk.answer(Ask(endpoint, choice, about, columns, call, judged))
         if question.wanted is not None:
             outputs = {wanted: outputs[wanted] for wanted in question.wanted}
-        return Answered(name, str(model.version), choice.arm, about.request_id, outputs)
+        marks = () if judged is None else judged.marks
+        return Answered(name, str(model.version), choice.arm, about.request_id, outputs, marks)
 
     def model(self, name: str, version: str | None = None) -> LoadedModel:
         """The version of a model that is described: the one that is named, or the champion.

@@ -20,12 +20,30 @@ create table if not exists prediction(
   at integer not null, event_at integer not null, version integer not null, arm text not null, propensity real,
   key text not null, rollout text not null, inputs blob, outputs blob, latency_us integer not null,
   status integer not null, error text not null, caller text not null, wait_us integer not null,
-  model_us integer not null);
+  model_us integer not null, marks text not null);
 create table if not exists signature(deployment text, version integer, inputs text, primary key(deployment, version));
 """
-INSERT = f"insert into prediction values({','.join('?' * 19)})"
+INSERT = f"insert into prediction values({','.join('?' * 20)})"
 Row = tuple[
-    str, str, str, int, int, int, str, float | None, str, str, bytes | None, bytes | None, int, int, str, str, int, int
+    str,
+    str,
+    str,
+    int,
+    int,
+    int,
+    str,
+    float | None,
+    str,
+    str,
+    bytes | None,
+    bytes | None,
+    int,
+    int,
+    str,
+    str,
+    int,
+    int,
+    str,
 ]
 Entry = tuple[Sequence[Row], "asyncio.Future[None]"]
 pack = msgspec.msgpack.Encoder().encode

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from mainspring.core.errors import MainspringError, NotFound, Unavailable, did_you_mean
+from mainspring.serving.modelserver.humility import Humility
 from mainspring.serving.modelserver.models import LoadedModel, load_model
 from mainspring.serving.modelserver.plan import ArmPlan, EndpointPlan, Options, Plan
 from mainspring.serving.rules.assignment import assign
@@ -22,16 +23,18 @@ class ServedArm:
     model: LoadedModel
     digest: str
     grant: str = ""
+    humility: Humility | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Choice:
-    """Who answers one request, and how likely that was (None: the client named the version)."""
+    """Who answers one request, how likely that was (None: the client named the version), and under which rules."""
 
     arm: str
     model: LoadedModel
     propensity: float | None
     rollout: str
+    humility: Humility | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,10 +54,10 @@ class Endpoint:
         """
         if version is None:
             arm = assign(self.arms, self.salt, key)
-            return Choice(arm.name, arm.model, arm.share, self.rollout)
+            return Choice(arm.name, arm.model, arm.share, self.rollout, arm.humility)
         for arm in self.arms:
             if str(arm.model.version) == version:
-                return Choice(DIRECT, arm.model, None, "")
+                return Choice(DIRECT, arm.model, None, "", arm.humility)
         raise NotFound(f"version {version[:20]!r} of {self.name!r} is not loaded", hint=f"loaded: {self.versions}")
 
     @property
@@ -132,7 +135,9 @@ def _endpoint(
         if model is None:
             model = _load(arm, plan)
             declare(wanted.name, model)
-        arms.append(ServedArm(arm.name, arm.share, model, arm.digest, arm.grant))
+        rules = wanted.options.rules
+        humility = Humility(rules, model, arm.seen) if rules else None
+        arms.append(ServedArm(arm.name, arm.share, model, arm.digest, arm.grant, humility))
     return Endpoint(wanted.name, tuple(arms), wanted.salt, wanted.rollout, plan.options_of(wanted))
 
 

@@ -13,6 +13,7 @@ from mainspring.core.settings import Settings
 from mainspring.registry.model import ModelVersion
 from mainspring.registry.service import Registry
 from mainspring.serving.model import Deployment, Rollout
+from mainspring.serving.page import reviews
 from mainspring.serving.rules.decision import Decision
 from mainspring.serving.service import Serving
 
@@ -34,7 +35,11 @@ class Evidence:
 @get("/deployments", opt=_READ, sync_to_thread=True, include_in_schema=False)
 def deployments_page(serving: Serving) -> Template:
     """Endpoints and who answers there."""
-    context = {"deployments": serving.deployments(), "rollouts": serving.rollouts(open_only=True)}
+    context = {
+        "deployments": serving.deployments(),
+        "rollouts": serving.rollouts(open_only=True),
+        "waiting": serving.open_reviews(),
+    }
     return Template("serving/page/list.html", context=context)
 
 
@@ -109,4 +114,4 @@ def python_of(url: str, deployment: Deployment, version: ModelVersion) -> str:
     )
 
 
-handlers = [deployments_page, deployment_page, rollout_page]
+handlers = [deployments_page, deployment_page, rollout_page, *reviews.handlers]

@@ -38,7 +38,8 @@ from mainspring.serving.modelserver.served import Served
 _IDS = (b"x-request-id", b"x-amzn-sagemaker-inference-id")
 _PARQUET = ("application/vnd.apache.parquet", "application/x-parquet", "application/parquet")
 _CODES = {400: "BAD_REQUEST", 404: "RESOURCE_DOES_NOT_EXIST", 405: "BAD_REQUEST", 413: "REQUEST_LIMIT_EXCEEDED"}
-_CODES |= {415: "BAD_REQUEST", 429: "REQUEST_LIMIT_EXCEEDED", 503: "TEMPORARILY_UNAVAILABLE", 504: "DEADLINE_EXCEEDED"}
+_CODES |= {415: "BAD_REQUEST", 422: "BAD_REQUEST", 429: "REQUEST_LIMIT_EXCEEDED", 503: "TEMPORARILY_UNAVAILABLE"}
+_CODES |= {504: "DEADLINE_EXCEEDED"}
 _encode = msgspec.json.Encoder().encode
 
 

@@ -157,7 +157,7 @@ def _response(answered: Answered, found: Sequence[Mapping[str, object]]) -> dict
         "model_name": answered.model,
         "model_version": answered.version,
         "id": answered.request_id,
-        "parameters": {"arm": answered.arm},
+        "parameters": {"arm": answered.arm, **({"rules": rules} if (rules := answered.rules) else {})},
         "outputs": found,
     }
 

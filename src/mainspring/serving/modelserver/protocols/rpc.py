@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _CODES = {
     "invalid": "INVALID_ARGUMENT",
     "not_found": "NOT_FOUND",
+    "refused": "FAILED_PRECONDITION",
     "too_large": "RESOURCE_EXHAUSTED",
     "overloaded": "RESOURCE_EXHAUSTED",
     "unavailable": "UNAVAILABLE",
@@ -278,12 +279,12 @@ def _plain(parameters: Mapping[str, Any]) -> dict[str, object] | None:
 
 def _response(answered: Answered, *, raw: bool) -> dict[str, object]:
     """The answer in the form of the question: raw, or in typed fields."""
-    found = tensors(answered.outputs)
+    found, about = tensors(answered.outputs), {"arm": answered.arm, "rules": answered.rules}
     made: dict[str, object] = {
         "model_name": answered.model,
         "model_version": answered.version,
         "id": answered.request_id,
-        "parameters": {"arm": message("InferParameter")(string_param=answered.arm)},
+        "parameters": {name: message("InferParameter")(string_param=value) for name, value in about.items() if value},
         "outputs": found,
     }
     packed = []

@@ -11,6 +11,7 @@ from mainspring.storage import schema
 def upgrade() -> None:
     _deployment()
     _feedback()
+    _review()
     _rollout()
     _traffic_change()
 
@@ -48,6 +49,31 @@ def _feedback() -> None:
         sqlite_strict=True,
     )
     op.create_index("ix_feedback_seq", "feedback", ["project", "deployment", "seq"], unique=True)
+
+
+def _review() -> None:
+    op.create_table(
+        "review",
+        sa.Column("project", schema.Id(), nullable=False),
+        sa.Column("id", schema.Id(), nullable=False),
+        sa.Column("deployment", schema.Id(), nullable=False),
+        sa.Column("prediction_id", schema.Id(), nullable=False),
+        sa.Column("version", schema.Micros(), nullable=False),
+        sa.Column("marks", schema.Json(), nullable=False),
+        sa.Column("answer", schema.Json(), nullable=False),
+        sa.Column("asked_at", schema.Micros(), nullable=False),
+        sa.Column("state", schema.Id(), nullable=False),
+        sa.Column("decision", schema.Json(), nullable=False),
+        sa.Column("decided_by", sa.Text(), nullable=False),
+        sa.Column("decided_at", schema.Micros(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "id", name=op.f("pk_review")),
+        sa.UniqueConstraint(
+            "project", "deployment", "prediction_id", name=op.f("uq_review_project_deployment_prediction_id")
+        ),
+        sqlite_strict=True,
+    )
+    op.create_index("ix_review_project_state_id", "review", ["project", "state", "id"], unique=False)
 
 
 def _rollout() -> None:
