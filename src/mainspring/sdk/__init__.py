@@ -13,6 +13,6 @@ from __future__ import annotations
 from mainspring.sdk.autologging import autolog
 from mainspring.sdk.run import ActiveRun, current
 from mainspring.sdk.seeds import seed
-from mainspring.sdk.session import Session, connect, run
+from mainspring.sdk.session import Session, connect, files, run
 
-__all__ = ["ActiveRun", "Session", "autolog", "connect", "current", "run", "seed"]
+__all__ = ["ActiveRun", "Session", "autolog", "connect", "current", "files", "run", "seed"]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mainspring.core.settings import Settings
     from mainspring.core.wiring import Wiring
     from mainspring.tracking.model import CodeState, Environment
+    from mainspring.tracking.shelf import RunFiles
 
 T = TypeVar("T")
 URL_VARIABLE = "MAINSPRING_URL"
@@ -142,6 +143,16 @@ class Session:
             hint = "unset MAINSPRING_URL and MAINSPRING_OFFLINE to open the data folder in this process"
             raise Unavailable(f"no {kind.__name__} in this process", where=self._sink.target, hint=hint)
         return self._wiring.get(kind)
+
+    def files(self, run_id: str) -> RunFiles:
+        """The files of a run, to list, fetch, add and delete.
+
+        Raises:
+            Unavailable: The session is offline.
+        """
+        from mainspring.tracking.shelf import RunFiles
+
+        return RunFiles(self._sink.shelf(), run_id)
 
     def sync(self, *, told: Told = lambda progress: None, any_target: bool = False) -> list[str]:
         """Send what killed processes left and what was logged offline. May be stopped at any time and done again.
@@ -299,6 +310,21 @@ def run(
         resume=resume,
         capture=capture,
     )
+
+
+def files(run_id: str) -> RunFiles:
+    """The files of a run where the session of this process keeps them: see `Session.files`.
+
+    Example:
+        >>> import mainspring
+        >>> _ = mainspring.connect()
+        >>> with mainspring.run("with a file") as run:
+        ...     run.text("notes/first", "hello")
+        >>> kept = mainspring.files(run.id)
+        >>> [file.path for file in kept.list()], kept.read("notes/first.txt")
+        (['notes/first.txt'], b'hello')
+    """
+    return default_session().files(run_id)
 
 
 def open_session(target: str, token: str, offline: str = NEVER, *, recovering: bool = True) -> Session:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import httpx
 
     from mainspring.tracking import Files, Tracking
+    from mainspring.tracking.shelf import Shelf
     from mainspring.tracking.wire import NewRun
 
 LATER = (NoRoom, Overloaded, Unavailable, Timeout)
@@ -49,6 +50,14 @@ class Sink(Taker, Protocol):
         """Open a run that ended, and say where it stands."""
         ...
 
+    def shelf(self) -> Shelf:
+        """Where it keeps the files of runs.
+
+        Raises:
+            Unavailable: Nowhere yet.
+        """
+        ...
+
     def close(self) -> None:
         """Let go of connections."""
         ...
@@ -63,6 +72,7 @@ class EmbeddedSink:
         from mainspring.tracking.local import LocalTaker
 
         self._taker = LocalTaker(tracking, files)
+        self._files = files
         self._who: Caller = caller()
 
     @property
@@ -101,6 +111,12 @@ class EmbeddedSink:
         with calling(self._who):
             self._taker.finish(run_id, status, ended_at)
 
+    def shelf(self) -> Shelf:
+        """See `Sink.shelf`."""
+        from mainspring.tracking.shelf import LocalShelf
+
+        return LocalShelf(self._files)
+
     def close(self) -> None:
         """Nothing is held."""
 
@@ -134,6 +150,10 @@ class AbsentSink:
 
     def finish(self, run_id: str, status: str, ended_at: int = 0) -> None:
         """See `Taker.finish`."""
+        raise self._offline()
+
+    def shelf(self) -> Shelf:
+        """See `Sink.shelf`."""
         raise self._offline()
 
     def close(self) -> None:
@@ -180,13 +200,7 @@ class HttpSink:
 
     def artifact(self, run_id: str, path: str, content: bytes | Path) -> None:
         """See `Taker.artifact`."""
-        from urllib.parse import quote
-
-        route = f"/api/v1/runs/{run_id}/artifacts/{quote(path)}"
-        if isinstance(content, Path):
-            self._transfers.upload(route, content)
-        else:
-            self._send("PUT", route, content)
+        self.shelf().keep(run_id, path, content)
 
     def input(self, run_id: str, dataset: str, context: str) -> None:
         """See `Taker.input`."""
@@ -196,6 +210,12 @@ class HttpSink:
         """See `Taker.finish`."""
         with suppress(Conflict):
             self._send("POST", f"/api/v1/runs/{run_id}/finish", {"status": status, "ended_at": ended_at})
+
+    def shelf(self) -> Shelf:
+        """See `Sink.shelf`."""
+        from mainspring.sdk.shelf import HttpShelf
+
+        return HttpShelf(self._send, self._transfers)
 
     def close(self) -> None:
         """Close the connections."""

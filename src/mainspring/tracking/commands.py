@@ -9,6 +9,7 @@ import click
 
 from mainspring.core.clock import iso
 from mainspring.core.console import json_option, room, show, table
+from mainspring.tracking import file_commands
 from mainspring.tracking.comparing import cell, compared, plain_run
 from mainspring.tracking.files import Files
 from mainspring.tracking.grammar import RUNS, read_fields
@@ -100,6 +101,10 @@ def groups(
     rows = [{**one.means, found.by: one.value, "runs": one.runs} for one in found.groups]
     rows = [{name: row.get(name) for name in (found.by, "runs", *metrics)} for row in rows]
     table(rows, (found.by, "runs", *metrics), empty="no run is like that")
+
+
+for _command in (file_commands.files, file_commands.get, file_commands.put, file_commands.remove):
+    group.add_command(_command)
 
 
 @group.command("show")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mainspring.core.errors import Conflict
 from mainspring.tracking.model import Run
-from mainspring.tracking.rules import check_path
+from mainspring.tracking.shelf import LocalShelf
 from mainspring.tracking.spool import EMBEDDED, recover
 from mainspring.tracking.wire import NewRun, decode
 
@@ -59,11 +59,7 @@ class LocalTaker:
 
     def artifact(self, run_id: str, path: str, content: bytes | Path) -> None:
         """See `Taker.artifact`."""
-        place = self._files.run_folder(run_id) + check_path(path)
-        if isinstance(content, Path):
-            self._files.put_file(place, content)
-        else:
-            self._files.put(place, content)
+        LocalShelf(self._files).keep(run_id, path, content)
 
     def input(self, run_id: str, dataset: str, context: str) -> None:
         """See `Taker.input`."""

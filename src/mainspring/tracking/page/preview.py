@@ -22,6 +22,15 @@ _READ = 200_000
 """How many bytes of a text are read for its preview."""
 _IMAGE_LIMIT = 20_000_000
 _ROWS, _COLUMNS, _LETTERS, _CELL = 100, 40, 50_000, 200
+_PLOTLY_ELSEWHERE = "https://cdn.plot.ly/"
+_LINKED = (
+    "This figure loads plotly from another address, which the sandbox does not do, so it stays empty when drawn here."
+    " Download it, or log it with run.figure, which puts plotly into the file."
+)
+_FIGURE = (
+    "A figure of plotly as data. To see it: download it, then plotly.io.read_json(PATH).show()."
+    " With a name that ends in .html, run.figure keeps one that is drawn here."
+)
 _IMAGES = {
     "image/png": b"\x89PNG\r\n\x1a\n",
     "image/jpeg": b"\xff\xd8\xff",
@@ -36,11 +45,13 @@ class Preview:
     """A file as a page shows it; `cut` says that there is more of it.
 
     `kind` is "text", "table" (with the names of its columns in the first row), "image" (drawn from where it is
-    downloaded), "page" (HTML: a text here, and a frame for those who ask for it) or "none".
+    downloaded), "page" (HTML: a text here, and a frame for those who ask for it) or "none". `note` says how to see more
+    than that.
     """
 
     kind: str
     text: str = ""
+    note: str = ""
     rows: tuple[tuple[str, ...], ...] = ()
     cut: bool = False
 
@@ -77,7 +88,8 @@ def preview(path: str, head: bytes, size_bytes: int) -> Preview:
         return _table(text, "\t" if ending == "tsv" else ",", cut=cut)
     if ending == "json" and not cut:
         return _json(text)
-    return Preview(PAGE if is_page(path) else TEXT, text[:_LETTERS], cut=cut or len(text) > _LETTERS)
+    kind, note = (PAGE, _LINKED if _PLOTLY_ELSEWHERE in text else "") if is_page(path) else (TEXT, "")
+    return Preview(kind, text[:_LETTERS], note, cut=cut or len(text) > _LETTERS)
 
 
 def _text(head: bytes, *, cut: bool) -> str | None:
@@ -128,13 +140,16 @@ def _whole(rows: Iterator[list[str]], *, cut: bool) -> Iterator[list[str]]:
 
 def _json(text: str) -> Preview:
     """A value; a table when it has the form that `run.table` and clients of MLflow write tables in."""
+    note = ""
     try:
         value = json.loads(text)
         if isinstance(value, dict) and value.keys() == {"columns", "data"}:
             columns, data = value["columns"], value["data"]
             if isinstance(columns, list) and isinstance(data, list) and all(isinstance(row, list) for row in data):
                 return _shown([columns, *data])
+        if isinstance(value, dict) and {"data", "layout"} <= value.keys():
+            note = _FIGURE
         text = json.dumps(value, indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
         pass
-    return Preview(TEXT, text[:_LETTERS], cut=len(text) > _LETTERS)
+    return Preview(TEXT, text[:_LETTERS], note, cut=len(text) > _LETTERS)
