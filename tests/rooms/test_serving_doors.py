@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import numpy as np
 import polars as pl
@@ -14,12 +16,15 @@ from litestar import Litestar
 from litestar.testing import TestClient
 from sklearn.linear_model import LogisticRegression
 
+from mainspring.core.errors import Invalid
 from mainspring.core.settings import load
 from mainspring.core.wiring import Wiring
 from mainspring.registry import Registry
+from mainspring.registry.model import Example, Field, ModelVersion, Signature
 from mainspring.server.app import create_app
 from mainspring.server.house import open_house
-from mainspring.serving import Serving, Supervisor, commands
+from mainspring.serving import Deployment, Serving, Supervisor, Traffic, commands
+from mainspring.serving.page.asking import MAX_FIELDS, example_row, form_of, row_of
 from mainspring.serving.supervisor import ServerOptions
 
 FRAME = pl.DataFrame({"hour": [1, 9, 20, 23], "carrier": ["UA", "AA", "UA", "AA"]})
@@ -61,6 +66,7 @@ def run(house: Wiring, name: str, *arguments: str, text: str = "") -> str:
 def test_the_way_of_an_endpoint_through_all_doors(
     house: Wiring, http: TestClient[Litestar], server: Supervisor, tmp_path: Path
 ) -> None:
+    assert "mainspring deploy" in http.get("/deployments", headers={"x-mainspring-project": "empty"}).text
     assert "deployments/late serves late 1" in run(house, "deploy", "late", "--version", "1")
     server.apply()
     row = json.dumps({"hour": 9, "carrier": "AA"})
@@ -100,6 +106,59 @@ def test_the_way_of_an_endpoint_through_all_doors(
     assert back["traffic"]["arms"][0]["version"] == 1
     assert len(http.get("/api/v1/deployments/late/history").json()) == 6
     assert "Rollouts before" in http.get("/deployments/late").text
+
+
+def test_the_form_of_the_page_asks_the_endpoint_and_shows_the_request_to_copy(
+    house: Wiring, http: TestClient[Litestar], server: Supervisor
+) -> None:
+    run(house, "deploy", "late", "--version", "1", "--name", "asked")
+    server.apply()
+    page = http.get("/deployments/asked").text
+    assert 'name="in.hour" value="1"' in page
+    assert '<option value="UA" selected>' in page
+    assert "/v2/models/asked/docs" in page
+    answered = http.post("/deployments/asked", data={"in.hour": "9", "in.carrier": "AA"})
+    assert answered.status_code == 200, answered.text
+    assert 'aria-label="Answer"' in answered.text
+    assert "&#34;data&#34;: [9]" in answered.text
+    for hour, words in (("nine", "input &#39;hour&#39; has a str"), ("", "missing")):
+        refused = http.post("/deployments/asked", data={"in.hour": hour, "in.carrier": "AA"})
+        assert (refused.status_code, words in refused.text) == (400, True), refused.text
+    assert http.post("/deployments/asked", content=b"\xff").status_code == 400
+    assert http.post("/deployments/asked", content=b"row=5").status_code == 400
+    strange = http.post("/deployments/asked", content=b"row=%7B%7D", headers={"origin": "http://evil.example"})
+    assert strange.status_code == 403
+    asked = {"columns": {"hour": [9, 20], "carrier": ["AA", "UA"]}, "request_id": "api"}
+    found = http.post("/api/v1/deployments/asked/predict", json=asked).json()
+    assert (found["id"], found["version"], len(found["outputs"]["label"])) == ("api", "1", 2)
+    bad = http.post("/api/v1/deployments/asked/predict", json={"columns": {"hour": [9]}})
+    assert (bad.status_code, "carrier" in bad.json()["what"]) == (400, True)
+
+
+def test_a_model_of_many_columns_is_asked_with_one_field() -> None:
+    fields = tuple(Field(f"x{i}", "float64") for i in range(MAX_FIELDS + 1))
+    version = version_of(fields)
+    form = form_of("http://h", Deployment("d", "d", "m", Traffic.only(1), 0, 0), version, example_row(version))
+    assert (form.entries, '"x0": null' in form.whole) == ([], True)
+    assert row_of(urlencode({"row": '{"x0": 1.5}'}).encode(), version) == {"x0": 1.5}
+    for text in ("[]", "{", '{"x0": [1]}'):
+        with pytest.raises(Invalid, match=r"row|value"):
+            row_of(urlencode({"row": text}).encode(), version)
+
+
+def test_what_is_copied_survives_quotes_and_line_breaks_in_the_values() -> None:
+    version = version_of((Field("name", "string"),))
+    nasty = {"name": "it's \n $(touch x) `y` \\ \""}
+    form = form_of("http://h", Deployment("d", "d", "m", Traffic.only(1), 0, 0), version, nasty)
+    body = json.loads(shlex.split(form.curl)[-1])
+    assert body["inputs"][0]["data"] == [nasty["name"]]
+    compile(form.python, "copied", "exec")
+
+
+def version_of(fields: tuple[Field, ...]) -> ModelVersion:
+    about = {"flavour": "", "task": "regression", "classes": (), "example": Example({}), "run_id": "", "datasets": ()}
+    more = {"reference": "", "metrics": {}, "size_bytes": 0, "environment": {}, "signed_by": "", "created_at": 0}
+    return ModelVersion("m", 1, "", Signature(fields), **about, **more)  # type: ignore[arg-type]  # what counts is said
 
 
 def test_a_deployment_that_is_not_there_is_404_on_every_door(http: TestClient[Litestar]) -> None:

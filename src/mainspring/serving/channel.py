@@ -31,6 +31,7 @@ ERRORS: dict[int, type[MainspringError]] = {
     408: Timeout,
     413: TooLarge,
     415: Invalid,
+    422: Refused,
     429: Overloaded,
     501: Refused,
     503: Unavailable,

@@ -9,7 +9,9 @@ from litestar import get, post
 from litestar.params import Parameter
 
 from mainspring.core.clock import micros
+from mainspring.core.settings import Settings
 from mainspring.serving import review_routes
+from mainspring.serving.client import Client, Prediction, Value
 from mainspring.serving.model import (
     Deployment,
     Feedback,
@@ -23,6 +25,7 @@ from mainspring.serving.model import (
 from mainspring.serving.modelserver.plan import Options
 from mainspring.serving.rules.decision import Decision, RolloutSpec
 from mainspring.serving.service import Serving
+from mainspring.serving.supervisor import address_of
 
 _READ = {"permission": "deployments:read"}
 _WRITE = {"permission": "deployments:write"}
@@ -54,6 +57,17 @@ class ReasonRequest:
     """Why; kept in the history."""
 
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PredictRequest:
+    """Rows as columns by feature name, and what `Client.predict` takes beside them."""
+
+    columns: dict[str, list[Value]]
+    version: int | None = None
+    request_id: str = ""
+    event_time: str | int | None = None
+    routing_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +112,25 @@ def show_deployment(serving: Serving, name: str) -> Deployment:
 def deploy(serving: Serving, name: str, data: DeployRequest) -> Deployment:
     """Put a version behind an endpoint, at once and with all traffic."""
     return serving.deploy(name, data.model, data.version, reason=data.reason, options=data.options)
+
+
+@post(
+    "/api/v1/deployments/{name:str}/predict",
+    opt={"permission": "predictions:write"},
+    sync_to_thread=True,
+    status_code=200,
+)
+def predict(serving: Serving, settings: Settings, name: str, data: PredictRequest) -> Prediction:
+    """Ask an endpoint for one answer a row, and log it. For trying: traffic is asked of the model server itself."""
+    with Client(address_of(serving.folder, settings.server.host)) as client:
+        return client.predict(
+            serving.get(name).endpoint,
+            data.columns,
+            version=data.version,
+            request_id=data.request_id,
+            event_time=data.event_time,
+            routing_key=data.routing_key,
+        )
 
 
 @get("/api/v1/deployments/{name:str}/history", opt=_READ, sync_to_thread=True)
@@ -183,6 +216,7 @@ handlers = [
     list_deployments,
     show_deployment,
     deploy,
+    predict,
     list_changes,
     show_live,
     list_rollouts,

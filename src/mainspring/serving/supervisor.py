@@ -189,6 +189,21 @@ def wait_served(folder: Path, *, timeout_s: float = 30.0) -> bool:
     return False
 
 
+def address_of(folder: Path, host: str) -> str:
+    """Where the model server over this plan folder answers, whoever started it.
+
+    Args:
+        folder: The plan folder.
+        host: Where it listens; one that means every address is asked on this machine's own.
+    Raises: Unavailable: None runs.
+    """
+    for worker in read_applied(folder):
+        if _alive(worker.pid):
+            host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - nothing is bound here
+            return f"http://[{host}]:{worker.port}" if ":" in host else f"http://{host}:{worker.port}"
+    raise Unavailable("no model server runs", where=str(folder), hint="mainspring up")
+
+
 def _refuse_problems(workers: Sequence[Applied]) -> None:
     for worker in workers:
         for name, problem in worker.problems.items():

@@ -10,6 +10,7 @@ from mainspring.core.errors import NotFound, did_you_mean
 
 MEDIA_TYPES = {
     "style.css": "text/css; charset=utf-8",
+    "copy.js": "text/javascript; charset=utf-8",
     "complete.js": "text/javascript; charset=utf-8",
     "live.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",

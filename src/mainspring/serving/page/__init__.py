@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
-from litestar import get
+from litestar import get, post
 from litestar.response import Template
 
-from mainspring.core.clock import iso
+from mainspring.core.errors import MainspringError
 from mainspring.core.settings import Settings
-from mainspring.registry.model import ModelVersion
+from mainspring.registry.model import Scalar
 from mainspring.registry.service import Registry
+from mainspring.serving.client import Client, Prediction
 from mainspring.serving.model import Deployment, Rollout
+from mainspring.serving.modelserver.answering import STATUS
 from mainspring.serving.page import reviews
+from mainspring.serving.page.asking import Form, example_row, form_of, row_of
 from mainspring.serving.rules.decision import Decision
 from mainspring.serving.service import Serving
+from mainspring.serving.supervisor import address_of
 
 _READ = {"permission": "deployments:read"}
 
@@ -47,19 +50,51 @@ def deployments_page(serving: Serving) -> Template:
 def deployment_page(serving: Serving, registry: Registry, settings: Settings, name: str) -> Template:
     """One endpoint: traffic now and before, its rollout, its newest predictions, and how to ask it."""
     found = serving.get(name)
-    history = serving.history(name)
-    under_way = next(iter(serving.rollouts(name, open_only=True)), None)
-    url = f"http://{settings.server.host}:{settings.serving_port}"
+    version = registry.get(found.model, found.champion)
+    return _deployment(serving, found, form_of(_url(settings), found, version, example_row(version)))
+
+
+@post(
+    "/deployments/{name:str}",
+    opt={"permission": "predictions:write"},
+    sync_to_thread=True,
+    status_code=200,
+    include_in_schema=False,
+)
+def ask_page(serving: Serving, registry: Registry, settings: Settings, name: str, body: bytes) -> Template:
+    """The same page after its form was sent: with the answer, or with what is wrong."""
+    found = serving.get(name)
+    version = registry.get(found.model, found.champion)
+    row: dict[str, Scalar] = example_row(version)
+    answer: Prediction | None = None
+    error: MainspringError | None = None
+    try:
+        row = row_of(body, version)
+        with Client(address_of(serving.folder, settings.server.host)) as client:
+            answer = client.predict(found.endpoint, {key: [value] for key, value in row.items()}, caller="page")
+    except MainspringError as reason:
+        error = reason
+    page = _deployment(serving, found, form_of(_url(settings), found, version, row, answer=answer, error=error))
+    page.status_code = STATUS.get(error.code, 502) if error else 200
+    return page
+
+
+def _url(settings: Settings) -> str:
+    return f"http://{settings.server.host}:{settings.serving_port}"
+
+
+def _deployment(serving: Serving, found: Deployment, form: Form) -> Template:
+    history = serving.history(found.name)
+    under_way = next(iter(serving.rollouts(found.name, open_only=True)), None)
     context = {
         "deployment": found,
         "history": history,
         "lives": [(change.at, change.traffic.champion) for change in reversed(history)],
         "rollout": under_way,
         "evidence": evidence_of(under_way, under_way.decision) if under_way else [],
-        "past": [entry for entry in serving.rollouts(name, limit=20) if entry.is_final],
-        "predictions": serving.recent(name),
-        "curl": curl_of(url, found, registry.get(found.model, found.champion)),
-        "python": python_of(url, found, registry.get(found.model, found.champion)),
+        "past": [entry for entry in serving.rollouts(found.name, limit=20) if entry.is_final],
+        "predictions": serving.recent(found.name),
+        "form": form,
     }
     return Template("serving/page/deployment.html", context=context)
 
@@ -89,29 +124,4 @@ def evidence_of(rollout: Rollout, decision: Decision) -> list[Evidence]:
     return lines
 
 
-def _row(version: ModelVersion) -> dict[str, list[object]]:
-    return {name: list(values[:1]) for name, values in version.example.inputs.items()}
-
-
-def curl_of(url: str, deployment: Deployment, version: ModelVersion) -> str:
-    """A command that asks the endpoint for the version's own example."""
-    kinds = {str: "BYTES", bool: "BOOL", int: "INT64"}
-    inputs = [
-        {"name": name, "shape": [1], "datatype": kinds.get(type(values[0]), "FP64"), "data": values}
-        for name, values in _row(version).items()
-    ]
-    body = {"id": "my-id-1", "parameters": {"event_time": iso(deployment.updated_at)}, "inputs": inputs}
-    text = json.dumps(body).replace("'", "'\\''")
-    return f"curl {url}/v2/models/{deployment.endpoint}/infer -H 'content-type: application/json' -d '{text}'"
-
-
-def python_of(url: str, deployment: Deployment, version: ModelVersion) -> str:
-    """The same in Python."""
-    return (
-        "from mainspring.serving import Client\n\n"
-        f'with Client("{url}") as client:\n'
-        f'    print(client.predict("{deployment.endpoint}", {_row(version)!r}))'
-    )
-
-
-handlers = [deployments_page, deployment_page, rollout_page, *reviews.handlers]
+handlers = [deployments_page, deployment_page, ask_page, rollout_page, *reviews.handlers]

@@ -36,6 +36,7 @@ _REFUSALS = {
     "400": "The rows do not fit; the text names the column and what it takes.",
     "404": "There is no such model or version.",
     "413": "The body is too large.",
+    "422": "A rule of the endpoint refuses to answer; the text names it.",
     "429": "Too much waits already; nothing was done. Come back after Retry-After.",
     "503": "The model is not loaded, or the log can't be written; nothing was done.",
     "504": "The deadline passed first.",
@@ -287,7 +288,7 @@ def _infer_response(outputs: Sequence[Declared]) -> Schema:
             "model_name": {"type": "string"},
             "model_version": {"type": "string"},
             "id": {"type": "string"},
-            "parameters": {"type": "object", "properties": {"arm": {"type": "string"}}},
+            "parameters": {"type": "object", "properties": {"arm": {"type": "string"}, "rules": {"type": "string"}}},
             "outputs": {"type": "array", "items": {"oneOf": tensors}},
         },
     }
