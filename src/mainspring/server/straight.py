@@ -28,8 +28,47 @@ class StraightProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Called by the parser when the head of a request is whole."""
         super().on_headers_complete()
+        self.cycle.transport = cast("asyncio.Transport", Gathering(self.transport, self.loop))
         extensions = cast("dict[str, object]", self.scope.setdefault("extensions", {}))
         extensions[STRAIGHT] = Straight(self, self.cycle)
+
+
+class Gathering:
+    """The transport of one answer. Its head waits for the first of its body until the turn of the loop ends, as most
+    answers are one small piece: sent apart, they cost both sides twice."""
+
+    __slots__ = ("_held", "_loop", "_started", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held = b""
+        self._started = False
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, or hold them when they are the first."""
+        if self._held:
+            data, self._held = self._held + data, b""
+        elif not self._started:
+            self._started, self._held = True, data
+            self._loop.call_soon(self.flush)
+            return
+        self._transport.write(data)
+
+    def flush(self) -> None:
+        """Send what is held."""
+        if self._held:
+            data, self._held = self._held, b""
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Send what is held, then close."""
+        self.flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Whether it is closed or about to be."""
+        return self._transport.is_closing()
 
 
 class Straight:
@@ -67,6 +106,7 @@ class Straight:
         """
         transport, cycle = self._protocol.transport, self._cycle
         found = transport.get_extra_info("socket")
+        cast("Gathering", cycle.transport).flush()
         if found is None or transport.get_extra_info("sslcontext") or not await self._written():
             return False
         if not _free.acquire(blocking=False):

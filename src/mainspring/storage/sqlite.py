@@ -155,10 +155,11 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 def _plainly(path: Path) -> Iterator[None]:
     try:
         yield
-    except OperationalError as reason:
-        if getattr(reason.orig, "sqlite_errorname", "") in _NO_ROOM:
+    except (OperationalError, sqlite3.OperationalError) as reason:
+        told = reason.orig if isinstance(reason, OperationalError) else reason
+        if getattr(told, "sqlite_errorname", "") in _NO_ROOM:
             raise disk_full(path) from reason
-        if "database is locked" not in str(reason.orig):
+        if "database is locked" not in str(told):
             raise
         raise Overloaded(
             f"another process has held the database for {BUSY_S:.0f} s", where=str(path), hint="try again in a moment"

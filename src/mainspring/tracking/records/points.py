@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from itertools import chain
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from mainspring.storage import bare
 from mainspring.storage.upsert import insert_into
 from mainspring.tracking.model import Curve, Metric
 from mainspring.tracking.records.tables import metric, metric_key, metric_latest, run
@@ -28,7 +30,7 @@ _SQLITE = (
 _ROWS_AT_ONCE = (100, 10, 1)
 """How many rows the statements for SQLite take. One of a hundred rows gives the interpreter's lock away once, not a
 hundred times, so the thread that reads requests and the one that writes do not wait for each other at every row."""
-_UNNESTED = "SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::float8[])"
+_UNNESTED = "SELECT * FROM unnest(?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::float8[])"
 _POSTGRES = (
     f"INSERT INTO metric {_COLUMNS} {_UNNESTED} ON CONFLICT DO NOTHING",
     f"INSERT INTO metric_latest {_COLUMNS} {_UNNESTED} {_MOVE}",
@@ -61,7 +63,7 @@ def add_points(conn: Connection, number: int, points: Iterable[Row], keys: Mappi
     moved = [last[key] for key in sorted(last)]  # in one order, so that no two transactions wait for each other
     if conn.dialect.name == "postgresql":
         for statement, some in zip(_POSTGRES, (rows, moved), strict=True):
-            conn.exec_driver_sql(statement, tuple([list(column) for column in zip(*some, strict=True)]))
+            bare.run(conn, statement, [list(column) for column in zip(*some, strict=True)])
     else:
         for statement, some in zip(_SQLITE, (rows, moved), strict=True):
             _insert(conn, statement, some)
@@ -139,11 +141,15 @@ def texts_of(
 def _insert(conn: Connection, statement: str, rows: Sequence[tuple[int, int, int, int, int, float]]) -> None:
     start = 0
     for size in _ROWS_AT_ONCE:
-        end = start + (len(rows) - start) // size * size
-        if end > start:
-            several = [tuple(chain.from_iterable(rows[at : at + size])) for at in range(start, end, size)]
-            conn.exec_driver_sql(statement % ", ".join(["(?, ?, ?, ?, ?, ?)"] * size), several)
-        start = end
+        while len(rows) - start >= size:
+            several = list(chain.from_iterable(rows[start : start + size]))
+            bare.run(conn, statement % _row_marks(size), several)
+            start += size
+
+
+@cache
+def _row_marks(count: int) -> str:
+    return ", ".join(["(?, ?, ?, ?, ?, ?)"] * count)
 
 
 def _keys(conn: Connection, owner: int, names: Sequence[str]) -> dict[str, int]:

@@ -9,6 +9,7 @@ from typing import cast
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from mainspring.storage import bare
 from mainspring.storage.upsert import insert_into
 from mainspring.tracking.model import CodeState, Environment, InputDataset, Run, RunInput, Shown, run_folder
 from mainspring.tracking.records.points import latest_of, texts_of
@@ -36,9 +37,7 @@ _ALL = Shown()
 _AT_ONCE = 1000
 """How many runs are loaded by one statement."""
 _FROM = run.join(experiment, experiment.c.number == run.c.experiment)
-_PLACE = sa.select(run.c.number, run.c.experiment, run.c.deleted_at).where(
-    run.c.project == sa.bindparam("project"), run.c.id == sa.bindparam("id")
-)
+_PLACE = "SELECT number, experiment, deleted_at FROM run WHERE project = ? AND id = ?"
 
 
 def add_run(conn: Connection, project: str, experiment_number: int, made: Run) -> bool:
@@ -52,8 +51,9 @@ def add_run(conn: Connection, project: str, experiment_number: int, made: Run) -
 
 def place(conn: Connection, project: str, run_id: str) -> tuple[int, int, bool] | None:
     """The numbers that a run and its experiment are interned as, and whether the run was deleted."""
-    row = conn.execute(_PLACE, {"project": project, "id": run_id}).first()
-    return None if row is None else (row.number, row.experiment, row.deleted_at is not None)
+    for number, owner, deleted_at in bare.rows(conn, _PLACE, (project, run_id)):
+        return number, owner, deleted_at is not None
+    return None
 
 
 def folder(conn: Connection, project: str, run_id: str) -> str | None:

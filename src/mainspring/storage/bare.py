@@ -1,0 +1,39 @@
+"""Statements handed to the driver as they are: for the few that run hundreds of times a second, where what SQLAlchemy
+does around a statement costs more than the statement."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+
+def run(conn: Connection, statement: str, values: Sequence[object]) -> None:
+    """Run a statement that gives no rows.
+
+    Args:
+        conn: The connection.
+        statement: With `?` for each value.
+        values: They.
+    """
+    driver = _sqlite(conn)
+    if driver is None:
+        conn.exec_driver_sql(statement.replace("?", "%s"), tuple(values))
+    else:
+        driver.execute(statement, values)
+
+
+def rows(conn: Connection, statement: str, values: Sequence[object]) -> list[Any]:
+    """All rows of a statement, which has `?` for each value."""
+    driver = _sqlite(conn)
+    if driver is None:
+        return list(conn.exec_driver_sql(statement.replace("?", "%s"), tuple(values)).all())
+    return driver.execute(statement, values).fetchall()
+
+
+def _sqlite(conn: Connection) -> sqlite3.Connection | None:
+    """The driver's own connection to SQLite. Postgres keeps SQLAlchemy's, whose errors are looked at for contention."""
+    driver = conn.connection.driver_connection
+    return driver if isinstance(driver, sqlite3.Connection) else None
