@@ -125,14 +125,14 @@ def test_golden_requests_agree_for_many_classes(registry: Registry, sqlite_table
 
 
 @pytest.mark.parametrize(
-    ("source", "words"),
-    [(SLOW, "no answer within"), (GREEDY, "MemoryError"), (DEADLY, "ended with code 3")],
+    ("source", "words", "deadline_s"),
+    [(SLOW, "no answer within", 3.0), (GREEDY, "MemoryError", 60.0), (DEADLY, "ended with code 3", 60.0)],
     ids=["slow", "greedy", "deadly"],
 )
 def test_a_function_that_misbehaves_fails_its_request_and_the_next_one_is_answered(
-    source: bytes, words: str, registry: Registry, serving: Serving, supervisor: Supervisor
+    source: bytes, words: str, deadline_s: float, registry: Registry, serving: Serving, supervisor: Supervisor
 ) -> None:
-    function = PythonFunction("score.py:predict", source={"score.py": source}, deadline_s=1.0, memory_mb=2048)
+    function = PythonFunction("score.py:predict", source={"score.py": source}, deadline_s=deadline_s, memory_mb=2048)
     registry.register("f", function, example=pl.DataFrame({"a": [0.5]}))
     predictor = registry.load("f")
     with pytest.raises(Exception, match=words):

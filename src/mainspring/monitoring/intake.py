@@ -16,10 +16,11 @@ Position = dict[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows of the log that were not counted yet, and the position after them."""
+    """Rows of the log that were not counted yet, the position after them, and whether they are all there were."""
 
     rows: pl.DataFrame
     position: Position
+    is_last: bool
 
     @property
     def watermark(self) -> int:
@@ -54,7 +55,8 @@ def next_batch(log: pl.LazyFrame, position: Position, limit: int) -> Batch | Non
     in_batch = pl.col("seq").is_between(pl.col("low"), pl.col("high"))
     rows = log.join(ends.lazy(), on="spool").filter(in_batch & (pl.col("status") < 400)).drop("low", "high").collect()
     event = pl.min_horizontal(pl.col("event_at"), pl.col("at") + DAY_US).clip(lower_bound=0)
-    return Batch(rows.with_columns(event.alias("event")).unique("id", keep="first", maintain_order=True), after)
+    unique = rows.with_columns(event.alias("event")).unique("id", keep="first", maintain_order=True)
+    return Batch(unique, after, is_last=places.height < limit)
 
 
 def answers_of(rows: pl.DataFrame) -> list[Answer]:

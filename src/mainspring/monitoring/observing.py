@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
     from sqlalchemy import Connection
 
+    from mainspring.monitoring.records import Answer
     from mainspring.serving import Serving
     from mainspring.serving.model import StoredFeedback
     from mainspring.storage.ports import Tables
@@ -63,25 +64,28 @@ class Observer:
             if batch is None:
                 return counted
             counted += self._count_predictions(monitor.deployment, batch, before=position)
+            if batch.is_last:
+                return counted
 
     def _count_predictions(self, deployment: str, batch: intake.Batch, *, before: intake.Position) -> int:
         answers = intake.answers_of(batch.rows)
         with self._tables.read() as conn:
             known = records.find_answers(conn, deployment, [answer.prediction_id for answer in answers])
         rows = _without(batch.rows, known)
+        fresh = [answer for answer in answers if answer.prediction_id not in known]
         watched = self._references.of(deployment, {int(number) for number in rows["version"].unique()})
         grids = {number: entry.reference.profile.grid for number, entry in watched.items() if entry.reference}
         hours = list(intake.hours_of(rows, grids))
         with self._tables.write() as conn:
             monitor = records.find_monitor(conn, deployment, lock=True)
             if monitor is None or json.loads(monitor.position or "{}") != before:
-                return 0  # somebody else counted these rows
+                return 0  # somebody else counted these rows; while nobody did, what was not known is new
             self._store_hours(conn, deployment, hours, watched)
             for (number, day), count in intake.predictions_per_day(rows).items():
                 records.add_outcomes(conn, deployment, number, day, Outcomes(predictions=count))
-            fresh = records.add_answers(conn, deployment, [a for a in answers if a.prediction_id not in known])
-            early = records.take_early_labels(conn, deployment, fresh)
-            labels = self._count_labels(conn, deployment, early, watched)
+            records.add_answers(conn, deployment, fresh)
+            early = records.take_early_labels(conn, deployment, [answer.prediction_id for answer in fresh])
+            labels = self._count_labels(conn, deployment, early, _by_id(fresh), watched)
             watermark = max(monitor.watermark, batch.watermark)
             records.forget(conn, deployment, watermark - LABEL_HORIZON_US)
             records.change_monitor(
@@ -105,10 +109,17 @@ class Observer:
         for number, entry in watched.items():
             if number not in known:
                 records.put_version(conn, entry.version)
+        fresh: dict[int, dict[int, Sketch]] = {}
         for number, hour, counted in hours:
-            there = records.find_window(conn, deployment, number, hour)
-            whole = counted if there is None else counted.merge(Sketch.from_bytes(there, counted.grid))
-            records.put_window(conn, deployment, number, hour, rows=whole.rows, sketch=whole.to_bytes())
+            fresh.setdefault(number, {})[hour] = counted
+        for number, sketches in fresh.items():
+            there = records.find_windows(conn, deployment, number, sketches)
+            whole = {
+                hour: counted.merge(Sketch.from_bytes(there[hour], counted.grid)) if hour in there else counted
+                for hour, counted in sketches.items()
+            }
+            kept = {hour: (counted.rows, counted.to_bytes()) for hour, counted in whole.items()}
+            records.put_windows(conn, deployment, number, kept)
 
     def _observe_labels(self, monitor: Monitor) -> int:
         counted = 0
@@ -118,6 +129,8 @@ class Observer:
             if not page:
                 return counted
             counted += self._count_feedback(monitor.deployment, page, before=last)
+            if len(page) < self._batch_rows:
+                return counted
 
     def _count_feedback(self, deployment: str, page: Sequence[StoredFeedback], *, before: int) -> int:
         labels: dict[str, object] = {item.prediction_id: item.value for item in page if item.kind == "label"}
@@ -128,17 +141,23 @@ class Observer:
             monitor = records.find_monitor(conn, deployment, lock=True)
             if monitor is None or monitor.feedback_seq != before:
                 return 0  # somebody else counted these labels
-            if any(a.version not in watched for a in records.find_answers(conn, deployment, labels).values()):
+            answers = records.find_answers(conn, deployment, labels)
+            if any(answer.version not in watched for answer in answers.values()):
                 return 0  # a version answered meanwhile that was not looked at yet
-            counted = self._count_labels(conn, deployment, labels, watched)
+            counted = self._count_labels(conn, deployment, labels, answers, watched)
             records.change_monitor(conn, deployment, feedback_seq=page[-1].seq, labels=monitor.labels + counted)
         return counted
 
     def _count_labels(
-        self, conn: Connection, deployment: str, labels: Mapping[str, object], watched: Mapping[int, Watched]
+        self,
+        conn: Connection,
+        deployment: str,
+        labels: Mapping[str, object],
+        counted: Mapping[str, Answer],
+        watched: Mapping[int, Watched],
     ) -> int:
         """Count labels whose prediction was counted, once each, and keep the others until it is."""
-        answers = records.find_answers(conn, deployment, labels)
+        answers = {name: counted[name] for name in labels if name in counted}
         early = {name: value for name, value in labels.items() if name not in answers}
         monitor = records.find_monitor(conn, deployment)
         records.add_early_labels(conn, deployment, early, monitor.watermark if monitor else 0)
@@ -154,6 +173,10 @@ class Observer:
             records.add_outcomes(conn, deployment, number, day, Outcomes.total(outcomes))
         records.mark_labelled(conn, deployment, answers)
         return sum(map(len, days.values()))
+
+
+def _by_id(answers: Iterable[Answer]) -> dict[str, Answer]:
+    return {answer.prediction_id: answer for answer in answers}
 
 
 def _without(rows: pl.DataFrame, known: Mapping[str, object]) -> pl.DataFrame:

@@ -143,6 +143,7 @@ alarm = sa.Table(
 )
 
 _CHUNK = 400
+_Key = TypeVar("_Key", str, int)
 T = TypeVar("T")
 
 
@@ -199,19 +200,25 @@ def list_versions(conn: Connection, deployment: str) -> list[WatchedVersion]:
     return [_convert(row, WatchedVersion) for row in conn.execute(query.order_by(c.version))]
 
 
-def find_window(conn: Connection, deployment: str, version: int, start: int) -> bytes | None:
-    """The sketch of an hour."""
+def find_windows(conn: Connection, deployment: str, version: int, starts: Iterable[int]) -> dict[int, bytes]:
+    """The sketches that there are of these hours, by the start of the hour."""
     c = monitor_window.c
-    where = c.project == caller().project, c.deployment == deployment, c.version == version, c.start == start
-    return conn.execute(sa.select(c.sketch).where(*where)).scalar()
+    query = sa.select(c.start, c.sketch).where(
+        c.project == caller().project, c.deployment == deployment, c.version == version
+    )
+    return {start: found for part in _chunks(starts) for start, found in conn.execute(query.where(c.start.in_(part)))}
 
 
-def put_window(conn: Connection, deployment: str, version: int, start: int, *, rows: int, sketch: bytes) -> None:
-    """Store the sketch of an hour in place of what was there."""
-    values = {"project": caller().project, "deployment": deployment, "version": version, "start": start}
-    insert = insert_into(conn, monitor_window).values(**values, rows=rows, sketch=sketch)
+def put_windows(conn: Connection, deployment: str, version: int, hours: Mapping[int, tuple[int, bytes]]) -> None:
+    """Store the rows and the sketch of each hour, by its start, in place of what was there."""
+    keys = {"project": caller().project, "deployment": deployment, "version": version}
+    insert = insert_into(conn, monitor_window)
     changed = {name: insert.excluded[name] for name in ("rows", "sketch")}
-    conn.execute(insert.on_conflict_do_update(index_elements=list(values), set_=changed))
+    replace = insert.on_conflict_do_update(index_elements=[*keys, "start"], set_=changed)
+    if hours:
+        conn.execute(
+            replace, [{**keys, "start": at, "rows": rows, "sketch": kept} for at, (rows, kept) in hours.items()]
+        )
 
 
 def list_windows(
@@ -244,15 +251,11 @@ def add_outcomes(conn: Connection, deployment: str, version: int, start: int, mo
     conn.execute(insert.on_conflict_do_update(index_elements=list(values), set_=changed))
 
 
-def add_answers(conn: Connection, deployment: str, answers: Sequence[Answer]) -> set[str]:
-    """Keep answers for their labels. Returns the ids that were new: a request that was sent again is one prediction."""
-    unique = {answer.prediction_id: answer for answer in answers}
-    known = find_answers(conn, deployment, unique)
-    fresh = [_plain(answer) for name, answer in unique.items() if name not in known]
-    if fresh:
-        keys = {"project": caller().project, "deployment": deployment}
-        conn.execute(sa.insert(awaiting_label), [{**keys, **values} for values in fresh])
-    return {str(values["prediction_id"]) for values in fresh}
+def add_answers(conn: Connection, deployment: str, answers: Sequence[Answer]) -> None:
+    """Keep answers that were not counted before, for their labels."""
+    keys = {"project": caller().project, "deployment": deployment}
+    if answers:
+        conn.execute(sa.insert(awaiting_label), [{**keys, **_plain(answer)} for answer in answers])
 
 
 def find_answers(conn: Connection, deployment: str, ids: Iterable[str]) -> dict[str, Answer]:
@@ -260,7 +263,7 @@ def find_answers(conn: Connection, deployment: str, ids: Iterable[str]) -> dict[
     c = awaiting_label.c
     columns = [c[field.name] for field in fields(Answer)]
     query = sa.select(*columns).where(c.project == caller().project, c.deployment == deployment)
-    rows = (row for part in _chunks(ids) for row in conn.execute(query.where(c.prediction_id.in_(part))))
+    rows = (row for part in _chunks(ids) for row in conn.execute(query.where(c.prediction_id.in_(part))).all())
     return {row[0]: Answer(*row) for row in rows}
 
 
@@ -365,7 +368,7 @@ def list_alarms(
     return [_convert(row, Alarm) for row in conn.execute(query.order_by(c.id.desc()).limit(limit))]
 
 
-def _chunks(ids: Iterable[str]) -> Iterable[list[str]]:
+def _chunks(ids: Iterable[_Key]) -> Iterable[list[_Key]]:
     every = list(ids)
     return (every[at : at + _CHUNK] for at in range(0, len(every), _CHUNK))
 

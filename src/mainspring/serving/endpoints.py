@@ -203,11 +203,12 @@ class Endpoints:
         import polars as pl
 
         table = table_of(self.get(name).endpoint)
-        if self._delta.version(table) is None:
+        try:
+            frame = self._delta.scan(table)
+        except NotFound:
             raise NotFound(
                 "no prediction is logged yet", where=f"deployments/{name}", hint=f"mainspring predict {name} ROW.json"
-            )
-        frame = self._delta.scan(table)
+            ) from None
         frame = frame if since is None else frame.filter(pl.col("event_at") >= since)
         return frame if until is None else frame.filter(pl.col("event_at") < until)
 

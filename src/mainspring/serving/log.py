@@ -90,7 +90,7 @@ class Compactor:
 
     def _move_endpoint(self, conn: sqlite3.Connection, spool: str, endpoint: str, end: int) -> int:
         table, moved = table_of(endpoint), 0
-        last = self._delta.batch(table, spool) if self._delta.version(table) is not None else -1
+        last = self._delta.batch(table, spool)
         wanted = "deployment = ? and seq > ? and seq <= ?"
         select = f"select {_COLUMNS} from prediction where {wanted} order by seq limit {_CHUNK_ROWS}"
         while rows := conn.execute(select, (endpoint, last, end)).fetchall():
