@@ -243,7 +243,21 @@ class Features:
             names = ", ".join(self.names[:20]) + (", ..." if width > 20 else "")
             raise Invalid(f"{what} has shape {list(shape)}, the model takes [n, {width}]", hint=f"columns: {names}")
         self.check_rows(shape[0])
+        if type(flat) is not list and (matrix := self._plain_matrix(flat, shape)) is not None:
+            return list(matrix.T)
         return [field.check(flat[i::width]) for i, field in enumerate(self.fields)]
+
+    def _plain_matrix(self, flat: Raw, shape: Sequence[int]) -> NDArray[np.float64] | None:
+        """All numbers at once, if none is missing or out of any feature's range; None lets each column have its say."""
+        import numpy as np
+
+        array = np.asarray(flat)
+        if array.dtype.kind not in "fiu" or any(field.kind != "float" for field in self.fields):
+            return None
+        numbers: NDArray[np.float64] = array.astype(np.float64, copy=False)
+        if not np.abs(numbers).max(initial=0.0) <= min(field.largest for field in self.fields):
+            return None
+        return numbers.reshape(tuple(shape))
 
     def from_rows(self, rows: Sequence[object], what: str) -> list[Column]:
         """The same from rows: each a list with a value for each feature, or an object with values by name.

@@ -1,0 +1,150 @@
+"""Requests of 100 rows through the real model server, as JSON and as bytes: what the form of a request costs.
+
+CPU seconds of the server for each request, one client. Beside the whole request, which has its rows in the log before
+it is answered, stands what reading them costs by itself: the same body to a model that does nothing, not logged.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from figure import Figure
+from lightgbm import LGBMClassifier
+from place import cpu_of, folder
+from sklearn.linear_model import LogisticRegression
+
+from mainspring.core.settings import load
+from mainspring.core.wiring import Wiring
+from mainspring.demo.server import free_ports
+from mainspring.registry import Registry
+from mainspring.server.house import open_house
+from mainspring.serving import Serving
+from mainspring.serving.channel import Channel
+from mainspring.serving.modelserver.columns import Features
+from mainspring.serving.modelserver.protocols import binary
+from mainspring.serving.modelserver.protocols.openinference import decode
+from mainspring.serving.modelserver.protocols.tensors import Inference
+from mainspring.serving.supervisor import Supervisor
+
+ROWS, COLUMNS, TREES, REQUESTS, ROUNDS = 100, 20, 200, 150, 4
+NAMES = [f"x{i:02}" for i in range(COLUMNS)]
+Question = tuple[bytes, dict[str, str]]
+
+
+def measure() -> Iterator[Figure]:
+    forms = _forms(np.random.default_rng(1).normal(size=(ROWS, COLUMNS)))
+    yield from _reading(forms)
+    with folder() as root:
+        house = _house(root)
+        try:
+            yield from _serving(house, forms)
+        finally:
+            house.close()
+
+
+def _forms(rows: np.ndarray) -> dict[str, Question]:
+    plain = {"content-type": "application/json"}
+    columns = [
+        {"name": name, "shape": [ROWS], "datatype": "FP64", "data": rows[:, i].tolist()} for i, name in enumerate(NAMES)
+    ]
+    matrix = {"name": "rows", "shape": [ROWS, COLUMNS], "datatype": "FP64"}
+    head = json.dumps({"inputs": [{**matrix, "parameters": {"binary_data_size": rows.nbytes}}]}).encode()
+    return {
+        "JSON, columns": (json.dumps({"inputs": columns}).encode(), plain),
+        "JSON, matrix": (json.dumps({"inputs": [{**matrix, "data": rows.ravel().tolist()}]}).encode(), plain),
+        "bytes, matrix": (
+            head + rows.tobytes(),
+            {"content-type": "application/octet-stream", "inference-header-content-length": str(len(head))},
+        ),
+    }
+
+
+def _reading(forms: dict[str, Question]) -> Iterator[Figure]:
+    """From a body to checked columns, in this process."""
+    features = Features([_Column(name) for name in NAMES])
+
+    def read(question: Question) -> None:
+        body, headers = question
+        size = headers.get("inference-header-content-length")
+        if size is None:
+            asked = decode(body)
+        else:
+            text, rest = binary.split(body, size.encode())
+            asked = decode(text)
+            binary.fill(asked.inputs, rest)
+        Inference(asked, lambda: "id").columns(features)
+
+    spent = {name: _cpu(partial(read, question)) for name, question in forms.items()}
+    for name, seconds in spent.items():
+        yield Figure(f"reading {ROWS} rows of {COLUMNS}, {name}: CPU", 1e6 * seconds, "us")
+    ratio = spent["JSON, matrix"] / spent["bytes, matrix"]
+    yield Figure("reading: JSON / bytes, matrix", ratio, "times", 3, True)
+
+
+class _Column:
+    dtype, size = "float64", 1
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+def _cpu(work: Callable[[], None], times: int = 2000) -> float:
+    work()
+    started = time.process_time()
+    for _ in range(times):
+        work()
+    return (time.process_time() - started) / times
+
+
+def _serving(house: Wiring, forms: dict[str, Question]) -> Iterator[Figure]:
+    supervisor = house.get(Supervisor)
+    supervisor.start()
+    try:
+        assert supervisor.pid is not None
+        for model in ("logistic", "trees"):
+            spent = dict.fromkeys(forms, 0.0)
+            for _ in range(ROUNDS):  # in turn, so that what else the machine does falls on all of them
+                for name, question in forms.items():
+                    spent[name] += _ask(supervisor.url, supervisor.pid, model, question)
+            for name, seconds in spent.items():
+                what = f"{ROWS} rows, {model}, {name}: CPU of the server"
+                yield Figure(what, 1e6 * seconds / ROUNDS, "us a request")
+            yield Figure(f"{ROWS} rows, {model}: JSON / bytes", _ratio(spent), "times", 3, True)
+    finally:
+        supervisor.stop()
+
+
+def _ratio(spent: dict[str, float]) -> float:
+    return spent["JSON, columns"] / spent["bytes, matrix"]
+
+
+def _ask(url: str, pid: int, model: str, question: Question) -> float:
+    body, headers = question
+    channel, path = Channel(url, timeout_s=30, retries=0), f"/v2/models/{model}/infer"
+    for _ in range(10):
+        channel.ask("POST", path, body, headers)
+    before = cpu_of(pid)
+    for _ in range(REQUESTS):
+        channel.ask("POST", path, body, headers)
+    used = cpu_of(pid) - before
+    channel.close()
+    return used / REQUESTS
+
+
+def _house(root: Path) -> Wiring:
+    (port,) = free_ports(1, near=17700)
+    house = open_house(load(root, flags={"serving.port": port, "serving.durability": "process"}))
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(20_000, COLUMNS))
+    label = (x[:, :5].sum(axis=1) + rng.normal(size=len(x)) > 0).astype(int)
+    trees = LGBMClassifier(n_estimators=TREES, num_threads=1, verbose=-1).fit(x, label, feature_name=NAMES)
+    for name, model in (("trees", trees), ("logistic", LogisticRegression().fit(x, label))):
+        version = house.get(Registry).register(name, model, example=pl.DataFrame(x[:5], schema=NAMES))
+        house.get(Serving).deploy(name, name, version.number)
+    return house
