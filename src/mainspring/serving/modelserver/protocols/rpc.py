@@ -1,7 +1,6 @@
 """Open Inference Protocol v2 over gRPC, with health checks and reflection, on a port of its own (extra `grpc`).
 
-A small request costs several times what it costs over HTTP; arrays are better sent as bytes behind JSON there. This is
-for clients that speak nothing else.
+A request costs more than over HTTP, and arrays travel as bytes there too. This is for clients that speak nothing else.
 """
 
 from __future__ import annotations
