@@ -5,8 +5,11 @@ from __future__ import annotations
 import operator
 import os
 import pickle
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import joblib
@@ -25,12 +28,14 @@ from mainspring.registry.signing import Signer
 from mainspring.serving.client import Client
 from mainspring.serving.service import Serving
 from mainspring.serving.supervisor import ServerOptions, Supervisor
+from mainspring.storage import open_tables
 from mainspring.storage.journal import SqlJournal
 from mainspring.storage.open import open_blobs, open_delta
 from mainspring.storage.ports import Tables
 
 FRAME = pl.DataFrame({"a": [0.0, 1.0, 2.0, 3.0], "b": [1.0, 0.0, 1.0, 0.0]})
 REQUEST = GrantRequest("made by our own team")
+NOW = time.time_ns() // 1000
 seen: list[int] = []
 
 
@@ -48,7 +53,7 @@ def fitted(model: LogisticRegression) -> LogisticRegression:
 
 @pytest.fixture
 def clock() -> ManualClock:
-    return ManualClock(time.time_ns() // 1000)
+    return ManualClock(NOW)
 
 
 @pytest.fixture
@@ -58,25 +63,52 @@ def journal(sqlite_tables: Tables, clock: ManualClock) -> SqlJournal:
 
 @pytest.fixture
 def registry(sqlite_tables: Tables, journal: SqlJournal, clock: ManualClock, tmp_path: Path) -> Registry:
+    return registry_in(tmp_path, sqlite_tables, journal, clock)
+
+
+def registry_in(folder: Path, tables: Tables, journal: SqlJournal, clock: ManualClock) -> Registry:
     return Registry(
-        tables=sqlite_tables,
-        journal=journal,
-        blobs=open_blobs("", tmp_path),
-        clock=clock,
-        folder=tmp_path / "registry",
+        tables=tables, journal=journal, blobs=open_blobs("", folder), clock=clock, folder=folder / "registry"
     )
+
+
+@pytest.fixture(scope="module")
+def folder_with_a_pickle(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Path:
+    """The folder of a registry with one granted pickle: made once, since each look at a pickle starts processes."""
+    folder = tmp_path_factory.mktemp("granted")
+    (folder / "tables").mkdir()
+    shutil.copy(sqlite_template, folder / "tables")
+    model, clock = dumped(folder), ManualClock(NOW)
+    with closing(open_tables("", folder / "tables")) as tables, calling(Caller("ada")):
+        registry = registry_in(folder, tables, SqlJournal(tables, clock), clock)
+        registry.register("churn", model, example=FRAME, grant=REQUEST)
+    return folder
+
+
+@pytest.fixture
+def sqlite_database(request: pytest.FixtureRequest, tmp_path: Path, sqlite_template: Path) -> Callable[[], Tables]:
+    """With the pickle where a test asks for its version."""
+    if "version" in request.fixturenames:
+        shutil.copytree(request.getfixturevalue("folder_with_a_pickle"), tmp_path, dirs_exist_ok=True)
+    else:
+        (tmp_path / "tables").mkdir()
+        shutil.copy(sqlite_template, tmp_path / "tables")
+    return partial(open_tables, "", tmp_path / "tables")
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    joblib.dump(fitted(LogisticRegression()), tmp_path / "model.joblib", compress=3)
-    return tmp_path / "model.joblib"
+    return dumped(tmp_path)
+
+
+def dumped(folder: Path) -> Path:
+    joblib.dump(fitted(LogisticRegression()), folder / "model.joblib", compress=3)
+    return folder / "model.joblib"
 
 
 @pytest.fixture
-def version(registry: Registry, path: Path) -> ModelVersion:
-    with calling(Caller("ada")):
-        return registry.register("churn", path, example=FRAME, grant=REQUEST)
+def version(registry: Registry) -> ModelVersion:
+    return registry.get("churn", 1)
 
 
 def test_a_pickle_is_refused_without_a_grant(registry: Registry, path: Path) -> None:

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -479,7 +479,7 @@ def _try(manifest: Manifest, kind: Flavour, model: object, content: bytes, examp
         first = Predictor(manifest, kind.scorer(model, manifest.trait)).predict(rows)
     except (ValueError, TypeError) as reason:
         raise Invalid(f"the model can't answer the example: {reason}", where="example") from None
-    copy = model if kind.NAME == pickle.NAME else kind.read(content)
+    copy = replace(model) if isinstance(model, pickle.PickleFile) else kind.read(content)
     again = Predictor(manifest, kind.scorer(copy, manifest.trait)).predict(rows)
     for name, values in first.items():
         if not array_equal(values, again[name], equal_nan=values.dtype.kind == "f"):

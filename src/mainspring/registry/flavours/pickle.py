@@ -33,11 +33,20 @@ class PickleFile:
         data: Its bytes.
         despite_scan: It may import what is not on the allow-list.
         expires_at: When the grant ends, microseconds UTC; 0 = it is being registered.
+    Attributes:
+        process: Where it is loaded: started when it is first asked, ended when nobody holds this any more.
     """
 
     data: bytes = field(repr=False)
     despite_scan: bool = False
     expires_at: int = 0
+    process: Apart = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        from mainspring.registry.apart import Apart, Job
+
+        job = Job("pickle", {"despite_scan": self.despite_scan}, {FILE: self.data}, what="the pickle")
+        object.__setattr__(self, "process", Apart(job))
 
 
 def handles(model: object) -> bool:
@@ -57,11 +66,7 @@ def trait(model: object) -> Trait:
         Failed: It can't be loaded.
         Invalid: It is no fitted model of a known kind.
     """
-    process = _process(cast(PickleFile, model))
-    try:
-        said = process.describe()
-    finally:
-        process.close()
+    said = cast(PickleFile, model).process.describe()
     levels = cast("dict[str, list[str]]", said["levels"])
     return Trait(
         task=str(said["task"]),
@@ -94,19 +99,12 @@ def scorer(model: object, trait: Trait) -> Scorer:
 
 class _GrantedScorer:
     def __init__(self, file: PickleFile) -> None:
-        self._process = _process(file)
-        self._expires_at = file.expires_at
+        self._file = file
 
     def score(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
         """One question to the process."""
-        if self._expires_at and time.time() * 1e6 >= self._expires_at:
-            self._process.close()
+        if self._file.expires_at and time.time() * 1e6 >= self._file.expires_at:
+            self._file.process.close()
             hint = "mainspring models grant NAME VERSION --reason ..."
             raise Refused("the grant of this pickle has ended", where=FILE, hint=hint)
-        return self._process.score(inputs)
-
-
-def _process(file: PickleFile) -> Apart:
-    from mainspring.registry.apart import Apart, Job
-
-    return Apart(Job("pickle", {"despite_scan": file.despite_scan}, {FILE: file.data}, what="the pickle"))
+        return self._file.process.score(inputs)
