@@ -31,6 +31,11 @@ settings.register_profile("house", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("house")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--fuzz 200` makes so many requests of each kind to each route, instead of the few of an ordinary run."""
+    parser.addoption("--fuzz", type=int, default=2, help="requests that are made of each kind to each route")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long tests first, so that no worker is left with one when the others are done; random within long and short."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -76,6 +76,7 @@ def test_a_run_is_reproduced_to_the_bit_from_a_commit_and_the_changes_on_top(pro
     done = command(project, "reproduce", run_id, "--no-env", "--json")
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)["metrics"]
+    assert json.loads(done.stdout)["differs"] == {}
     assert (row["key"], row["verdict"], row["points"]) == ("loss", "same", 21)
     assert (
         subprocess.run(

@@ -228,6 +228,41 @@ def test_a_function_of_xgboost_logs_every_iteration(tracking: Tracking, files: F
     assert json.loads(files.read(run.folder + "autolog/dataset.json"))["rows"] == 300
 
 
+def test_a_cross_validation_of_lightgbm_is_a_run_with_the_mean_and_spread_of_its_folds(
+    tracking: Tracking, files: Files
+) -> None:
+    import lightgbm as lgb
+
+    params = {"objective": "binary", "metric": "binary_logloss", "verbose": -1, "seed": 7}
+    stop = lgb.early_stopping(3, verbose=False)
+    found: Any = lgb.cv(params, lgb.Dataset(INPUTS, label=LABEL), num_boost_round=60, nfold=4, callbacks=[stop])
+    (run,) = runs(tracking)
+    means, spreads = found["valid binary_logloss-mean"], found["valid binary_logloss-stdv"]
+    logged = [point.value for point in tracking.history(run.id, "valid/binary_logloss")]
+    assert logged[: len(means)] == means
+    assert [p.value for p in tracking.history(run.id, "valid/binary_logloss_std")][: len(means)] == spreads
+    assert (run.params["nfold"], run.params["objective"], run.params["num_boost_round"]) == ("4", "binary", "60")
+    assert run.params["best_iteration"] == str(len(means))
+    assert len(means) < len(logged) < 60, "what early stopping waited for is there too"
+    assert [entry.path for entry in files.below(run.folder)] == ["autolog/dataset.json"]
+
+
+def test_a_cross_validation_of_xgboost_is_a_run_with_the_mean_and_spread_of_its_folds(tracking: Tracking) -> None:
+    xgb = pytest.importorskip("xgboost")
+    params = {"objective": "binary:logistic", "eval_metric": "logloss", "seed": 7, "nthread": 1}
+    found = xgb.cv(params, xgb.DMatrix(INPUTS, label=LABEL), num_boost_round=8, nfold=4, as_pandas=False)
+    (run,) = runs(tracking)
+    for part in ("train", "test"):
+        history = tracking.history(run.id, f"{part}/logloss")
+        assert [point.value for point in history] == pytest.approx(found[f"{part}-logloss-mean"])
+        assert [point.step for point in history] == list(range(8))
+        spread = [point.value for point in tracking.history(run.id, f"{part}/logloss_std")]
+        assert spread == pytest.approx(found[f"{part}-logloss-std"])
+    assert (run.params["nfold"], run.params["best_iteration"], run.status) == ("4", "8", "finished")
+    xgb.cv(params, xgb.DMatrix(INPUTS, label=LABEL), 3)
+    assert runs(tracking)[1].params["nfold"] == "3"
+
+
 def test_an_estimator_of_xgboost_logs_iterations_too(tracking: Tracking) -> None:
     xgb = pytest.importorskip("xgboost")
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mainspring.core.errors import Invalid, NotFound
 from mainspring.tracking.model import CodeState, Environment, Metric
-from mainspring.tracking.reproduction import compare, differing, missing, rebuild, tolerances
+from mainspring.tracking.reproduction import compare, differing, missing, rebuild, tolerances, unlike
 from mainspring.tracking.reproduction.rebuilding import lock_of
 from mainspring.tracking.reproduction.worktree import unknown_files
 
@@ -121,6 +121,20 @@ def test_environments_differ_in_packages_python_and_variables_and_not_in_pip() -
     now = Environment("3.11.8", packages={"a": "1", "b": "2", "c": "1", "pip": "2"})
     found = differing(then, now)
     assert found == {"python": ("3.11.7", "3.11.8"), "b": ("1", "2"), "c": ("", "1"), "$TZ": ("UTC", "")}
+
+
+def test_what_no_environment_brings_back_is_named_where_it_was_recorded() -> None:
+    then = Environment("3.11.7", "Linux-6", 8, cpu="Xeon", gpus=("H200",))
+    assert unlike(then, then) == {}
+    now = Environment("3.11.9", "Linux-6", 2, cpu="Epyc")
+    assert unlike(then, now) == {
+        "python": ("3.11.7", "3.11.9"),
+        "processor": ("Xeon", "Epyc"),
+        "cores": ("8", "2"),
+        "GPUs": ("H200", ""),
+    }
+    assert unlike(now, then)["GPUs"] == ("", "H200")
+    assert unlike(Environment(), then) == {}, "nothing was recorded of it"
 
 
 def test_the_lock_names_versions_repositories_and_no_folders() -> None:

@@ -1,4 +1,4 @@
-"""Trainings of XGBoost: `xgboost.train`, and what its scikit-learn estimators do inside of their fit."""
+"""Trainings of XGBoost: `xgboost.train` and `cv`, and what its scikit-learn estimators do inside of their fit."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ NAME = "xgboost"
 
 
 def watch() -> None:
-    """Log what `train` does, under each name it is called by."""
+    """Log what `train` and `cv` do, under each name they are called by."""
     import xgboost
 
+    patches.replace(xgboost, "cv", _validated)
+    patches.replace(xgboost.training, "cv", _validated)
     patches.replace(xgboost, "train", _logged)
     patches.replace(xgboost.training, "train", _logged)
     patches.replace(xgboost.sklearn, "train", _logged)
@@ -43,6 +45,25 @@ def _logged(original: Any, args: Any, kwargs: Any) -> Any:
         with guarded("the model"):
             fit.model(booster, example)
         return booster
+
+
+def _validated(original: Any, args: Any, kwargs: Any) -> Any:
+    """A cross-validation: the mean of each metric over the folds, and how far these lie apart; it keeps no model."""
+    with fitting(NAME, "xgboost.cv", {ESTIMATOR: "xgboost.cv"}) as fit:
+        if fit is None:
+            return original(*args, **kwargs)
+        given: dict[str, Any] = {}
+        with guarded("params"):
+            given = signature(original).bind(*args, **kwargs).arguments
+            asked = {name: given.get(name, value) for name, value in (("num_boost_round", 10), ("nfold", 3))}
+            fit.params({**asked, **given["params"]})
+        with guarded("data"):
+            _log_data(fit, given["dtrain"])
+        found = original(*args, **_with_callback(kwargs, fit))
+        with guarded("the best iteration"):  # what early stopping left
+            rows = len(found) if hasattr(found, "columns") else len(next(iter(found.values())))
+            fit.params({"best_iteration": rows})
+        return found
 
 
 def _log_data(fit: Fit, matrix: Any) -> Any:
@@ -74,7 +95,10 @@ def _iterations(fit: Fit) -> Any:
     class Iterations(TrainingCallback):
         def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
             with guarded("metrics of iterations"):
-                found = {f"{data}/{name}": _last(log) for data, logs in evals_log.items() for name, log in logs.items()}
+                found: dict[str, float] = {}
+                for data, logs in evals_log.items():
+                    for name, log in logs.items():
+                        found |= _last(f"{data}/{name}", log)
                 if found:
                     fit.metrics(found, step=epoch)
             return False
@@ -82,6 +106,9 @@ def _iterations(fit: Fit) -> Any:
     return Iterations()
 
 
-def _last(log: Any) -> float:
+def _last(name: str, log: Any) -> dict[str, float]:
+    """The last value of a history; of several folds the mean and the standard deviation."""
     last = log[-1]
-    return float(last[0] if isinstance(last, tuple) else last)
+    if isinstance(last, tuple):
+        return {name: float(last[0]), f"{name}_std": float(last[1])}
+    return {name: float(last)}

@@ -21,7 +21,16 @@ from mainspring.core.settings import Settings
 from mainspring.data import Data
 from mainspring.tracking.capture import environment
 from mainspring.tracking.model import REPRODUCES, REPRODUCES_VARIABLE, TOLERANCE, CodeState, Metric, Run
-from mainspring.tracking.reproduction import Comparison, compare, differing, missing, rebuild, tolerances, worktree
+from mainspring.tracking.reproduction import (
+    Comparison,
+    compare,
+    differing,
+    missing,
+    rebuild,
+    tolerances,
+    unlike,
+    worktree,
+)
 from mainspring.tracking.reproduction.rebuilding import environ_of
 from mainspring.tracking.reproduction.worktree import unknown_files
 from mainspring.tracking.searching import Search
@@ -65,15 +74,14 @@ def reproduce(
     begun = SystemClock().now()
     with _scratch(keep) as place, worktree(code, repository, place / "code", keep=keep) as folder:
         python = sys.executable if no_env else str(_environment(run, place / "venv"))
-        if no_env:
-            _list_differences(run)
+        differs = _list_differences(run, packages=no_env)
         _say(f"running {' '.join(arguments or code.arguments)} in {folder}")
         status = _execute([python, *(arguments or code.arguments)], folder, room(ctx, Settings), run)
     if status and run.status == "finished":
         raise Failed(f"the program ended with {status}, and did not then", where=run.ref, hint="read what it said")
     again = _again(ctx, run, begun)
     rows = compare(_histories(tracking, run), _histories(tracking, again), allowed)
-    _show(run, again, rows, as_json=as_json)
+    _show(run, again, rows, differs, as_json=as_json)
     off = [row.key for row in rows if not row.holds]
     if off:
         hint = f"mainspring runs compare {run.id} {again.id}"
@@ -108,6 +116,8 @@ def _reproducible(ctx: click.Context, run: Run, repository: Path, arguments: Seq
     for entry in run.inputs:
         if entry.dataset.startswith("datasets/"):
             _check_dataset(ctx, run, entry.dataset)
+        else:
+            _say(f"the input {entry.dataset} is not kept here: that it is the same is for you to see to")
     unknown = unknown_files(run.code)
     if unknown:
         _say(unknown)
@@ -130,15 +140,18 @@ def _environment(run: Run, place: Path) -> Path:
     return rebuild(run.environment, place)
 
 
-def _list_differences(run: Run) -> None:
+def _list_differences(run: Run, *, packages: bool) -> dict[str, tuple[str, str]]:
+    """Say what is not as it was and stays so: of the machine, and of the packages when they are those that are here."""
     if run.environment is None:
         _say("no environment was recorded")
-        return
-    found = differing(run.environment, environment())
+        return {}
+    today = environment()
+    found = {**unlike(run.environment, today), **(differing(run.environment, today) if packages else {})}
     for name, (then, now) in list(found.items())[:_SHOWN]:
         _say(f"differs  {name}: {then or 'absent'} then, {now or 'absent'} now")
     if len(found) > _SHOWN:
         _say(f"differs  and {len(found) - _SHOWN} more")
+    return found
 
 
 def _execute(command: Sequence[str], folder: Path, settings: Settings, run: Run) -> int:
@@ -174,9 +187,12 @@ def _histories(tracking: Tracking, run: Run) -> dict[str, list[Metric]]:
     return {key: tracking.history(run.id, key) for key in run.metrics}
 
 
-def _show(run: Run, again: Run, rows: Sequence[Comparison], *, as_json: bool) -> None:
+def _show(
+    run: Run, again: Run, rows: Sequence[Comparison], differs: Mapping[str, tuple[str, str]], *, as_json: bool
+) -> None:
     if as_json:
-        show({"run": run.id, "reproduction": again.id, "metrics": plain(rows)}, as_json=True)
+        found = {"run": run.id, "reproduction": again.id, "metrics": plain(rows), "differs": plain(differs)}
+        show(found, as_json=True)
         return
     shown = [
         {"metric": row.key, "then": _number(row.recorded), "now": _number(row.now), "points": row.points}

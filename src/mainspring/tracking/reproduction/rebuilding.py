@@ -33,6 +33,30 @@ def differing(recorded: Environment, now: Environment) -> dict[str, tuple[str, s
     }
 
 
+def unlike(recorded: Environment, now: Environment) -> dict[str, tuple[str, str]]:
+    """What can't be rebuilt and may change results: patch of Python, system, processor, cores and GPUs, where unlike.
+
+    What was not recorded is left out.
+
+    >>> unlike(Environment("3.11.7", cpus=8), Environment("3.11.9", cpus=2))
+    {'python': ('3.11.7', '3.11.9'), 'cores': ('8', '2')}
+    """
+    sides = [
+        {
+            "python": one.python,
+            "system": one.platform,
+            "processor": one.cpu,
+            "cores": str(one.cpus or ""),
+            "GPUs": ", ".join(one.gpus),
+        }
+        for one in (recorded, now)
+    ]
+    then, today = sides
+    known = bool(recorded.platform or recorded.cpus)
+    shown = (name for name in then if then[name] or (name == "GPUs" and known))
+    return {name: (then[name], today[name]) for name in shown if then[name] != today[name]}
+
+
 def lock_of(recorded: Environment) -> list[str]:
     """What pip is asked for: every package with its exact version, or the repository and commit it came from."""
     lines = []
