@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import uvloop
 from place import quantile
 
+_JSON = "content-type: application/json\r\n"
 Ask = Callable[[int, int], tuple[str, bytes]]
 """Path and body of a client's nth request."""
 
@@ -36,7 +37,8 @@ class Answers:
 
 
 class _Client(asyncio.Protocol):
-    def __init__(self, number: int, ask: Ask, until: float, found: Answers) -> None:
+    def __init__(self, number: int, ask: Ask, until: float, found: Answers, headers: str) -> None:
+        self._headers = headers
         self._number, self._ask, self._until, self._found = number, ask, until, found
         self._host = ""
         self._count, self._started, self._got = 0, 0.0, b""
@@ -50,7 +52,7 @@ class _Client(asyncio.Protocol):
     def _next(self) -> None:
         path, body = self._ask(self._number, self._count)
         self._count += 1
-        head = f"POST {path} HTTP/1.1\r\nhost: {self._host}\r\ncontent-type: application/json\r\n"
+        head = f"POST {path} HTTP/1.1\r\nhost: {self._host}\r\n{self._headers}"
         self._started = time.perf_counter()
         self._transport.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
 
@@ -84,30 +86,32 @@ def _length(head: bytes) -> int:
     raise ValueError(f"an answer of no stated length: {head[:200]!r}")
 
 
-def drive(address: str, ask: Ask, *, clients: int, seconds: float, strict: bool = True) -> Answers:
-    """Ask for some seconds, and wait for the last answers.
+def drive(
+    address: str, ask: Ask, *, clients: int, seconds: float, strict: bool = True, headers: str = _JSON
+) -> Answers:
+    """Ask for some seconds, and wait for the last answers. `headers` are lines of text.
 
     Raises:
         RuntimeError: Something was refused and `strict`: a rate with errors in it is no rate.
     """
-    found = uvloop.run(_drive(address, ask, clients, seconds))
+    found = uvloop.run(_drive(address, ask, clients, seconds, headers))
     if found.failed and strict:
         raise RuntimeError(f"{len(found.failed)} requests failed, such as {found.failed[0][:300]!r}")
     return found
 
 
-async def _drive(address: str, ask: Ask, clients: int, seconds: float) -> Answers:
+async def _drive(address: str, ask: Ask, clients: int, seconds: float, headers: str) -> Answers:
     found, started, parts = Answers(), time.perf_counter(), urlsplit(address)
     assert parts.hostname is not None and parts.port is not None
     loop = asyncio.get_running_loop()
     made = [
         (await loop.create_connection(maker, parts.hostname, parts.port))[1]
-        for maker in [_maker(number, ask, started + seconds, found) for number in range(clients)]
+        for maker in [_maker(number, ask, started + seconds, found, headers) for number in range(clients)]
     ]
     await asyncio.gather(*(client.over for client in made))
     found.wall_s = time.perf_counter() - started
     return found
 
 
-def _maker(number: int, ask: Ask, until: float, found: Answers) -> Callable[[], _Client]:
-    return lambda: _Client(number, ask, until, found)
+def _maker(number: int, ask: Ask, until: float, found: Answers, headers: str) -> Callable[[], _Client]:
+    return lambda: _Client(number, ask, until, found, headers)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 import polars as pl
 import pytest
 from sklearn.linear_model import LogisticRegression
+from tests import spools
 
 from mainspring.access import Audit
 from mainspring.core.caller import adopt, caller
@@ -33,7 +31,6 @@ from mainspring.registry import Registry
 from mainspring.server.house import open_house
 from mainspring.serving import Feedback, Serving
 from mainspring.serving.modelserver.plan import SPOOLS
-from mainspring.serving.modelserver.spool import INSERT, SCHEMA
 from mainspring.tracking import Files, Metric, Tracking
 
 if TYPE_CHECKING:
@@ -124,20 +121,16 @@ def _labelled(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
 
 def _predict(house: Wiring, folder: Path, day: int, *, shift: float) -> None:
     """A day of answers in the log of a model server's worker, as it writes them, and their labels."""
-    frame, pack, spool = _flights(300, 100 + day, shift=shift), msgspec.msgpack.encode, f"day{day}"
-    path = folder / "serving" / SPOOLS / f"{spool}.sqlite"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    frame, spool = _flights(300, 100 + day, shift=shift), f"day{day}"
     ids = [f"{spool}-{i}" for i in range(frame.height)]
     at = [START + day * DAY_US + i * (DAY_US // frame.height) for i in range(frame.height)]
-    score = pack({"probability": 0.2, "label": 0})
-    with closing(sqlite3.connect(path)) as conn:
-        conn.executescript(SCHEMA)
-        columns = msgspec.json.encode([("hour", "float"), ("carrier", "text")]).decode()
-        conn.execute("insert into signature values('live', 1, ?)", (columns,))
-        for i, row in enumerate(frame.iter_rows()):
-            values = ("live", ids[i], ids[i], at[i], at[i], 1, "champion", None, ids[i], "", pack(list(row)), score)
-            conn.execute(INSERT, (i + 1, *values, 900, 200, "", "", 0, 0, ""))
-        conn.commit()
+    answer = {"probability": 0.2, "label": 0}
+    rows = [
+        {"id": name, "request_id": name, "key": name, "at": when, "event_at": when, "inputs": row, "outputs": answer}
+        for name, when, row in zip(ids, at, frame.iter_rows(), strict=True)
+    ]
+    columns = [("hour", "float"), ("carrier", "text")]
+    spools.write(folder / "serving" / SPOOLS / f"{spool}.sqlite", rows, columns=columns)
     serving, monitoring = house.get(Serving), house.get(Monitoring)
     serving.compact()
     late = 45 if not shift else 150

@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 from sklearn.linear_model import LogisticRegression
+from tests import spools
 
 from mainspring.core.caller import Caller, calling
 from mainspring.core.clock import DAY_US, HOUR_US, ManualClock, moment
@@ -26,7 +25,6 @@ from mainspring.monitoring.rules.performance import Outcomes
 from mainspring.registry import Registry
 from mainspring.serving import Feedback, Serving
 from mainspring.serving.modelserver.plan import SPOOLS
-from mainspring.serving.modelserver.spool import INSERT, SCHEMA, Row
 from mainspring.storage.journal import SqlJournal
 from mainspring.storage.open import open_blobs, open_delta
 from mainspring.storage.ports import Journal, Tables
@@ -122,21 +120,23 @@ def log(
     status: int = 200,
 ) -> list[str]:
     """Answers in the log of a model server's worker, as it writes them, moved to the table. Returns their ids."""
-    spool, pack = spool or new_id(), msgspec.msgpack.encode
-    path = house.folder / "serving" / SPOOLS / f"{spool}.sqlite"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    spool = spool or new_id()
     ids = [f"{prefix or spool}-{i}" for i in range(frame.height)]
-    said, rows = pack({"probability": score, "label": 0}), list[Row]()
-    for i, row in enumerate(frame.iter_rows()):
-        event_at = start + i * every_us
-        who = ("live", ids[i], ids[i], at or event_at, event_at, version, "champion", None, ids[i], "")
-        rows.append((*who, pack(list(row)), said, 900, status, "", "", 0, 0, ""))
-    with closing(sqlite3.connect(path)) as conn:
-        conn.executescript(SCHEMA)
-        signature = msgspec.json.encode(COLUMNS).decode()
-        conn.execute("insert into signature values('live', ?, ?)", (version, signature))
-        conn.executemany(INSERT, [(i + 1, *r) for i, r in enumerate(rows)])
-        conn.commit()
+    rows = [
+        {
+            "id": ids[i],
+            "request_id": ids[i],
+            "key": ids[i],
+            "status": status,
+            "inputs": row,
+            "at": at or start + i * every_us,
+            "event_at": start + i * every_us,
+            "outputs": {"probability": score, "label": 0},
+        }
+        for i, row in enumerate(frame.iter_rows())
+    ]
+    path = house.folder / "serving" / SPOOLS / f"{spool}.sqlite"
+    spools.write(path, rows, columns=COLUMNS, version=version)
     house.serving.compact()
     return ids
 

@@ -174,6 +174,8 @@ def test_options_are_given_one_by_one_and_taken_back(house: Wiring, http: TestCl
         return found
 
     first = told("--deadline-ms", "900", "--redact", "carrier", "--redact", "hour")
-    assert first == {"deadline_ms": 900, "on_log_failure": "refuse", "redact": ["carrier", "hour"], "rules": []}
-    assert told("--on-log-failure", "answer") == {**first, "on_log_failure": "answer"}
+    usual = {"on_log_failure": "refuse", "rules": [], "log_share": 1.0}
+    assert first == {**usual, "deadline_ms": 900, "redact": ["carrier", "hour"]}
+    second = told("--on-log-failure", "answer", "--log-share", "0.25")
+    assert second == {**first, "on_log_failure": "answer", "log_share": 0.25}
     assert told("--redact", "", "--deadline-ms", "0")["redact"] == []

@@ -148,8 +148,10 @@ class Predictor:
         self.signature = manifest.signature
         self.task = manifest.trait.task
         self.classes: tuple[Label, ...] = manifest.trait.classes
+        self._classes: NDArray[np.generic] | None = None
         self.flavour = manifest.flavour
         self.digest = digest
+        self.waits: bool = getattr(scorer, "waits", True)
         self.example = example or Example({})
         self._scorer = scorer
         self._encoder = Encoder(self.signature.inputs)
@@ -212,7 +214,9 @@ class Predictor:
         if self.task == "regression":
             return {"prediction": scores}
         chosen = scores.argmax(axis=1) if self.task == "multiclass" else (scores > 0.5).astype(np.intp)
-        return {"probability": scores, "label": np.asarray(self.classes)[chosen]}
+        if self._classes is None:
+            self._classes = np.asarray(self.classes)
+        return {"probability": scores, "label": self._classes[chosen]}
 
 
 def build(

@@ -36,6 +36,7 @@ from mainspring.serving.supervisor import wait_served
 )
 @click.option("--redact", multiple=True, metavar="COLUMN", help="An input that is never logged; '': none.")
 @click.option("--rules", metavar="FILE", help="TOML with [[rules]] of humility; '': none.")
+@click.option("--log-share", type=click.FloatRange(0, 1), help="Part of the requests that are logged; 0: none.")
 @click.option("--reason", default="", help="Kept in the event log.")
 @json_option
 @click.pass_context

@@ -11,20 +11,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from mainspring.serving.modelserver.spool import COLUMNS, entries_after
 from mainspring.storage.ports import Delta
 
 if TYPE_CHECKING:
     import polars as pl
     from polars._typing import PolarsDataType
 
-_COLUMNS = (
-    "seq, id, request_id, at, event_at, version, arm, propensity, key, rollout, inputs, outputs, latency_us, status, "
-    "error, caller, wait_us, model_us, marks"
-)
 PERSONAL = ("inputs", "key")
 """Columns of predictions that may say who somebody is: no least and greatest values are kept of them."""
 _CHUNK_ROWS = 20_000
-_TRIM_ROWS = 2_000
+_TRIM_ENTRIES = 500
 _COMPACT_EVERY = 200
 Columns = Sequence[tuple[str, str]]
 
@@ -91,10 +88,8 @@ class Compactor:
     def _move_endpoint(self, conn: sqlite3.Connection, spool: str, endpoint: str, end: int) -> int:
         table, moved = table_of(endpoint), 0
         last = self._delta.batch(table, spool)
-        wanted = "deployment = ? and seq > ? and seq <= ?"
-        select = f"select {_COLUMNS} from prediction where {wanted} order by seq limit {_CHUNK_ROWS}"
-        while rows := conn.execute(select, (endpoint, last, end)).fetchall():
-            last = rows[-1][0]
+        while rows := entries_after(conn, endpoint, last, end, limit=_CHUNK_ROWS):
+            last = _int(rows[-1][0])
             frame = frame_of(endpoint, rows, _signatures(conn, endpoint), spool=spool)
             if self._notice is not None:
                 self._notice(endpoint, frame)
@@ -108,7 +103,7 @@ class Compactor:
 
 def _trim(conn: sqlite3.Connection, endpoint: str, last: int) -> None:
     """Delete moved rows in small transactions, so that the worker's commits never wait long."""
-    doomed = f"select seq from prediction where deployment = ? and seq <= ? limit {_TRIM_ROWS}"
+    doomed = f"select seq from prediction where deployment = ? and seq <= ? limit {_TRIM_ENTRIES}"
     while conn.execute(f"delete from prediction where seq in ({doomed})", (endpoint, last)).rowcount > 0:
         pass
 
@@ -125,29 +120,27 @@ def frame_of(
 
     Args:
         endpoint: Whose rows.
-        rows: As `_COLUMNS` has them.
+        rows: As `entries_after` gives them.
         signatures: The input columns of each version, (name, kind).
         spool: Where they come from. With `seq` it is a row's place in the log, so that a reader can go on where it was.
     """
     import polars as pl
 
     kinds = {name: kind for columns in signatures.values() for name, kind in columns}
-    unpack = msgspec.msgpack.decode
-    inputs = [_named(signatures.get(_int(row[5]), ()), unpack(_bytes(row[10]))) for row in rows]
-    outputs = [unpack(_bytes(row[11])) if row[11] is not None else {} for row in rows]
-    plain = {"id": 1, "request_id": 2, "at": 3, "event_at": 4, "version": 5, "arm": 6, "propensity": 7, "key": 8}
-    plain |= {"rollout": 9, "latency_us": 12, "status": 13, "error": 14, "seq": 0}
-    plain |= {"caller": 15, "wait_us": 16, "model_us": 17}
+    columns: dict[str, list[object]] = {
+        name: [row[i] for row in rows] for i, name in enumerate(("seq", *COLUMNS)) if name not in ("inputs", "outputs")
+    }
+    inputs = [_named(signatures.get(_int(row[_VERSION]), ()), row[_INPUTS]) for row in rows]
+    outputs = [row[_INPUTS + 1] or {} for row in rows]
     schema = _schema(kinds)
-    columns: dict[str, list[object]] = {name: [row[i] for row in rows] for name, i in plain.items()}
     columns["deployment"] = [endpoint] * len(rows)
     columns["spool"] = [spool] * len(rows)
     columns["inputs"] = list(inputs)
-    columns["marks"] = [str(row[18]).split() for row in rows]
     columns |= {name: [_output(name, output) for output in outputs] for name in _OUTPUTS}
     return pl.DataFrame({name: columns[name] for name in schema}, schema=schema)
 
 
+_VERSION, _INPUTS = 1 + COLUMNS.index("version"), 1 + COLUMNS.index("inputs")
 _OUTPUTS = ("probability", "prediction", "label_out", "probabilities")
 
 
@@ -183,7 +176,9 @@ def _schema(kinds: Mapping[str, str]) -> dict[str, PolarsDataType]:
     }
 
 
-def _output(name: str, output: Mapping[str, object]) -> object:
+def _output(name: str, output: object) -> object:
+    if not isinstance(output, dict):
+        return None
     if name == "label_out":
         label = output.get("label")
         return None if label is None else str(label)
@@ -203,10 +198,6 @@ def _named(columns: Columns, cells: object) -> dict[str, object]:
 
 def _int(value: object) -> int:
     return value if isinstance(value, int) else 0
-
-
-def _bytes(value: object) -> bytes:
-    return value if isinstance(value, bytes) else b""
 
 
 @contextmanager

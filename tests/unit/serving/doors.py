@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from tests.unit.serving.plane import whole
 
 from mainspring.registry.flavours import flavour
 from mainspring.registry.packages import Package, Predictor, build
 from mainspring.serving.modelserver.app import App
-from mainspring.serving.modelserver.batching import Batcher
+from mainspring.serving.modelserver.batching import Batcher, Line
 from mainspring.serving.modelserver.models import LoadedModel
 from mainspring.serving.modelserver.plan import ArmPlan, EndpointPlan, Plan
 from mainspring.serving.modelserver.spool import Spool
@@ -57,27 +58,14 @@ class Doors:
     def ask(self, method: str, path: str, body: object = b"", *, headers: Mapping[str, str] | None = None) -> Answer:
         """One request; a body that is not bytes is sent as JSON."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        given = [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
+        given = {name.lower().encode(): value.encode() for name, value in (headers or {}).items()}
         if not isinstance(body, bytes):
-            given.append((b"content-type", b"application/json"))
-        if "content-length" not in (headers or {}):
-            given.append((b"content-length", str(len(raw)).encode()))
-        scope = {"type": "http", "method": method, "path": path, "headers": given}
-        sent: list[dict[str, object]] = []
-
-        async def receive() -> dict[str, object]:
-            return {"type": "http.request", "body": raw, "more_body": False}
-
-        async def send(message: dict[str, object]) -> None:
-            sent.append(message)
-
-        self.loop.run_until_complete(self.app(scope, receive, send))
-        start, end = sent
-        found, content = start["headers"], end["body"]
-        assert isinstance(start["status"], int)
-        assert isinstance(found, list)
-        assert isinstance(content, bytes)
-        return Answer(start["status"], {k.decode(): v.decode() for k, v in found}, content)
+            given.setdefault(b"content-type", b"application/json")
+        given.setdefault(b"content-length", str(len(raw)).encode())
+        reply = self.loop.run_until_complete(self.app.reply(whole(method, path, given, raw), Line()))
+        assert reply is not None
+        found = {"content-type": reply.kind.decode()} | {k.decode(): v.decode() for k, v in reply.headers}
+        return Answer(reply.status, found, reply.body)
 
     def serve_only(self, *names: str) -> None:
         """Serve these models and no other."""

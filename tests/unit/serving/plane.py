@@ -18,7 +18,8 @@ from mainspring.registry.flavours import Trait
 from mainspring.registry.model import Field, Signature
 from mainspring.registry.packages import Manifest, Predictor
 from mainspring.serving.modelserver.app import App
-from mainspring.serving.modelserver.batching import LINE, Batcher, Line
+from mainspring.serving.modelserver.batching import Batcher, Line
+from mainspring.serving.modelserver.connections import Message
 from mainspring.serving.modelserver.humility import Humility
 from mainspring.serving.modelserver.models import LoadedModel
 from mainspring.serving.modelserver.plan import EndpointPlan, Limits, Options, Plan
@@ -51,6 +52,13 @@ def model_of(scorer: Doubling, version: int = 1) -> LoadedModel:
     loaded = LoadedModel(version, Predictor(manifest, scorer), max_rows=100)
     loaded.outputs = ["prediction"]
     return loaded
+
+
+def whole(method: str, path: str, headers: dict[bytes, bytes], body: bytes) -> Message:
+    """A request that has come to its end."""
+    message = Message(None, method, path.encode(), headers)
+    message.parts, message.whole = [body], True
+    return message
 
 
 @dataclass(frozen=True)
@@ -94,26 +102,13 @@ class Plane:
         headers: Mapping[str, str] | None = None,
         line: Line | None = None,
     ) -> Reply | None:
-        sent: list[dict[str, object]] = []
-        given = [(key.encode(), value.encode()) for key, value in (headers or {}).items()]
-        scope = {"type": "http", "method": method, "path": path, "headers": given}
-
-        async def receive() -> dict[str, object]:
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        async def send(message: dict[str, object]) -> None:
-            sent.append(message)
-
-        await self.app(scope if line is None else {**scope, LINE: line}, receive, send)
-        if not sent:
+        given = {key.lower().encode(): value.encode() for key, value in (headers or {}).items()}
+        found = await self.app.reply(whole(method, path, given, body), line or Line())
+        if found is None:
             return None
-        (start, end), text = sent, b""
-        status, found = start["status"], start["headers"]
-        assert isinstance(status, int)
-        assert isinstance(found, list)
-        assert isinstance(end["body"], bytes)
-        text = end["body"]
-        return Reply(status, dict(found), json.loads(text) if text[:1] == b"{" else {"text": text.decode()})
+        text = found.body
+        content = json.loads(text) if text[:1] == b"{" else {"text": text.decode()}
+        return Reply(found.status, dict(found.headers), content)
 
     async def until(self, queued_rows: int) -> None:
         """Wait until that many rows are at the model or before it."""

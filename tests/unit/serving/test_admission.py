@@ -10,7 +10,7 @@ import pytest
 from tests.unit.serving.plane import Plane, Reply, plane
 
 from mainspring.core.errors import Invalid
-from mainspring.serving.modelserver.answering import call_of
+from mainspring.serving.modelserver.answering import Call, read_headers
 from mainspring.serving.modelserver.batching import Line
 from mainspring.serving.modelserver.plan import Limits, Options
 
@@ -138,4 +138,4 @@ def test_rows_of_a_client_that_hung_up_are_dropped_and_neither_answered_nor_logg
 @pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "1e9"])
 def test_a_timeout_that_is_no_number_of_seconds_is_refused(text: str) -> None:
     with pytest.raises(Invalid, match="seconds"):
-        call_of([(b"request-timeout", text.encode())])
+        read_headers(Call(Line()), {b"request-timeout": text.encode()})

@@ -18,7 +18,8 @@ class Doubling:
 
     def __init__(self) -> None:
         self.calls = 0
-        self.row_s = 0.0
+        self.row_s = self.call_s = 0.0
+        self.waits = False
 
     def predict(self, columns: Sequence[Column]) -> dict[str, list[object]]:
         self.calls += 1

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import uvicorn
 from tests.unit.serving.plane import Plane, plane
 
 from mainspring.serving.modelserver.connections import Connection, Crowd
@@ -64,12 +63,10 @@ async def door(folder: Path, limits: Limits) -> AsyncIterator[Door]:
     loop = asyncio.get_running_loop()
     async with plane(folder, limits) as made:
         crowd = Crowd(limits)
-        config = uvicorn.Config(made.app, http=Connection, lifespan="off", log_level="error")
-        config.load()
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
         sock.bind(("127.0.0.1", 0))
-        server = await loop.create_server(lambda: Connection(config, crowd, {}), sock=sock)
+        server = await loop.create_server(lambda: Connection(made.app.reply, crowd), sock=sock)
         sweeping = loop.create_task(crowd.sweep_on())
         try:
             yield Door(made, crowd, sock.getsockname()[1])
@@ -77,9 +74,7 @@ async def door(folder: Path, limits: Limits) -> AsyncIterator[Door]:
             made.scorer.door.set()
             sweeping.cancel()
             server.close()
-            for connection in list(crowd.connections):
-                connection.transport.abort()
-            await asyncio.gather(*crowd.tasks)
+            await crowd.close(0.0)
 
 
 def through(folder: Path, limits: Limits, act: Callable[[Door], Coroutine[None, None, None]]) -> None:

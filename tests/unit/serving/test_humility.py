@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests import spools
 from tests.unit.serving.doors import MODEL, PLAIN, Doors, doors, loaded, packages
 from tests.unit.serving.plane import plane
 
@@ -252,11 +252,8 @@ def test_the_log_has_what_was_sent_the_answer_that_left_and_the_rules(tmp_path: 
             assert made.scorer.calls == [[1.0]]
 
     asyncio.run(act())
-    conn = sqlite3.connect(tmp_path / "spool.sqlite")
-    found = conn.execute("select marks, status, inputs from prediction order by seq").fetchall()
-    conn.close()
-    assert [(marks, status) for marks, status, _ in found] == [
-        ("", 200),
-        ("many:override", 200),
-        ("many:override", 200),
+    assert [(row["marks"], row["status"]) for row in spools.read(tmp_path / "spool.sqlite", "m")] == [
+        ([], 200),
+        (["many:override"], 200),
+        (["many:override"], 200),
     ]

@@ -8,12 +8,13 @@ import sqlite3
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
-import msgspec
 import pytest
+from tests import spools
 from tests.unit.serving.plane import Plane, Reply, plane
 
 from mainspring.core.errors import Invalid
-from mainspring.serving.modelserver.answering import call_of
+from mainspring.serving.modelserver.answering import Call, read_headers
+from mainspring.serving.modelserver.batching import Line
 from mainspring.serving.modelserver.plan import Options
 
 
@@ -26,11 +27,7 @@ def through(folder: Path, options: Options, act: Callable[[Plane], Coroutine[Non
 
 
 def rows(folder: Path) -> list[dict[str, object]]:
-    conn = sqlite3.connect(folder / "spool.sqlite")
-    conn.row_factory = sqlite3.Row
-    found = [dict(row) for row in conn.execute("select * from prediction order by seq")]
-    conn.close()
-    return found
+    return spools.read(folder / "spool.sqlite", "m")
 
 
 def status_of(reply: Reply | None) -> int:
@@ -65,7 +62,7 @@ def test_redacted_inputs_reach_the_model_and_never_the_file(tmp_path: Path) -> N
         assert made.scorer.calls[0] == [4.0]
 
     through(tmp_path, Options(redact=("name", "x")), act)
-    assert [row["inputs"] for row in rows(tmp_path)] == [msgspec.msgpack.encode([None, None])] * 2
+    assert [row["inputs"] for row in rows(tmp_path)] == [[None, None]] * 2
     assert rows(tmp_path)[1]["error"] == "the model raised ValueError"
     everything = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert b"anna" not in everything
@@ -119,7 +116,7 @@ def test_a_log_that_hangs_holds_up_no_answer_of_an_endpoint_that_may_do_without(
 @pytest.mark.parametrize("name", [b"a" * 201, b"two\nlines"])
 def test_a_caller_has_a_printable_name(name: bytes) -> None:
     with pytest.raises(Invalid, match="x-caller"):
-        call_of([(b"x-caller", name)])
+        read_headers(Call(Line()), {b"x-caller": name})
 
 
 @pytest.mark.parametrize("wrong", [{"deadline_ms": -1}, {"on_log_failure": "ignore"}])

@@ -41,7 +41,10 @@ class Trait:
 
 
 class Scorer(Protocol):
-    """A loaded model. Safe to share between threads."""
+    """A loaded model. Safe to share between threads.
+
+    One that only computes, and waits for no other process, says `waits = False`.
+    """
 
     def score(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
         """Scores of `inputs` (rows, columns).

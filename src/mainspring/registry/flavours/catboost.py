@@ -73,6 +73,8 @@ def scorer(model: object, trait: Trait) -> Scorer:
 
 
 class _ModelScorer:
+    waits = False
+
     def __init__(self, model: object, kind: str, task: str) -> None:
         self._model = model
         self._kind = kind

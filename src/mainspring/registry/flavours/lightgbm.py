@@ -81,6 +81,8 @@ def scorer(model: object, trait: Trait) -> Scorer:
 
 
 class _BoosterScorer:
+    waits = False
+
     def __init__(self, booster: lightgbm.Booster) -> None:
         self._booster = booster
 

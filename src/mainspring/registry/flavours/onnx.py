@@ -104,6 +104,8 @@ def scorer(model: object, trait: Trait) -> Scorer:
 
 
 class _SessionScorer:
+    waits = False
+
     def __init__(self, session: Any, trait: Trait) -> None:
         self._session = session
         self._trait = trait

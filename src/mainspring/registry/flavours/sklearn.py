@@ -102,6 +102,8 @@ def scorer(model: object, trait: Trait) -> Scorer:
 
 
 class _EstimatorScorer:
+    waits = False
+
     def __init__(self, method: Callable[[object], NDArray[np.float64]], *, second_class_only: bool) -> None:
         self._method = method
         self._second = second_class_only

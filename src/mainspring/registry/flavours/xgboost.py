@@ -73,6 +73,8 @@ def scorer(model: object, trait: Trait) -> Scorer:
 
 
 class _BoosterScorer:
+    waits = False
+
     def __init__(self, booster: object, xgboost: ModuleType) -> None:
         learner = json.loads(booster.save_config())["learner"]  # type: ignore[attr-defined]
         self._in_place = learner["gradient_booster"]["name"] != "gblinear"

@@ -9,8 +9,8 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from mainspring.core.errors import Invalid, MainspringError, Overloaded, Unavailable
 from mainspring.serving.modelserver.asking import Context, Outputs
@@ -19,8 +19,9 @@ from mainspring.serving.modelserver.columns import Cell, plain
 from mainspring.serving.modelserver.humility import Judged
 from mainspring.serving.modelserver.metrics import Metrics
 from mainspring.serving.modelserver.plan import Options
-from mainspring.serving.modelserver.spool import Row, Spool, pack
+from mainspring.serving.modelserver.spool import Row, Spool
 from mainspring.serving.modelserver.traffic import Choice, Endpoint
+from mainspring.serving.rules.assignment import fraction
 
 STATUS = {"invalid": 400, "not_found": 404, "too_large": 413, "refused": 422, "overloaded": 429}
 STATUS |= {"unavailable": 503, "timeout": 504}
@@ -32,6 +33,7 @@ TIMEOUTS = (b"request-timeout", b"x-request-timeout")
 CALLER = b"x-caller"
 """Header with the name that a client gives itself; it is logged, and proves nothing."""
 _MAX_CALLER = 200
+_LOG_SALT = "log"  # its own, so that what is logged says nothing about who answered
 _UNLOGGED = ("overloaded", "unavailable")
 _COMPLAIN_S = 10.0
 _LEAST_LOG_S = 0.05
@@ -39,16 +41,18 @@ _complaints = logging.getLogger(__name__)
 _MAX_TIMEOUT_S = 3600.0
 
 
-@dataclass(slots=True, eq=False)
 class Call:
     """What is known of a request before its body is read: when it came, on which line, how long the client waits."""
 
-    started: float = field(default_factory=time.perf_counter)
-    line: Line = field(default_factory=Line)
-    timeout_s: float | None = None
-    length: int = 0
-    held_bytes: int = 0
-    caller: str = ""
+    __slots__ = ("caller", "held_bytes", "length", "line", "started", "timeout_s")
+
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        self.started = time.perf_counter()
+        self.timeout_s: float | None = None
+        self.length = 0
+        self.held_bytes = 0
+        self.caller = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -63,20 +67,19 @@ class Ask:
     judged: Judged | None = None
 
 
-def call_of(headers: Iterable[tuple[bytes, bytes]], line: Line | None = None) -> Call:
-    """What the headers of a request say.
+def read_headers(call: Call, headers: Mapping[bytes, bytes]) -> None:
+    """Put into a call what the headers of a request say.
 
     Raises: Invalid: A timeout that is no number of seconds, or a caller's name that is none.
     """
-    call = Call(line=line or Line())
-    for name, value in headers:
-        if name == b"content-length":
-            call.length = int(value) if value.isdigit() else 0
-        elif name in TIMEOUTS:
-            call.timeout_s = _seconds(name, value)
-        elif name == CALLER:
-            call.caller = _caller(value)
-    return call
+    length = headers.get(b"content-length", b"")
+    if length.isdigit():
+        call.length = int(length)
+    for name in TIMEOUTS:
+        if name in headers:
+            call.timeout_s = _seconds(name, headers[name])
+    if CALLER in headers:
+        call.caller = _caller(headers[CALLER])
 
 
 def _caller(value: bytes) -> str:
@@ -123,7 +126,7 @@ class Desk:
             Refused: A rule of the endpoint does not let it be answered.
             HungUp: The client went away before the model was asked.
         """
-        labels = (ask.endpoint.name, str(ask.choice.model.version), ask.choice.arm)
+        labels = ask.choice.labels
         job: Job | None = None
         outputs: Outputs | None = None
         failure: MainspringError | None = None
@@ -142,7 +145,7 @@ class Desk:
             self._metrics.observe(labels, HUNG_UP, time.perf_counter() - ask.call.started)
             raise
         status = STATUS.get(failure.code, 500) if failure else 200
-        if failure is None or failure.code not in _UNLOGGED:
+        if _is_logged(ask, failure):
             try:
                 await self._log(ask, job, _rows(ask, job, outputs, status, failure))
             except MainspringError as error:
@@ -164,13 +167,13 @@ class Desk:
     async def _log(self, ask: Ask, job: Job | None, rows: list[Row]) -> None:
         """Wait for the commit; where the endpoint answers without a log, no longer than the request may take."""
         if ask.endpoint.options.on_log_failure == "refuse":
-            await self._spool.append(rows)
+            await self._spool.append(ask.endpoint.name, rows)
             return
         try:
             if self._spool.waiting_rows > self._max_unlogged:
                 raise Unavailable(f"{self._spool.waiting_rows} rows wait for the log")
             left_s = _LEAST_LOG_S if job is None else max(_LEAST_LOG_S, job.deadline - time.perf_counter())
-            await asyncio.wait_for(self._spool.append(rows), left_s)
+            await asyncio.wait_for(self._spool.append(ask.endpoint.name, rows), left_s)
         except (Unavailable, TimeoutError) as reason:
             self.unlogged_rows += len(rows)
             if time.monotonic() - self._complained_at > _COMPLAIN_S:
@@ -183,7 +186,19 @@ class Desk:
         return self._batcher.retry_s
 
 
+def _is_logged(ask: Ask, failure: MainspringError | None) -> bool:
+    """Whether a request has its rows in the log: not where it was turned away; where a rule held; else its share."""
+    if failure is not None and failure.code in _UNLOGGED:
+        return False
+    if ask.judged is not None and any(ask.judged.marks):
+        return True  # a person may have to look at it
+    share = ask.endpoint.options.log_share
+    return share >= 1.0 or (share > 0.0 and fraction(_LOG_SALT, ask.about.request_id) < share)
+
+
 async def _outcome(job: Job) -> Outputs:
+    if job.is_quick:
+        return await job.future
     loop = asyncio.get_running_loop()
     timer = loop.call_later(job.deadline - time.perf_counter(), _expire, job)
     try:
@@ -201,33 +216,32 @@ def _rows(
     ask: Ask, job: Job | None, outputs: Outputs | None, status: int, failure: MainspringError | None
 ) -> list[Row]:
     """The log rows of one request. One row has the request's id; of several, row i has the id "REQUEST.i"."""
-    about, choice, name, caller = ask.about, ask.choice, ask.endpoint.name, ask.call.caller
+    about, choice, caller = ask.about, ask.choice, ask.call.caller
     latency_us = int((time.perf_counter() - ask.call.started) * 1e6)
     wait_us, model_us = _parts(job)
     error = _told(failure, ask.endpoint.options) if failure else ""
     at = time.time_ns() // 1000
     event_at = at if about.event_at is None else about.event_at
-    count = len(ask.columns[0])
-    answers = [pack({k: v[i] for k, v in outputs.items()}) for i in range(count)] if outputs else [None] * count
-    ids = [about.request_id] if count == 1 else [f"{about.request_id}.{i}" for i in range(count)]
-    version, rollout = choice.model.version, choice.rollout
-    marks = [" ".join(found) for found in ask.judged.marks] if ask.judged is not None else [""] * count
+    request_id, version, rollout = about.request_id, choice.model.version, choice.rollout
+    cells = _written(ask)
+    count = len(cells)
+    marks: Sequence[Sequence[str]] = ask.judged.marks if ask.judged is not None else [()] * count
     return [
-        (name, ids[i], about.request_id, at, event_at, version, choice.arm, choice.propensity, about.key, rollout,
-         pack(cells), answers[i], latency_us, status, error, caller, wait_us, model_us,
-         marks[i])
-        for i, cells in enumerate(zip(*_written(ask), strict=True))
+        (request_id if count == 1 else f"{request_id}.{i}", request_id, at, event_at, version, choice.arm,
+         choice.propensity, about.key, rollout, cells[i], {k: v[i] for k, v in outputs.items()} if outputs else None,
+         latency_us, status, error, caller, wait_us, model_us, marks[i])
+        for i in range(count)
     ]  # fmt: skip
 
 
-def _written(ask: Ask) -> list[Sequence[Cell]]:
-    """The columns as the log has them: plain values, and nothing of those that are redacted."""
+def _written(ask: Ask) -> list[tuple[Cell, ...]]:
+    """The rows as the log has them: plain values, and nothing of those that are redacted."""
     redact = ask.endpoint.options.redact
     if not redact:
-        return [plain(column) for column in ask.columns]
+        return list(zip(*map(plain, ask.columns), strict=True))
     nothing = [None] * len(ask.columns[0])
     named = zip(ask.choice.model.features.names, ask.columns, strict=True)
-    return [nothing if name in redact else plain(column) for name, column in named]
+    return list(zip(*(nothing if name in redact else plain(column) for name, column in named), strict=True))
 
 
 def _told(failure: MainspringError, options: Options) -> str:

@@ -1,14 +1,17 @@
-"""The ASGI application: limits, and which protocol answers which path."""
+"""The application: limits, and which protocol answers which path."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from urllib.parse import unquote
 
-from mainspring.core.errors import Failed, MainspringError, NotFound, Overloaded, TooLarge
-from mainspring.serving.modelserver.answering import Call, Desk, call_of
-from mainspring.serving.modelserver.batching import LINE, Batcher, HungUp
+import httptools
+
+from mainspring.core.errors import Failed, Invalid, MainspringError, NotFound, Overloaded, TooLarge
+from mainspring.serving.modelserver.answering import Call, Desk, read_headers
+from mainspring.serving.modelserver.batching import Batcher, HungUp, Line
+from mainspring.serving.modelserver.connections import Message
 from mainspring.serving.modelserver.exchange import (
     Dialect,
     Reply,
@@ -26,11 +29,8 @@ from mainspring.serving.modelserver.protocols.openinference import OpenInference
 from mainspring.serving.modelserver.served import Served
 from mainspring.serving.modelserver.spool import Spool
 
-Scope = Mapping[str, Any]
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-
 _SMALL_BYTES = 64 * 1024  # a body up to this is read however much is held: many small ones are bounded by their number
+_MAX_ROUTES = 4096
 _METRICS = b"text/plain; version=0.0.4; charset=utf-8"
 _log = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ class App:
         self._metrics = Metrics()
         self._desk = Desk(batcher, spool, self._metrics)
         self.served = Served(self._desk)
+        self._routes: dict[bytes, tuple[list[str], Dialect]] = {}
         scoring = Scoring(self.served)
         self._dialects: dict[str, Dialect] = {
             "v2": OpenInference(self.served),
@@ -58,21 +59,19 @@ class App:
             **dict.fromkeys(("ping", "health", "version", "invocations", "models"), scoring),
         }
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One HTTP request (anything else is left unanswered)."""
-        if scope["type"] != "http":
-            return
-        call = Call()
-        path = scope["path"].rstrip("/").split("/")[1:]
-        dialect = self._dialects.get(path[0], self) if path else self
+    async def reply(self, message: Message, line: Line) -> Reply | None:
+        """The reply to one request; None where nobody waits for one."""
+        call = Call(line)
+        dialect: Dialect = self
         try:
-            call = call_of(scope["headers"], scope.get(LINE))
-            if call.line.refused:
+            path, dialect = self._route(message.target)
+            read_headers(call, message.headers)
+            if line.refused:
                 raise Overloaded("too many connections", hint=f"come again in {self._desk.retry_s} s")
-            request = Request(scope["method"], path, scope["headers"], call, lambda: self._body(receive, call))
+            request = Request(message.method, path, message.headers, call, lambda: self._body(message, call))
             reply = await dialect.answer(request)
         except HungUp:
-            return
+            return None
         except MainspringError as error:
             reply = dialect.refuse(status_of(error), error)
         except Exception:  # noqa: BLE001 - the edge of a request: the client hears of it, the log says why
@@ -80,28 +79,36 @@ class App:
             reply = dialect.refuse(500, Failed("the model server failed", hint="its log says why"))
         finally:
             self.served.held_bytes -= call.held_bytes
-        await self._send(reply, scope["method"], call, send)
+        if reply.status == 200 and not self.served.draining:
+            return reply
+        return self._with_headers(reply, line)
 
-    async def _send(self, reply: Reply, method: str, call: Call, send: Send) -> None:
-        status, kind, body, more = reply
-        headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body)), *more]
-        if status in (429, 503):
-            headers.append((b"retry-after", b"%d" % self._desk.retry_s))
-        if self.served.draining or status == 413 or call.line.refused:
-            headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
+    def _with_headers(self, reply: Reply, line: Line) -> Reply:
+        more = list(reply.headers)
+        if reply.status in (429, 503):
+            more.append((b"retry-after", b"%d" % self._desk.retry_s))
+        if self.served.draining or reply.status == 413 or line.refused:
+            more.append((b"connection", b"close"))
+        return reply._replace(headers=more)
 
-    async def _body(self, receive: Receive, call: Call) -> bytes:
+    def _route(self, target: bytes) -> tuple[list[str], Dialect]:
+        """The words of a path and who answers there; those asked for again and again are looked up."""
+        found = self._routes.get(target)
+        if found is None:
+            path = _path(target).rstrip("/").split("/")[1:]
+            found = path, (self._dialects.get(path[0], self) if path else self)
+            if len(self._routes) >= _MAX_ROUTES:
+                self._routes.clear()
+            self._routes[target] = found
+        return found
+
+    async def _body(self, message: Message, call: Call) -> bytes:
         limits = self.served.table.plan.limits
         if call.length > limits.max_body_bytes:
             raise TooLarge(f"the body is over {limits.max_body_bytes} bytes")
-        parts, more = [], True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise HungUp
-            part = message.get("body", b"")
+        parts: list[bytes] = []
+        while True:
+            part = await message.part()
             call.held_bytes += len(part)
             self.served.held_bytes += len(part)
             if call.held_bytes > limits.max_body_bytes:
@@ -111,8 +118,8 @@ class App:
                     f"requests of {self.served.held_bytes} bytes wait already", hint="send it again in a second"
                 )
             parts.append(part)
-            more = message.get("more_body", False)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            if message.whole and not message.parts:
+                return part if len(parts) == 1 else b"".join(parts)
 
     async def answer(self, request: Request) -> Reply:
         """What belongs to no protocol of models: metrics, and health as other servers have it."""
@@ -155,3 +162,15 @@ class App:
             "mainspring_unlogged_rows_total": self._desk.unlogged_rows,
             "mainspring_plan_generation": self.served.table.plan.generation,
         }
+
+
+def _path(target: bytes) -> str:
+    """The path of a request's target, which may be a whole address.
+
+    Raises: Invalid: It is none.
+    """
+    try:
+        path = httptools.parse_url(target).path or b"/"
+        return unquote(path.decode("ascii")) if b"%" in path else path.decode("ascii")
+    except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
+        raise Invalid("the target of the request is no address", hint="see GET /v2") from None

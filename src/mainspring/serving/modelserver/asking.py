@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from mainspring.core.clock import micros
 from mainspring.core.errors import Invalid
@@ -16,8 +15,7 @@ _MAX_ID = 200
 _MAX_MARKS = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """What a request says beside its rows: its id, its routing key, its event time and its deadline."""
 
     request_id: str
@@ -47,8 +45,7 @@ class Question(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(NamedTuple):
     """An answer: who gave it, the outputs by name, one entry a row, and the rules that held for each row."""
 
     model: str

@@ -1,4 +1,8 @@
-"""Work-conserving micro-batches: what queued while the last call ran is the next batch. No timer, one thread."""
+"""Work-conserving micro-batches: what queued while the last call ran is the next batch. No timer, one thread.
+
+Models that take a moment are asked on the loop itself, with all that came in the same turn of it: handing a batch to a
+thread and back costs more than they do.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import chain
 from queue import SimpleQueue
 from typing import Protocol
 
@@ -22,14 +26,14 @@ class Model(Protocol):
 
     row_s: float
     """How long a row took of late, in seconds; the batcher keeps it."""
+    call_s: float
+    """How long a call took of late, however many rows it had; the batcher keeps it."""
+    waits: bool
+    """Whether a call may wait for something outside of this process, and so for longer than the last one took."""
 
     def predict(self, columns: Columns) -> Outputs:
         """Answer rows given as columns."""
         ...
-
-
-LINE = "mainspring.line"
-"""Where the scope of a request has the `Line` it came on, if the server knows it."""
 
 
 class Line:
@@ -48,29 +52,40 @@ class HungUp(Exception):
 
 _BATCH_ROWS = 4096
 _FEW_ROWS = 16  # a slow model has these wait however long it takes: alone in their batch they say little of its pace
+_QUICK_S = 0.001  # the loop answers nobody else meanwhile
+_SLOWER = 1.1  # so much of a longer call is believed at once: on a busy machine many are held up by others
 _NEWEST = 0.2  # weight of the newest batch in a model's pace
 _OPEN = Line()
 _NO_END = float("inf")
 
 
-@dataclass(slots=True, eq=False)
 class Job:
     """One request's rows on their way through a model. Times are of `time.perf_counter`."""
 
-    model: Model
-    columns: Columns
-    rows: int
-    future: asyncio.Future[Outputs]
-    line: Line
-    deadline: float
-    queued_at: float
-    cost_s: float
-    started_at: float = 0.0
-    ended_at: float = 0.0
+    __slots__ = (
+        "columns", "cost_s", "deadline", "ended_at", "future", "is_quick", "line", "model", "queued_at", "rows",
+        "started_at",
+    )  # fmt: skip
+
+    def __init__(
+        self, model: Model, columns: Columns, future: asyncio.Future[Outputs], line: Line, deadline: float
+    ) -> None:
+        rows = len(columns[0])
+        self.model = model
+        self.columns = columns
+        self.rows = rows
+        self.future = future
+        self.line = line
+        self.deadline = deadline
+        self.queued_at = time.perf_counter()
+        self.cost_s = rows * model.row_s
+        self.is_quick = not model.waits and 0.0 < model.call_s < _QUICK_S and self.cost_s < _QUICK_S
+        self.started_at = 0.0
+        self.ended_at = 0.0
 
 
 class Batcher:
-    """Predicts in one thread. Grouping never changes an answer, and a request that fails only fails itself.
+    """Predicts in one thread and on the loop. Grouping never changes an answer; a failed request only fails itself.
 
     Args:
         loop: Where futures are resolved.
@@ -89,6 +104,7 @@ class Batcher:
         self._loop = loop
         self._max_rows = max_queued_rows
         self._max_wait_s = max_wait_s
+        self._quick: list[Job] = []
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="predict", daemon=True)
         self._thread.start()
@@ -103,14 +119,22 @@ class Batcher:
             line: Where the answer would go; rows of a client that hung up are dropped likewise.
         Raises: Overloaded: Too many rows wait already, or for too long.
         """
-        rows, now = len(columns[0]), time.perf_counter()
+        job = Job(model, columns, self._loop.create_future(), line, deadline)
         if self.queued_rows:
-            self._admit(rows, deadline - now)
-        job = Job(model, columns, rows, self._loop.create_future(), line, deadline, now, rows * model.row_s)
-        self.queued_rows += rows
+            self._admit(job.rows, deadline - job.queued_at)
+        self.queued_rows += job.rows
         self.wait_s += job.cost_s
-        self._queue.put(job)
+        if not job.is_quick:
+            self._queue.put(job)
+            return job
+        self._quick.append(job)
+        if len(self._quick) == 1:
+            self._loop.call_soon(self._run_quick)
         return job
+
+    def _run_quick(self) -> None:
+        jobs, self._quick = self._quick, []
+        self._resolve(self._answers(jobs))
 
     def _admit(self, rows: int, left_s: float) -> None:
         if self.queued_rows + rows > self._max_rows:
@@ -141,9 +165,10 @@ class Batcher:
                 jobs.append(job)
                 rows += 0 if job is None else job.rows
             open_ = None not in jobs
-            self._answer([job for job in jobs if job is not None])
+            done = self._answers([job for job in jobs if job is not None])
+            self._loop.call_soon_threadsafe(self._resolve, done)
 
-    def _answer(self, jobs: Sequence[Job]) -> None:
+    def _answers(self, jobs: Sequence[Job]) -> list[tuple[Job, Outputs | Exception]]:
         groups: dict[int, list[Job]] = {}
         done: list[tuple[Job, Outputs | Exception]] = []
         now = time.perf_counter()
@@ -155,7 +180,7 @@ class Batcher:
                 groups.setdefault(id(job.model), []).append(job)
         for group in groups.values():
             done += self._timed(group)
-        self._loop.call_soon_threadsafe(self._resolve, done)
+        return done
 
     def _timed(self, group: list[Job]) -> list[tuple[Job, Outputs | Exception]]:
         model, rows, started = group[0].model, sum(job.rows for job in group), time.perf_counter()
@@ -163,8 +188,9 @@ class Batcher:
         ended = time.perf_counter()
         for job in group:
             job.started_at, job.ended_at = started, ended
-        pace = (ended - started) / rows
-        model.row_s += (pace - model.row_s) * (_NEWEST if model.row_s else 1.0)
+        took = ended - started
+        model.row_s += (took / rows - model.row_s) * (_NEWEST if model.row_s else 1.0)
+        model.call_s = min(took, model.call_s * _SLOWER) if model.call_s else took
         self.batches += 1
         self.batched_rows += rows
         return answers
@@ -216,6 +242,8 @@ def _joined(parts: Sequence[Columns]) -> Columns:
 
 
 def _chained(columns: Sequence[Column]) -> Column:
+    if all(type(column) is list for column in columns):
+        return list(chain.from_iterable(columns))
     if any(type(column) is list for column in columns):
         return [value for column in columns for value in plain(column)]
     import numpy as np

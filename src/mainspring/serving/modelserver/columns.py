@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from math import isfinite
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast
 
 from mainspring.core.errors import Invalid, did_you_mean
 
@@ -18,6 +19,7 @@ Column: TypeAlias = "Sequence[Cell] | NDArray[np.float64]"
 """Checked values of one feature, one for each row: a list or, for numbers that came as an array, that array."""
 Raw: TypeAlias = "Sequence[object] | NDArray[np.generic]"
 """Values as a protocol gives them: not checked yet."""
+_HUGE = sys.float_info.max
 _FLOAT_MAX = {"float32": 3.4028234663852886e38, "float16": 65504.0}
 
 
@@ -49,6 +51,14 @@ def kind_of(dtype: str) -> Kind:
     if lower.startswith(("int", "uint")):
         return "int"
     return "bool" if lower.startswith("bool") else "text"
+
+
+def are_plain(values: Sequence[object], largest: float) -> bool:
+    """Whether all are floats that are finite and not beyond that number, as nearly all are: told without a loop."""
+    if set(map(type, values)) != {float}:
+        return False
+    floats = cast("Sequence[float]", values)
+    return all(map(isfinite, floats)) and (largest >= _HUGE or max(map(abs, floats)) <= largest)
 
 
 class Feature:
@@ -110,6 +120,8 @@ class Feature:
 
     def floats(self, values: Sequence[object]) -> Column:
         """Numbers; NaN counts as missing."""
+        if are_plain(values, self.largest):
+            return cast("Sequence[float]", values)
         out: list[Cell] = []
         for value in values:
             if type(value) is float or type(value) is int:
@@ -205,6 +217,12 @@ class Features:
         self.by_name = {field.name: field for field in self.fields}
         self.kinds: list[Kind] = [field.kind for field in self.fields]
         self.max_rows = max_rows
+        self.are_floats = all(kind == "float" for kind in self.kinds)
+
+    @property
+    def largest(self) -> float:
+        """What no number of any feature may exceed."""
+        return min(field.largest for field in self.fields)
 
     def check_rows(self, rows: int) -> None:
         """Refuse a request without rows, or with too many.
@@ -245,6 +263,8 @@ class Features:
         self.check_rows(shape[0])
         if type(flat) is not list and (matrix := self._plain_matrix(flat, shape)) is not None:
             return list(matrix.T)
+        if self.are_floats and type(flat) is list and are_plain(flat, self.largest):
+            return [[value] for value in flat] if shape[0] == 1 else [flat[i::width] for i in range(width)]
         return [field.check(flat[i::width]) for i, field in enumerate(self.fields)]
 
     def _plain_matrix(self, flat: Raw, shape: Sequence[int]) -> NDArray[np.float64] | None:
@@ -252,10 +272,10 @@ class Features:
         import numpy as np
 
         array = np.asarray(flat)
-        if array.dtype.kind not in "fiu" or any(field.kind != "float" for field in self.fields):
+        if array.dtype.kind not in "fiu" or not self.are_floats:
             return None
         numbers: NDArray[np.float64] = array.astype(np.float64, copy=False)
-        if not np.abs(numbers).max(initial=0.0) <= min(field.largest for field in self.fields):
+        if not np.abs(numbers).max(initial=0.0) <= self.largest:
             return None
         return numbers.reshape(tuple(shape))
 

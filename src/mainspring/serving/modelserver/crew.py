@@ -65,6 +65,7 @@ class Crew:
                 self._replace(dead, code)
             if self._stopping and code != -signal.SIGTERM:  # told to stop before it listened for it
                 worst = max(worst, abs(code))
+        signal.setitimer(signal.ITIMER_REAL, 0.0)  # at the end of the interpreter an alarm would kill it
         return worst
 
     def _replace(self, dead: _Child, code: int) -> None:

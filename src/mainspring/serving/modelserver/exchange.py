@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -34,7 +34,7 @@ class Request:
         self,
         method: str,
         path: list[str],
-        headers: Sequence[tuple[bytes, bytes]],
+        headers: Mapping[bytes, bytes],
         call: Call,
         read: Callable[[], Awaitable[bytes]],
     ) -> None:
@@ -46,10 +46,7 @@ class Request:
 
     def header(self, wanted: bytes) -> bytes | None:
         """The value of a header, by its name in lower case."""
-        for name, value in self._headers:
-            if name == wanted:
-                return value
-        return None
+        return self._headers.get(wanted)
 
     def text(self, wanted: bytes) -> str:
         """The same as text, "" when there is none."""

@@ -27,25 +27,34 @@ class Counts(msgspec.Struct, kw_only=True):
         return Counts(requests=self.requests, latencies=self.latencies, values=grown)
 
 
+class _Series:
+    __slots__ = ("buckets", "seconds", "statuses")
+
+    def __init__(self) -> None:
+        self.statuses: dict[int, int] = {}
+        self.buckets = [0] * (len(_EDGES_S) + 1)
+        self.seconds = 0.0
+
+
 class Metrics:
     """Counts of one worker. Used on the loop only."""
 
     def __init__(self) -> None:
-        self._requests: dict[tuple[str, str, str, int], int] = defaultdict(int)
-        self._buckets: dict[Labels, list[int]] = defaultdict(lambda: [0] * (len(_EDGES_S) + 1))
-        self._seconds: dict[Labels, float] = defaultdict(float)
+        self._series: dict[Labels, _Series] = defaultdict(_Series)
 
     def observe(self, labels: Labels, status: int, seconds: float) -> None:
         """Count one answered request of (deployment, version, arm)."""
-        self._requests[(*labels, status)] += 1
-        self._buckets[labels][bisect_left(_EDGES_S, seconds)] += 1
-        self._seconds[labels] += seconds
+        series = self._series[labels]
+        series.statuses[status] = series.statuses.get(status, 0) + 1
+        series.buckets[bisect_left(_EDGES_S, seconds)] += 1
+        series.seconds += seconds
 
     def counts(self, values: Mapping[str, float]) -> Counts:
         """What was counted until now, with single values such as queue lengths given by the caller."""
+        found = self._series.items()
         return Counts(
-            requests=[(*labels, count) for labels, count in self._requests.items()],
-            latencies=[(*labels, list(found), self._seconds[labels]) for labels, found in self._buckets.items()],
+            requests=[(*labels, status, count) for labels, one in found for status, count in one.statuses.items()],
+            latencies=[(*labels, list(one.buckets), one.seconds) for labels, one in found],
             values=dict(values),
         )
 

@@ -29,6 +29,8 @@ class LoadedModel:
         self.features = Features(predictor.signature.inputs, max_rows=max_rows)
         self.outputs: list[str] = []
         self.row_s = 0.0
+        self.call_s = 0.0
+        self.waits = predictor.waits
 
     def predict(self, columns: Sequence[Column]) -> Outputs:
         """Answer rows given as columns in the signature's order, checked by `features`.

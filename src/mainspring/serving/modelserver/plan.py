@@ -48,15 +48,20 @@ class Options:
             count it as lost.
         redact: Inputs that are never written: the log has them as missing.
         rules: What happens to rows on which the model should not be trusted alone.
+        log_share: Part of the requests that are logged, by a hash of their ids: 1 all, 0 none. What is not logged takes
+            no feedback, and monitors and rollouts don't see it.
     """
 
     deadline_ms: int = 0
     on_log_failure: Literal["refuse", "answer"] = "refuse"
     redact: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
+    log_share: float = 1.0
 
     def __post_init__(self) -> None:
-        """Raises: Invalid: A deadline below 0, or a log failure with another fate."""
+        """Raises: Invalid: A deadline below 0, a log failure with another fate, or a share that is none."""
+        if not 0.0 <= self.log_share <= 1.0:
+            raise Invalid(f"a log of {self.log_share:g} of all requests", where="options", hint="use 0 to 1")
         if not 0 <= self.deadline_ms <= 3_600_000:
             raise Invalid(
                 f"a deadline of {self.deadline_ms} ms", where="options", hint="use 1 to 3600000, or 0 for none"

@@ -6,7 +6,7 @@ import asyncio
 import fcntl
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -16,41 +16,29 @@ from mainspring.core.errors import Unavailable
 
 SCHEMA = """
 create table if not exists prediction(
-  seq integer primary key, deployment text not null, id text not null, request_id text not null,
-  at integer not null, event_at integer not null, version integer not null, arm text not null, propensity real,
-  key text not null, rollout text not null, inputs blob, outputs blob, latency_us integer not null,
-  status integer not null, error text not null, caller text not null, wait_us integer not null,
-  model_us integer not null, marks text not null);
+  seq integer primary key, deployment text not null, count integer not null, rows blob not null);
 create table if not exists signature(deployment text, version integer, inputs text, primary key(deployment, version));
 """
-INSERT = f"insert into prediction values({','.join('?' * 20)})"
+INSERT = "insert into prediction values(?,?,?,?)"
+COLUMNS = (
+    "id", "request_id", "at", "event_at", "version", "arm", "propensity", "key", "rollout", "inputs", "outputs",
+    "latency_us", "status", "error", "caller", "wait_us", "model_us", "marks",
+)  # fmt: skip
+"""What a row says; `inputs` are the cells in the order of the signature, `outputs` the answer by name or None."""
 Row = tuple[
-    str,
-    str,
-    str,
-    int,
-    int,
-    int,
-    str,
-    float | None,
-    str,
-    str,
-    bytes | None,
-    bytes | None,
-    int,
-    int,
-    str,
-    str,
-    int,
-    int,
-    str,
-]
-Entry = tuple[Sequence[Row], "asyncio.Future[None]"]
-pack = msgspec.msgpack.Encoder().encode
+    str, str, int, int, int, str, float | None, str, str, Sequence[object], Mapping[str, object] | None, int, int, str,
+    str, int, int, Sequence[str],
+]  # fmt: skip
+Entry = tuple[str, Sequence[Row], "asyncio.Future[None]"]
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(list[list[object]]).decode
 
 
 class Spool:
     """Appends rows in groups: whatever queued while the last commit ran is the next commit.
+
+    The rows of an endpoint that are committed together are one entry, packed: a row of SQL for each would cost several
+    times as much. The entry has the number of its last row.
 
     Args:
         path: The file, new for each life of a worker: rows are numbered from 1.
@@ -79,11 +67,11 @@ class Spool:
         conn.executescript(SCHEMA)
         conn.close()
 
-    def append(self, rows: Sequence[Row]) -> asyncio.Future[None]:
-        """Log rows; the future resolves once they are committed, or raises `Unavailable`."""
+    def append(self, deployment: str, rows: Sequence[Row]) -> asyncio.Future[None]:
+        """Log rows of an endpoint; the future resolves once they are committed, or raises `Unavailable`."""
         future: asyncio.Future[None] = self._loop.create_future()
         self.waiting_rows += len(rows)
-        self._queue.put((rows, future))
+        self._queue.put((deployment, rows, future))
         return future
 
     def declare(self, deployment: str, version: int, inputs: Sequence[tuple[str, str]]) -> None:
@@ -115,26 +103,38 @@ class Spool:
         self, conn: sqlite3.Connection, entries: Sequence[Entry | Callable[[sqlite3.Connection], None]]
     ) -> None:
         waiting = [entry for entry in entries if isinstance(entry, tuple)]
-        rows = [row for part, _ in waiting for row in part]
-        failure: sqlite3.Error | None = None
+        failure: Exception | None = None
         try:
+            packed, last = self._packed(waiting)
             conn.execute("begin immediate")
             for entry in entries:
                 if not isinstance(entry, tuple):
                     entry(conn)
-            conn.executemany(INSERT, [(self.rows + i, *row) for i, row in enumerate(rows, start=1)])
+            for values in packed:
+                conn.execute(INSERT, values)
             conn.execute("commit")
-            self.rows += len(rows)
-        except sqlite3.Error as reason:
+            self.rows = last
+        except Exception as reason:  # noqa: BLE001 - the edge of the thread: the requests hear of it and the next goes on
             failure = reason
-            self.failures += len(rows)
+            self.failures += sum(len(rows) for _, rows, _ in waiting)
             if conn.in_transaction:
                 conn.execute("rollback")
         if waiting:
             self._loop.call_soon_threadsafe(self._resolve, waiting, failure)
 
-    def _resolve(self, entries: Sequence[Entry], failure: sqlite3.Error | None) -> None:
-        for rows, future in entries:
+    def _packed(self, waiting: Sequence[Entry]) -> tuple[list[tuple[int, str, int, bytes]], int]:
+        """The rows of each endpoint as one entry, and the number of the last row."""
+        groups: dict[str, list[Row]] = {}
+        for deployment, rows, _ in waiting:
+            groups.setdefault(deployment, []).extend(rows)
+        packed, last = [], self.rows
+        for deployment, found in groups.items():
+            last += len(found)
+            packed.append((last, deployment, len(found), _pack(found)))
+        return packed, last
+
+    def _resolve(self, entries: Sequence[Entry], failure: Exception | None) -> None:
+        for _, rows, future in entries:
             self.waiting_rows -= len(rows)
             if future.done():
                 continue
@@ -142,6 +142,28 @@ class Spool:
                 future.set_result(None)
             else:
                 future.set_exception(Unavailable(f"the prediction log can't be written: {failure}"))
+
+
+def entries_after(
+    conn: sqlite3.Connection, deployment: str, after: int, until: int, *, limit: int
+) -> list[tuple[object, ...]]:
+    """Rows of an endpoint whose numbers are above `after` and up to `until`: the number, then what `COLUMNS` says.
+
+    Args:
+        conn: To a spool.
+        deployment: The endpoint.
+        after: The number of the last row of an entry, or -1.
+        until: Likewise.
+        limit: Whole entries are read until there are so many rows.
+    """
+    select = "select seq, count, rows from prediction where deployment = ? and seq > ? and seq <= ? order by seq"
+    found: list[tuple[object, ...]] = []
+    for seq, count, rows in conn.execute(select, (deployment, after, until)):
+        first = seq - count + 1
+        found += [(number, *row) for number, row in enumerate(_unpack(rows), start=first)]
+        if len(found) >= limit:
+            break
+    return found
 
 
 def _void(_: object) -> None:

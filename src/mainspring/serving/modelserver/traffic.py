@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from mainspring.core.errors import MainspringError, NotFound, Unavailable, did_you_mean
 from mainspring.serving.modelserver.humility import Humility
@@ -26,14 +27,15 @@ class ServedArm:
     humility: Humility | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Choice:
-    """Who answers one request, how likely that was (None: the client named the version), and under which rules."""
+class Choice(NamedTuple):
+    """Who answers one request, how likely that was (None: the version was named), what is counted by, which rules."""
 
     arm: str
     model: LoadedModel
     propensity: float | None
     rollout: str
+    labels: tuple[str, str, str]
+    share: float = 0.0
     humility: Humility | None = None
 
 
@@ -46,6 +48,16 @@ class Endpoint:
     salt: str
     rollout: str
     options: Options
+    choices: tuple[Choice, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """What can be chosen is made once, not for every request."""
+        made = tuple(self._choice(arm, arm.name, arm.share) for arm in self.arms)
+        object.__setattr__(self, "choices", made)
+
+    def _choice(self, arm: ServedArm, name: str, share: float | None) -> Choice:
+        labels = (self.name, str(arm.model.version), name)
+        return Choice(name, arm.model, share, "" if share is None else self.rollout, labels, share or 0.0, arm.humility)
 
     def choose(self, key: str, version: str | None) -> Choice:
         """The arm for a routing key, or the version that was named, outside of any rollout.
@@ -53,11 +65,10 @@ class Endpoint:
         Raises: NotFound: That version is not loaded.
         """
         if version is None:
-            arm = assign(self.arms, self.salt, key)
-            return Choice(arm.name, arm.model, arm.share, self.rollout, arm.humility)
+            return assign(self.choices, self.salt, key)
         for arm in self.arms:
             if str(arm.model.version) == version:
-                return Choice(DIRECT, arm.model, None, "", arm.humility)
+                return self._choice(arm, DIRECT, None)
         raise NotFound(f"version {version[:20]!r} of {self.name!r} is not loaded", hint=f"loaded: {self.versions}")
 
     @property

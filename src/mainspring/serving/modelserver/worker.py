@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
-
-import uvicorn
 
 from mainspring.core.errors import Corrupt
 from mainspring.core.ids import new_id
@@ -27,7 +25,9 @@ if TYPE_CHECKING:
     from mainspring.serving.modelserver.protocols.rpc import RpcServer
 
 _WATCH_S = 0.05
-_FINISH_S = 60
+_FINISH_S = 60.0
+BACKLOG = 2048
+"""Clients that may wait to be let in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,33 +46,30 @@ class WorkerOptions:
     grpc_port: int = 0
 
 
-class _Server(uvicorn.Server):
-    """Keeps answering for a while after the signal, telling clients to close, then finishes what is in flight."""
+class _Door:
+    """Takes connections until the end of the drain, then finishes what is in flight."""
 
-    def __init__(self, config: uvicorn.Config, app: App, crowd: Crowd, drain_s: float) -> None:
-        super().__init__(config)
-        self.server_state = self.crowd = crowd
+    def __init__(self, app: App, crowd: Crowd, drain_s: float) -> None:
         self._app = app
+        self._crowd = crowd
         self._drain_s = drain_s
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._over = asyncio.Event()
 
-    def follow(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Use this loop for the drain."""
-        self._loop = loop
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGTERM and SIGINT: not ready any more, and an end after the drain."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self.drain)
+    async def serve(self, sock: socket.socket) -> None:
+        """Answer until told to drain, and for a while longer."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.drain)
+        server = await loop.create_server(lambda: Connection(self._app.reply, self._crowd), sock=sock, backlog=BACKLOG)
+        await self._over.wait()
+        server.close()
+        await self._crowd.close(_FINISH_S)
 
     def drain(self) -> None:
-        """Say not ready, answer on, and leave after the drain."""
+        """Not ready any more: say so, answer on telling clients to close, and leave after the drain."""
         if not self._app.served.draining:
             self._app.served.draining = True
-            asyncio.get_running_loop().call_later(self._drain_s, self._leave)
-
-    def _leave(self) -> None:
-        self.should_exit = True
+            asyncio.get_running_loop().call_later(self._drain_s, self._over.set)
 
 
 class Worker:
@@ -94,13 +91,13 @@ class Worker:
         self.app.served.table = await asyncio.to_thread(build, plan, self.app.served.table, self._declare)
         self._say(self.app.served.table)
 
-    async def watch(self, server: _Server) -> None:
+    async def watch(self, door: _Door) -> None:
         """Follow the plan file and the parent until cancelled."""
         seen = (0, 0)  # the plan may have changed while the first one was loaded
         while True:
             await asyncio.sleep(_WATCH_S)
             if os.getppid() != self._options.parent:
-                server.drain()
+                door.drain()
             stamp = _stamp(self._options.folder)
             if stamp != seen:
                 seen = stamp
@@ -167,27 +164,14 @@ async def _serve(options: WorkerOptions, sock: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     plan = read_plan(options.folder)
     worker = Worker(options, plan, loop, sock.getsockname()[1])
-    config = uvicorn.Config(
-        worker.app,
-        http=Connection,
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        log_level="error",
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=_FINISH_S,
-    )
     crowd = Crowd(plan.limits)
     worker.app.gauges.append(lambda: _crowd_gauges(crowd))
-    server = _Server(config, worker.app, crowd, options.drain_s)
-    server.follow(loop)
+    door = _Door(worker.app, crowd, options.drain_s)
     if options.one_of_many:
         await worker.follow(plan)
     rpc = await _rpc(worker, options, plan)
-    serving = loop.create_task(server.serve(sockets=[sock]))
-    work = (_follow(worker, plan, server), crowd.sweep_on(), worker.tell())
+    serving = loop.create_task(door.serve(sock))
+    work = (_follow(worker, plan, door), crowd.sweep_on(), worker.tell())
     beside = [loop.create_task(task) for task in work]
     try:
         await serving
@@ -217,7 +201,7 @@ def _crowd_gauges(crowd: Crowd) -> dict[str, float]:
     }
 
 
-async def _follow(worker: Worker, plan: Plan, server: _Server) -> None:
+async def _follow(worker: Worker, plan: Plan, door: _Door) -> None:
     if not worker.app.served.table.endpoints:
         await worker.follow(plan)
-    await worker.watch(server)
+    await worker.watch(door)

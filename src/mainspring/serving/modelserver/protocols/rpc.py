@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from mainspring.core.errors import Failed, Invalid, MainspringError, NotFound, Overloaded, Unavailable
 from mainspring.core.ids import new_id
-from mainspring.serving.modelserver.answering import Call, call_of
+from mainspring.serving.modelserver.answering import Call, read_headers
 from mainspring.serving.modelserver.asking import Answered
+from mainspring.serving.modelserver.batching import Line
 from mainspring.serving.modelserver.exchange import said
 from mainspring.serving.modelserver.protocols import binary
 from mainspring.serving.modelserver.protocols.messages import METHODS, SERVICE, message, pool
@@ -223,8 +224,9 @@ class RpcServer:
 
 
 def _call(context: Any) -> Call:
-    told = ((str(name).encode(), str(value).encode()) for name, value in context.invocation_metadata() or ())
-    call, left = call_of(told), context.time_remaining()
+    told = {str(name).encode(): str(value).encode() for name, value in context.invocation_metadata() or ()}
+    call, left = Call(Line()), context.time_remaining()
+    read_headers(call, told)
     if left is not None and left < _MAX_LEFT_S:
         call.timeout_s = max(left, 1e-3)
     return call
