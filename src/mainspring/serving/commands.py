@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import cast
 
 import click
+import msgspec
 
-from mainspring.core.clock import HOUR_US, micros
+from mainspring.core.clock import HOUR_US, SystemClock, micros
 from mainspring.core.console import json_option, room, show, table
 from mainspring.core.errors import Invalid, NotFound
 from mainspring.core.settings import Settings
@@ -63,10 +64,16 @@ def deploy(
 @click.option("--id", "request_id", default="", help="Key for late labels (default: one is made).")
 @click.option("--time", "event_time", default=None, help="When it happened, ISO 8601 (default: now).")
 @click.option("--url", default="", help="The model server (default: that of this project).")
+@click.option("--batch", nargs=2, metavar="IN OUT", help="Answer a Parquet or CSV file, or datasets/NAME, into a file.")
+@click.option("--processes", type=click.IntRange(1, 256), default=1, show_default=True, help="How many answer a batch.")
+@click.option("--keep", multiple=True, metavar="COLUMN", help="Column of the batch that goes to OUT (default: all).")
+@click.option("--log", is_flag=True, help="Put the rows of a batch into the prediction log, where monitors count them.")
+@click.option("--time-column", default="", help="Event time of the rows of a batch in the log (default: now).")
 @json_option
 @click.pass_context
 def predict(
     ctx: click.Context,
+    /,
     name: str,
     rows: str,
     *,
@@ -74,12 +81,20 @@ def predict(
     request_id: str,
     event_time: str | None,
     url: str,
+    batch: tuple[str, str] | None,
     as_json: bool,
+    **about: object,
 ) -> None:
     """Ask an endpoint. ROWS is a JSON object (one row), a list of them, a file that holds it, or - for standard input.
 
     Example: mainspring predict flights '{"distance": 300, "carrier": "AA"}'
+
+    A batch needs no model server. Killed or stopped, the same command goes on where it was.
+    Example: mainspring predict flights --batch january.parquet answers.parquet --processes 2
     """
+    if batch is not None:
+        _batch(ctx, {"deployment": name, "source": batch[0], "out": batch[1], "version": version, **about})
+        return
     columns = _columns(_text(rows))
     settings = room(ctx, Settings) if not url else None
     address = url or (f"http://{settings.server.host}:{settings.serving_port}" if settings else "")
@@ -89,6 +104,26 @@ def predict(
         f"{key}  {', '.join(f'{n} {v[i]}' for n, v in answer.outputs.items())}" for i, key in enumerate(answer.ids)
     ]
     show(answer, "\n".join([*lines, f"answered by version {answer.version} ({answer.arm})"]))
+
+
+def _batch(ctx: click.Context, given: Mapping[str, object]) -> None:
+    from mainspring.data import Data
+    from mainspring.registry import Registry
+    from mainspring.serving.batch.job import BatchRequest
+    from mainspring.serving.batch.running import Batches
+
+    def tell(done: int, of: int) -> None:
+        if sys.stderr.isatty():
+            click.echo(f"\r{done} of {of} chunks", err=True, nl=False)
+
+    plain = {key: value for key, value in given.items() if key != "processes"}
+    request = msgspec.convert(plain, BatchRequest)
+    batches = Batches(
+        serving=room(ctx, Serving), registry=room(ctx, Registry), data=room(ctx, Data), clock=SystemClock()
+    )
+    report = batches.run(request, processes=cast(int, given["processes"]), tell=tell)
+    aside = f", {report.quarantined} put aside in {report.quarantine}" if report.quarantined else ""
+    show(report, f"{report.answered} of {report.rows} rows answered by version {report.model_version}{aside}")
 
 
 @click.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from mainspring.core.ids import check_name
 from mainspring.registry import check_usable, folder_name
 from mainspring.serving import records
 from mainspring.serving.events import Deployed, TrafficChanged
-from mainspring.serving.log import Compactor, table_of
+from mainspring.serving.log import PERSONAL, Compactor, table_of
 from mainspring.serving.model import Arm, Deployment, Traffic, TrafficChange
 from mainspring.serving.modelserver import tally
 from mainspring.serving.modelserver.columns import kind_of
@@ -215,6 +216,29 @@ class Endpoints:
     def metrics(self) -> str:
         """What all workers of the model server counted, as Prometheus reads it."""
         return tally.text_of(self.folder)
+
+    def planned(self, name: str, version: int | None = None) -> EndpointPlan:
+        """What the model server would serve at an endpoint if one version had all of its traffic; default the live one.
+
+        Raises:
+            NotFound: No such deployment or version.
+        """
+        found = self.get(name)
+        number = version or found.champion
+        if version is not None:
+            self._check_options(found.options, check_usable(self._registry.get(found.model, number)))
+        return self._endpoint(caller().project, replace(found, traffic=Traffic.only(number)))
+
+    @property
+    def public_key(self) -> str:
+        """The key that packages are signed with, as hex."""
+        return self._registry.public_key.hex()
+
+    def log_rows(self, name: str, rows: pl.DataFrame, *, app: str, batch: int) -> bool:
+        """Add rows to the log of an endpoint, once for each batch number of an app. Returns whether they were new."""
+        endpoint = self.get(name).endpoint
+        self._on_rows(endpoint, rows)
+        return self._delta.append(table_of(endpoint), rows, app=app, batch=batch, personal=PERSONAL) is not None
 
     def write_plan(self) -> int:
         """Make the model server's plan from the rows of all projects. Returns its generation."""

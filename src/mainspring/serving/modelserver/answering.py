@@ -138,7 +138,9 @@ class Desk:
                 ask.judged.check()
                 if ask.judged.rows:
                     job = self._submit(ask, ask.judged.columns)
-                outputs = ask.judged.answers(await _outcome(job) if job else {})
+                answered = ask.judged.answers(await _outcome(job) if job else {})
+                ask.judged.check()
+                outputs = answered
         except MainspringError as error:
             failure = error
         except HungUp:

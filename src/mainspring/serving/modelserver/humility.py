@@ -55,45 +55,56 @@ class Judged:
     Attributes:
         columns: What the model is asked: rows that are answered without it are left out, defaults are in place.
         marks: For each row the rules that held, as the log has them.
+        asked: The rows that those columns are.
+        refusals: Rows that a rule refuses.
     """
 
     columns: Sequence[Column]
     marks: list[list[str]]
-    _humility: Humility
-    _asked: list[int]
-    _given: dict[int, dict[str, object]]
-    _refusal: Refused | None = None
+    asked: list[int]
+    refusals: dict[int, Refused] = field(default_factory=dict)
+    _humility: Humility | None = None
+    _given: dict[int, dict[str, object]] = field(default_factory=dict)
+
+    @classmethod
+    def of_all(cls, columns: Sequence[Column]) -> Judged:
+        """All rows as they are, where there are no rules."""
+        rows = len(columns[0])
+        return cls(columns, [[] for _ in range(rows)], list(range(rows)))
 
     def check(self) -> None:
-        """Raises: Refused: A rule over inputs refuses the request."""
-        if self._refusal is not None:
-            raise self._refusal
+        """Raises: Refused: A rule refuses the request, by one of its rows."""
+        if self.refusals:
+            raise self.refusals[min(self.refusals)]
 
     @property
     def rows(self) -> int:
         """How many rows the model is asked for."""
-        return len(self._asked)
+        return len(self.asked)
 
     def answers(self, outputs: Outputs) -> Outputs:
-        """The answer to every row, from the model's to those that it was asked for.
-
-        Raises: Refused: A rule over answers refuses the request.
-        """
-        for rule in self._humility.on_answers:
-            for place, row in enumerate(self._asked):
-                if self._humility.holds(rule, outputs, place):
+        """The answer to every row, from the model's to those that it was asked for; None to what is refused."""
+        humility = self._humility
+        if humility is None:
+            return outputs
+        for rule in humility.on_answers:
+            for place, row in enumerate(self.asked):
+                if humility.holds(rule, outputs, place):
                     self.marks[row].append(rule.mark)
                     if rule.then == "refuse":
-                        raise Refused(f"row {row}: the answer is {rule.when.replace('_', ' ')} (rule {rule.name!r})")
+                        said = f"row {row}: the answer is {rule.when.replace('_', ' ')} (rule {rule.name!r})"
+                        self.refusals.setdefault(row, Refused(said))
                     if rule.value is not None:
-                        self._given.setdefault(row, self._humility.answer(rule))
-        names = list(outputs) or self._humility.outputs
+                        self._given.setdefault(row, humility.answer(rule))
+        names = list(outputs) or humility.outputs
         whole: Outputs = {name: [None] * len(self.marks) for name in names}
         for name, values in whole.items():
-            for place, row in enumerate(self._asked):
+            for place, row in enumerate(self.asked):
                 values[row] = outputs[name][place]
             for row, answer in self._given.items():
                 values[row] = answer[name]
+            for row in self.refusals:
+                values[row] = None
         return whole
 
 
@@ -161,7 +172,7 @@ class Humility:
         marks: list[list[str]] = [[] for _ in range(rows)]
         given: dict[int, dict[str, object]] = {}
         cells: dict[int, list[Cell]] = {}
-        refusal: Refused | None = None
+        refusals: dict[int, Refused] = {}
         for entry in self._on_inputs:
             rule = entry.rule
             for place, holds in entry.tests:
@@ -174,15 +185,15 @@ class Humility:
                         given.setdefault(row, self.answer(rule))
                 if held and rule.then == "default":
                     cells[place] = self._with_default(entry, place, values, held)
-                elif held and rule.then == "refuse" and refusal is None:
-                    refusal = self._refused(rule, place, held[0])
-        asked = [row for row in range(rows) if row not in given]
+                elif rule.then == "refuse":
+                    for row in held:
+                        refusals.setdefault(row, self._refused(rule, place, row))
+        asked = [row for row in range(rows) if row not in given and row not in refusals]
         whole = [cells.get(place, column) for place, column in enumerate(columns)]
         found = whole if len(asked) == rows else [[plain(column)[row] for row in asked] for column in whole]
-        if refusal is None:
-            for feature, column in zip(self.model.features.fields, found, strict=True):
-                feature.check_missing(column)
-        return Judged(found, marks, self, asked, given, refusal)
+        for feature, column in zip(self.model.features.fields, found, strict=True):
+            feature.check_missing(column)
+        return Judged(found, marks, asked, refusals, self, given)
 
     def _with_default(self, entry: _OnInput, place: int, values: Sequence[Cell], held: Sequence[int]) -> list[Cell]:
         made = list(values)

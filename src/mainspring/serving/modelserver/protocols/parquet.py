@@ -38,6 +38,11 @@ def _values(series: pl.Series) -> Raw:
 
     if series.dtype == pl.String and (series.str.len_bytes().sum() or 0) > _MAX_EXPANDED:
         raise TooLarge(f"column {series.name[:100]!r} is over {_MAX_EXPANDED} bytes of text")
+    return raw_of(series)
+
+
+def raw_of(series: pl.Series) -> Raw:
+    """A column of a frame as a protocol gives it."""
     if series.dtype.is_float() and not series.null_count():
         return series.to_numpy()
     return series.to_list()

@@ -94,13 +94,14 @@ def of_texts(columns: Mapping[str, Sequence[str]]) -> Callable[[Features], list[
         found: dict[str, Raw] = {}
         for name, texts in columns.items():
             field = features.by_name.get(name)
-            found[name] = () if field is None else [_value(field, text) for text in texts]
+            found[name] = () if field is None else [value_of(field, text) for text in texts]
         return features.from_named(found)
 
     return read
 
 
-def _value(field: Feature, text: str) -> object:
+def value_of(field: Feature, text: str) -> object:
+    """A cell of a CSV as the type its feature has; as it is where it can't be read so."""
     if field.kind == "text":
         return text or None
     text = text.strip()

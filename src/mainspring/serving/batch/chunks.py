@@ -1,0 +1,80 @@
+"""One chunk of a batch: read, answered, and written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+
+from mainspring.serving.batch.job import ID, REASON, RULES, Job, Parts, settle
+from mainspring.serving.batch.scoring import score
+from mainspring.serving.modelserver.columns import Features, Raw
+from mainspring.serving.modelserver.humility import Humility
+from mainspring.serving.modelserver.models import LoadedModel, load_model
+from mainspring.serving.modelserver.protocols.parquet import raw_of
+from mainspring.serving.modelserver.protocols.rows import value_of
+
+
+class Scorer:
+    """Answers the chunks of one job, with the model in memory.
+
+    Raises: Corrupt, Refused, Failed: The model can't be loaded.
+    """
+
+    def __init__(self, parts: Parts, job: Job) -> None:
+        arm = job.plan.arms[0]
+        key = bytes.fromhex(job.public_key) if job.public_key else None
+        self.model: LoadedModel = load_model(arm, public_key=key, max_rows=max(job.request.chunk_rows, 1))
+        rules = job.plan.options.rules
+        self._humility = Humility(rules, self.model, arm.seen) if rules else None
+        self._parts, self._job = parts, job
+
+    def __call__(self, number: int) -> None:
+        """Answer one chunk. Done twice, it is the same file."""
+        rows = self._parts.rows_of(self._job, number)
+        scored = score(self.model, self._humility, raws_of(rows, self.model.features, self._job), rows.height)
+        keep = self._job.request.keep
+        first = number * self._job.request.chunk_rows
+        made = (rows.select(keep) if keep else rows).with_columns(
+            *(pl.Series(name, scored.outputs[name], dtype=dtype) for name, dtype in self.answers().items()),
+            pl.Series(ID, [f"{self._job.id}.{first + row}" for row in range(rows.height)], dtype=pl.String),
+            pl.Series(RULES, scored.marks, dtype=pl.List(pl.String)),
+            pl.Series(REASON, scored.reasons, dtype=pl.String),
+        )
+        path = self._parts.chunk(number)
+        part = path.with_name(f".{path.name}.{os.getpid()}")
+        made.write_parquet(part)
+        settle(part, path)
+
+    def answers(self) -> Mapping[str, pl.DataType]:
+        """The columns of the answers and their types."""
+        predictor = self.model.predictor
+        if predictor.task == "regression":
+            return {"prediction": pl.Float64()}
+        number: pl.DataType = pl.List(pl.Float64) if predictor.task == "multiclass" else pl.Float64()
+        return {"probability": number, "label": pl.Series(list(predictor.classes)).dtype}
+
+
+def raws_of(rows: pl.DataFrame, features: Features, job: Job) -> dict[str, Raw]:
+    """The columns a model takes, as a protocol gives them; those of a CSV are read as the types it wants."""
+    found: dict[str, Raw] = {}
+    for field in features.fields:
+        if field.name in rows.columns:
+            series = rows[field.name]
+            series = series.cast(pl.Float64) if isinstance(series.dtype, pl.Decimal) else series
+            if job.texts:
+                found[field.name] = [None if text is None else value_of(field, text) for text in series.to_list()]
+            else:
+                found[field.name] = raw_of(series.cast(pl.String) if field.kind == "text" else series)
+    return found
+
+
+def work(folder: Path) -> Scorer:
+    """The scorer of the batch under way in a folder of parts."""
+    parts = Parts(folder.with_name(folder.name.removesuffix(".parts")))
+    job = parts.job()
+    if job is None:
+        raise FileNotFoundError(folder)
+    return Scorer(parts, job)

@@ -1,0 +1,80 @@
+"""The rows of a batch in the prediction log, in their order and once each, where monitors count them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from mainspring.serving.batch.chunks import raws_of
+from mainspring.serving.batch.job import ID, REASON, RULES, Job, Parts
+from mainspring.serving.log import frame_of
+from mainspring.serving.modelserver.columns import Cell, Declared, Features, plain
+from mainspring.serving.modelserver.spool import pack
+
+if TYPE_CHECKING:
+    from mainspring.serving.service import Serving
+
+ARM = "batch"
+"""The arm of rows that came in a batch."""
+_ANSWERS = ("probability", "label", "prediction")
+
+
+def log_chunks(serving: Serving, inputs: Sequence[Declared], parts: Parts, job: Job) -> None:
+    """Log every answered row of the chunks that were not logged yet; a chunk is logged whole or not at all."""
+    features = Features(inputs, max_rows=job.request.chunk_rows)
+    for number in range(job.chunks):
+        rows = _rows(features, parts, job, number)
+        if rows.height:
+            serving.log_rows(job.request.deployment, rows, app=_app(job), batch=number)
+
+
+def _app(job: Job) -> str:
+    return f"batch-{job.id}"
+
+
+def _rows(features: Features, parts: Parts, job: Job, number: int) -> pl.DataFrame:
+    answered = pl.col(REASON) == ""
+    chunk = pl.read_parquet(parts.chunk(number))
+    asked = parts.rows_of(job, number).filter(chunk[REASON] == "")
+    chunk = chunk.with_row_index("place").filter(answered)
+    arm, first = job.plan.arms[0], number * job.request.chunk_rows
+    columns = list(zip(features.names, features.kinds, strict=True))
+    cells = _cells(features, asked, job)
+    outputs = [name for name in _ANSWERS if name in chunk.columns]
+    times = _times(asked, job)
+    rows = [
+        (first + place, prediction_id, job.id, job.started_at, times[i], arm.version, ARM, None, prediction_id, "",
+         pack(list(cells[i])), pack(dict(zip(outputs, answer, strict=True))), 0, 200, "", "", 0, 0, " ".join(rules))
+        for i, (place, prediction_id, rules, *answer) in enumerate(
+            chunk.select("place", ID, RULES, *outputs).iter_rows()
+        )
+    ]  # fmt: skip
+    return frame_of(job.plan.name, rows, {arm.version: columns}, spool=_app(job))
+
+
+def _cells(features: Features, rows: pl.DataFrame, job: Job) -> list[tuple[Cell, ...]]:
+    """The inputs of each row as the log has them: as they were sent, and nothing of those that are redacted."""
+    sent, nothing = raws_of(rows, features, job), [None] * rows.height
+    redact = job.plan.options.redact
+    if not rows.height:
+        return []
+    columns = [
+        nothing if field.name in redact or field.name not in sent else plain(field.check(sent[field.name]))
+        for field in features.fields
+    ]
+    return list(zip(*columns, strict=True))
+
+
+def _times(rows: pl.DataFrame, job: Job) -> list[int]:
+    """The event time of each row in microseconds; what is no time is when the batch began."""
+    name = job.request.time_column
+    if not name:
+        return [job.started_at] * rows.height
+    column = rows[name]
+    if column.dtype == pl.String:
+        column = column.str.to_datetime(strict=False, time_zone="UTC")
+    if column.dtype.is_temporal():
+        column = column.cast(pl.Datetime("us")).to_physical()
+    return column.cast(pl.Int64, strict=False).fill_null(job.started_at).to_list()
