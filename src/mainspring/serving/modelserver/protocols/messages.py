@@ -1,7 +1,7 @@
 """The messages of the Open Inference Protocol over gRPC, made from a table of their field numbers.
 
-The numbers are those of the protocol (and, for the repository, of its usual extension). Made here rather than compiled,
-they need no version of a compiler to fit that of the protobuf package, and live in a pool of their own: another
+The numbers are those of the protocol (and, for the repository, of its usual extension, with what KServe answers). Made
+here rather than compiled, they need no version of a compiler to fit that of the protobuf package, and live in a pool of their own: another
 package's copy in the same process is not in the way.
 """
 
@@ -53,7 +53,7 @@ RepositoryIndexRequest repository_name 1 string, ready 2 bool
 RepositoryIndexResponse models 1 *.ModelIndex
 RepositoryIndexResponse.ModelIndex name 1 string, version 2 string, state 3 string, reason 4 string
 RepositoryModelLoadRequest repository_name 1 string, model_name 2 string
-RepositoryModelLoadResponse
+RepositoryModelLoadResponse model_name 1 string, isLoaded 2 bool
 RepositoryModelUnloadRequest repository_name 1 string, model_name 2 string
 RepositoryModelUnloadResponse
 """  # noqa: E501 - one line a message

@@ -164,12 +164,14 @@ class RpcServer:
         return {"models": index(self._served, only_ready=request.ready)}
 
     async def _load(self, request: Any, _call: Call) -> dict[str, object]:
-        self._served.model(request.model_name)
-        return {}
+        name = _named(request)
+        self._served.model(name)
+        return {"model_name": name, "isLoaded": True}
 
     async def _unload(self, request: Any, _call: Call) -> dict[str, object]:
-        self._served.table.find(request.model_name)
-        raise refused_unload(request.model_name)
+        name = _named(request)
+        self._served.table.find(name)
+        raise refused_unload(name)
 
     async def _infer(self, request: Any, call: Call) -> dict[str, object]:
         size = request.ByteSize()
@@ -221,6 +223,11 @@ class RpcServer:
             "Watch": grpc.unary_stream_rpc_method_handler(watch, *ends),
         }
         return grpc.method_handlers_generic_handler("grpc.health.v1.Health", handlers)
+
+
+def _named(request: Any) -> str:
+    """The model of a request to the repository; clients of KServe have its name where others name the repository."""
+    return str(request.model_name or request.repository_name)
 
 
 def _call(context: Any) -> Call:
