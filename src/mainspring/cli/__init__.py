@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reviews": ("mainspring.serving.review_commands:group", "Predictions that wait for a person."),
     "rollout": ("mainspring.serving.commands:rollout", "Canaries: start, status, promote, roll back."),
     "runs": ("mainspring.tracking.commands:group", "Tracked runs."),
+    "serve": ("mainspring.serving.standalone:serve", "Serve model packages of a folder, such as in a container."),
     "sync": ("mainspring.sdk.commands:sync", "Send runs that were logged offline."),
     "track": ("mainspring.tracking.commands:track", "Follow the metrics of a run."),
     "up": ("mainspring.cli.up:up", "Start the server."),

@@ -245,9 +245,11 @@ def alias_(
 @click.pass_context
 def download(ctx: click.Context, name: str, version: str, folder: Path, as_json: bool) -> None:
     """Write a version's files to a new folder.  Example: mainspring models download flights champion ./flights"""
-    written = room(ctx, Registry).materialize(name, version, folder)
+    registry = room(ctx, Registry)
+    written, key = registry.materialize(name, version, folder), registry.public_key.hex()
     files = sorted(e.relative_to(written).as_posix() for e in written.rglob("*") if e.is_file())
-    show({"folder": str(written), "files": files}, f"{written}: {', '.join(files)}")
+    say = f"{written}: {', '.join(files)}\nserve it anywhere: mainspring serve {written} --key {key}"
+    show({"folder": str(written), "files": files, "public_key": key}, say)
 
 
 @group.command("files")

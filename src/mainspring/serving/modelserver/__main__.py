@@ -8,10 +8,11 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Bind the port, then serve it here (one worker) or from equal child processes."""
     parser = argparse.ArgumentParser(prog="python -m mainspring.serving.modelserver", description=__doc__)
     parser.add_argument("--plan", type=Path, required=True, help="folder with plan.json")
@@ -23,7 +24,7 @@ def main() -> int:
     parser.add_argument("--pin", action="store_true", help="give each worker cores of its own")
     parser.add_argument("--cores", default="", help=argparse.SUPPRESS)
     parser.add_argument("--fd", type=int, default=-1, help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     _limit_threads(given.workers)
     parent = os.getppid()
     sock = socket.socket(fileno=given.fd) if given.fd >= 0 else _bind(given.host, given.port)

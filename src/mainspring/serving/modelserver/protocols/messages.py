@@ -1,8 +1,8 @@
 """The messages of the Open Inference Protocol over gRPC, made from a table of their field numbers.
 
 The numbers are those of the protocol (and, for the repository, of its usual extension, with what KServe answers). Made
-here rather than compiled, they need no version of a compiler to fit that of the protobuf package, and live in a pool of their own: another
-package's copy in the same process is not in the way.
+here rather than compiled, they need no version of a compiler to fit that of the protobuf package, and live in a pool of
+their own: another package's copy in the same process is not in the way.
 """
 
 from __future__ import annotations
