@@ -30,6 +30,8 @@ _SQLITE = (
 _ROWS_AT_ONCE = (100, 10, 1)
 """How many rows the statements for SQLite take. One of a hundred rows gives the interpreter's lock away once, not a
 hundred times, so the thread that reads requests and the one that writes do not wait for each other at every row."""
+_PIECE = 500
+"""How many rows are turned into columns at a time."""
 _UNNESTED = "SELECT * FROM unnest(?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::float8[])"
 _POSTGRES = (
     f"INSERT INTO metric {_COLUMNS} {_UNNESTED} ON CONFLICT DO NOTHING",
@@ -71,13 +73,25 @@ def add_points(conn: Connection, number: int, points: Iterable[Row], keys: Mappi
 
 def curve(conn: Connection, number: int, key: str) -> Curve:
     """Every point of a metric in the order of step, time and value."""
-    columns = (metric.c.step, metric.c.at, metric.c.sort, metric.c.value)
-    found = sa.select(*columns).where(metric.c.run == number, metric.c.key == _key_of(number, key))
-    rows = bare_rows(conn, found.order_by(*columns))
-    values = [row[3] for row in rows]
-    if any(row[2] for row in rows):
-        values = [joined(value, row[2]) for value, row in zip(values, rows, strict=True)]
-    return Curve(key, [row[0] for row in rows], [row[1] for row in rows], values)
+    mine = sa.and_(metric.c.run == number, metric.c.key == _key_of(number, key))
+    order = (metric.c.step, metric.c.at, metric.c.sort, metric.c.value)
+    plain = conn.execute(sa.select(sa.literal(1)).where(mine, metric.c.sort != 0).limit(1)).first() is None
+    wanted = [column for column in order if not plain or column is not metric.c.sort]
+    steps, times, *sorts, values = _bare_columns(conn, sa.select(*wanted).where(mine).order_by(*order), len(wanted))
+    if sorts:
+        values = list(map(joined, values, sorts[0]))
+    return Curve(key, steps, times, values)
+
+
+def _bare_columns(conn: Connection, found: sa.Select[Any], width: int) -> list[list[Any]]:
+    """As `bare_rows`, turned over while they come: rows that live long cost their collection."""
+    columns: list[list[Any]] = [[] for _ in range(width)]
+    with conn.execute(found) as result:
+        assert result.cursor is not None, "a SELECT has rows"
+        while rows := result.cursor.fetchmany(_PIECE):
+            for column, piece in zip(columns, zip(*rows, strict=True), strict=True):
+                column += piece
+    return columns
 
 
 def bare_rows(conn: Connection, found: sa.Select[Any]) -> list[tuple[Any, ...]]:

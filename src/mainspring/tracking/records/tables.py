@@ -145,9 +145,10 @@ metric_latest = sa.Table(
 
 param = _texts("param", "run")
 tag = _texts("tag", "run")
-for _table in (param, tag):
-    _where = sa.text(f"length(value) <= {INDEXED_TEXT}")
-    sa.Index(f"ix_{_table.name}_key_value", _table.c.key, _table.c.value, sqlite_where=_where, postgresql_where=_where)
+_SHORT = sa.text(f"length(value) <= {INDEXED_TEXT}")
+sa.Index("ix_param_key_value", param.c.key, param.c.value, postgresql_where=_SHORT)
+sa.Index("ix_tag_key_value", tag.c.key, tag.c.value, sqlite_where=_SHORT, postgresql_where=_SHORT)
+"""Runs are also sorted by params, which on SQLite only an index that has all of them can give; tags may be long."""
 
 artifact = sa.Table(
     "artifact",

@@ -249,12 +249,7 @@ def _param() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index(
-        "ix_param_key_value",
-        "param",
-        ["key", "value"],
-        unique=False,
-        sqlite_where=sa.text("length(value) <= 100"),
-        postgresql_where=sa.text("length(value) <= 100"),
+        "ix_param_key_value", "param", ["key", "value"], unique=False, postgresql_where=sa.text("length(value) <= 100")
     )
 
 

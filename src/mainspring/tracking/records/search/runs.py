@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from mainspring.storage.matching import matches
 from mainspring.tracking.grammar.paging import Key
@@ -35,7 +37,7 @@ from mainspring.tracking.records.tables import (
     tag,
 )
 
-FEW = 4000
+FEW = 10_000
 """Up to so many runs are sorted once they are found; among more of them, the order is walked until a page is full."""
 SEPARATE = 50
 """Up to so many experiments are walked one by one, as an index holds them; more of them are sorted together."""
@@ -107,8 +109,7 @@ def find(conn: Connection, search: RunSearch, *, after: Sequence[Key], limit: in
     keys = keys_of(conn, search.project, numbers, search.filter, search.order)
     few = _few(conn, search.filter, keys, dialect)
     if few is not None:
-        chosen = run.c.number.in_(sa.bindparam("few", sorted(few), expanding=True, literal_execute=True))
-        asked = _question(search, keys, dialect, indexed=False).only(chosen)
+        asked = _question(search, keys, dialect, indexed=False).only(_among(few, dialect))
         return asked.sort(conn, after=after, limit=limit) if few else []
     groups = [search] if numbers is None or len(numbers) > SEPARATE else [_one(search, number) for number in numbers]
     walks = [_question(group, keys.within(group.experiments), dialect) for group in groups]
@@ -157,6 +158,14 @@ def _value_of(by: Field) -> sa.ColumnElement[Any]:
         return known.column
     table = _TEXTS[by.entity]
     return sa.select(table.c.value).where(table.c.run == run.c.number, table.c.key == by.key).scalar_subquery()
+
+
+def _among(numbers: Iterable[int], dialect: str) -> Condition:
+    """Whether a run is one of these, which go as one value: thousands of them are no statement to write and read."""
+    if dialect == "sqlite":
+        each = sa.func.json_each(json.dumps(sorted(numbers))).table_valued("value")
+        return run.c.number.in_(sa.select(each.c.value))
+    return run.c.number == sa.any_(sa.literal(sorted(numbers), ARRAY(sa.BigInteger)))
 
 
 def _one(search: RunSearch, number: int) -> RunSearch:
