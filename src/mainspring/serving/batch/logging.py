@@ -11,7 +11,6 @@ from mainspring.serving.batch.chunks import raws_of
 from mainspring.serving.batch.job import ID, REASON, RULES, Job, Parts
 from mainspring.serving.log import frame_of
 from mainspring.serving.modelserver.columns import Cell, Declared, Features, plain
-from mainspring.serving.modelserver.spool import pack
 
 if TYPE_CHECKING:
     from mainspring.serving.service import Serving
@@ -46,7 +45,7 @@ def _rows(features: Features, parts: Parts, job: Job, number: int) -> pl.DataFra
     times = _times(asked, job)
     rows = [
         (first + place, prediction_id, job.id, job.started_at, times[i], arm.version, ARM, None, prediction_id, "",
-         pack(list(cells[i])), pack(dict(zip(outputs, answer, strict=True))), 0, 200, "", "", 0, 0, " ".join(rules))
+         list(cells[i]), dict(zip(outputs, answer, strict=True)), 0, 200, "", "", 0, 0, rules)
         for i, (place, prediction_id, rules, *answer) in enumerate(
             chunk.select("place", ID, RULES, *outputs).iter_rows()
         )
