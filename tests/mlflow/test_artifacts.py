@@ -8,7 +8,7 @@ from urllib.parse import quote
 import mlflow
 import pytest
 from mlflow import MlflowClient
-from tests.mlflow.http import GONE, Http, Json
+from tests.mlflow.http import BAD, GONE, Http, Json
 
 NAMES = [
     "plain.txt",
@@ -45,6 +45,30 @@ def test_a_file_can_go_into_a_folder(client: MlflowClient, run: str, tmp_path: P
     client.log_artifact(run, str(tmp_path / "f.txt"), "deep/er folder/ünder")
     assert [(f.path, f.is_dir) for f in client.list_artifacts(run)] == [("deep", True)]
     assert [f.path for f in client.list_artifacts(run, "deep/er folder/ünder")] == ["deep/er folder/ünder/f.txt"]
+
+
+def test_a_client_that_would_send_parts_is_told_and_sends_the_file_in_one(
+    client: MlflowClient, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD", "true")
+    monkeypatch.setenv("MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE", "1")
+    (tmp_path / "f.bin").write_bytes(b"parts")
+    client.log_artifact(run, str(tmp_path / "f.bin"))
+    assert Path(client.download_artifacts(run, "f.bin", str(tmp_path / ".."))).read_bytes() == b"parts"
+
+
+def test_what_an_object_store_would_do_is_refused_as_by_a_server_without_one(http: Http, run: str) -> None:
+    for verb in ("create", "complete", "abort"):
+        made = http.call("POST", f"/api/2.0/mlflow-artifacts/mpu/{verb}/a/b", path="b", num_parts=2, parts=[{}])
+        assert (made.status_code, made.json()["error_code"]) == (501, "NOT_IMPLEMENTED")
+        assert made.json()["message"] == "Multipart upload is not supported for the current artifact repository"
+    assert http.error("GET", "/api/2.0/mlflow-artifacts/presigned/a/b") == (501, "NOT_IMPLEMENTED")
+    assert http.error("GET", "/api/2.0/mlflow-artifacts/presigned/a/%2e%2e/b")[0] == 400
+    for way in ("upload", "download"):
+        assert http.error("POST", f"artifacts/presigned-{way}-url", run_id=run, path="x") == BAD
+        assert http.error("POST", f"artifacts/presigned-{way}-url", run_id="0" * 32, path="x") == GONE
+    assert http.error("POST", "artifacts/presigned-upload-url", path="x") == BAD
+    assert http.error("POST", "artifacts/presigned-download-url", run_id=run, path="x", expiration=0) == BAD
 
 
 def test_a_folder_goes_up_with_everything_in_it(client: MlflowClient, run: str, tmp_path: Path) -> None:

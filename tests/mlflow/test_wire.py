@@ -28,6 +28,16 @@ def test_the_server_says_what_it_can(http: Http) -> None:
     assert found["workspaces_enabled"] is False
 
 
+def test_a_workspace_is_refused_rather_than_answered_out_of_another_place(http: Http) -> None:
+    named = {"X-MLFLOW-WORKSPACE": "team-a"}
+    found = http.send("GET", "experiments/get", params={"experiment_id": "0"}, headers=named).json()
+    assert found["error_code"] == "FEATURE_DISABLED"
+    assert found["message"].startswith("Workspace APIs are not available")
+    assert http.send("GET", "server-info", headers=named).status_code == 200
+    blank = http.send("GET", "experiments/get", params={"experiment_id": "0"}, headers={"X-MLFLOW-WORKSPACE": ""})
+    assert blank.status_code == 200
+
+
 @pytest.mark.parametrize("prefix", ["/api/2.0/mlflow", "/ajax-api/2.0/mlflow"])
 def test_calls_are_there_under_both_prefixes(http: Http, prefix: str) -> None:
     answer = http.send("GET", f"{prefix}/experiments/get", params={"experiment_id": "0"})

@@ -57,6 +57,11 @@ def _filled(path: str, value: str) -> str:
     return re.sub(r"\{[^}]*\}", value, path)
 
 
+def _is_fine(status: int) -> bool:
+    """Whether an answer is no failure of the server; 501 is how MLflow's protocol says that it does not do a thing."""
+    return status < 500 or status == 501
+
+
 def _reason(method: str, path: str, text: str) -> str:
     return f"{method} {path}: {text[:300]}"
 
@@ -69,7 +74,7 @@ def test_there_are_routes_of_every_room(app: Litestar) -> None:
 def test_every_write_needs_a_permission_to_write(app: Litestar) -> None:
     for method, path, permission in _operations(app):
         if method != "GET" and not path.endswith(
-            ("/search", "/search-datasets", "/get-latest-versions")
+            ("/search", "/search-datasets", "/get-latest-versions", "/presigned-download-url")
         ):  # a POST that only asks
             assert permission.endswith(":write"), f"{method} {path} needs only {permission}"
 
@@ -104,7 +109,7 @@ def test_no_body_makes_any_route_fail(app: Litestar, client: TestClient[Litestar
         if method in ("POST", "PUT", "PATCH"):
             headers = {"Content-Type": "application/json"}
             answer = client.request(method, _filled(path, "1"), content=body, headers=headers)
-            assert answer.status_code < 500, _reason(method, path, answer.text)
+            assert _is_fine(answer.status_code), _reason(method, path, answer.text)
 
 
 @pytest.mark.parametrize("value", ODD)
@@ -114,7 +119,7 @@ def test_no_name_or_number_in_the_address_makes_any_route_fail(
     for method, path, _ in _operations(app):
         if "{" in path:
             answer = client.request(method, _filled(path, value))
-            assert answer.status_code < 500, _reason(method, path, answer.text)
+            assert _is_fine(answer.status_code), _reason(method, path, answer.text)
 
 
 @pytest.mark.parametrize("value", ["", "x", "-1", "0", "99999999999999999999", "%00", "%ff", "1e9", "'", "nan"])
@@ -126,7 +131,7 @@ def test_no_query_makes_any_route_fail(app: Litestar, client: TestClient[Litesta
                 continue
             for name in names - set(handler.resolve_dependencies()):
                 answer = client.get(f"{_filled(route.path, '1')}?{name}={value}")
-                assert answer.status_code < 500, _reason("GET", f"{route.path}?{name}={value}", answer.text)
+                assert _is_fine(answer.status_code), _reason("GET", f"{route.path}?{name}={value}", answer.text)
 
 
 def test_every_page_of_an_empty_project_is_there_and_says_what_to_do(

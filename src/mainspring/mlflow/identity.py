@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from mainspring.mlflow.calls import Nothing, call
+from mainspring.mlflow.errors import Told
+from mainspring.mlflow.spelling import is_own
 from mainspring.mlflow.wire import Message
 
 VERSION = "3.18.0"
@@ -34,6 +36,21 @@ async def server_info(ask: Nothing) -> dict[str, object]:
     """Say what this server can do."""
     made = ServerInfo()
     return {name: getattr(made, name) for name in ServerInfo.__struct_fields__}  # defaults are part of this answer
+
+
+def refuse_workspace(path: str, workspace: str) -> None:
+    """Refuse a request into a workspace rather than answer it out of another place.
+
+    Args:
+        path: The address; what the server can do is told whatever workspace is named.
+        workspace: The header `X-MLFLOW-WORKSPACE`.
+    Raises:
+        Told: A workspace is named.
+    """
+    if workspace.strip() and is_own(path) and not path.rstrip("/").endswith("/mlflow/server-info"):
+        what = "Workspace APIs are not available: workspaces are not enabled on this server"
+        hint = "unset MLFLOW_WORKSPACE; projects are chosen with the header X-Mainspring-Project"
+        raise Told("FEATURE_DISABLED", what, where="X-MLFLOW-WORKSPACE", hint=hint)
 
 
 calls = [server_info]

@@ -14,6 +14,7 @@ from mainspring.core.errors import Invalid, MainspringError
 from mainspring.core.wiring import Wiring
 from mainspring.mlflow import (
     artifacts,
+    direct,
     experiments,
     histories,
     identity,
@@ -107,6 +108,7 @@ PARTS = (
     histories,
     logged_models,
     artifacts,
+    direct,
     registered_models,
     model_versions,
     traces,
@@ -118,5 +120,6 @@ handlers: list[BaseRouteHandler] = [
     version,
     *(handler_of(entry) for part in PARTS for entry in part.calls),
     *artifacts.handlers,
+    *direct.handlers,
     *spans.handlers,
 ]

@@ -14,6 +14,7 @@ from mainspring.core.caller import Caller, calling
 from mainspring.core.errors import Forbidden, Invalid, MainspringError
 from mainspring.core.ids import check_name, new_id
 from mainspring.mlflow.errors import answer_of
+from mainspring.mlflow.identity import refuse_workspace
 from mainspring.mlflow.spelling import is_own, served
 from mainspring.server.errors import STATUS, MethodNotAllowed, error_body
 
@@ -105,6 +106,7 @@ class Door:
             raise Forbidden("another site may not change anything here", where="Origin")
         if "\x00" in scope["path"] or b"%00" in scope["query_string"]:
             raise Invalid("the address holds a zero byte", where="URL")
+        refuse_workspace(scope["path"], headers.get("x-mlflow-workspace", ""))
 
 
 async def _refuse(reason: MainspringError, path: str, send: Send) -> None:
