@@ -28,12 +28,16 @@ _HEADER = "inference-header-content-length"
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """An answer: its request id, the version and arm that gave it, and the outputs by name, one entry a row."""
+    """An answer: its request id, the version and arm that gave it, and the outputs by name, one entry a row.
+
+    `rules` names the rules of the endpoint that held, as "ROW NAME:ACTION" and joined by commas.
+    """
 
     id: str
     version: str
     arm: str
     outputs: dict[str, list[object]]
+    rules: str = ""
 
     @property
     def ids(self) -> list[str]:
@@ -49,6 +53,7 @@ class ArrayPrediction:
     version: str
     arm: str
     outputs: dict[str, NDArray[np.generic]]
+    rules: str = ""
 
     @property
     def ids(self) -> list[str]:
@@ -126,9 +131,9 @@ class Client:
         inputs = [_tensor(name, list(values)) for name, values in columns.items()]
         body = _encoded(_question(asked, inputs, {"content_type": "pd"}))
         answer = self._infer(deployment, asked, body, {"content-type": "application/json"}, timeout_s)
-        about, tensors = _told(answer, answer.body)
+        about, tensors = _told(answer.body)
         named = {str(entry["name"]): _rows(entry["shape"], entry["data"]) for entry in tensors}
-        return Prediction(*about, named)
+        return Prediction(about["id"], about["version"], about["arm"], named, about["rules"])
 
     def predict_arrays(
         self, deployment: str, arrays: Arrays, asked: Asked | None = None, *, timeout_s: float | None = None
@@ -234,14 +239,15 @@ def _object(body: bytes) -> dict[str, object]:
     return found
 
 
-def _told(answer: Answer, head: bytes) -> tuple[tuple[str, str, str], list[dict[str, object]]]:
-    """Id, version and arm of an answer, and its tensors."""
+def _told(head: bytes) -> tuple[dict[str, str], list[dict[str, object]]]:
+    """What an answer says of itself (id, version, arm, rules), and its tensors."""
     found = _object(head)
-    about, tensors = found.get("parameters"), found.get("outputs")
+    given, tensors = found.get("parameters"), found.get("outputs")
     if not isinstance(tensors, list):
         raise Failed("the answer has no outputs", hint="is this the address of a model server?")
-    arm = str(about.get("arm", "")) if isinstance(about, dict) else ""
-    return (str(found.get("id", "")), str(found.get("model_version", "")), arm), tensors
+    more = given if isinstance(given, dict) else {}
+    about = {"id": found.get("id"), "version": found.get("model_version"), "arm": more.get("arm")}
+    return {name: str(value or "") for name, value in {**about, "rules": more.get("rules")}.items()}, tensors
 
 
 def _rows(shape: object, data: object) -> list[object]:
@@ -259,13 +265,13 @@ def _arrays(answer: Answer) -> ArrayPrediction:
     from mainspring.serving.modelserver.protocols.tensors import Tensor
 
     size = int(answer.headers.get(_HEADER, len(answer.body)))
-    about, entries = _told(answer, answer.body[:size])
+    about, entries = _told(answer.body[:size])
     tensors = [Tensor(str(e["name"]), _shape(e), str(e["datatype"]), e.get("data"), _parameters(e)) for e in entries]
     fill(tensors, memoryview(answer.body)[size:])
     outputs: dict[str, NDArray[np.generic]] = {}
     for tensor in tensors:
         outputs[tensor.name] = np.asarray(tensor.data).reshape(tensor.shape)
-    return ArrayPrediction(*about, outputs)
+    return ArrayPrediction(about["id"], about["version"], about["arm"], outputs, about["rules"])
 
 
 def _shape(entry: Mapping[str, object]) -> list[int]:
