@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -154,7 +156,12 @@ def test_the_history_says_what_was_live_at_any_time(house: House) -> None:
     house.clock.advance(DAY_US)
     house.serving.deploy("flights", "late", 2)
     live = [house.serving.live_at("flights", START + shift) for shift in (-1, 0, DAY_US - 1, DAY_US)]
-    assert [traffic and traffic.champion for traffic in live] == [None, 1, 1, 2]
+    assert [change and (change.traffic.champion, change.until) for change in live] == [
+        None,
+        (1, START + DAY_US),
+        (1, START + DAY_US),
+        (2, 0),
+    ]
 
 
 def test_an_unknown_deployment_is_named_with_its_neighbour(house: House) -> None:
@@ -334,6 +341,25 @@ def test_a_worse_version_is_rolled_back(lite: House, server: Supervisor, client:
     assert (done.state, lite.serving.get("flights").champion) == ("rolled_back", 1)
     assert "quality" in done.reason
     assert done.decision.evidence.labelled == done.decision.evidence.requests
+
+
+def test_a_rollout_survives_the_death_of_everything(lite: House, server: Supervisor, client: Client) -> None:
+    rollout = roll(lite, server, client, n=40, good=True)
+    arms = {name: arm for name, _, arm in ask(client, 30)}
+    pid = server.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    server.wait_ended()
+    (lite.serving.folder / "plan.json").unlink()
+    house = House(*(getattr(lite, name) for name in ("serving", "registry", "journal", "clock", "folder")))
+    server.ensure()
+    server.start()
+    assert house.serving.rollout(rollout).state == "running"
+    with Client(server.url) as again:
+        assert {name: arm for name, _, arm in ask(again, 30)} == arms
+    assert house.serving.judge(rollout).evidence.requests[0] + house.serving.judge(rollout).evidence.requests[1] == 70
+    assert house.serving.rollback("flights").champion == 1
+    server.apply()
 
 
 def test_each_step_is_proved_before_the_next_share(lite: House, server: Supervisor, client: Client) -> None:

@@ -23,7 +23,7 @@ from mainspring.registry import Registry
 from mainspring.registry.model import Example, Field, ModelVersion, Signature
 from mainspring.server.app import create_app
 from mainspring.server.house import open_house
-from mainspring.serving import Deployment, Serving, Supervisor, Traffic, commands
+from mainspring.serving import Deployment, Serving, Supervisor, Traffic, commands, rollout_commands
 from mainspring.serving.page.asking import MAX_FIELDS, example_row, form_of, row_of
 from mainspring.serving.supervisor import ServerOptions
 
@@ -57,7 +57,7 @@ def server(house: Wiring) -> Iterator[Supervisor]:
 
 
 def run(house: Wiring, name: str, *arguments: str, text: str = "") -> str:
-    command = getattr(commands, name)
+    command = getattr(rollout_commands if name == "rollout" else commands, name)
     done = CliRunner().invoke(command, list(arguments), obj=lambda: house, input=text, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return done.output
@@ -99,6 +99,9 @@ def test_the_way_of_an_endpoint_through_all_doors(
         assert "late" in answer.text
     assert "curl http" in http.get("/deployments/late").text
     assert "running" in run(house, "rollout", "status", "late")
+    assert "stays at 10%" in run(house, "rollout", "pause", "late", "--reason", "look first")
+    assert 'name="verb" value="resume"' in http.get(f"/rollouts/{made['id']}").text
+    assert http.post("/api/v1/deployments/late/resume", json={}).json()["state"] == "running"
     assert "version 2" in run(house, "rollout", "promote", "late", "--reason", "by hand")
     assert "version 1" in run(house, "rollout", "rollback", "late")
     assert "10%" in run(house, "rollout", "start", "late", "2", "--share", "0.1", "--then", "0.5")
@@ -106,6 +109,23 @@ def test_the_way_of_an_endpoint_through_all_doors(
     assert back["traffic"]["arms"][0]["version"] == 1
     assert len(http.get("/api/v1/deployments/late/history").json()) == 6
     assert "Rollouts before" in http.get("/deployments/late").text
+    assert "late 1" in run(house, "rollout", "live", "late").replace("champion", "late")
+    assert "live now" in run(house, "rollout", "live", "late", "--at", "2999-01-01")
+    assert "not there yet" in run(house, "rollout", "live", "late", "--at", "1999-01-01")
+
+
+def test_a_rollout_is_steered_from_its_page(house: Wiring, http: TestClient[Litestar]) -> None:
+    run(house, "deploy", "late", "--version", "1", "--name", "steered")
+    run(house, "rollout", "start", "steered", "2", "--judge", "errors", "--promote-on", "errors", "--latency-ms", "5")
+    place = "/deployments/steered/rollout"
+    for verb, state in (("pause", "paused"), ("resume", "running"), ("rollback", "rolled_back")):
+        answer = http.post(place, data={"verb": verb, "reason": "from the page"}, follow_redirects=False)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/deployments/steered")
+        assert house.get(Serving).rollouts("steered")[0].state == state
+    assert http.post(place, data={"verb": "promote"}, follow_redirects=False).status_code == 409
+    assert http.post(place, data={"verb": "burn"}, follow_redirects=False).status_code == 400
+    elsewhere = {"origin": "http://evil.example"}
+    assert http.post(place, data={"verb": "pause"}, headers=elsewhere, follow_redirects=False).status_code == 403
 
 
 def test_the_form_of_the_page_asks_the_endpoint_and_shows_the_request_to_copy(

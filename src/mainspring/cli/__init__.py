@@ -32,7 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("mainspring.serving.commands:predict", "Ask an endpoint."),
     "reproduce": ("mainspring.tracking.reproduction.commands:reproduce", "Run a run again and compare its metrics."),
     "reviews": ("mainspring.serving.review_commands:group", "Predictions that wait for a person."),
-    "rollout": ("mainspring.serving.commands:rollout", "Canaries: start, status, promote, roll back."),
+    "rollout": ("mainspring.serving.rollout_commands:rollout", "Canaries: start, status, pause, promote, roll back."),
     "runs": ("mainspring.tracking.commands:group", "Tracked runs."),
     "serve": ("mainspring.serving.standalone:serve", "Serve model packages of a folder, such as in a container."),
     "sync": ("mainspring.sdk.commands:sync", "Send runs that were logged offline."),

@@ -161,8 +161,8 @@ class Loop:
                 observed += self.monitoring.observe(deployment.name)
                 alarms += [alarm.id for alarm in self.monitoring.evaluate(deployment.name)]
             handled = self._handle_events()
-            for cycle in self.cycles(states=("canary",)):
-                self._judge_rollout(cycle)
+            if self.serving.settle():
+                self._apply_traffic()
             handled += self._handle_events()
             return Turn(compacted, observed, handled, tuple(alarms), tuple(self.cycles(states=OPEN_STATES)))
 
@@ -294,10 +294,6 @@ class Loop:
         with self.tables.write() as conn:
             note = f"version {version} gets {policy.canary_share:.0%} of the traffic"
             self._move(conn, cycle, "canary", note, rollout=rollout.id, verdict=verdict)
-
-    def _judge_rollout(self, cycle: Cycle) -> None:
-        if self.serving.advance(cycle.rollout).is_final:
-            self._apply_traffic()
 
     # the gate's job
 

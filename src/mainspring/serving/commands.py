@@ -14,14 +14,13 @@ from typing import cast
 import click
 import msgspec
 
-from mainspring.core.clock import HOUR_US, SystemClock, micros
-from mainspring.core.console import json_option, room, show, table
+from mainspring.core.clock import SystemClock, micros
+from mainspring.core.console import json_option, room, show
 from mainspring.core.errors import Invalid, NotFound
 from mainspring.core.settings import Settings
 from mainspring.serving.client import Client, Value
-from mainspring.serving.model import Feedback, Rollout
+from mainspring.serving.model import Feedback
 from mainspring.serving.modelserver.plan import Options, rules_of
-from mainspring.serving.rules.decision import RolloutSpec
 from mainspring.serving.rules.humility import Rule
 from mainspring.serving.service import Serving
 from mainspring.serving.supervisor import wait_served
@@ -140,80 +139,6 @@ def feedback(ctx: click.Context, name: str, file: Path, as_json: bool) -> None:
         items = [_item(row, f"{file}, line {number}") for number, row in enumerate(csv.DictReader(opened), start=2)]
     new = room(ctx, Serving).feedback(name, items)
     show({"received": len(items), "new": new}, f"{new} of {len(items)} labels are new")
-
-
-@click.group()
-def rollout() -> None:
-    """Canaries: start, status, promote, roll back."""
-
-
-@rollout.command("start")
-@click.argument("name")
-@click.argument("version")
-@click.option("--share", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.25, show_default=True)
-@click.option("--then", default="", help="Further shares before full traffic, such as 0.5,0.75.")
-@click.option("--hours", type=click.IntRange(min=0), default=24, show_default=True, help="Least time of a step.")
-@click.option("--reason", default="", help="Kept in the event log.")
-@json_option
-@click.pass_context
-def start(
-    ctx: click.Context, name: str, version: str, *, share: float, then: str, hours: int, reason: str, as_json: bool
-) -> None:
-    """Give a version a share of the traffic.  Example: mainspring rollout start flights 4 --share 0.1 --then 0.5"""
-    try:
-        steps = tuple(float(part) for part in then.split(",") if part)
-    except ValueError:
-        raise Invalid(f"{then!r} is no list of shares", where="--then", hint="--then 0.5,0.75") from None
-    spec = RolloutSpec(then=steps, min_duration_us=hours * HOUR_US)
-    made = room(ctx, Serving).start_rollout(name, version, share=share, spec=spec, reason=reason)
-    show(made, f"version {made.version} gets {share:.0%} of {name}; see: mainspring rollout status {name}")
-
-
-@rollout.command("status")
-@click.argument("name", default="")
-@json_option
-@click.pass_context
-def status(ctx: click.Context, name: str, as_json: bool) -> None:
-    """Rollouts, newest first, and what the evidence says.  Example: mainspring rollout status flights"""
-    serving = room(ctx, Serving)
-    found = serving.rollouts(name)
-    table(
-        [_line(serving, entry) for entry in found],
-        _COLUMNS,
-        empty="no rollout yet\ntry: mainspring rollout start NAME VERSION",
-    )
-
-
-@rollout.command("promote")
-@click.argument("name")
-@click.option("--reason", default="", help="Kept in the event log.")
-@json_option
-@click.pass_context
-def promote(ctx: click.Context, name: str, reason: str, as_json: bool) -> None:
-    """Give the canary all traffic, proof or not."""
-    done = room(ctx, Serving).promote(name, reason)
-    show(done, f"{name} serves version {done.version}")
-
-
-@rollout.command("rollback")
-@click.argument("name")
-@click.option("--reason", default="", help="Kept in the event log.")
-@json_option
-@click.pass_context
-def rollback(ctx: click.Context, name: str, reason: str, as_json: bool) -> None:
-    """Give all traffic back to the champion or, without a rollout, to the version before it."""
-    now = room(ctx, Serving).rollback(name, reason)
-    show(now, f"{name} serves version {now.champion}")
-
-
-_COLUMNS = ("id", "deployment", "version", "share", "state", "harm", "no_harm", "reason", "started_at")
-
-
-def _line(serving: Serving, found: Rollout) -> dict[str, object]:
-    decision = found.decision if found.is_final else serving.judge(found.id)
-    harm = max(decision.harm.values(), default=1.0)
-    values = {name: getattr(found, name) for name in ("id", "deployment", "version", "share", "state", "started_at")}
-    return {**values, "harm": harm, "no_harm": decision.no_harm, "reason": decision.reason}
 
 
 def _options(serving: Serving, name: str, given: Mapping[str, object]) -> Options | None:

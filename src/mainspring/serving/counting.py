@@ -27,7 +27,9 @@ ROW_COLUMNS = (
     "probability",
     "prediction",
     "label_out",
+    "probabilities",
 )
+_OUTPUTS = ("probability", "prediction", "label_out", "probabilities")
 
 
 def labels_frame(items: Iterable[StoredFeedback]) -> pl.DataFrame:
@@ -40,11 +42,14 @@ def labels_frame(items: Iterable[StoredFeedback]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def evidence_of(rows: pl.DataFrame, labels: pl.DataFrame, spec: RolloutSpec, *, share: float) -> Evidence:
+def evidence_of(
+    rows: pl.DataFrame, labels: pl.DataFrame, spec: RolloutSpec, *, share: float, trouble: str = ""
+) -> Evidence:
     """Count bad events per arm and canary share.
 
     A routing key counts once: all its requests are on one arm, so its second bad event says nothing about the arm that
-    the first did not. Errors and slow answers count per key that had one, wrong answers by the first label that
+    the first did not. An answer without any value, where others have one, is an error: such as a number that is none.
+    Errors and slow answers count per key that had one, wrong answers by the first label that
     arrived for a key.
 
     Args:
@@ -52,6 +57,7 @@ def evidence_of(rows: pl.DataFrame, labels: pl.DataFrame, spec: RolloutSpec, *, 
         labels: As `labels_frame` makes them.
         spec: What is a bad event.
         share: The canary's share in the present step.
+        trouble: What a hard guard found.
     Returns: The counts; elapsed time is event time within the present step.
     """
     canary_share = pl.when(pl.col("arm") == CANARY).then(pl.col("propensity")).otherwise(1.0 - pl.col("propensity"))
@@ -63,7 +69,7 @@ def evidence_of(rows: pl.DataFrame, labels: pl.DataFrame, spec: RolloutSpec, *, 
         .sort("at", "id")
     )
     labelled = rows.filter(pl.col("status") < 400).join(labels, on="id", how="inner").sort("seq")
-    bad = {"errors": _once(rows.filter(pl.col("status") >= 500))}
+    bad: dict[str, pl.DataFrame] = {"errors": _once(rows.filter(_is_error(rows)))}
     if spec.latency_us:
         bad["latency"] = _once(rows.filter(pl.col("latency_us") > spec.latency_us))
     if labelled.height and (spec.error_limit or labelled["prediction"].null_count() == labelled.height):
@@ -75,8 +81,17 @@ def evidence_of(rows: pl.DataFrame, labels: pl.DataFrame, spec: RolloutSpec, *, 
         requests=_per_arm(rows),
         labelled=_per_arm(labelled),
         error_run=_longest_error_run(rows.filter(pl.col("arm") == CANARY)),
+        trouble=trouble,
         elapsed_us=_span(now),
     )
+
+
+def _is_error(rows: pl.DataFrame) -> pl.Expr:
+    failed = pl.col("status") >= 500
+    empty = pl.all_horizontal(pl.col(name).is_null() for name in _OUTPUTS)
+    if rows.filter(~empty).is_empty():
+        return failed  # a model whose outputs the log has no columns for
+    return failed | ((pl.col("status") < 400) & empty)
 
 
 def _once(frame: pl.DataFrame) -> pl.DataFrame:

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace as replace_struct
+
 from mainspring.core.caller import Caller, caller, calling
 from mainspring.core.clock import Clock
 from mainspring.core.errors import Conflict, Invalid, NotFound, Refused, did_you_mean
@@ -82,6 +84,7 @@ class Endpoints:
         self._clock = clock
         self._durability = durability
         self._limits = limits or Limits()
+        self._planned = -1
         self.folder = folder
         self._declared = dict(declared or {})
         self._seen = SeenStore(folder / "seen", data)
@@ -126,7 +129,7 @@ class Endpoints:
             created = before.created_at if before else now
             kept = options or self._options(name, before)
             made = Deployment(name, endpoint, found.model, Traffic.only(found.number), created, now, kept)
-            self._change(conn, made, reason)
+            made = self._change(conn, made, reason)
             champion = before.champion if before else None
             fact = Deployed(subject=made.ref, model=found.model, version=found.number, before=champion, reason=reason)
             self._journal.append(conn, fact)
@@ -185,11 +188,18 @@ class Endpoints:
         with self._tables.read() as conn:
             return records.history(conn, name, limit=limit)
 
-    def live_at(self, name: str, at: int) -> Traffic | None:
-        """The traffic of an endpoint at a time (wall clock, microseconds); None when it was not there yet."""
+    def live_at(self, name: str, at: int) -> TrafficChange | None:
+        """The traffic of an endpoint at a time (wall clock, microseconds), and since when; None before its first.
+
+        Exactly one entry of the history holds at any time: the times of an endpoint's changes strictly grow. The model
+        server follows a change within a moment; which version gave an answer is in the log, row by row.
+
+        Raises:
+            NotFound: There is no such deployment.
+        """
         with self._tables.read() as conn:
-            found = records.history(conn, name, until=at, limit=1)
-        return found[0].traffic if found else None
+            self._find(conn, name)
+            return records.traffic_at(conn, name, at)
 
     def compact(self) -> int:
         """Move what the model server logged to the tables of predictions. Returns how many rows moved."""
@@ -227,7 +237,7 @@ class Endpoints:
         number = version or found.champion
         if version is not None:
             self._check_options(found.options, check_usable(self._registry.get(found.model, number)))
-        return self._endpoint(caller().project, replace(found, traffic=Traffic.only(number)))
+        return self._endpoint(caller().project, replace(found, traffic=Traffic.only(number)), {})
 
     @property
     def public_key(self) -> str:
@@ -240,17 +250,24 @@ class Endpoints:
         self._on_rows(endpoint, rows)
         return self._delta.append(table_of(endpoint), rows, app=app, batch=batch, personal=PERSONAL) is not None
 
-    def write_plan(self) -> int:
-        """Make the model server's plan from the rows of all projects. Returns its generation."""
+    def write_plan(self, *, fresh: bool = True) -> int:
+        """Make the model server's plan from the rows of all projects.
+
+        Args:
+            fresh: Ask the registry about every version again. Without it what the plan says of a version stays, which
+                is quick however many endpoints there are: for a change of shares alone.
+        Returns: Its generation.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "plan.lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # two writers: the second reads the rows after the first one's file
             before = read_plan(self.folder)
             with self._tables.read() as conn:
                 rows = records.every_endpoint(conn)
+            known = {} if fresh else {(e.name, arm.version): arm for e in before.endpoints for arm in e.arms}
             plan = Plan(
                 generation=before.generation,
-                endpoints=[self._endpoint(*row) for row in rows],
+                endpoints=[self._endpoint(*row, known) for row in rows],
                 durability=self._durability,
                 limits=self._limits,
                 public_key=self._registry.public_key.hex(),
@@ -262,9 +279,9 @@ class Endpoints:
             write_plan(self.folder, plan)
             return plan.generation
 
-    def _endpoint(self, project: str, found: Deployment) -> EndpointPlan:
+    def _endpoint(self, project: str, found: Deployment, known: Mapping[tuple[str, int], ArmPlan]) -> EndpointPlan:
         with calling(Caller(caller().actor, project)):
-            arms = [self._arm(found, arm) for arm in found.traffic.arms]
+            arms = [self._arm(found, arm, known.get((found.endpoint, arm.version))) for arm in found.traffic.arms]
         return EndpointPlan(
             name=found.endpoint,
             arms=arms,
@@ -273,7 +290,9 @@ class Endpoints:
             options=found.options,
         )
 
-    def _arm(self, of: Deployment, arm: Arm) -> ArmPlan:
+    def _arm(self, of: Deployment, arm: Arm, known: ArmPlan | None) -> ArmPlan:
+        if known is not None:
+            return replace_struct(known, name=arm.name, share=arm.share)
         model, version = of.model, arm.version
         found = self._registry.get(model, version)
         digest, grant = found.digest, self._registry.permit(found)
@@ -299,12 +318,17 @@ class Endpoints:
             raise NotFound(f"no deployment {name!r}", where="deployments", hint=hint)
         return found
 
-    def _change(self, conn: Connection, made: Deployment, reason: str) -> None:
-        """Store new traffic: row, history and event, in the caller's transaction."""
+    def _change(self, conn: Connection, made: Deployment, reason: str) -> Deployment:
+        """Store new traffic: row, history and event, in the caller's transaction.
+
+        A clock that stands still or went back does not reach the history: every change is later than the one before.
+        """
+        made = replace(made, updated_at=max(made.updated_at, records.last_changed_at(conn, made.name) + 1))
         records.put_deployment(conn, made, reason=reason)
         shares = {str(arm.version): arm.share for arm in made.traffic.arms}
         fact = TrafficChanged(subject=made.ref, shares=shares, rollout=made.traffic.rollout, reason=reason)
         self._journal.append(conn, fact)
+        return made
 
     def _check_columns(self, name: str, version: ModelVersion) -> None:
         """Refuse a version that takes another kind of value for a column than what is in the log."""

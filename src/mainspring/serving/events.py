@@ -52,6 +52,26 @@ class RolloutAdvanced(Fact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RolloutPaused(Fact):
+    """The canary keeps its share, and gets no more until it is resumed. Subject: `rollouts/ID`."""
+
+    kind: ClassVar[str] = "serving.rollout_paused"
+    deployment: str
+    version: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutResumed(Fact):
+    """A rollout that was paused or held goes on. Subject: `rollouts/ID`."""
+
+    kind: ClassVar[str] = "serving.rollout_resumed"
+    deployment: str
+    version: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class RolloutPromoted(Fact):
     """The version is the champion of its endpoint. Subject: `rollouts/ID`."""
 

@@ -11,8 +11,8 @@ from mainspring.serving.rules.assignment import check_shares
 from mainspring.serving.rules.decision import Decision, RolloutSpec
 
 CHAMPION, CANARY = "champion", "canary"
-OPEN_STATES = ("running", "held")
-RolloutState = Literal["running", "held", "promoted", "rolled_back"]
+OPEN_STATES = ("running", "paused", "held")
+RolloutState = Literal["running", "paused", "held", "promoted", "rolled_back"]
 ReviewState = Literal["open", "decided"]
 Label = float | str
 DECISION = "decision"
@@ -93,7 +93,10 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True)
 class TrafficChange:
-    """One entry of the history of an endpoint: from `at` (wall clock, microseconds) on it had this traffic."""
+    """One entry of the history of an endpoint: from `at` (wall clock, microseconds) on it had this traffic.
+
+    `until` is when the next change took its place, 0 while there is none.
+    """
 
     seq: int
     deployment: str
@@ -101,6 +104,7 @@ class TrafficChange:
     actor: str
     traffic: Traffic
     reason: str
+    until: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 import msgspec
@@ -153,6 +154,11 @@ def find_deployment(conn: Connection, name: str, *, lock: bool = False) -> Deplo
     return None if row is None else _deployment(row)
 
 
+def last_change(conn: Connection) -> int:
+    """The number of the newest change of traffic of any project; 0 before the first."""
+    return cast(int, conn.execute(sa.select(sa.func.coalesce(sa.func.max(traffic_change.c.seq), 0))).scalar_one())
+
+
 def list_deployments(conn: Connection) -> list[Deployment]:
     """All endpoints of the project by name."""
     query = sa.select(deployment).where(deployment.c.project == caller().project).order_by(deployment.c.name)
@@ -187,6 +193,23 @@ def history(conn: Connection, name: str, *, until: int | None = None, limit: int
         TrafficChange(row.seq, row.deployment, row.at, row.actor, msgspec.convert(row.traffic, Traffic), row.reason)
         for row in conn.execute(query.order_by(c.seq.desc()).limit(limit))
     ]
+
+
+def traffic_at(conn: Connection, name: str, at: int) -> TrafficChange | None:
+    """What an endpoint served at a time, with its end; None before its first change."""
+    found = history(conn, name, until=at, limit=1)
+    c = traffic_change.c
+    query = sa.select(sa.func.min(c.at)).where(c.project == caller().project, c.deployment == name, c.at > at)
+    return replace(found[0], until=conn.execute(query).scalar_one() or 0) if found else None
+
+
+def last_changed_at(conn: Connection, name: str) -> int:
+    """When an endpoint's traffic last changed; -1 before the first time. Call it with the deployment locked."""
+    c = traffic_change.c
+    query = sa.select(sa.func.coalesce(sa.func.max(c.at), -1)).where(
+        c.project == caller().project, c.deployment == name
+    )
+    return cast(int, conn.execute(query).scalar_one())
 
 
 def add_rollout(conn: Connection, made: Rollout) -> None:

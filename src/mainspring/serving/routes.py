@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 
 from litestar import get, post
@@ -10,20 +10,17 @@ from litestar.params import Parameter
 
 from mainspring.core.clock import micros
 from mainspring.core.settings import Settings
-from mainspring.serving import review_routes
+from mainspring.serving import review_routes, rollout_routes
 from mainspring.serving.client import Client, Prediction, Value
 from mainspring.serving.model import (
     Deployment,
     Feedback,
     Label,
     LoggedPrediction,
-    Rollout,
     StoredFeedback,
-    Traffic,
     TrafficChange,
 )
 from mainspring.serving.modelserver.plan import Options
-from mainspring.serving.rules.decision import Decision, RolloutSpec
 from mainspring.serving.service import Serving
 from mainspring.serving.supervisor import address_of
 
@@ -40,23 +37,6 @@ class DeployRequest:
     version: int | str
     reason: str = ""
     options: Options | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RolloutRequest:
-    """A version for a share of an endpoint's traffic, and how it is judged."""
-
-    version: int | str
-    share: float = 0.25
-    reason: str = ""
-    spec: RolloutSpec = field(default_factory=RolloutSpec)
-
-
-@dataclass(frozen=True, slots=True)
-class ReasonRequest:
-    """Why; kept in the history."""
-
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,51 +120,9 @@ def list_changes(serving: Serving, name: str, limit: Limit = 100) -> list[Traffi
 
 
 @get("/api/v1/deployments/{name:str}/live", opt=_READ, sync_to_thread=True)
-def show_live(serving: Serving, name: str, at: str) -> Traffic | None:
+def show_live(serving: Serving, name: str, at: str) -> TrafficChange | None:
     """The traffic of an endpoint at a time (ISO 8601); null when it was not there yet."""
     return serving.live_at(name, micros(at))
-
-
-@get("/api/v1/deployments/{name:str}/rollouts", opt=_READ, sync_to_thread=True)
-def list_rollouts(serving: Serving, name: str, limit: Limit = 100) -> list[Rollout]:
-    """Rollouts of a deployment, newest first."""
-    return serving.rollouts(name, limit=limit)
-
-
-@post("/api/v1/deployments/{name:str}/rollouts", opt=_WRITE, sync_to_thread=True)
-def start_rollout(serving: Serving, name: str, data: RolloutRequest) -> Rollout:
-    """Give a version its first share of the traffic."""
-    return serving.start_rollout(name, data.version, share=data.share, spec=data.spec, reason=data.reason)
-
-
-@post("/api/v1/deployments/{name:str}/promote", opt=_WRITE, sync_to_thread=True, status_code=200)
-def promote(serving: Serving, name: str, data: ReasonRequest) -> Rollout:
-    """End the rollout under way: its version gets all traffic."""
-    return serving.promote(name, data.reason)
-
-
-@post("/api/v1/deployments/{name:str}/rollback", opt=_WRITE, sync_to_thread=True, status_code=200)
-def rollback(serving: Serving, name: str, data: ReasonRequest) -> Deployment:
-    """Give the traffic back to the champion or, without a rollout, to the one before it."""
-    return serving.rollback(name, data.reason)
-
-
-@get("/api/v1/rollouts/{rollout_id:str}", opt=_READ, sync_to_thread=True)
-def show_rollout(serving: Serving, rollout_id: str) -> Rollout:
-    """One rollout, with the last decision that was carried out."""
-    return serving.rollout(rollout_id)
-
-
-@get("/api/v1/rollouts/{rollout_id:str}/decision", opt=_READ, sync_to_thread=True)
-def judge(serving: Serving, rollout_id: str) -> Decision:
-    """What predictions and labels say about a rollout now. Changes nothing."""
-    return serving.judge(rollout_id)
-
-
-@post("/api/v1/rollouts/{rollout_id:str}/advance", opt=_WRITE, sync_to_thread=True, status_code=200)
-def advance(serving: Serving, rollout_id: str) -> Rollout:
-    """Judge a rollout and do what the judgement says."""
-    return serving.advance(rollout_id)
 
 
 @post("/api/v1/feedback", opt={"permission": "feedback:write"}, sync_to_thread=True, status_code=200)
@@ -219,16 +157,10 @@ handlers = [
     predict,
     list_changes,
     show_live,
-    list_rollouts,
-    start_rollout,
-    promote,
-    rollback,
-    show_rollout,
-    judge,
-    advance,
     give_feedback,
     list_feedback,
     show_prediction,
     show_metrics,
     *review_routes.handlers,
+    *rollout_routes.handlers,
 ]

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mainspring.core.errors import Conflict, Invalid, NotFound
+from mainspring.core.errors import Conflict, Invalid, MainspringError, NotFound
 from mainspring.core.ids import new_id
 from mainspring.registry import check_usable
 from mainspring.serving import records
 from mainspring.serving.events import (
     RolloutAdvanced,
     RolloutHeld,
+    RolloutPaused,
     RolloutPromoted,
+    RolloutResumed,
     RolloutRolledBack,
     RolloutStarted,
 )
+from mainspring.serving.guards import trouble_of
 from mainspring.serving.model import Deployment, Rollout, Traffic
 from mainspring.serving.reviews import ReviewDesk
-from mainspring.serving.rules.decision import Decision, Evidence, RolloutSpec, decide
+from mainspring.serving.rules.decision import Action, Decision, Evidence, RolloutSpec, decide
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from mainspring.core.events import Fact
+
+log = logging.getLogger("mainspring.serving")
+_NEWEST = 100_000
 
 
 class Serving(ReviewDesk):
@@ -84,6 +91,22 @@ class Serving(ReviewDesk):
         self.write_plan()
         return made
 
+    def champion_p99_us(self, name: str) -> int:
+        """What 99 of 100 answers of the champion did not exceed, over its newest predictions, in microseconds.
+
+        Raises:
+            NotFound: No such deployment, or the champion answered nothing yet.
+        """
+        import polars as pl
+
+        self.compact()
+        champion = (pl.col("version") == self.get(name).champion) & (pl.col("status") < 400)
+        newest = self.predictions(name).filter(champion).top_k(_NEWEST, by=pl.col("at"))
+        found = newest.select(pl.col("latency_us").quantile(0.99, "higher")).collect().item()
+        if found is None:
+            raise NotFound("the champion answered nothing yet", where=f"deployments/{name}", hint="--latency-ms 50")
+        return int(found)
+
     def rollout(self, rollout_id: str) -> Rollout:
         """One rollout.
 
@@ -116,13 +139,38 @@ class Serving(ReviewDesk):
 
         from mainspring.serving.counting import ROW_COLUMNS, evidence_of, labels_frame
 
+        endpoint = self.get(found.deployment).endpoint
+        trouble = "" if found.is_final else trouble_of(self.folder, endpoint, found.spec, since=found.started_at)
         try:
             scan = self.predictions(found.deployment)
         except NotFound:
-            return Evidence()
+            return Evidence(trouble=trouble)
         rows = scan.filter(pl.col("rollout") == found.id).select(ROW_COLUMNS).collect()
         labels = labels_frame(self.labels(found.deployment, stored_since=found.started_at))
-        return evidence_of(rows, labels, found.spec, share=found.share)
+        return evidence_of(rows, labels, found.spec, share=found.share, trouble=trouble)
+
+    def settle(self) -> list[Rollout]:
+        """Carry every rollout as far as its evidence goes, and bring the plan of the model server up to date.
+
+        Whoever was killed between a change and its plan is made up for here.
+
+        Returns: The rollouts that moved.
+        """
+        moved = []
+        for found in self.rollouts(open_only=True):
+            try:
+                now = self.advance(found.id)
+            except MainspringError as error:  # one rollout that can't be judged must not keep the others waiting
+                log.warning("rollout.not_judged rollout=%s code=%s what=%s", found.id, error.code, error.what)
+                continue
+            if (now.state, now.step) != (found.state, found.step):
+                moved.append(now)
+        with self._tables.read() as conn:
+            newest = records.last_change(conn)
+        if newest != self._planned:
+            self.write_plan()
+            self._planned = newest
+        return moved
 
     def advance(self, rollout_id: str) -> Rollout:
         """Judge a rollout and do what the judgement says: go on, next step, promote, roll back, or hold.
@@ -142,16 +190,66 @@ class Serving(ReviewDesk):
                 return now  # somebody else was faster
             if decision != now.decision:
                 self._finish(conn, live, now, decision)
-        self.write_plan()
-        return self.rollout(rollout_id)
+        after = self.rollout(rollout_id)
+        if (after.state, after.step) != (now.state, now.step):
+            self.write_plan(fresh=False)
+        return after
 
-    def promote(self, name: str, reason: str = "") -> Rollout:
-        """End the rollout of a deployment by hand: its version gets all traffic.
+    def pause(self, name: str, reason: str = "") -> Rollout:
+        """Leave the canary at its share until it is resumed. Harm still rolls it back. Paused twice, it is paused once.
 
         Raises:
             NotFound: No such deployment. Conflict: No rollout is under way.
         """
-        return self._end(name, Decision("promote", reason or "by hand"))
+        with self._tables.write() as conn:
+            found = self._under_way(conn, name)
+            if found.state != "paused":
+                records.change_rollout(conn, found.id, state="paused", reason=reason or "paused by hand")
+                fact = RolloutPaused(subject=found.ref, deployment=name, version=found.version, reason=reason)
+                self._journal.append(conn, fact)
+        return self.rollout(found.id)
+
+    def resume(self, name: str, reason: str = "") -> Rollout:
+        """Let a rollout go on that was paused, or held when its time was up: then it gets the same time once more.
+
+        Raises:
+            NotFound: No such deployment. Conflict: No rollout is under way.
+        """
+        with self._tables.write() as conn:
+            found = self._under_way(conn, name)
+            if found.state != "running":
+                spec = found.spec
+                if found.state == "held":
+                    spec = replace(spec, max_duration_us=found.decision.evidence.elapsed_us + spec.max_duration_us)
+                fresh = replace(found.decision, action="continue", reason="resumed")
+                records.change_rollout(conn, found.id, state="running", reason=reason, spec=spec, decision=fresh)
+                fact = RolloutResumed(subject=found.ref, deployment=name, version=found.version, reason=reason)
+                self._journal.append(conn, fact)
+        return self.rollout(found.id)
+
+    def _under_way(self, conn: Connection, name: str) -> Rollout:
+        """The rollout of a deployment, which nobody else changes before the transaction ends."""
+        self._find(conn, name, lock=True)
+        under_way = records.list_rollouts(conn, name, open_only=True)
+        if not under_way:
+            raise Conflict(
+                "no rollout is under way", where=f"deployments/{name}", hint=f"mainspring rollout start {name} VERSION"
+            )
+        return under_way[0]
+
+    def promote(self, name: str, reason: str = "") -> Rollout:
+        """End the rollout of a deployment by hand: its version gets all traffic, proof or not.
+
+        Raises:
+            NotFound: No such deployment. Conflict: No rollout is under way.
+        """
+        with self._tables.write() as conn:
+            found = self._under_way(conn, name)
+            live = self._find(conn, name, lock=True)
+            last = replace(found, state="running", spec=replace(found.spec, then=()))
+            self._finish(conn, live, last, _by_hand("promote", found, reason))
+        self.write_plan(fresh=False)
+        return self.rollout(found.id)
 
     def rollback(self, name: str, reason: str = "") -> Deployment:
         """Give all traffic back: from the canary to the champion or, without a rollout, to the champion before it.
@@ -159,36 +257,20 @@ class Serving(ReviewDesk):
         Raises:
             NotFound: No such deployment. Conflict: There is nothing to go back to.
         """
-        with self._tables.read() as conn:
-            live = self._find(conn, name)
-            under_way = records.list_rollouts(conn, name, open_only=True)
-            past = [entry.traffic.champion for entry in records.history(conn, name, limit=1000)]
-        if under_way:
-            self._end(name, Decision("rollback", reason or "by hand"))
-        else:
-            before = next((version for version in past if version != live.champion), None)
-            if before is None:
-                raise Conflict("no other version was live before", where=live.ref, hint="mainspring deploy MODEL")
-            with self._tables.write() as conn:
-                live = self._find(conn, name, lock=True)
-                made = replace(live, traffic=Traffic.only(before), updated_at=self._clock.now())
-                self._change(conn, made, reason or "rolled back by hand")
-            self.write_plan()
-        with self._tables.read() as conn:
-            return self._find(conn, name)
-
-    def _end(self, name: str, decision: Decision) -> Rollout:
         with self._tables.write() as conn:
             live = self._find(conn, name, lock=True)
             under_way = records.list_rollouts(conn, name, open_only=True)
-            if not under_way:
-                raise Conflict(
-                    "no rollout is under way", where=f"deployments/{name}", hint=f"mainspring rollout start {name}"
-                )
-            last = replace(under_way[0], spec=replace(under_way[0].spec, then=()))
-            self._finish(conn, live, last, decision)
-        self.write_plan()
-        return self.rollout(under_way[0].id)
+            if under_way:
+                self._finish(conn, live, under_way[0], _by_hand("rollback", under_way[0], reason))
+            else:
+                past = [entry.traffic.champion for entry in records.history(conn, name, limit=1000)]
+                before = next((version for version in past if version != live.champion), None)
+                if before is None:
+                    raise Conflict("no other version was live before", where=live.ref, hint="mainspring deploy MODEL")
+                made = replace(live, traffic=Traffic.only(before), updated_at=self._clock.now())
+                self._change(conn, made, reason or "rolled back by hand")
+        self.write_plan(fresh=False)
+        return self.get(name)
 
     def _finish(self, conn: Connection, live: Deployment, found: Rollout, decision: Decision) -> None:
         """Carry a decision out, in the caller's transaction: rollout, traffic, history and events together."""
@@ -198,6 +280,8 @@ class Serving(ReviewDesk):
         fact: Fact | None = None
         of, name, version, why = found.ref, found.deployment, found.version, decision.reason
         match decision.action:
+            case "promote" | "hold" if found.state == "paused":
+                pass
             case "promote" if next_share is not None:
                 changes |= {"share": next_share, "step": found.step + 1, "state": "running"}
                 traffic = Traffic.split(found.champion, found.version, next_share, rollout=found.id)
@@ -222,3 +306,8 @@ class Serving(ReviewDesk):
             self._change(conn, replace(live, traffic=traffic, updated_at=now), f"{decision.action}: {decision.reason}")
         if fact is not None:
             self._journal.append(conn, fact)
+
+
+def _by_hand(action: Action, found: Rollout, reason: str) -> Decision:
+    """A person's decision, with what the evidence said when it was last looked at."""
+    return replace(found.decision, action=action, reason=reason or "by hand")

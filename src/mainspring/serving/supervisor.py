@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
@@ -13,7 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from mainspring.core.errors import Failed, Timeout, Unavailable
-from mainspring.serving.modelserver.plan import Applied, read_applied, read_plan
+from mainspring.serving.guards import is_alive, living
+from mainspring.serving.modelserver.plan import Applied, note_death, read_applied, read_plan
 
 _POLL_S = 0.02
 
@@ -87,6 +87,7 @@ class Supervisor:
             if self._process is None or self._process.poll() is None:
                 return False
             self.restarts += 1
+            note_death(self.folder)
             self._spawn()
             return True
 
@@ -149,7 +150,7 @@ class Supervisor:
         self._prepare()
         self.folder.mkdir(parents=True, exist_ok=True)
         for worker in read_applied(self.folder):
-            if not _alive(worker.pid):
+            if not is_alive(worker.pid):
                 (self.folder / f"applied-{worker.worker}.json").unlink(missing_ok=True)
         options = self._options
         command = [sys.executable, "-m", "mainspring.serving.modelserver", "--plan", str(self.folder)]
@@ -179,7 +180,7 @@ def wait_served(folder: Path, *, timeout_s: float = 30.0) -> bool:
     Returns: Whether one runs. Raises: Failed: A model could not be loaded. Timeout.
     """
     generation, deadline = read_plan(folder).generation, time.monotonic() + timeout_s
-    while workers := [worker for worker in read_applied(folder) if _alive(worker.pid)]:
+    while workers := living(folder):
         if all(worker.generation >= generation for worker in workers):
             _refuse_problems(workers)
             return True
@@ -197,10 +198,9 @@ def address_of(folder: Path, host: str) -> str:
         host: Where it listens; one that means every address is asked on this machine's own.
     Raises: Unavailable: None runs.
     """
-    for worker in read_applied(folder):
-        if _alive(worker.pid):
-            host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - nothing is bound here
-            return f"http://[{host}]:{worker.port}" if ":" in host else f"http://{host}:{worker.port}"
+    for worker in living(folder):
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - nothing is bound here
+        return f"http://[{host}]:{worker.port}" if ":" in host else f"http://{host}:{worker.port}"
     raise Unavailable("no model server runs", where=str(folder), hint="mainspring up")
 
 
@@ -208,16 +208,6 @@ def _refuse_problems(workers: Sequence[Applied]) -> None:
     for worker in workers:
         for name, problem in worker.problems.items():
             raise Failed(f"{name or 'the plan'} could not be loaded: {problem}", where=name)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _parent(pid: int) -> int | None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mainspring.serving.modelserver.plan import forget_worker
+from mainspring.serving.modelserver.plan import forget_worker, note_death
 from mainspring.serving.modelserver.tally import bury
 
 _LOOK_S = 0.2
@@ -72,6 +72,7 @@ class Crew:
         pid = dead.process.pid
         dead.process.returncode = code  # it was waited for here, not through the object
         forget_worker(self._folder, pid)
+        note_death(self._folder)
         bury(self._folder, pid)
         self._died_young = self._died_young + 1 if time.monotonic() - dead.since < _YOUNG_S else 0
         if self._died_young >= _TOO_MANY:

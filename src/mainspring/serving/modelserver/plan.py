@@ -7,6 +7,7 @@ everything in it answers with the plan's generation.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from mainspring.serving.rules.humility import Rule, Seen
 
 PLAN = "plan.json"
 SPOOLS = "spool"
+DEATHS = "deaths"
+_MAX_DEATHS_BYTES = 64 * 1024
 
 
 class ArmPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -206,6 +209,24 @@ def read_applied(folder: Path) -> list[Applied]:
 def write_applied(folder: Path, applied: Applied) -> None:
     """Say what this worker serves."""
     _replace(folder / f"applied-{applied.worker}.json", msgspec.json.encode(applied))
+
+
+def note_death(folder: Path) -> None:
+    """A worker died that nobody asked to end; `deaths_since` counts them."""
+    path = folder / DEATHS
+    if path.exists() and path.stat().st_size > _MAX_DEATHS_BYTES:
+        path.unlink()
+    with path.open("a", encoding="ascii") as file:
+        file.write(f"{time.time_ns() // 1000}\n")
+
+
+def deaths_since(folder: Path, at: int) -> int:
+    """How many workers died since a time (microseconds) that nobody asked to end."""
+    try:
+        lines = (folder / DEATHS).read_text(encoding="ascii").split()
+    except FileNotFoundError:
+        return 0
+    return sum(int(line) >= at for line in lines)
 
 
 def forget_worker(folder: Path, pid: int) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 from litestar import get, post
-from litestar.response import Template
+from litestar.enums import RequestEncodingType
+from litestar.params import Body
+from litestar.response import Redirect, Template
 
 from mainspring.core.errors import MainspringError
 from mainspring.core.settings import Settings
@@ -21,6 +24,7 @@ from mainspring.serving.service import Serving
 from mainspring.serving.supervisor import address_of
 
 _READ = {"permission": "deployments:read"}
+_WRITE = {"permission": "deployments:write"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,14 @@ class Evidence:
     limit: float
     canary: int
     champion: int
+
+
+@dataclass(frozen=True, slots=True)
+class Steering:
+    """What a person decides about a rollout on a page, and why."""
+
+    verb: Literal["pause", "resume", "promote", "rollback"]
+    reason: str = ""
 
 
 @get("/deployments", opt=_READ, sync_to_thread=True, include_in_schema=False)
@@ -108,6 +120,23 @@ def rollout_page(serving: Serving, rollout_id: str) -> Template:
     return Template("serving/page/rollout.html", context=context)
 
 
+@post("/deployments/{name:str}/rollout", opt=_WRITE, sync_to_thread=True, include_in_schema=False)
+def steer(
+    serving: Serving, name: str, data: Annotated[Steering, Body(media_type=RequestEncodingType.URL_ENCODED)]
+) -> Redirect:
+    """Pause, resume, promote or roll back the rollout under way, and show where that led."""
+    match data.verb:
+        case "pause":
+            serving.pause(name, data.reason)
+        case "resume":
+            serving.resume(name, data.reason)
+        case "promote":
+            serving.promote(name, data.reason)
+        case "rollback":
+            serving.rollback(name, data.reason)
+    return Redirect(f"/deployments/{name}", status_code=303)
+
+
 def evidence_of(rollout: Rollout, decision: Decision) -> list[Evidence]:
     """The e-values of a decision with their limits."""
     spec, found = rollout.spec, decision.evidence
@@ -124,4 +153,4 @@ def evidence_of(rollout: Rollout, decision: Decision) -> list[Evidence]:
     return lines
 
 
-handlers = [deployments_page, deployment_page, ask_page, rollout_page, *reviews.handlers]
+handlers = [deployments_page, deployment_page, ask_page, rollout_page, steer, *reviews.handlers]

@@ -24,6 +24,8 @@ class RolloutSpec:
         alpha_errors: Chance that a version no worse than the champion is ever rolled back for errors, in (0, 1).
         alpha_latency: The same for answers slower than `latency_us`.
         alpha_quality: The same for wrong answers.
+        judges: The signals that may roll back, settled at the start. Signals that are not judged leave their share of
+            false rollbacks to the others; none at all is an error. Latency is judged where there is a `latency_us`.
         alpha_promote: Chance that a version with a risk ratio of `harmful_ratio` or more is promoted.
         harmless_ratio: Largest ratio of bad-event risks that never should roll back.
         harmful_ratio: Ratio that promotion must rule out.
@@ -34,12 +36,14 @@ class RolloutSpec:
         min_duration_us: Least event time a step takes before promotion; a day covers a daily pattern.
         max_duration_us: Event time after which a step without a proof is held for a person to decide.
         consecutive_errors: That many errors in a row on the canary roll back at once.
+        max_memory_mb: So does a worker of the model server that holds more than this; 0 is no limit.
         then: Canary shares after the first one, each with its own proof, before full traffic.
     """
 
     alpha_errors: float = 0.02
     alpha_latency: float = 0.01
     alpha_quality: float = 0.02
+    judges: tuple[Signal, ...] = ("errors", "latency", "quality")
     alpha_promote: float = 0.05
     harmless_ratio: float = 1.0
     harmful_ratio: float = 1.25
@@ -50,6 +54,7 @@ class RolloutSpec:
     min_duration_us: int = DAY_US
     max_duration_us: int = 14 * DAY_US
     consecutive_errors: int = 20
+    max_memory_mb: int = 0
     then: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
@@ -60,14 +65,30 @@ class RolloutSpec:
             and 0.0 < self.harmless_ratio < self.harmful_ratio
             and 0 <= self.min_duration_us <= self.max_duration_us
             and self.consecutive_errors >= 1
+            and self.max_memory_mb >= 0
+            and self.judged
             and all(0.0 < share < 1.0 for share in self.then)
         )
         if not good:
             raise Invalid(f"a rollout cannot be judged by {self}", where="serving.RolloutSpec", hint="check its ranges")
 
+    @property
+    def judged(self) -> tuple[Signal, ...]:
+        """The signals that may roll back."""
+        return tuple(signal for signal in self.judges if signal != "latency" or self.latency_us)
+
     def alpha(self, signal: str) -> float:
-        """The share of false rollbacks spent on a signal."""
-        return {"errors": self.alpha_errors, "latency": self.alpha_latency, "quality": self.alpha_quality}[signal]
+        """The chance that a version no worse than the champion is ever rolled back for a signal that is judged.
+
+        >>> RolloutSpec(judges=("errors",)).alpha("errors")
+        0.05
+        """
+        shares: dict[str, float] = {
+            "errors": self.alpha_errors,
+            "latency": self.alpha_latency,
+            "quality": self.alpha_quality,
+        }
+        return shares[signal] * sum(shares.values()) / sum(shares[judged] for judged in self.judged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +100,8 @@ class Evidence:
         step: The same for the present step alone.
         requests: Predictions per arm: (champion, canary).
         labelled: Predictions with a label per arm: (champion, canary).
-        error_run: Errors in a row at the end of the canary's log.
+        error_run: Most errors in a row on the canary.
+        trouble: What a hard guard found: the version can't be loaded, its server dies again and again, or memory.
         elapsed_us: Event time since the present step began.
     """
 
@@ -88,6 +110,7 @@ class Evidence:
     requests: tuple[int, int] = (0, 0)
     labelled: tuple[int, int] = (0, 0)
     error_run: int = 0
+    trouble: str = ""
     elapsed_us: int = 0
 
 
@@ -119,12 +142,15 @@ def decide(evidence: Evidence, spec: RolloutSpec) -> Decision:
     Returns: `rollback` when a signal's e-value reaches 1 / alpha or the hard guard trips; `promote` when the mirror
         e-value of the step reaches 1 / alpha_promote after the least time; `hold` when time is up without a proof.
     """
-    logs = {signal: harm(counts, ratio=spec.harmless_ratio) for signal, counts in evidence.counts.items()}
+    judged = {signal: evidence.counts[signal] for signal in spec.judged if signal in evidence.counts}
+    logs = {signal: harm(counts, ratio=spec.harmless_ratio) for signal, counts in judged.items()}
     proof = _proof(evidence.step.get(spec.promote_on, ()), spec)
 
     def say(action: Action, reason: str) -> Decision:
         return Decision(action, reason, {k: _e(v) for k, v in logs.items()}, _e(proof), evidence)
 
+    if evidence.trouble:
+        return say("rollback", evidence.trouble)
     if evidence.error_run >= spec.consecutive_errors:
         return say("rollback", f"{evidence.error_run} errors in a row")
     for signal, value in logs.items():

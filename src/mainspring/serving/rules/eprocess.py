@@ -4,6 +4,9 @@ Given that a bad event happened at a canary share of rho, it sits on the canary 
 q(theta) = theta rho / (theta rho + 1 - rho), theta being the risk of the canary over the risk of the champion. So two
 counters for every share are all the evidence there is, and the base rate drops out. A mixture of likelihood ratios over
 a grid of theta is a supermartingale under the null: it may be looked at after every event, and stopped at will.
+
+The weights of a mixture decide what is found soon, never how often a harmless version is rolled back. They are centred
+where a decision is most often needed: on twice the risk for harm, on no difference for its absence.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ from mainspring.core.errors import Invalid
 
 GRID_POINTS = 64
 WIDEST_RATIO = 32.0
+_LIKELY_HARM, _HARM_SPREAD = 2.0, 0.35  # times the ratio that is harmless; spread of the logarithm
+_LIKELY_PEER, _PEER_SPREAD = 0.8, 0.3  # times the ratio that is harmful: with 1.25, no difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +50,23 @@ def _log_ratio(theta: float, null: float, counts: Iterable[BadEvents]) -> float:
     return total
 
 
-def _mixture(thetas: Sequence[float], null: float, counts: Sequence[BadEvents]) -> float:
-    """Log of the mean likelihood ratio over `thetas`, safe against overflow."""
+@dataclass(frozen=True, slots=True)
+class _Likely:
+    """Weights over risk ratios: normal in the logarithm, around `centre` times the null."""
+
+    centre: float
+    spread: float
+
+    def weigh(self, thetas: Sequence[float], null: float) -> list[float]:
+        found = [exp(-0.5 * (log(theta / (self.centre * null)) / self.spread) ** 2) for theta in thetas]
+        return [weight / sum(found) for weight in found]
+
+
+def _mixture(thetas: Sequence[float], null: float, counts: Sequence[BadEvents], likely: _Likely) -> float:
+    """Log of the weighted mean likelihood ratio over `thetas`, safe against overflow."""
     logs = [_log_ratio(theta, null, counts) for theta in thetas]
-    top = max(logs)
-    return top + log(sum(exp(value - top) for value in logs) / len(logs))
+    weights, top = likely.weigh(thetas, null), max(logs)
+    return top + log(sum(weight * exp(value - top) for weight, value in zip(weights, logs, strict=True)))
 
 
 def _grid(low: float, high: float) -> list[float]:
@@ -73,7 +90,7 @@ def harm(counts: Sequence[BadEvents], *, ratio: float = 1.0) -> float:
     >>> harm([BadEvents(0.25, 30, 30)]) > 3.9 > harm([BadEvents(0.25, 10, 30)])
     True
     """
-    return _mixture(_grid(ratio, ratio * WIDEST_RATIO), ratio, counts)
+    return _mixture(_grid(ratio, ratio * WIDEST_RATIO), ratio, counts, _Likely(_LIKELY_HARM, _HARM_SPREAD))
 
 
 def no_harm(counts: Sequence[BadEvents], *, ratio: float = 1.25) -> float:
@@ -87,4 +104,4 @@ def no_harm(counts: Sequence[BadEvents], *, ratio: float = 1.25) -> float:
     Returns: Natural logarithm of the e-value; 0 without events.
     Source: As `harm`; the likelihood ratio falls in the count on the canary, so every ratio above `ratio` is covered.
     """
-    return _mixture(_grid(ratio / 4.0, ratio), ratio, counts)
+    return _mixture(_grid(ratio / 4.0, ratio), ratio, counts, _Likely(_LIKELY_PEER, _PEER_SPREAD))

@@ -101,8 +101,8 @@ def _rollout() -> None:
         "rollout",
         ["project", "deployment"],
         unique=True,
-        sqlite_where=sa.text("state IN ('running', 'held')"),
-        postgresql_where=sa.text("state IN ('running', 'held')"),
+        sqlite_where=sa.text("state IN ('running', 'paused', 'held')"),
+        postgresql_where=sa.text("state IN ('running', 'paused', 'held')"),
     )
 
 
