@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
 
 from mainspring.core.canonical import digest
 from mainspring.core.errors import Corrupt, Failed, Invalid, MainspringError, Refused
@@ -461,3 +462,17 @@ def test_a_bare_module_is_refused_with_what_to_write() -> None:
     with pytest.raises(Invalid, match="does not say what its numbers mean") as caught:
         build(torch.nn.Linear(3, 1), rows())
     assert "Network(module" in caught.value.hint
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 64, 501])
+def test_a_logistic_regression_is_asked_without_its_checks_and_answers_the_same_bits(rows: int) -> None:
+    rng = np.random.default_rng(rows)
+    x = rng.normal(size=(400, 11))
+    model = LogisticRegression().fit(x, x[:, 0] > 0)
+    scorer = flavour("sklearn").scorer(model, flavour("sklearn").trait(model))
+    asked = rng.normal(size=(rows, 11)) * 50
+    assert type(scorer).__name__ == "_LogisticScorer"
+    assert np.array_equal(scorer.score(asked), model.predict_proba(asked)[:, 1])
+    asked[0, 3] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        scorer.score(asked)

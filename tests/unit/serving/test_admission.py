@@ -50,11 +50,11 @@ def test_rows_that_would_wait_too_long_are_refused_by_the_pace_of_the_model(tmp_
     async def run() -> None:
         async with plane(tmp_path, Limits(max_wait_ms=1000)) as made:
             model = made.app.served.table.find("m").champion
-            model.row_s = 0.1
+            model.row_s = 0.02
             first = await _held(made)
-            waiting = [asyncio.create_task(made.ask([1.0] * 8)) for _ in range(2)]
-            await made.until(17)
-            assert made.batcher.wait_s == pytest.approx(1.7)
+            waiting = [asyncio.create_task(made.ask([1.0] * 32)) for _ in range(2)]
+            await made.until(65)
+            assert made.batcher.wait_s == pytest.approx(1.3)
             refused = await made.ask()
             assert refused is not None
             assert (refused.status, refused.headers[b"retry-after"]) == (429, b"2")

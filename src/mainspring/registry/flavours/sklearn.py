@@ -98,7 +98,11 @@ def read(data: bytes) -> object:
 def scorer(model: object, trait: Trait) -> Scorer:
     """Score with `predict_proba` or `predict`."""
     method = "predict" if trait.task == "regression" else "predict_proba"
-    return _EstimatorScorer(getattr(model, method), second_class_only=trait.task == "binary")
+    whole = _EstimatorScorer(getattr(model, method), second_class_only=trait.task == "binary")
+    if trait.task == "binary" and not trait.wants_frame and _is_logistic(model):
+        quick = _LogisticScorer(model, whole)
+        return quick if _agree(quick, whole) else whole
+    return whole
 
 
 class _EstimatorScorer:
@@ -112,6 +116,49 @@ class _EstimatorScorer:
         """One call of the estimator."""
         scores = self._method(inputs)
         return scores[:, 1] if self._second else scores
+
+
+class _LogisticScorer:
+    """The same numbers as the estimator's, bit by bit, without the checks that it makes of arrays from anywhere.
+
+    They take ten times as long as the arithmetic. Rows for which that gives no number are left to the estimator, which
+    says what it does not take.
+    """
+
+    waits = False
+
+    def __init__(self, model: object, whole: _EstimatorScorer) -> None:
+        self._weights: NDArray[np.float64] = model.coef_.T  # type: ignore[attr-defined]
+        self._shift: NDArray[np.float64] = model.intercept_  # type: ignore[attr-defined]
+        self._whole = whole
+
+    def score(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
+        """One product and one logistic function."""
+        import numpy as np
+        from scipy.special import expit
+
+        matrix = np.asarray(inputs)
+        scores: NDArray[np.float64] = (matrix @ self._weights + self._shift).reshape(-1)
+        if not np.isfinite(scores).all():
+            return self._whole.score(inputs)
+        return cast("NDArray[np.float64]", expit(scores, out=scores))
+
+
+def _is_logistic(model: object) -> bool:
+    from sklearn.linear_model import LogisticRegression
+
+    if type(model) is not LogisticRegression:
+        return False
+    weights = cast("NDArray[np.float64]", vars(model)["coef_"])
+    return weights.shape[0] == 1 and weights.dtype == "float64"
+
+
+def _agree(quick: _LogisticScorer, whole: _EstimatorScorer) -> bool:
+    """Whether both give the same bits for some rows: another release of scikit-learn may compute them otherwise."""
+    import numpy as np
+
+    rows = np.random.default_rng(0).normal(size=(9, len(quick._weights)))
+    return all(np.array_equal(quick.score(part), whole.score(part)) for part in (rows, rows[:1]))
 
 
 _HINT = "use estimators of scikit-learn only, without functions or classes of your own"

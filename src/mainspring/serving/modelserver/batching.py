@@ -51,10 +51,10 @@ class HungUp(Exception):
 
 
 _BATCH_ROWS = 4096
-_FEW_ROWS = 16  # a slow model has these wait however long it takes: alone in their batch they say little of its pace
+_FEW_ROWS = 64  # a slow model has these wait however long it takes: calls of one row say little of its pace with many
 _QUICK_S = 0.001  # the loop answers nobody else meanwhile
 _SLOWER = 1.1  # so much of a longer call is believed at once: on a busy machine many are held up by others
-_NEWEST = 0.2  # weight of the newest batch in a model's pace
+_NEWEST = 0.2  # weight of each row of the newest batch in a model's pace
 _OPEN = Line()
 _NO_END = float("inf")
 
@@ -189,7 +189,8 @@ class Batcher:
         for job in group:
             job.started_at, job.ended_at = started, ended
         took = ended - started
-        model.row_s += (took / rows - model.row_s) * (_NEWEST if model.row_s else 1.0)
+        weight = min(1.0, _NEWEST * rows) if model.row_s else 1.0  # a call with many rows knows more of the pace
+        model.row_s += (took / rows - model.row_s) * weight
         model.call_s = min(took, model.call_s * _SLOWER) if model.call_s else took
         self.batches += 1
         self.batched_rows += rows
