@@ -194,7 +194,7 @@ def test_options_are_given_one_by_one_and_taken_back(house: Wiring, http: TestCl
         return found
 
     first = told("--deadline-ms", "900", "--redact", "carrier", "--redact", "hour")
-    usual = {"on_log_failure": "refuse", "rules": [], "log_share": 1.0}
+    usual: dict[str, object] = {"on_log_failure": "refuse", "rules": [], "interval": None, "log_share": 1.0}
     assert first == {**usual, "deadline_ms": 900, "redact": ["carrier", "hour"]}
     second = told("--on-log-failure", "answer", "--log-share", "0.25")
     assert second == {**first, "on_log_failure": "answer", "log_share": 0.25}

@@ -36,7 +36,12 @@ def status(ctx: click.Context, deployment: str, as_json: bool) -> None:
     monitoring = room(ctx, Monitoring)
     monitoring.observe(deployment)
     found = monitoring.status(deployment)
-    show(found, "\n".join(_status_lines(found)))
+    held = [
+        f"intervals of version {entry.version} held {entry.within} of {entry.rows} labels: "
+        f"{entry.share:.1%} ({entry.low:.1%} to {entry.high:.1%})"
+        for entry in monitoring.coverage(deployment)
+    ]
+    show(found, "\n".join([*_status_lines(found), *held]))
 
 
 @group.command("alarms")

@@ -50,10 +50,15 @@ def next_batch(log: pl.LazyFrame, position: Position, limit: int) -> Batch | Non
     )
     if not places.height:
         return None
-    ends = places.group_by("spool").agg(pl.col("seq").min().alias("low"), pl.col("seq").max().alias("high"))
-    after = {**position, **dict(ends.select("spool", "high").iter_rows())}
-    in_batch = pl.col("seq").is_between(pl.col("low"), pl.col("high"))
-    rows = log.join(ends.lazy(), on="spool").filter(in_batch & (pl.col("status") < 400)).drop("low", "high").collect()
+    ends = places.group_by("spool").agg(pl.col("seq").min().alias("from_seq"), pl.col("seq").max().alias("to_seq"))
+    after = {**position, **dict(ends.select("spool", "to_seq").iter_rows())}
+    in_batch = pl.col("seq").is_between(pl.col("from_seq"), pl.col("to_seq"))
+    rows = (
+        log.join(ends.lazy(), on="spool")
+        .filter(in_batch & (pl.col("status") < 400))
+        .drop("from_seq", "to_seq")
+        .collect()
+    )
     event = pl.min_horizontal(pl.col("event_at"), pl.col("at") + DAY_US).clip(lower_bound=0)
     unique = rows.with_columns(event.alias("event")).unique("id", keep="first", maintain_order=True)
     return Batch(unique, after, is_last=places.height < limit)

@@ -170,6 +170,30 @@ class WatchedVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class Coverage:
+    """How many labels of a version lay in the intervals of its predictions, over the newest 30 days.
+
+    Attributes:
+        version: Which version.
+        rows: Labelled predictions that had an interval.
+        within: Of these, with the label inside.
+        low: Lower end of the 95 % confidence interval of the share.
+        high: Its upper end.
+    """
+
+    version: int
+    rows: int
+    within: int
+    low: float
+    high: float
+
+    @property
+    def share(self) -> float:
+        """The share of labels inside."""
+        return self.within / self.rows
+
+
+@dataclass(frozen=True, slots=True)
 class MonitorStatus:
     """All there is to see of a monitor.
 

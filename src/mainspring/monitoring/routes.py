@@ -9,7 +9,7 @@ from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
-from mainspring.monitoring.model import Alarm, Monitor, MonitorStatus
+from mainspring.monitoring.model import Alarm, Coverage, Monitor, MonitorStatus
 from mainspring.monitoring.service import Monitoring
 
 _READ = {"permission": "monitors:read"}
@@ -33,6 +33,12 @@ def list_monitors(monitoring: NamedDependency[Monitoring]) -> list[Monitor]:
 def show_monitor(monitoring: NamedDependency[Monitoring], deployment: str) -> MonitorStatus:
     """A monitor with its judgements, alarms and realized measures."""
     return monitoring.status(deployment)
+
+
+@get("/api/v1/monitors/{deployment:str}/coverage", opt=_READ, sync_to_thread=True)
+def show_coverage(monitoring: NamedDependency[Monitoring], deployment: str) -> list[Coverage]:
+    """How many labels lay in the intervals of predictions, by version."""
+    return monitoring.coverage(deployment)
 
 
 @post("/api/v1/monitors/{deployment:str}/watch", opt=_WRITE, sync_to_thread=True, status_code=200)
@@ -76,6 +82,7 @@ def acknowledge_alarm(monitoring: NamedDependency[Monitoring], alarm_id: str, da
 handlers = [
     list_monitors,
     show_monitor,
+    show_coverage,
     watch_deployment,
     evaluate_monitor,
     list_alarms,

@@ -12,7 +12,7 @@ from mainspring.core.clock import DAY_US, Clock, day_of
 from mainspring.core.errors import NotFound, did_you_mean
 from mainspring.monitoring import records
 from mainspring.monitoring.events import AlarmAcknowledged, MonitorStarted
-from mainspring.monitoring.model import Alarm, Judgement, Monitor, MonitorSpec, MonitorStatus
+from mainspring.monitoring.model import Alarm, Coverage, Judgement, Monitor, MonitorSpec, MonitorStatus
 from mainspring.monitoring.rules import performance
 from mainspring.monitoring.rules.performance import Outcomes
 
@@ -187,6 +187,18 @@ class Monitoring:
             awaiting_labels=awaiting,
             problems=problems,
         )
+
+    def coverage(self, deployment: str) -> list[Coverage]:
+        """How well the intervals of predictions held, by version; empty without intervals or labels.
+
+        Raises:
+            NotFound: The deployment is not watched.
+        """
+        monitor = self.get(deployment)
+        if self._serving.get(deployment).options.interval is None:
+            return []
+        counts = self._serving.covered(deployment, day_of(monitor.watermark) - _RECENT_DAYS * DAY_US)
+        return [performance.coverage_of(version, *counts[version]) for version in sorted(counts)]
 
     def smallest_change(self, deployment: str) -> float | None:
         """The least share of rows whose move raises an alarm within one window like the latest; None without windows.

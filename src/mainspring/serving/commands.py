@@ -20,8 +20,7 @@ from mainspring.core.errors import Invalid, NotFound
 from mainspring.core.settings import Settings
 from mainspring.serving.client import Client, Value
 from mainspring.serving.model import Feedback
-from mainspring.serving.modelserver.plan import Options, rules_of
-from mainspring.serving.rules.humility import Rule
+from mainspring.serving.modelserver.plan import Options, options_of
 from mainspring.serving.service import Serving
 from mainspring.serving.supervisor import wait_served
 
@@ -35,7 +34,7 @@ from mainspring.serving.supervisor import wait_served
     "--on-log-failure", type=click.Choice(["refuse", "answer"]), help="Fate of an answer that can't be logged."
 )
 @click.option("--redact", multiple=True, metavar="COLUMN", help="An input that is never logged; '': none.")
-@click.option("--rules", metavar="FILE", help="TOML with [[rules]] of humility; '': none.")
+@click.option("--rules", metavar="FILE", help="TOML with [[rules]] of humility and [interval]; '': none.")
 @click.option("--log-share", type=click.FloatRange(0, 1), help="Part of the requests that are logged; 0: none.")
 @click.option("--reason", default="", help="Kept in the event log.")
 @json_option
@@ -147,20 +146,22 @@ def _options(serving: Serving, name: str, given: Mapping[str, object]) -> Option
     if changes.get("redact") == ("",):
         changes["redact"] = ()
     if "rules" in changes:
-        changes["rules"] = _rules(str(changes["rules"]))
+        changes |= _rules(str(changes["rules"]))
     return replace(serving.options(name), **changes) if changes else None  # type: ignore[arg-type]  # checked by it
 
 
-def _rules(file: str) -> tuple[Rule, ...]:
+def _rules(file: str) -> dict[str, object]:
+    """Rules and interval of a file."""
     if not file:
-        return ()
+        return {"rules": (), "interval": None}
     try:
         entries = tomllib.loads(Path(file).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise NotFound(f"no file {file}", where="--rules", hint="give a TOML file with [[rules]]") from None
     except ValueError as reason:
         raise Invalid(f"not TOML: {reason}", where=file, hint="write [[rules]] tables") from None
-    return rules_of(entries.get("rules", []), file)
+    found = options_of({key: entries[key] for key in ("rules", "interval") if key in entries}, file)
+    return {"rules": found.rules, "interval": found.interval}
 
 
 def _item(row: Mapping[str, str], where: str) -> Feedback:

@@ -16,6 +16,7 @@ from mainspring.core.errors import Conflict, Invalid, NotFound, Refused, did_you
 from mainspring.core.ids import check_name
 from mainspring.registry import check_usable, folder_name
 from mainspring.serving import records
+from mainspring.serving.calibration import Calibrations
 from mainspring.serving.events import Deployed, TrafficChanged
 from mainspring.serving.log import PERSONAL, Compactor, table_of
 from mainspring.serving.model import Arm, Deployment, Traffic, TrafficChange
@@ -88,6 +89,7 @@ class Endpoints:
         self.folder = folder
         self._declared = dict(declared or {})
         self._seen = SeenStore(folder / "seen", data)
+        self._calibrations = Calibrations(folder / "calibrations", registry, data)
         self._compactor = Compactor(folder / SPOOLS, delta, self._on_rows)
 
     def deploy(
@@ -111,7 +113,8 @@ class Endpoints:
         check_name(name, "deployment")
         found = check_usable(self._registry.get(model, version))
         self._check_columns(name, found)
-        self._check_options(options or self.options(name), found)
+        wanted = self._calibrations.pinned(options or self.options(name))
+        self._check_options(wanted, found)
         names = self._registry.names(model)
         with self._tables.write() as conn:
             before = records.find_deployment(conn, name, lock=True)
@@ -127,8 +130,7 @@ class Endpoints:
             now = self._clock.now()
             endpoint = before.endpoint if before else records.free_endpoint(conn, name)
             created = before.created_at if before else now
-            kept = options or self._options(name, before)
-            made = Deployment(name, endpoint, found.model, Traffic.only(found.number), created, now, kept)
+            made = Deployment(name, endpoint, found.model, Traffic.only(found.number), created, now, wanted)
             made = self._change(conn, made, reason)
             champion = before.champion if before else None
             fact = Deployed(subject=made.ref, model=found.model, version=found.number, before=champion, reason=reason)
@@ -155,6 +157,8 @@ class Endpoints:
             if column not in version.columns:
                 hint = did_you_mean(column, version.columns) or f"its inputs are {', '.join(version.columns)}"
                 raise Invalid(f"no input {column!r} to redact", where=version.ref, hint=hint)
+        if options.interval is not None:
+            self._calibrations.of(version, options.interval)
         if options.rules:
             seen = self._seen.of(version)
             check_rules(options.rules, version.inputs, task=version.task, classes=version.classes, seen=seen)
@@ -300,6 +304,7 @@ class Endpoints:
         if not folder.exists():
             self._registry.materialize(model, version, folder)
         seen = self._seen.of(found) if of.options.rules else {}
+        interval = of.options.interval
         return ArmPlan(
             name=arm.name,
             version=version,
@@ -308,6 +313,7 @@ class Endpoints:
             digest=digest,
             grant=grant,
             seen=seen,
+            half_width=None if interval is None else self._calibrations.of(found, interval),
         )
 
     def _find(self, conn: Connection, name: str, *, lock: bool = False) -> Deployment:

@@ -162,6 +162,36 @@ class FeedbackDesk(Endpoints):
         )
         return self._typed(name, features.hstack(about)).sort("event_at", "prediction_id")
 
+    def covered(self, name: str, since: int | None = None) -> dict[int, tuple[int, int]]:
+        """For each version: labelled predictions that had an interval, and how many of their labels lie in it.
+
+        Answers that a rule gave do not count.
+
+        Args:
+            name: The endpoint.
+            since: Earliest event time, microseconds.
+        Raises:
+            NotFound: There is no such deployment.
+        """
+        import polars as pl
+
+        from mainspring.serving.counting import labels_frame
+
+        try:
+            rows = self.predictions(name, since)
+        except NotFound:
+            self.get(name)
+            return {}
+        if "low" not in rows.collect_schema():
+            return {}
+        given = pl.col("marks").list.eval(pl.element().str.ends_with(":override")).list.any()
+        rows = rows.filter(pl.col("low").is_not_null(), pl.col("status") < 400, ~given.fill_null(value=False))
+        labels = labels_frame(self.labels(name)).filter(pl.col("number").is_not_null())
+        held = rows.select("id", "version", "low", "high").collect().unique("id").join(labels, on="id")
+        within = pl.col("number").is_between("low", "high")
+        counted = held.group_by("version").agg(pl.len(), within.sum().alias("within"))
+        return {int(version): (int(count), int(inside)) for version, count, inside in counted.iter_rows()}
+
     def _typed(self, name: str, frame: pl.DataFrame) -> pl.DataFrame:
         """Give back whole numbers, which the log keeps as Float64, to the columns that the live version takes so."""
         import polars as pl

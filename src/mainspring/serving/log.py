@@ -141,7 +141,7 @@ def frame_of(
 
 
 _VERSION, _INPUTS = 1 + COLUMNS.index("version"), 1 + COLUMNS.index("inputs")
-_OUTPUTS = ("probability", "prediction", "label_out", "probabilities")
+_OUTPUTS = ("probability", "prediction", "label_out", "probabilities", "low", "high")
 
 
 def _schema(kinds: Mapping[str, str]) -> dict[str, PolarsDataType]:
@@ -164,6 +164,8 @@ def _schema(kinds: Mapping[str, str]) -> dict[str, PolarsDataType]:
         "prediction": pl.Float64,
         "label_out": pl.String,
         "probabilities": pl.List(pl.Float64),
+        "low": pl.Float64,
+        "high": pl.Float64,
         "latency_us": pl.Int64,
         "status": pl.Int64,
         "error": pl.String,

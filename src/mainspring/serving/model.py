@@ -181,7 +181,8 @@ class LoggedPrediction:
     """One row of the log, and what became known of it. Outputs that the model does not give are None.
 
     `latency_us` is all of it but the commit of the log; of that `wait_us` was spent before the model and `model_us` in
-    it. `caller` is what the client called itself, `marks` are the rules that held, as NAME:ACTION.
+    it. `caller` is what the client called itself, `marks` are the rules that held, as NAME:ACTION;
+    `low` and `high` are the ends of its interval.
     """
 
     id: str
@@ -203,6 +204,8 @@ class LoggedPrediction:
     wait_us: int | None = None
     model_us: int | None = None
     marks: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
     feedback: tuple[StoredFeedback, ...] = ()
 
     @property

@@ -40,7 +40,7 @@ class SeenStore:
         except FileNotFoundError:
             found = self._look(version)
         if found:
-            _write(path, msgspec.json.encode(found))
+            keep_file(path, msgspec.json.encode(found))
         return found
 
     def _look(self, version: ModelVersion) -> dict[str, Seen]:
@@ -69,7 +69,8 @@ class SeenStore:
         return found
 
 
-def _write(path: Path, data: bytes) -> None:
+def keep_file(path: Path, data: bytes) -> None:
+    """Write a file that is there whole or not at all, and may be lost."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}")
     part.write_bytes(data)  # not synced: what is lost is looked up again

@@ -73,6 +73,7 @@ def monitor_page(monitoring: NamedDependency[Monitoring], name: str) -> Template
         "calibration": [(score, share) for score, share, _ in status.calibration],
         "smallest": monitoring.smallest_change(name),
         "budget": monitoring.spec.budget,
+        "coverage": monitoring.coverage(name),
     }
     return Template("monitoring/page/monitor.html", context=context)
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from mainspring.monitoring.model import Coverage
+
 CELLS = 256
 _LOGIT_STEP = 1 / 16
 LOSSES = ("brier", "error", "mae")
@@ -237,3 +239,25 @@ def _student(freedom: int) -> float:
     g3 = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
     g4 = (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160
     return z + g1 / freedom + g2 / freedom**2 + g3 / freedom**3 + g4 / freedom**4
+
+
+def coverage_of(version: int, rows: int, within: int) -> Coverage:
+    """The share of labels that lay in their interval, with its uncertainty.
+
+    Args:
+        version: Whose intervals.
+        rows: Labelled predictions that had one, at least 1.
+        within: Of these, with the label inside.
+    Source: Wilson (1927), Probable inference, the law of succession, and statistical inference; the score interval.
+
+    >>> found = coverage_of(1, 100, 90)
+    >>> round(found.low, 4), round(found.high, 4)
+    (0.8256, 0.9448)
+    """
+    z2, share = _Z95 * _Z95, within / rows
+    middle = (share + z2 / (2 * rows)) / (1 + z2 / rows)
+    half = _Z95 / (1 + z2 / rows) * math.sqrt(share * (1 - share) / rows + z2 / (4 * rows * rows))
+    return Coverage(version, rows, within, max(0.0, middle - half), min(1.0, middle + half))
+
+
+_Z95 = 1.959963984540054

@@ -27,8 +27,8 @@ class Scorer:
         arm = job.plan.arms[0]
         key = bytes.fromhex(job.public_key) if job.public_key else None
         self.model: LoadedModel = load_model(arm, public_key=key, max_rows=max(job.request.chunk_rows, 1))
-        rules = job.plan.options.rules
-        self._humility = Humility(rules, self.model, arm.seen) if rules else None
+        rules, width = job.plan.options.rules, arm.half_width
+        self._humility = Humility(rules, self.model, arm.seen, width) if rules or width is not None else None
         self._parts, self._job = parts, job
 
     def __call__(self, number: int) -> None:
@@ -52,7 +52,8 @@ class Scorer:
         """The columns of the answers and their types."""
         predictor = self.model.predictor
         if predictor.task == "regression":
-            return {"prediction": pl.Float64()}
+            beside = self._humility.beside if self._humility else []
+            return {name: pl.Float64() for name in ("prediction", *beside)}
         number: pl.DataType = pl.List(pl.Float64) if predictor.task == "multiclass" else pl.Float64()
         return {"probability": number, "label": pl.Series(list(predictor.classes)).dtype}
 

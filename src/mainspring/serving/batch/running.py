@@ -22,6 +22,7 @@ from mainspring.serving.batch.chunks import Scorer
 from mainspring.serving.batch.job import ID, REASON, RULES, SUFFIXES, BatchReport, BatchRequest, Job, Parts, settle
 from mainspring.serving.batch.logging import log_chunks
 from mainspring.serving.modelserver.columns import Features, kind_of
+from mainspring.serving.modelserver.plan import Options
 
 if TYPE_CHECKING:
     from mainspring.core.clock import Clock
@@ -106,13 +107,12 @@ class Batches:
         version = self._version(request)
         plan = self._serving.planned(request.deployment, request.version)
         texts = Path(request.source).suffix == ".csv"
-        may_miss = {rule.column for rule in plan.options.rules if rule.when == "missing"}
         try:
             scan = pl.scan_parquet(self._table(parts, request))
             schema, rows = scan.collect_schema(), int(scan.select(pl.len()).collect().item())
         except (pl.exceptions.PolarsError, OSError) as reason:
             raise Invalid(f"not a table: {str(reason)[:200]}", where=request.source) from None
-        _check_schema(schema, version, request, may_miss, texts=texts)
+        _check_schema(schema, version, request, plan.options, texts=texts)
         job = Job(
             id=new_id(),
             request=request,
@@ -160,7 +160,7 @@ class Batches:
         answered = int(good.select(pl.len()).collect().item())
         quarantined = job.rows - answered
         if quarantined:
-            _sink(bad.drop(*OUTPUTS[version.task], RULES), parts.quarantine)
+            _sink(bad.drop(*_outputs(version, job.plan.options), RULES), parts.quarantine)
         if job.texts and parts.out.suffix == ".parquet":
             good = good.with_columns(_numbers(version, scan.collect_schema().names()))
         _sink(good.drop(REASON), parts.out)
@@ -187,9 +187,10 @@ def _is_file(request: BatchRequest) -> bool:
 
 
 def _check_schema(
-    schema: pl.Schema, version: ModelVersion, request: BatchRequest, may_miss: set[str], *, texts: bool
+    schema: pl.Schema, version: ModelVersion, request: BatchRequest, options: Options, *, texts: bool
 ) -> None:
     """Refuse a table that does not fit before a row is answered."""
+    may_miss = {rule.column for rule in options.rules if rule.when == "missing"}
     for field in Features(version.inputs).fields:
         dtype = schema.get(field.name)
         if dtype is None:
@@ -206,10 +207,15 @@ def _check_schema(
             hint = did_you_mean(name, schema.names())
             raise Invalid(f"there is no column {name!r}", where=request.source, hint=hint)
     kept = request.keep or schema.names()
-    twice = [name for name in (*OUTPUTS[version.task], ID, RULES, REASON) if name in kept]
+    twice = [name for name in (*_outputs(version, options), ID, RULES, REASON) if name in kept]
     if twice:
         hint = "name the columns to keep with --keep, without it"
         raise Invalid(f"the output would have {twice[0]!r} twice", where=request.source, hint=hint)
+
+
+def _outputs(version: ModelVersion, options: Options) -> tuple[str, ...]:
+    """The columns of the answers."""
+    return (*OUTPUTS[version.task], *(("low", "high") if options.interval else ()))
 
 
 def _is_numeric(dtype: pl.DataType) -> bool:

@@ -38,7 +38,8 @@ def score(model: LoadedModel, humility: Humility | None, columns: Mapping[str, R
     reasons, checked = _checked(features, columns, rows)
     left = [row for row in range(rows) if row not in reasons]
     marks: list[list[str]] = [[] for _ in range(rows)]
-    whole: Outputs = {name: [None] * rows for name in model.outputs}
+    names = [*model.outputs, *(humility.beside if humility else [])]
+    whole: Outputs = {name: [None] * rows for name in names}
     for place, judged in _judged(humility, checked, left, reasons):
         found, failed = _predicted(model, judged.columns) if judged.rows else ({}, {})
         outputs = judged.answers(found)

@@ -105,7 +105,18 @@ class Judged:
                 values[row] = answer[name]
             for row in self.refusals:
                 values[row] = None
+        if humility.half_width is not None:
+            whole |= self._interval(whole["prediction"], humility.half_width)
         return whole
+
+    def _interval(self, numbers: Sequence[object], width: float) -> Outputs:
+        """The ends of the interval of each row; of an answer that a rule gave, that answer."""
+        widths = [0.0 if row in self._given else width for row in range(len(numbers))]
+        pairs = list(zip(numbers, widths, strict=True))
+        return {
+            "low": [None if number is None else _number(number) - half for number, half in pairs],
+            "high": [None if number is None else _number(number) + half for number, half in pairs],
+        }
 
 
 @dataclass(eq=False)
@@ -115,6 +126,7 @@ class Humility:
     rules: Sequence[Rule]
     model: LoadedModel
     seen: Mapping[str, Seen]
+    half_width: float | None = None
     features: Features = field(init=False)
     on_answers: list[Rule] = field(init=False)
     _on_inputs: list[_OnInput] = field(init=False)
@@ -148,6 +160,11 @@ class Humility:
     def outputs(self) -> list[str]:
         """The names of the model's outputs."""
         return self.model.outputs
+
+    @property
+    def beside(self) -> list[str]:
+        """The names of what is answered beside them."""
+        return [] if self.half_width is None else ["low", "high"]
 
     def answer(self, rule: Rule) -> dict[str, object]:
         """The answer that a rule gives by itself."""

@@ -11,12 +11,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import msgspec
 
 from mainspring.core.errors import Corrupt, Invalid
 from mainspring.core.settings import fill
+from mainspring.serving.rules.conformal import Interval
 from mainspring.serving.rules.humility import Rule, Seen
 
 PLAN = "plan.json"
@@ -29,7 +30,7 @@ class ArmPlan(msgspec.Struct, frozen=True, kw_only=True):
     """One version behind an endpoint. A share of 0 keeps it loaded for requests that name it.
 
     `grant` is the signed line that lets a pickle be loaded; empty for every other format. `seen` is what training saw
-    of the inputs, for the rules of the endpoint.
+    of the inputs, for the rules of the endpoint; `half_width` is that of its intervals.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ArmPlan(msgspec.Struct, frozen=True, kw_only=True):
     digest: str = ""
     grant: str = ""
     seen: dict[str, Seen] = {}
+    half_width: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class Options:
             count it as lost.
         redact: Inputs that are never written: the log has them as missing.
         rules: What happens to rows on which the model should not be trusted alone.
+        interval: Goes with every number that is predicted, as `low` and `high`.
         log_share: Part of the requests that are logged, by a hash of their ids: 1 all, 0 none. What is not logged takes
             no feedback, and monitors and rollouts don't see it.
     """
@@ -59,6 +62,7 @@ class Options:
     on_log_failure: Literal["refuse", "answer"] = "refuse"
     redact: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
+    interval: Interval | None = None
     log_share: float = 1.0
 
     def __post_init__(self) -> None:
@@ -84,6 +88,8 @@ def options_of(section: object, where: str) -> Options:
     given = dict(section)
     if "rules" in given:
         given["rules"] = rules_of(given["rules"], where)
+    if isinstance(given.get("interval"), Mapping):
+        given["interval"] = fill(Interval, cast("Mapping[str, object]", given["interval"]), where=f"{where}.interval")
     if "redact" in given:
         given["redact"] = _texts(given["redact"], f"{where}.redact")
     return fill(Options, given, where=where)

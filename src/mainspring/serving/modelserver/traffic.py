@@ -146,8 +146,8 @@ def _endpoint(
         if model is None:
             model = _load(arm, plan)
             declare(wanted.name, model)
-        rules = wanted.options.rules
-        humility = Humility(rules, model, arm.seen) if rules else None
+        rules, width = wanted.options.rules, arm.half_width
+        humility = Humility(rules, model, arm.seen, width) if rules or width is not None else None
         arms.append(ServedArm(arm.name, arm.share, model, arm.digest, arm.grant, humility))
     return Endpoint(wanted.name, tuple(arms), wanted.salt, wanted.rollout, plan.options_of(wanted))
 

@@ -1,0 +1,67 @@
+"""Prediction intervals by split conformal prediction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mainspring.core.errors import Invalid
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An interval around every number that an endpoint predicts.
+
+    Args:
+        data: Held-out rows, such as "datasets/flights-held-out/3": no row of them was trained on.
+        label: The column of them that has the truth.
+        coverage: The share of truths that shall lie within, in (0, 1).
+    Raises:
+        Invalid: A value is missing or out of range.
+    """
+
+    data: str
+    label: str
+    coverage: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not self.data or not self.label:
+            raise Invalid("an interval needs data and label", where="interval", hint='data = "datasets/NAME/VERSION"')
+        if not 0.0 < self.coverage < 1.0:
+            raise Invalid(f"a coverage of {self.coverage}", where="interval", hint="use a share such as 0.9")
+
+
+def least_rows(coverage: float) -> int:
+    """The fewest rows from which an interval of this coverage is finite.
+
+    >>> least_rows(0.9), least_rows(0.95)
+    (9, 19)
+    """
+    return math.ceil(round(coverage / (1.0 - coverage), 9))
+
+
+def half_width(residuals: Sequence[float], coverage: float) -> float:
+    """Half of the width of an interval that holds the truth of a new row with at least this probability.
+
+    The guarantee is over calibration rows and new row together, for any model and any distribution, as long as they are
+    exchangeable; it is no promise for a group of rows, nor after a drift.
+
+    Args:
+        residuals: Absolute errors on rows that the model was not trained on, each >= 0 and finite, any order.
+        coverage: In (0, 1).
+    Returns: The ceil((n + 1) coverage)-th smallest residual.
+    Raises:
+        Invalid: There are too few residuals for any finite interval.
+    Source:  Lei, G'Sell, Rinaldo, Tibshirani and Wasserman (2018), Distribution-free predictive inference for
+        regression, algorithm 2 and theorem 2; the finite-sample quantile is that of Vovk et al. (2005).
+
+    >>> half_width([0.5, 0.1, 0.4, 0.2, 0.3, 0.9, 0.8, 0.7, 0.6], 0.5)
+    0.5
+    """
+    place = math.ceil(round((len(residuals) + 1) * coverage, 9))
+    if place > len(residuals):
+        need = least_rows(coverage)
+        hint = f"give {need} or more, or a smaller coverage"
+        raise Invalid(f"{len(residuals)} rows with a truth are too few for {coverage:g}", where="interval", hint=hint)
+    return sorted(residuals)[place - 1]
