@@ -127,7 +127,8 @@ def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{folder / 'db'}", "--artifacts-destination", str(folder / "files")]
-    environ = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # no job is asked for
+    environ = {**os.environ, **quiet}
     with (
         (folder / "log").open("wb") as log,
         subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=environ) as process,
