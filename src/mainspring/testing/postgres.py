@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 
 START_S = 60.0
+_MEMORY = "/dev/shm"
+_ROOM_BYTES = 2 * 1024**3
 _RUN = """
 "$0" "$@" & server=$!
 read -r _                      # ends when the tests close the pipe, or die in whatever way
@@ -51,7 +53,7 @@ class PostgresServer:
     def __init__(self) -> None:
         binaries = _binaries()
         self._user = _server_user()
-        self._folder = Path(tempfile.mkdtemp(prefix="ms-pg-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="ms-pg-", dir=_place()))
         if self._user is not None:
             shutil.chown(self._folder, self._user)
         self._bin = _within_reach(binaries, self._user, self._folder)
@@ -116,6 +118,12 @@ class PostgresServer:
                 if time.monotonic() > deadline or self._process.poll() is not None:
                     raise NoPostgres(f"Postgres does not start: {reason}") from reason
             time.sleep(0.02)
+
+
+def _place() -> str | None:
+    """In memory where there is room: to make and drop a database of some hundred files takes a tenth of the time."""
+    is_roomy = os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _ROOM_BYTES
+    return _MEMORY if is_roomy else None
 
 
 def _binaries() -> Path:
