@@ -33,7 +33,8 @@ class Answers:
         return len(self.seconds) / self.wall_s
 
     def ms(self, share: float) -> float:
-        return 1000 * quantile(self.seconds, share)
+        """Milliseconds that this share was answered within; infinite when nothing was."""
+        return 1000 * quantile(self.seconds, share) if self.seconds else float("inf")
 
 
 class _Client(asyncio.Protocol):

@@ -39,10 +39,10 @@ print(statistics.median(found))
 
 
 @contextmanager
-def ours(root: Path) -> Iterator[Contestant]:
-    """Mainspring as a contestant."""
+def ours(root: Path, *, url: str = "") -> Iterator[Contestant]:
+    """Mainspring as a contestant, on SQLite or the database at `url`."""
     root.mkdir(parents=True)
-    made = server(root)
+    made = server(root, {"MAINSPRING_STORAGE_DB": url} if url else {})
     started = time.perf_counter()
     made.start()
     try:
@@ -72,7 +72,7 @@ def _of(contestant: Contestant) -> Iterator[tuple[str, float]]:
     yield "memory", contestant.memory_mb()
     for clients in (1, 4, 16):
         before = contestant.cpu_s()
-        answers = _batches(contestant.address, clients)
+        answers = batches(contestant.address, clients)
         used = contestant.cpu_s() - before
         yield f"rate{clients}", answers.per_second
         yield f"p99_{clients}", answers.ms(0.99)
@@ -85,7 +85,7 @@ def _of(contestant: Contestant) -> Iterator[tuple[str, float]]:
         yield "columns", _columns(contestant.address, run)
 
 
-def _batches(address: str, clients: int) -> Answers:
+def batches(address: str, clients: int) -> Answers:
     experiment = _post(address, "experiments/create", {"name": f"batches of {clients}"})["experiment_id"]
     runs = [_new_run(address, experiment) for _ in range(clients)]
     batches = iter(range(10**9))

@@ -85,7 +85,11 @@ def mlflow(root: Path, *, url: str = "", workers: Sequence[str] = ()) -> Iterato
     finally:
         family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         process.terminate()
-        process.wait(30)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:  # it waits for its workers, which on a crowded machine may take minutes
+            process.kill()
+            process.wait()
         for child in psutil.wait_procs(family, timeout=10)[1]:
             child.kill()
 

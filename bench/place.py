@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,10 +25,10 @@ def folder() -> Iterator[Path]:
             os.environ.update(before)
 
 
-def server(root: Path) -> ServerProcess:
+def server(root: Path, env: Mapping[str, str] | None = None) -> ServerProcess:
     """A `mainspring up` on free ports, not started yet."""
     port, serving_port = free_ports(2, near=17600)
-    return ServerProcess(root, port=port, serving_port=serving_port)
+    return ServerProcess(root, port=port, serving_port=serving_port, env=env)
 
 
 @contextmanager

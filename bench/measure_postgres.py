@@ -1,0 +1,91 @@
+"""Batches of metrics to Mainspring and to MLflow on one Postgres, and the same rows through its bare driver.
+
+The server is that of the tests: it does not wait for the disk, for neither of them. MLflow's Python needs psycopg.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import peer
+from figure import Figure
+from measure_mlflow import BATCH, SECONDS, batches, ours
+from peer import Contestant
+from place import folder
+
+from mainspring.testing.postgres import PostgresServer
+
+CLIENTS = (1, 4, 16)
+TABLE = """
+CREATE TABLE metric (run bigint, key bigint, step bigint, at bigint, sort bigint, value float8,
+ PRIMARY KEY (run, key, step, at, sort, value))
+"""
+
+
+def measure() -> Iterator[Figure]:
+    server = PostgresServer()
+    try:
+        with folder() as root:
+            for name in ("ours", "theirs", "raw"):
+                server.execute(f"CREATE DATABASE {name}")
+            with ours(root / "ours", url=server.url("ours")) as contestant:
+                mine = dict(_of(contestant))
+                yield from _shown("Mainspring", mine)
+            with peer.mlflow(root / "theirs", url=server.url("theirs")) as contestant:
+                theirs = dict(_of(contestant))
+                yield from _shown("MLflow", theirs)
+        yield from _compared(mine, theirs)
+        rate = _raw(server.url("raw"))
+        yield Figure("Postgres: the same rows through the bare driver", rate, "batches/s")
+        best = max(mine[f"rate{clients}"] for clients in CLIENTS)
+        yield Figure("Postgres: log-batch over HTTP / the bare driver", best / rate, "times", 0.4, more_is_better=True)
+    finally:
+        server.stop()
+
+
+def _of(contestant: Contestant) -> Iterator[tuple[str, float]]:
+    for clients in CLIENTS:
+        before = contestant.cpu_s()
+        answers = batches(contestant.address, clients)
+        used = contestant.cpu_s() - before
+        yield f"rate{clients}", answers.per_second
+        yield f"p99_{clients}", answers.ms(0.99)
+        yield f"failed{clients}", float(len(answers.failed))
+        yield f"cpu{clients}", 1e6 * used / max(1, len(answers.seconds)) / BATCH
+
+
+def _shown(name: str, found: dict[str, float]) -> Iterator[Figure]:
+    own = name == "Mainspring"
+    for clients in CLIENTS:
+        what = f"Postgres, {name}: {clients} clients"
+        yield Figure(f"{what}, log-batch of {BATCH} metrics", found[f"rate{clients}"], "requests/s")
+        yield Figure(f"{what}, p99", found[f"p99_{clients}"], "ms", 50 if own else None)
+        yield Figure(f"{what}, failed requests", found[f"failed{clients}"], "requests", 0 if own else None)
+        yield Figure(f"{what}, CPU of the server without Postgres", found[f"cpu{clients}"], "us a metric")
+
+
+def _compared(mine: dict[str, float], theirs: dict[str, float]) -> Iterator[Figure]:
+    for clients in CLIENTS:
+        rate = mine[f"rate{clients}"] / max(theirs[f"rate{clients}"], 1e-9)
+        yield Figure(f"Postgres, log-batch, {clients} clients: ours / MLflow", rate, "times", 20, more_is_better=True)
+        cpu = mine[f"cpu{clients}"] / theirs[f"cpu{clients}"]
+        yield Figure(f"Postgres, CPU a metric, {clients} clients: ours / MLflow", cpu, "times", 1 / 20)
+
+
+def _raw(url: str) -> float:
+    """Batches a second, each a transaction."""
+    import psycopg
+
+    with psycopg.connect(url) as conn:
+        conn.execute(TABLE)
+        conn.commit()
+        started, count = time.perf_counter(), 0
+        while time.perf_counter() < started + SECONDS:
+            first = count * 10
+            rows = [(1, i % 10, first + i // 10, 1_700_000_000_000_000, 0, i + 0.5) for i in range(BATCH)]
+            with conn.cursor() as cursor:
+                cursor.executemany("INSERT INTO metric VALUES (%s,%s,%s,%s,%s,%s) ON CONFLICT DO NOTHING", rows)
+            conn.commit()
+            count += 1
+        return count / (time.perf_counter() - started)
