@@ -109,6 +109,17 @@ def test_the_way_of_an_endpoint_through_all_doors(
     assert back["traffic"]["arms"][0]["version"] == 1
     assert len(http.get("/api/v1/deployments/late/history").json()) == 6
     assert "Rollouts before" in http.get("/deployments/late").text
+    house.get(Serving).compact()
+    shown = http.get("/deployments/late").text
+    assert "Requests a minute" in shown
+    assert "99th percentile of latency" in shown
+    led = http.get("/deployments/late?prediction=one ", follow_redirects=False)
+    assert (led.status_code, led.headers["location"]) == (303, "/predictions/one")
+    house.get(Serving).tell_alarms(lambda: {"late": "alarm7"})
+    server.apply()
+    listed = http.get("/deployments").text
+    assert "/alarms/alarm7" in listed
+    assert "ready" in listed
     assert "late 1" in run(house, "rollout", "live", "late").replace("champion", "late")
     assert "live now" in run(house, "rollout", "live", "late", "--at", "2999-01-01")
     assert "not there yet" in run(house, "rollout", "live", "late", "--at", "1999-01-01")

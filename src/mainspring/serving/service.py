@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,16 @@ _NEWEST = 100_000
 
 class Serving(ReviewDesk):
     """Endpoints, what they answered, what people decided and what became known, and rollouts judged by that."""
+
+    _alarms: Callable[[], Mapping[str, str]] = staticmethod(dict)
+
+    def tell_alarms(self, ask: Callable[[], Mapping[str, str]]) -> None:
+        """Have somebody above say which endpoints have an open alarm: the alarm's id by the deployment's name."""
+        self._alarms = ask
+
+    def alarms(self) -> Mapping[str, str]:
+        """The newest open alarm by deployment; none where nothing watches."""
+        return self._alarms()
 
     def start_rollout(
         self,

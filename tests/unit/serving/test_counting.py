@@ -11,7 +11,7 @@ from mainspring.serving.rules.decision import RolloutSpec
 from mainspring.serving.rules.eprocess import BadEvents
 
 SPEC = RolloutSpec(latency_us=1000)
-SCHEMA = {
+SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "id": pl.String,
     "request_id": pl.String,
     "at": pl.Int64,
@@ -24,6 +24,7 @@ SCHEMA = {
     "probability": pl.Float64,
     "prediction": pl.Float64,
     "label_out": pl.String,
+    "probabilities": pl.List(pl.Float64),
 }
 
 
@@ -55,6 +56,14 @@ def test_each_signal_counts_its_bad_events_per_arm() -> None:
 def test_requests_that_named_a_version_do_not_count() -> None:
     rows = frame(row(1, "direct", propensity=None, status=500), row(2))
     assert evidence_of(rows, labels(), SPEC, share=0.25).requests == (0, 1)
+
+
+def test_an_answer_without_any_value_is_an_error_where_others_have_one() -> None:
+    empty = row(1, probability=None, label_out=None)
+    assert evidence_of(frame(empty, row(2)), labels(), SPEC, share=0.25).counts["errors"] == (BadEvents(0.25, 1, 0),)
+    assert evidence_of(frame(empty), labels(), SPEC, share=0.25).counts["errors"] == ()
+    several = row(1, probability=None, label_out=None, probabilities=[0.2, 0.8])
+    assert evidence_of(frame(several, row(2)), labels(), SPEC, share=0.25).counts["errors"] == ()
 
 
 def test_a_row_logged_twice_counts_once() -> None:

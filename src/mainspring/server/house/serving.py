@@ -26,7 +26,7 @@ def furnish(wiring: Wiring, settings: Settings) -> None:
 
 
 def _serving(w: Wiring, settings: Settings) -> Serving:
-    return Serving(
+    made = Serving(
         tables=tables(w),
         journal=journal(w),
         delta=delta(w),
@@ -38,3 +38,13 @@ def _serving(w: Wiring, settings: Settings) -> Serving:
         declared=settings.section("deployment"),
         limits=Limits(**{name: getattr(settings.serving, name) for name in LIMITS}),
     )
+    made.tell_alarms(lambda: _alarms(w))
+    return made
+
+
+def _alarms(w: Wiring) -> dict[str, str]:
+    """Open alarms by deployment, the newest of each. Monitoring is imported when a page asks."""
+    from mainspring.monitoring import Monitoring
+
+    found = w.get(Monitoring).alarms(states=["open"])
+    return {alarm.deployment: alarm.id for alarm in reversed(found)}

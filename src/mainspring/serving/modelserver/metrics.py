@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-_EDGES_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+EDGES_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper edges of the buckets of latencies, in seconds; one more bucket has what is above."""
 _LEAST = frozenset(["mainspring_plan_generation"])
 """Of these the workers' least value is the truth, of all others their sum."""
 Labels = tuple[str, str, str]
@@ -32,7 +33,7 @@ class _Series:
 
     def __init__(self) -> None:
         self.statuses: dict[int, int] = {}
-        self.buckets = [0] * (len(_EDGES_S) + 1)
+        self.buckets = [0] * (len(EDGES_S) + 1)
         self.seconds = 0.0
 
 
@@ -46,7 +47,7 @@ class Metrics:
         """Count one answered request of (deployment, version, arm)."""
         series = self._series[labels]
         series.statuses[status] = series.statuses.get(status, 0) + 1
-        series.buckets[bisect_left(_EDGES_S, seconds)] += 1
+        series.buckets[bisect_left(EDGES_S, seconds)] += 1
         series.seconds += seconds
 
     def counts(self, values: Mapping[str, float]) -> Counts:
@@ -110,7 +111,7 @@ def _aliases(counts: Counts) -> list[str]:
 def _histogram(labels: Labels, counts: list[int], seconds: float) -> list[str]:
     said = 'deployment="{}",version="{}",arm="{}"'.format(*labels)
     lines, total = [], 0
-    for edge, count in zip((*_EDGES_S, "+Inf"), counts, strict=True):
+    for edge, count in zip((*EDGES_S, "+Inf"), counts, strict=True):
         total += count
         lines.append(f'mainspring_request_seconds_bucket{{{said},le="{edge}"}} {total}')
     lines.append(f"mainspring_request_seconds_count{{{said}}} {total}")

@@ -44,7 +44,12 @@ def clear(folder: Path) -> None:
 
 def text_of(folder: Path) -> str:
     """What all workers over a plan folder counted, up to `EVERY_S` ago, as Prometheus reads it."""
-    return text(summed(_read(folder)))
+    return text(counts_of(folder))
+
+
+def counts_of(folder: Path) -> Counts:
+    """What all workers over a plan folder counted, up to `EVERY_S` ago."""
+    return summed(_read(folder))
 
 
 def _read(folder: Path, without: int = 0) -> list[Counts]:

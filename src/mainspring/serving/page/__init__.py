@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
+from urllib.parse import quote
 
 from litestar import get, post
 from litestar.enums import RequestEncodingType
 from litestar.params import Body
 from litestar.response import Redirect, Template
 
-from mainspring.core.errors import MainspringError
+from mainspring.core.clock import DAY_US, SystemClock
+from mainspring.core.errors import MainspringError, NotFound
 from mainspring.core.settings import Settings
 from mainspring.registry.model import Scalar
 from mainspring.registry.service import Registry
 from mainspring.serving.client import Client, Prediction
 from mainspring.serving.model import Deployment, Rollout
 from mainspring.serving.modelserver.answering import STATUS
+from mainspring.serving.overview import healths, pulses, stretches
 from mainspring.serving.page import reviews
 from mainspring.serving.page.asking import Form, example_row, form_of, row_of
 from mainspring.serving.rules.decision import Decision
@@ -25,6 +28,13 @@ from mainspring.serving.supervisor import address_of
 
 _READ = {"permission": "deployments:read"}
 _WRITE = {"permission": "deployments:write"}
+TONES = {"ready": "ok", "loading": "warn", "failing": "bad", "down": "bad"}
+_CHARTS = (
+    ("Requests a minute", "rate"),
+    ("Share that failed", "failed"),
+    ("Median latency, ms", "p50_ms"),
+    ("99th percentile of latency, ms", "p99_ms"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +59,14 @@ class Steering:
 
 @get("/deployments", opt=_READ, sync_to_thread=True, include_in_schema=False)
 def deployments_page(serving: Serving) -> Template:
-    """Endpoints and who answers there."""
+    """Endpoints: who answers there, and how they do."""
+    deployments = serving.deployments()
     context = {
-        "deployments": serving.deployments(),
+        "deployments": deployments,
+        "healths": healths(serving.folder, [entry.endpoint for entry in deployments]),
+        "pulses": pulses(serving.folder),
+        "alarms": serving.alarms(),
+        "tones": TONES,
         "rollouts": serving.rollouts(open_only=True),
         "waiting": serving.open_reviews(),
     }
@@ -59,9 +74,16 @@ def deployments_page(serving: Serving) -> Template:
 
 
 @get("/deployments/{name:str}", opt=_READ, sync_to_thread=True, include_in_schema=False)
-def deployment_page(serving: Serving, registry: Registry, settings: Settings, name: str) -> Template:
-    """One endpoint: traffic now and before, its rollout, its newest predictions, and how to ask it."""
+def deployment_page(
+    serving: Serving, registry: Registry, settings: Settings, name: str, prediction: str = ""
+) -> Template | Redirect:
+    """One endpoint: traffic now and before, how it does, its rollout, newest predictions, and how to ask it.
+
+    With the id of a prediction it leads to that one.
+    """
     found = serving.get(name)
+    if prediction:
+        return Redirect(f"/predictions/{quote(prediction.strip(), safe='')}", status_code=303)
     version = registry.get(found.model, found.champion)
     return _deployment(serving, found, form_of(_url(settings), found, version, example_row(version)))
 
@@ -107,8 +129,27 @@ def _deployment(serving: Serving, found: Deployment, form: Form) -> Template:
         "past": [entry for entry in serving.rollouts(found.name, limit=20) if entry.is_final],
         "predictions": serving.recent(found.name),
         "form": form,
+        "health": healths(serving.folder, [found.endpoint])[found.endpoint],
+        "alarm": serving.alarms().get(found.name),
+        "tones": TONES,
+        **_charts(serving, found.name),
     }
     return Template("serving/page/deployment.html", context=context)
+
+
+def _charts(serving: Serving, name: str) -> dict[str, object]:
+    """Rate, failures and latency per arm over the last day, as points of charts."""
+    now = SystemClock().now()
+    try:
+        found = stretches(serving.predictions(name), since=now - DAY_US, until=now)
+    except NotFound:
+        found = []
+    arms = sorted({entry.arm for entry in found})
+    charts = [
+        (title, [(arm, [(entry.at, getattr(entry, field)) for entry in found if entry.arm == arm]) for arm in arms])
+        for title, field in _CHARTS
+    ]
+    return {"arms": arms, "charts": charts if found else []}
 
 
 @get("/rollouts/{rollout_id:str}", opt=_READ, sync_to_thread=True, include_in_schema=False)
