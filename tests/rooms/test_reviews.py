@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,19 +17,21 @@ from sklearn.linear_model import LogisticRegression
 from tests.unit.serving.doors import Doors, doors
 
 from mainspring.core.errors import Conflict, Invalid, NotFound
+from mainspring.core.ids import new_id
 from mainspring.core.settings import load
 from mainspring.core.wiring import Wiring
 from mainspring.data import Data
 from mainspring.registry import Registry
 from mainspring.server.app import create_app
 from mainspring.server.house import open_house
-from mainspring.serving import Serving, commands
+from mainspring.serving import Serving, commands, records
+from mainspring.serving.model import Review
 from mainspring.serving.modelserver.models import LoadedModel
 from mainspring.serving.modelserver.plan import SPOOLS, Options, read_plan
 from mainspring.serving.modelserver.traffic import Table, build
 from mainspring.serving.review_commands import group
 from mainspring.serving.rules.humility import Rule
-from mainspring.storage.ports import Journal
+from mainspring.storage.ports import Journal, Tables
 
 RULES = """
 [[rules]]
@@ -197,3 +199,15 @@ def test_settings_declare_rules_and_a_deploy_takes_them(tmp_path: Path) -> None:
     (tmp_path / "mainspring.toml").write_text(rules.replace("queue", "quue"))
     with pytest.raises(Invalid, match="quue"):
         open_house(load(tmp_path, environ={}))
+
+
+def test_a_prediction_is_put_before_people_once_on_every_database(tables: Tables) -> None:
+    first, again = (Review(new_id(), "late", "p", 1, ("far:queue",), 0.5, 7) for _ in range(2))
+    with tables.write() as conn:
+        records.add_reviews(conn, [first])
+        records.add_reviews(conn, [again])
+        decided = replace(first, state="decided", decision="late", decided_by="ada", decided_at=8)
+        assert records.list_reviews(conn, deployment="", state="open", before="", limit=9) == [first]
+        assert records.count_reviews(conn, state="open") == {"late": 1}
+        records.change_review(conn, decided)
+        assert records.find_review(conn, first.id, lock=True) == decided
