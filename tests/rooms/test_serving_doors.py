@@ -210,3 +210,26 @@ def test_options_are_given_one_by_one_and_taken_back(house: Wiring, http: TestCl
     second = told("--on-log-failure", "answer", "--log-share", "0.25")
     assert second == {**first, "on_log_failure": "answer", "log_share": 0.25}
     assert told("--redact", "", "--deadline-ms", "0")["redact"] == []
+
+
+def test_a_file_of_feedback_is_stored_once_and_its_bad_lines_are_put_aside(
+    house: Wiring, http: TestClient[Litestar], tmp_path: Path
+) -> None:
+    run(house, "deploy", "late", "--version", "1", "--name", "bulk")
+    file = tmp_path / "labels.csv"
+    file.write_text("prediction_id,value\nf1,1\nf2,nan\nf1,0\nf3,0\n")
+    said = json.loads(run(house, "feedback", "bulk", str(file), "--json"))
+    assert (said["received"], said["new"], said["refused"]) == (4, 2, 2)
+    assert [line.split(",")[:2] for line in (tmp_path / "labels.csv.rejected.csv").read_text().splitlines()[1:]] == [
+        ["3", "f2"],
+        ["4", "f1"],
+    ]
+    place, csv = "/api/v1/deployments/bulk/feedback", {"content-type": "text/csv"}
+    again = http.post(place, content=file.read_bytes(), headers=csv)
+    assert again.status_code == 200, again.text
+    assert (again.json()["new"], [entry["line"] for entry in again.json()["rejected"]]) == (0, [3, 4])
+    lines = b'{"prediction_id":"f3","value":0}\n{"prediction_id":"f4","value":1}'
+    more = http.post(place, content=lines, headers={"content-type": "application/jsonl"})
+    assert (more.json()["received"], more.json()["new"]) == (2, 1)
+    refused = http.post(place, content=b"\xff", headers=csv)
+    assert refused.status_code == 400

@@ -7,19 +7,18 @@ import json
 import sys
 import tomllib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import cast
 
 import click
 import msgspec
 
-from mainspring.core.clock import SystemClock, micros
+from mainspring.core.clock import SystemClock
 from mainspring.core.console import json_option, room, show
 from mainspring.core.errors import Invalid, NotFound
 from mainspring.core.settings import Settings
 from mainspring.serving.client import Client, Value
-from mainspring.serving.model import Feedback
 from mainspring.serving.modelserver.plan import Options, options_of
 from mainspring.serving.service import Serving
 from mainspring.serving.supervisor import wait_served
@@ -127,17 +126,23 @@ def _batch(ctx: click.Context, given: Mapping[str, object]) -> None:
 @click.command()
 @click.argument("name")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--rejected", type=click.Path(path_type=Path, dir_okay=False), help="Where lines go that are put aside.")
 @json_option
 @click.pass_context
-def feedback(ctx: click.Context, name: str, file: Path, as_json: bool) -> None:
-    """Send labels for predictions of an endpoint. FILE is CSV with the columns prediction_id and value (kind, at).
+def feedback(ctx: click.Context, name: str, file: Path, *, rejected: Path | None, as_json: bool) -> None:
+    """Send labels for predictions of an endpoint. FILE is CSV with the columns prediction_id and value (kind, at), or
+    JSON lines with these names. Sent twice it is stored once; bad lines are put aside with their reasons.
 
     Example: mainspring feedback flights labels.csv
     """
-    with file.open(newline="", encoding="utf-8") as opened:
-        items = [_item(row, f"{file}, line {number}") for number, row in enumerate(csv.DictReader(opened), start=2)]
-    new = room(ctx, Serving).feedback(name, items)
-    show({"received": len(items), "new": new}, f"{new} of {len(items)} labels are new")
+    done = room(ctx, Serving).feedback_file(name, file.read_bytes(), most=sys.maxsize)
+    aside = ""
+    if done.rejected:
+        place = rejected or file.with_name(f"{file.name}.rejected.csv")
+        with place.open("w", newline="", encoding="utf-8") as opened:
+            csv.writer(opened).writerows([("line", "prediction_id", "reason"), *map(astuple, done.rejected)])
+        aside = f", {done.refused} put aside in {place}"
+    show(done, f"{done.new} of {done.received} labels are new{aside}")
 
 
 def _options(serving: Serving, name: str, given: Mapping[str, object]) -> Options | None:
@@ -162,17 +167,6 @@ def _rules(file: str) -> dict[str, object]:
         raise Invalid(f"not TOML: {reason}", where=file, hint="write [[rules]] tables") from None
     found = options_of({key: entries[key] for key in ("rules", "interval") if key in entries}, file)
     return {"rules": found.rules, "interval": found.interval}
-
-
-def _item(row: Mapping[str, str], where: str) -> Feedback:
-    if not row.get("prediction_id") or row.get("value") in (None, ""):
-        raise Invalid("a line needs prediction_id and value", where=where, hint="prediction_id,value as first line")
-    try:
-        value: float | str = float(row["value"])
-    except ValueError:
-        value = row["value"]
-    at = row.get("at") or "0"
-    return Feedback(row["prediction_id"], value, row.get("kind") or "label", int(at) if at.isdigit() else micros(at))
 
 
 def _text(rows: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from mainspring.core.errors import Conflict, Invalid, NotFound
 from mainspring.core.ids import check_name
 from mainspring.serving import records
+from mainspring.serving.bulk import BulkAnswer, Rejected, read_feedback
 from mainspring.serving.endpoints import Endpoints
 from mainspring.serving.model import Feedback, LoggedPrediction, StoredFeedback
 
@@ -41,6 +43,34 @@ class FeedbackDesk(Endpoints):
         with self._tables.write() as conn:
             self._find(conn, deployment)
             return self._store_feedback(conn, deployment, items)
+
+    def feedback_file(self, deployment: str, data: bytes, *, most: int = 1000) -> BulkAnswer:
+        """Store the feedback in a file. Sent twice, or again after it was broken off, each line is stored once.
+
+        Args:
+            deployment: The endpoint whose predictions it is about.
+            data: CSV or JSON lines, see `read_feedback`.
+            most: So many lines that were put aside are given back; all are counted.
+        Returns: How many lines came, how many were new, and which were put aside with the reason: those that can't be
+            read, and those whose prediction has another value of that kind already.
+        Raises:
+            NotFound: No such deployment. Invalid: It is no such file.
+        """
+        self.get(deployment)
+        received = new = 0
+        rejected: list[Rejected] = []
+        lines = read_feedback(data)
+        while part := list(islice(lines, _PAGE)):
+            received += len(part)
+            rejected += [line for _, line in part if isinstance(line, Rejected)]
+            items = [(number, line) for number, line in part if isinstance(line, Feedback)]
+            with self._tables.write() as conn:
+                records.lock_feedback(conn, deployment)
+                kept, odd = _without_conflicts(items, records.known_feedback(conn, deployment, [i for _, i in items]))
+                new += self._store_feedback(conn, deployment, kept)
+            rejected += odd
+        rejected.sort(key=lambda entry: entry.line)
+        return BulkAnswer(received, new, len(rejected), tuple(rejected[:most]))
 
     def _store_feedback(self, conn: Connection, deployment: str, items: Sequence[Feedback]) -> int:
         """Store feedback in the caller's transaction. Returns how many were new."""
@@ -200,6 +230,22 @@ class FeedbackDesk(Endpoints):
         fields = self._registry.get(live.model, live.champion).inputs
         whole = [f.name for f in fields if f.dtype.lstrip("u").startswith("int") and f.name in frame.columns]
         return frame.with_columns(pl.col(whole).cast(pl.Int64, strict=False))
+
+
+def _without_conflicts(
+    items: Sequence[tuple[int, Feedback]], known: Mapping[tuple[str, str], float | str]
+) -> tuple[list[Feedback], list[Rejected]]:
+    """Those that say nothing else than what is known, or than a line before them; and the others."""
+    said, kept, odd = dict(known), list[Feedback](), list[Rejected]()
+    for number, item in items:
+        value = _plain(item.value)
+        there = said.setdefault((item.prediction_id, item.kind), value)
+        if there == value:
+            kept.append(item)
+        else:
+            why = f"it has the {item.kind} {there!r} already, not {value!r}; what replaces it is of kind correction"
+            odd.append(Rejected(number, item.prediction_id, why))
+    return kept, odd
 
 
 def _plain(value: float | str) -> float | str:

@@ -11,6 +11,7 @@ from litestar.params import Parameter
 from mainspring.core.clock import micros
 from mainspring.core.settings import Settings
 from mainspring.serving import review_routes, rollout_routes
+from mainspring.serving.bulk import BulkAnswer
 from mainspring.serving.client import Client, Prediction, Value
 from mainspring.serving.model import (
     Deployment,
@@ -26,6 +27,7 @@ from mainspring.serving.supervisor import address_of
 
 _READ = {"permission": "deployments:read"}
 _WRITE = {"permission": "deployments:write"}
+_FEEDBACK = {"permission": "feedback:write"}
 Limit = Annotated[int, Parameter(ge=1, le=1000)]
 
 
@@ -125,11 +127,20 @@ def show_live(serving: Serving, name: str, at: str) -> TrafficChange | None:
     return serving.live_at(name, micros(at))
 
 
-@post("/api/v1/feedback", opt={"permission": "feedback:write"}, sync_to_thread=True, status_code=200)
+@post("/api/v1/feedback", opt=_FEEDBACK, sync_to_thread=True, status_code=200)
 def give_feedback(serving: Serving, data: FeedbackRequest) -> FeedbackAnswer:
     """Store what became known of predictions. Sent twice it is stored once."""
     items = [Feedback(item.prediction_id, item.value, item.kind, micros(item.at)) for item in data.items]
     return FeedbackAnswer(len(items), serving.feedback(data.deployment, items))
+
+
+@post("/api/v1/deployments/{name:str}/feedback", opt=_FEEDBACK, sync_to_thread=True, status_code=200)
+def give_feedback_file(serving: Serving, name: str, body: bytes) -> BulkAnswer:
+    """Store a file of feedback: CSV with the columns prediction_id and value (kind, at), or JSON lines with them.
+
+    Sent twice it is stored once. Bad lines are put aside: the first thousand come back with their reasons.
+    """
+    return serving.feedback_file(name, body)
 
 
 @get("/api/v1/deployments/{name:str}/feedback", opt=_READ, sync_to_thread=True)
@@ -158,6 +169,7 @@ handlers = [
     list_changes,
     show_live,
     give_feedback,
+    give_feedback_file,
     list_feedback,
     show_prediction,
     show_metrics,
