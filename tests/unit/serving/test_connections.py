@@ -208,3 +208,78 @@ def test_a_client_that_hangs_up_while_it_waits_costs_no_prediction(tmp_path: Pat
         writer.close()
 
     through(tmp_path, Limits(), act)
+
+
+def test_requests_sent_at_once_are_answered_in_their_order(tmp_path: Path) -> None:
+    async def act(opened: Door) -> None:
+        bodies = [BODY.replace(b"4.0", b"%d.0" % number) for number in range(5)]
+        reader, writer = await opened.come(b"".join(HEAD + body for body in bodies))
+        found = [json.loads((await answer(reader))[1])["outputs"][0]["data"] for _ in bodies]
+        assert found == [[2.0 * number] for number in range(5)]
+        writer.close()
+
+    through(tmp_path, Limits(), act)
+
+
+def test_a_body_in_chunks_is_read_and_what_follows_it_is_no_header(tmp_path: Path) -> None:
+    async def act(opened: Door) -> None:
+        head = HEAD.replace(b"content-length: %d" % len(BODY), b"transfer-encoding: chunked")
+        chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (BODY[:7], BODY[7:]))
+        status, body = await opened.told(head, chunks, b"0\r\ncontent-type: text/plain\r\n\r\n")
+        assert (status, json.loads(body)["outputs"][0]["data"]) == (200, [8.0])
+
+    through(tmp_path, Limits(), act)
+
+
+def test_a_client_that_waits_for_a_word_before_its_body_gets_it(tmp_path: Path) -> None:
+    async def act(opened: Door) -> None:
+        reader, writer = await opened.come(HEAD[:-2] + b"expect: 100-continue\r\n\r\n")
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(BODY)
+        assert (await answer(reader))[0] == 200
+        writer.close()
+
+    through(tmp_path, Limits(), act)
+
+
+@pytest.mark.parametrize("line", [b"connection: close\r\n", b"connection: upgrade\r\nupgrade: h2c\r\n"])
+def test_who_asks_for_an_end_or_for_another_protocol_is_answered_and_left(tmp_path: Path, line: bytes) -> None:
+    async def act(opened: Door) -> None:
+        reader, writer = await opened.come(HEALTH[:-2] + line + b"\r\n")
+        assert (await answer(reader))[0] == 200
+        assert await reader.read() == b""
+        writer.close()
+
+    through(tmp_path, Limits(), act)
+
+
+def test_a_client_of_an_older_release_of_http_is_answered_and_left(tmp_path: Path) -> None:
+    async def act(opened: Door) -> None:
+        reader, writer = await opened.come(HEALTH.replace(b"1.1", b"1.0"))
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"connection: close" in head
+        assert json.loads(await reader.read()) == {"live": True}
+        writer.close()
+
+    through(tmp_path, Limits(), act)
+
+
+def test_a_head_is_answered_without_a_body_and_with_its_length(tmp_path: Path) -> None:
+    async def act(opened: Door) -> None:
+        reader, writer = await opened.come(HEALTH.replace(b"GET", b"HEAD"), HEALTH)
+        assert b"content-length: 13" in await reader.readuntil(b"\r\n\r\n")
+        assert await answer(reader) == (200, b'{"live":true}')
+        writer.close()
+
+    through(tmp_path, Limits(), act)
+
+
+def test_a_body_beyond_the_limit_is_refused_by_its_length_or_when_it_comes(tmp_path: Path) -> None:
+    async def act(opened: Door) -> None:
+        told = HEAD.replace(b"%d" % len(BODY), b"2000")
+        assert (await opened.told(told))[0] == 413
+        chunked = HEAD.replace(b"content-length: %d" % len(BODY), b"transfer-encoding: chunked")
+        assert (await opened.told(chunked, b"7d0\r\n" + b" " * 2000 + b"\r\n"))[0] == 413
+        assert (await opened.told(HEAD, BODY))[0] == 200
+
+    through(tmp_path, Limits(max_body_bytes=1000), act)
