@@ -364,7 +364,7 @@ def test_a_rollout_survives_the_death_of_everything(lite: House, server: Supervi
 
 def test_each_step_is_proved_before_the_next_share(lite: House, server: Supervisor, client: Client) -> None:
     spec = RolloutSpec(min_duration_us=HOUR_US, then=(0.75,))
-    done = lite.serving.advance(roll(lite, server, client, n=120, good=True, spec=spec))
+    done = lite.serving.advance(roll(lite, server, client, n=240, good=True, spec=spec))
     assert (done.state, done.step, done.share) == ("running", 1, 0.75)
     assert lite.serving.advance(done.id).decision.action == "continue"
     arms = lite.serving.get("flights").traffic.arms
