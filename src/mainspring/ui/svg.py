@@ -269,6 +269,8 @@ class _Frame:
         if reference is not None:
             ys = [*ys, reference]
         self.x0, self.x1 = _widened(min(xs), max(xs), 0)
+        if times and min(xs) == max(xs):  # a tenth of the time since 1970 would be years
+            self.x0, self.x1 = xs[0] - DAY_US / 2, xs[0] + DAY_US / 2
         self.y0, self.y1 = _widened(min(ys), max(ys), 0.06)
         if not log and min(ys) >= 0 and (min(ys) <= 0.3 * max(ys) or min(ys) == 0):
             self.y0 = 0.0

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mainspring.core.clock import DAY_US
 from mainspring.ui.svg import (
     COLOURS,
     Curve,
@@ -125,3 +126,9 @@ def test_a_missing_value_breaks_the_line_of_its_row() -> None:
     svg = svg_parallel(["a", "b", "c", "d"], [[1, 2, None, 3], [2, "deep", 1, 4]], label="x")
     lines = _tree(svg).findall(f"{SVG}path")
     assert len(lines) == 3, "a, b and then d of the first row; the second row whole"
+
+
+def test_a_single_moment_is_shown_among_the_hours_around_it() -> None:
+    noon = 20_000 * DAY_US + DAY_US // 2
+    drawn = str(svg_line([(noon, 3.0)], label="requests", times=True))
+    assert re.findall(r">(\d\d:\d\d)<", drawn) == ["01:55", "08:38", "15:21", "22:04"]
