@@ -323,7 +323,7 @@ def roll(
 
 
 def test_a_better_version_is_promoted_when_its_labels_prove_it(lite: House, server: Supervisor, client: Client) -> None:
-    rollout = roll(lite, server, client, n=120, good=True)
+    rollout = roll(lite, server, client, n=300, good=True)
     first, second = lite.serving.judge(rollout), lite.serving.judge(rollout)
     assert first == second
     done = lite.serving.advance(rollout)
@@ -336,7 +336,7 @@ def test_a_better_version_is_promoted_when_its_labels_prove_it(lite: House, serv
 
 
 def test_a_worse_version_is_rolled_back(lite: House, server: Supervisor, client: Client) -> None:
-    rollout = roll(lite, server, client, n=120, good=False)
+    rollout = roll(lite, server, client, n=300, good=False)
     done = lite.serving.advance(rollout)
     assert (done.state, lite.serving.get("flights").champion) == ("rolled_back", 1)
     assert "quality" in done.reason
@@ -364,7 +364,7 @@ def test_a_rollout_survives_the_death_of_everything(lite: House, server: Supervi
 
 def test_each_step_is_proved_before_the_next_share(lite: House, server: Supervisor, client: Client) -> None:
     spec = RolloutSpec(min_duration_us=HOUR_US, then=(0.75,))
-    done = lite.serving.advance(roll(lite, server, client, n=240, good=True, spec=spec))
+    done = lite.serving.advance(roll(lite, server, client, n=300, good=True, spec=spec))
     assert (done.state, done.step, done.share) == ("running", 1, 0.75)
     assert lite.serving.advance(done.id).decision.action == "continue"
     arms = lite.serving.get("flights").traffic.arms
