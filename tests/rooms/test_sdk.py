@@ -23,7 +23,9 @@ from mainspring.core.clock import SystemClock
 from mainspring.core.errors import Conflict, Invalid, NoRoom, NotFound, Overloaded, Unavailable
 from mainspring.core.settings import load
 from mainspring.core.wiring import Wiring
-from mainspring.sdk import ActiveRun, Session, connect, current, seed
+from mainspring.sdk import ActiveRun, Session, connect, current, run, seed
+from mainspring.sdk import files as files_of
+from mainspring.sdk.session import default_session
 from mainspring.sdk.sinks import AbsentSink, EmbeddedSink, HttpSink
 from mainspring.server.app import create_app
 from mainspring.server.house import open_house
@@ -610,6 +612,35 @@ with ms.run("there"): pass
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
     assert (tmp_path / "elsewhere").is_dir()
     assert every_run(house.get(Tracking)) == []
+
+
+def test_a_closed_session_is_opened_anew_where_it_was(house: Wiring, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mainspring.sdk.session._default", None)
+    monkeypatch.setattr("mainspring.sdk.session._asked", connect)
+    session = connect("elsewhere")
+    try:
+        with run("before") as before:
+            before.text("notes", "kept")
+        session.close()
+        session.close()
+        with run("after") as after:
+            after.log({"loss": 1.0})
+        again = default_session()
+        assert {found.name for found in every_run(again.get(Tracking))} == {"before", "after"}
+        assert files_of(before.id).read("notes.txt") == b"kept"
+        again.close()
+        assert [file.path for file in files_of(before.id).list()] == ["notes.txt"]
+    finally:
+        default_session().close()
+    assert every_run(house.get(Tracking)) == []
+
+
+def test_a_session_that_was_closed_says_so_and_what_to_do(tmp_path: Path) -> None:
+    session = Session(AbsentSink("nowhere", "main"), tmp_path / "spool", offline="always")
+    session.close()
+    for act in (session.run, session.sync, lambda: session.files("f" * 32), lambda: session.get(Tracking)):
+        with pytest.raises(Conflict, match=r"this session is closed\n.*\ntry: .*mainspring.connect"):
+            act()
 
 
 def test_an_address_of_another_kind_is_refused() -> None:

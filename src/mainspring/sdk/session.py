@@ -9,11 +9,11 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from mainspring.core.errors import Invalid, MainspringError, Unavailable
+from mainspring.core.errors import Conflict, Invalid, MainspringError, Unavailable
 from mainspring.core.ids import is_id, new_id
 from mainspring.core.settings import load
 from mainspring.sdk import seeds
@@ -74,6 +74,7 @@ class Session:
         self._offline = offline
         self._runs: list[ActiveRun] = []
         self._started = 0
+        self._closed = False
         self._lock = threading.Lock()
         self.recovered: list[str] = []
         if recovering and offline != ALWAYS:
@@ -106,8 +107,9 @@ class Session:
         Raises:
             Unavailable: The target does not answer.
             NotFound: There is no run to go on with.
-            Conflict: Another process logs the run to go on with.
+            Conflict: Another process logs the run to go on with, or the session is closed.
         """
+        self._check_open()
         kept = {key: str(value) for key, value in (tags or {}).items()}
         check_texts(kept, "tag", MAX_TAG)
         if resume:
@@ -138,7 +140,9 @@ class Session:
 
         Raises:
             Unavailable: The session speaks to a server, or is offline.
+            Conflict: The session is closed.
         """
+        self._check_open()
         if self._wiring is None:
             hint = "unset MAINSPRING_URL and MAINSPRING_OFFLINE to open the data folder in this process"
             raise Unavailable(f"no {kind.__name__} in this process", where=self._sink.target, hint=hint)
@@ -149,9 +153,11 @@ class Session:
 
         Raises:
             Unavailable: The session is offline.
+            Conflict: The session is closed.
         """
         from mainspring.tracking.shelf import RunFiles
 
+        self._check_open()
         return RunFiles(self._sink.shelf(), run_id)
 
     def sync(self, *, told: Told = lambda progress: None, any_target: bool = False) -> list[str]:
@@ -163,12 +169,24 @@ class Session:
         Returns: Ids of the runs that are not in the spool any more.
         Raises:
             Unavailable: The target does not answer.
+            Conflict: The session is closed.
         """
+        self._check_open()
         return self._recover(1 << 62, told, any_target=any_target)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it takes no more runs."""
+        return self._closed
+
     def close(self, status: str = "finished") -> None:
-        """End the runs that are still open with `status`, and let go of the target."""
+        """End the runs that are still open with `status`, and let go of the target. The next `mainspring.run` opens
+        the same target anew.
+        """
         with self._lock:
+            if self._closed:
+                return
+            self._closed = True
             runs, self._runs = self._runs, []
         for entry in reversed(runs):
             with suppress(MainspringError):
@@ -176,6 +194,10 @@ class Session:
         self._sink.close()
         if self._wiring is not None:
             self._wiring.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Conflict("this session is closed", where=self._sink.target, hint="open another: mainspring.connect()")
 
     def _recover(self, most: int, told: Told = lambda progress: None, *, any_target: bool = False) -> list[str]:
         target = "" if any_target else self._sink.target
@@ -269,11 +291,12 @@ def connect(target: str | Path = "", *, token: str = "", offline: bool | None = 
         True
         >>> session.close()
     """
-    global _default
+    global _default, _asked
     place, way = str(target) or os.environ.get(URL_VARIABLE, ""), _way(offline)
     opened = open_session(place, token or os.environ.get(TOKEN_VARIABLE, ""), way)
     with _lock:
         before, _default = _default, opened
+        _asked = partial(connect, target, token=token, offline=offline)
     if before is not None:
         before.close()
     return opened
@@ -354,14 +377,16 @@ def open_session(target: str, token: str, offline: str = NEVER, *, recovering: b
 
 
 def default_session() -> Session:
-    """The session of this process, opened now if there is none."""
-    if _default is None:
-        connect()
+    """The session of this process, opened now if there is none, and anew if it was closed."""
+    if _default is None or _default.is_closed:
+        _asked()
     assert _default is not None
     return _default
 
 
 _default: Session | None = None
+_asked: Callable[[], Session] = connect
+"""Opens what was asked for last: after its end nobody's runs go elsewhere than before."""
 _lock = threading.Lock()
 
 
