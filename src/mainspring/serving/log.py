@@ -70,7 +70,8 @@ class Compactor:
         with _exclusive(path.with_suffix(".lock")) as dead:  # its worker holds this lock as long as it lives
             moved = self._move(path)
             if dead:
-                for suffix in (".sqlite", ".sqlite-wal", ".sqlite-shm", ".lock"):
+                # The file that is looked for goes last: killed in between, the next turn finds the rest.
+                for suffix in (".sqlite-wal", ".sqlite-shm", ".lock", ".sqlite"):
                     path.with_suffix(suffix).unlink(missing_ok=True)
         return moved
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mainspring.core.errors import Failed, Timeout, Unavailable
 from mainspring.serving.guards import is_alive, living
-from mainspring.serving.modelserver.plan import Applied, note_death, read_applied, read_plan
+from mainspring.serving.modelserver.plan import PLAN, Applied, note_death, read_applied, read_plan
 
 _POLL_S = 0.02
 
@@ -138,7 +138,7 @@ class Supervisor:
                     _refuse_problems(workers)
                 return
             time.sleep(_POLL_S)
-        raise Timeout(f"the model server did not reach plan {generation} in {timeout_s:g} s", where=str(self.folder))
+        raise _too_late(self.folder, generation, self._workers(), timeout_s)
 
     def _workers(self) -> list[Applied]:
         """What the workers of the present process say (files of dead ones are left out)."""
@@ -185,7 +185,7 @@ def wait_served(folder: Path, *, timeout_s: float = 30.0) -> bool:
             _refuse_problems(workers)
             return True
         if time.monotonic() > deadline:
-            raise Timeout(f"the model server did not reach plan {generation} in {timeout_s:g} s", where=str(folder))
+            raise _too_late(folder, generation, workers, timeout_s)
         time.sleep(_POLL_S)
     return False
 
@@ -202,6 +202,15 @@ def address_of(folder: Path, host: str) -> str:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - nothing is bound here
         return f"http://[{host}]:{worker.port}" if ":" in host else f"http://{host}:{worker.port}"
     raise Unavailable("no model server runs", where=str(folder), hint="mainspring up")
+
+
+def _too_late(folder: Path, generation: int, workers: Sequence[Applied], timeout_s: float) -> Timeout:
+    """What there is to say of a server that did not get as far as it should."""
+    there = ", ".join(str(worker.generation) for worker in workers)
+    found = f"its workers serve plan {there}" if there else "no worker has loaded a plan"
+    hint = f"see {folder / 'modelserver.log'}" if (folder / PLAN).exists() else f"{folder / PLAN} is gone: deploy again"
+    what = f"the model server did not reach plan {generation} in {timeout_s:g} s: {found}"
+    return Timeout(what, where=str(folder), hint=hint)
 
 
 def _refuse_problems(workers: Sequence[Applied]) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainspring.serving.modelserver import tally
+from mainspring.serving.modelserver import tally, worker
 from mainspring.serving.modelserver.crew import cores_of
 from mainspring.serving.modelserver.metrics import Counts, Metrics, summed, text
+from mainspring.serving.modelserver.plan import Applied, Plan, write_plan
 
 ANSWERS = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from([200, 429, 504]), st.floats(0, 20)), max_size=20)
 
@@ -66,6 +70,7 @@ def test_cores_are_shared_out_evenly_and_never_twice() -> None:
 
 _CREW = """
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from mainspring.serving.modelserver.crew import Crew
 sys.exit(Crew([sys.executable, "-S", "-c", "raise SystemExit(3)"], 0, Path(sys.argv[1]), [[]]).run())
@@ -76,3 +81,40 @@ def test_workers_that_die_as_fast_as_they_start_end_the_crew(tmp_path: Path) -> 
     done = subprocess.run([sys.executable, "-c", _CREW, str(tmp_path)], timeout=60, check=False)
     assert done.returncode == 3
     assert json.loads((tmp_path / "tally-past.json").read_bytes())["requests"] == []
+
+
+def test_a_plan_that_is_taken_away_leaves_what_is_served_and_failing_once_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_AGAIN_S", 0.0)
+    monkeypatch.setattr(worker, "_WATCH_S", 0.0)
+    write_plan(tmp_path, Plan(generation=3))
+    told: list[Applied] = []
+
+    def tell(_folder: Path, applied: Applied) -> None:
+        told.append(applied)
+        if len(told) == 1:
+            raise OSError("no space left")
+
+    monkeypatch.setattr(worker, "write_applied", tell)
+
+    async def follow() -> None:
+        loop = asyncio.get_running_loop()
+        made = worker.Worker(worker.WorkerOptions(tmp_path, os.getppid()), Plan(generation=2), loop, port=1)
+        watch = loop.create_task(worker._keep_on(lambda: made.watch(None)))  # type: ignore[arg-type]
+        await _until(lambda: len(told) == 2)
+        (tmp_path / "plan.json").unlink()
+        await _until(lambda: len(told) == 3)
+        write_plan(tmp_path, Plan(generation=4))
+        await _until(lambda: len(told) == 4)
+        watch.cancel()
+        made.close()
+
+    asyncio.run(follow())
+    said = [(applied.generation, dict(applied.problems)) for applied in told]
+    assert said == [(3, {}), (3, {}), (3, {"": "plan.json is gone"}), (4, {})]
+
+
+async def _until(is_so: Callable[[], bool]) -> None:
+    while not is_so():
+        await asyncio.sleep(0.001)

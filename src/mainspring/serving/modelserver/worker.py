@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import signal
 import socket
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +27,9 @@ from mainspring.serving.modelserver.traffic import Table, build
 if TYPE_CHECKING:
     from mainspring.serving.modelserver.protocols.rpc import RpcServer
 
+_log = logging.getLogger(__name__)
 _WATCH_S = 0.05
+_AGAIN_S = 1.0
 _FINISH_S = 60.0
 _GARBAGE = 20_000
 BACKLOG = 2048
@@ -96,15 +100,15 @@ class Worker:
 
     async def watch(self, door: _Door) -> None:
         """Follow the plan file and the parent until cancelled."""
-        seen = (0, 0)  # the plan may have changed while the first one was loaded
+        seen = _ABSENT  # the plan may have changed while the first one was loaded
         while True:
             await asyncio.sleep(_WATCH_S)
             if os.getppid() != self._options.parent:
                 door.drain()
             stamp = _stamp(self._options.folder)
             if stamp != seen:
+                await self._refresh(is_there=stamp != _ABSENT)
                 seen = stamp
-                await self._refresh()
 
     async def tell(self) -> None:
         """Leave the counts for the other workers again and again, until cancelled."""
@@ -116,14 +120,19 @@ class Worker:
                 before = counts
             await asyncio.sleep(tally.EVERY_S)
 
-    async def _refresh(self) -> None:
+    async def _refresh(self, *, is_there: bool) -> None:
+        """Follow the file; what is served stays when it is no plan, or was taken away."""
         try:
+            if not is_there:
+                raise Corrupt("plan.json is gone", where=str(self._options.folder))
             plan = read_plan(self._options.folder)
         except Corrupt as error:
             self._say(Table(self.app.served.table.plan, self.app.served.table.endpoints, {"": error.what}))
             return
         if plan.generation != self.app.served.table.plan.generation:
             await self.follow(plan)
+        else:  # it may be back, or what was to be said could not be written
+            self._say(self.app.served.table)
 
     def _declare(self, deployment: str, model: LoadedModel) -> None:
         self.spool.declare(
@@ -158,11 +167,14 @@ def _settle() -> None:
     gc.set_threshold(_GARBAGE, 10, 10)
 
 
+_ABSENT = (0, 0)
+
+
 def _stamp(folder: Path) -> tuple[int, int]:
     try:
         stat = (folder / PLAN).stat()
     except FileNotFoundError:
-        return 0, 0
+        return _ABSENT
     return stat.st_ino, stat.st_mtime_ns
 
 
@@ -185,8 +197,8 @@ async def _serve(options: WorkerOptions, sock: socket.socket) -> None:
         await worker.follow(plan)
     rpc = await _rpc(worker, options, plan)
     serving = loop.create_task(door.serve(sock))
-    work = (_follow(worker, plan, door), crowd.sweep_on(), worker.tell())
-    beside = [loop.create_task(task) for task in work]
+    work = (lambda: _follow(worker, plan, door), crowd.sweep_on, worker.tell)
+    beside = [loop.create_task(_keep_on(task)) for task in work]
     try:
         await serving
     finally:
@@ -195,6 +207,17 @@ async def _serve(options: WorkerOptions, sock: socket.socket) -> None:
         if rpc is not None:
             await rpc.stop(_FINISH_S)
         await asyncio.to_thread(worker.close)
+
+
+async def _keep_on(work: Callable[[], Awaitable[None]]) -> None:
+    """Do work that never ends. What fails, such as for want of disk, is done again: a worker that no longer follows
+    its plan would answer on for ever with what was live once."""
+    while True:
+        try:
+            return await work()
+        except Exception:  # noqa: BLE001 - the edge of a loop: the log says why, and the next turn may go well
+            _log.exception("what a worker does beside answering failed")
+            await asyncio.sleep(_AGAIN_S)
 
 
 async def _rpc(worker: Worker, options: WorkerOptions, plan: Plan) -> RpcServer | None:
