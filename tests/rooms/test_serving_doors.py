@@ -24,8 +24,11 @@ from mainspring.registry.model import Example, Field, ModelVersion, Signature
 from mainspring.server.app import create_app
 from mainspring.server.house import open_house
 from mainspring.serving import Deployment, Serving, Supervisor, Traffic, commands, rollout_commands
+from mainspring.serving.modelserver.watching import Change, note_change
 from mainspring.serving.page.asking import MAX_FIELDS, example_row, form_of, row_of
+from mainspring.serving.process_commands import workers
 from mainspring.serving.supervisor import ServerOptions
+from mainspring.storage.ports import Journal
 
 FRAME = pl.DataFrame({"hour": [1, 9, 20, 23], "carrier": ["UA", "AA", "UA", "AA"]})
 
@@ -233,3 +236,20 @@ def test_a_file_of_feedback_is_stored_once_and_its_bad_lines_are_put_aside(
     assert (more.json()["received"], more.json()["new"]) == (2, 1)
     refused = http.post(place, content=b"\xff", headers=csv)
     assert refused.status_code == 400
+
+
+def test_the_workers_are_shown_and_each_change_of_their_number_is_one_event(
+    house: Wiring, http: TestClient[Litestar], server: Supervisor
+) -> None:
+    serving = house.get(Serving)
+    assert [worker["pid"] for worker in http.get("/api/v1/workers").json()["workers"]] == [server.pid]
+    assert serving.note_workers() == 0
+    note_change(serving.folder, Change(1, 2, "workers were busy for 95 % of the time", 0.95, 3.0))
+    note_change(serving.folder, Change(2, 1, "one fewer would do", 0.1, 0.0))
+    assert (serving.note_workers(), serving.note_workers()) == (2, 0)
+    journal = house.get(Journal)  # type: ignore[type-abstract]
+    assert [event.payload["after"] for event in journal.read(kinds=["serving.workers_changed"])] == [2, 1]
+    done = CliRunner().invoke(workers, [], obj=lambda: house, catch_exceptions=False)
+    for said in (http.get("/workers").text, done.output):
+        assert "busy for 95 %" in said
+        assert str(server.pid) in said

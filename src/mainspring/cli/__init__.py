@@ -41,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "views": ("mainspring.tracking.commands:views", "Searches of runs that were saved under a name."),
     "webhooks": ("mainspring.registry.webhook_commands:group", "Addresses that are told what happens in the registry."),
     "why": ("mainspring.loop.commands:why", "Why a prediction was what it was."),
+    "workers": ("mainspring.serving.process_commands:workers", "Processes of the model server, and their number."),
 }
 EXIT_CODES = {"invalid": 2, "not_found": 3, "refused": 4, "unavailable": 5}
 OPTIONS = {

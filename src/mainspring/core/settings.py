@@ -73,7 +73,9 @@ class ServingSettings:
 
     Args:
         grpc_port: Port for gRPC; 0 is none. It needs the extra `grpc`.
-        workers: Processes that share the port.
+        workers: Processes that share the port; the fewest, if there may be more.
+        max_workers: Most of them: there are more as the load wants it; 0 keeps their number.
+        calm_s: How long fewer workers would do before one of them goes.
         pin: Give each worker cores of its own.
         durability: What the log of predictions survives: "fsync" a power cut, "process" the death of the process.
         deadline_ms: How long an answer may take, where neither the client nor the deployment says.
@@ -85,6 +87,8 @@ class ServingSettings:
     port: int = 0
     grpc_port: int = 0
     workers: int = 1
+    max_workers: int = 0
+    calm_s: float = 60.0
     pin: bool = False
     durability: str = "fsync"
     deadline_ms: int = 30_000
@@ -99,6 +103,11 @@ class ServingSettings:
             _check_port(self.grpc_port, "serving.grpc_port")
         if not 1 <= self.workers <= 64:
             raise Invalid(f"{self.workers} workers asked for", where="serving.workers", hint="use 1 to 64")
+        if self.max_workers and not self.workers <= self.max_workers <= 64:
+            what = f"{self.workers} to {self.max_workers} workers"
+            raise Invalid(what, where="serving.max_workers", hint="use workers to 64, or 0 for no more")
+        if not 0 <= self.calm_s <= 86_400:
+            raise Invalid(f"calm_s is {self.calm_s:g}", where="serving.calm_s", hint="use 0 to 86400 seconds")
         for name in LIMITS:
             if getattr(self, name) < 1:
                 raise Invalid(f"{name} is {getattr(self, name)}", where=f"serving.{name}", hint="use 1 or more")

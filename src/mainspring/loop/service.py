@@ -155,6 +155,7 @@ class Loop:
         """Gather predictions and labels, look at the monitors, decide on every new event. Turns never overlap."""
         with self._turning:
             compacted = self.serving.compact()
+            self.serving.note_workers()
             observed, alarms = 0, []
             for deployment in self.serving.deployments():
                 self.monitoring.watch(deployment.name)

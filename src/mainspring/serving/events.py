@@ -112,3 +112,16 @@ class ReviewDecided(Fact):
     prediction: str
     marks: tuple[str, ...]
     note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkersChanged(Fact):
+    """The model server has more or fewer workers, as the load wants it. Subject: `workers`."""
+
+    kind: ClassVar[str] = "serving.workers_changed"
+    before: int
+    after: int
+    reason: str
+    busy: float
+    wait_ms: float
+    changed_at: int

@@ -22,6 +22,7 @@ from mainspring.serving.model import (
     TrafficChange,
 )
 from mainspring.serving.modelserver.plan import Options
+from mainspring.serving.processes import Workers
 from mainspring.serving.service import Serving
 from mainspring.serving.supervisor import address_of
 
@@ -155,6 +156,12 @@ def show_prediction(serving: Serving, prediction_id: str, deployment: str = "") 
     return serving.prediction(prediction_id, deployment=deployment)
 
 
+@get("/api/v1/workers", opt=_READ, sync_to_thread=True)
+def list_workers(serving: Serving) -> Workers:
+    """The workers of the model server, and how their number changed."""
+    return serving.workers()
+
+
 @get("/metrics", opt=_READ, sync_to_thread=True, media_type="text/plain; version=0.0.4; charset=utf-8")
 def show_metrics(serving: Serving) -> str:
     """What all workers of the model server counted, in the text format of Prometheus."""
@@ -172,6 +179,7 @@ handlers = [
     give_feedback_file,
     list_feedback,
     show_prediction,
+    list_workers,
     show_metrics,
     *review_routes.handlers,
     *rollout_routes.handlers,

@@ -22,7 +22,7 @@ from mainspring.serving.events import (
 )
 from mainspring.serving.guards import trouble_of
 from mainspring.serving.model import Deployment, Rollout, Traffic
-from mainspring.serving.reviews import ReviewDesk
+from mainspring.serving.processes import Processes
 from mainspring.serving.rules.decision import Action, Decision, Evidence, RolloutSpec, decide
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ log = logging.getLogger("mainspring.serving")
 _NEWEST = 100_000
 
 
-class Serving(ReviewDesk):
+class Serving(Processes):
     """Endpoints, what they answered, what people decided and what became known, and rollouts judged by that."""
 
     _alarms: Callable[[], Mapping[str, str]] = staticmethod(dict)

@@ -29,7 +29,8 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 @click.option("--host", default=None, help="Address (default: 127.0.0.1; in a container, without FOLDER, every one).")
 @click.option("--port", type=click.IntRange(1, 65535), default=None, help="Port (default: $PORT, else 8080).")
 @click.option("--grpc-port", type=click.IntRange(1, 65535), default=None, help="Port for gRPC (default: none).")
-@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes, the fewest.")
+@click.option("--max-workers", type=click.IntRange(1, 64), default=None, help="Most processes under load.")
 @click.option("--key", default="", metavar="HEX", help="Public key the packages must be signed with.")
 @click.option("--drain-s", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Seconds after SIGTERM.")
 def serve(
@@ -40,6 +41,7 @@ def serve(
     port: int | None,
     grpc_port: int | None,
     workers: int,
+    max_workers: int | None,
     key: str,
     drain_s: float,
 ) -> None:
@@ -60,6 +62,7 @@ def serve(
         write_plan(Path(made), plan)
         given = ["--plan", made, "--host", address, "--port", str(port or port_of(os.environ))]
         given += ["--grpc-port", str(grpc_port or 0), "--workers", str(workers), "--drain-s", str(drain_s)]
+        given += ["--max-workers", str(max_workers or 0)]
         names = ", ".join(endpoint.name for endpoint in plan.endpoints)
         click.echo(f"serving {names} on http://{address}:{port or port_of(os.environ)}", err=True)
         raise SystemExit(main(given))

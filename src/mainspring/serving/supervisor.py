@@ -21,7 +21,7 @@ _POLL_S = 0.02
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
     """Where the model server listens (port 0: a free one, kept over restarts; gRPC port 0: none), how many workers it
-    has, and whether each is pinned to cores of its own."""
+    has (`max_workers` under load, 0: no more), and whether each is pinned to cores of its own."""
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -29,6 +29,8 @@ class ServerOptions:
     pin: bool = False
     drain_s: float = 1.0
     grpc_port: int = 0
+    max_workers: int = 0
+    calm_s: float = 60.0
 
 
 class Supervisor:
@@ -156,6 +158,7 @@ class Supervisor:
         command = [sys.executable, "-m", "mainspring.serving.modelserver", "--plan", str(self.folder)]
         command += ["--host", options.host, "--port", str(self._port), "--workers", str(options.workers)]
         command += ["--grpc-port", str(options.grpc_port)]
+        command += ["--max-workers", str(options.max_workers), "--calm-s", str(options.calm_s)]
         command += ["--drain-s", str(options.drain_s), *(["--pin"] if options.pin else [])]
         with (self.folder / "modelserver.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)

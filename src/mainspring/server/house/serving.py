@@ -21,6 +21,8 @@ def furnish(wiring: Wiring, settings: Settings) -> None:
         settings.serving.workers,
         pin=settings.serving.pin,
         grpc_port=settings.serving.grpc_port,
+        max_workers=settings.serving.max_workers,
+        calm_s=settings.serving.calm_s,
     )
     wiring.add(Supervisor, lambda w: Supervisor(w.get(Serving).folder, options, prepare=w.get(Serving).write_plan))
 

@@ -19,13 +19,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one; see applied-*.json")
     parser.add_argument("--grpc-port", type=int, default=0, help="0 is none; needs the extra grpc")
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1, help="fewest processes")
+    parser.add_argument("--max-workers", type=int, default=0, help="most of them under load; 0: as many as --workers")
+    parser.add_argument("--calm-s", type=float, default=60.0, help="how long it is calm before one of them goes")
     parser.add_argument("--drain-s", type=float, default=1.0, help="how long to answer on after SIGTERM")
     parser.add_argument("--pin", action="store_true", help="give each worker cores of its own")
     parser.add_argument("--cores", default="", help=argparse.SUPPRESS)
     parser.add_argument("--fd", type=int, default=-1, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
-    _limit_threads(given.workers)
+    most = max(given.workers, given.max_workers)
+    _limit_threads(most)
     parent = os.getppid()
     sock = socket.socket(fileno=given.fd) if given.fd >= 0 else _bind(given.host, given.port)
     if given.fd < 0:
@@ -34,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         clear(given.plan.absolute())
         if given.grpc_port:  # workers share it, so none of them would notice that a stranger has it
             _bind(given.host, given.grpc_port).close()
-    if given.workers > 1:
-        return _crew(given, sock)
+    if most > 1:
+        return _crew(given, sock, most)
     if given.cores:
         os.sched_setaffinity(0, [int(core) for core in given.cores.split(",")])
     from mainspring.serving.modelserver.worker import WorkerOptions, serve
@@ -80,14 +83,16 @@ def _bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-def _crew(given: argparse.Namespace, sock: socket.socket) -> int:
+def _crew(given: argparse.Namespace, sock: socket.socket, most: int) -> int:
     from mainspring.serving.modelserver.crew import Crew, cores_of
+    from mainspring.serving.rules.scaling import Scaling
 
     folder = given.plan.absolute()
     command = [sys.executable, "-m", "mainspring.serving.modelserver", "--plan", str(folder)]
     command += ["--drain-s", str(given.drain_s), "--fd", str(sock.fileno())]
     command += ["--host", given.host, "--grpc-port", str(given.grpc_port)]
-    return Crew(command, sock.fileno(), folder, cores_of(given.workers, pin=given.pin)).run()
+    scaling = Scaling(given.workers, most, calm_s=given.calm_s)
+    return Crew(command, sock.fileno(), folder, cores_of(most, pin=given.pin), scaling).run()
 
 
 if __name__ == "__main__":

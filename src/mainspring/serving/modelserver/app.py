@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from urllib.parse import unquote
 
@@ -28,6 +29,7 @@ from mainspring.serving.modelserver.protocols.mlflow import Scoring
 from mainspring.serving.modelserver.protocols.openinference import OpenInference
 from mainspring.serving.modelserver.served import Served
 from mainspring.serving.modelserver.spool import Spool
+from mainspring.serving.modelserver.watching import waited_for_cores_s
 
 _SMALL_BYTES = 64 * 1024  # a body up to this is read however much is held: many small ones are bounded by their number
 _MAX_ROUTES = 4096
@@ -155,6 +157,11 @@ class App:
             "mainspring_batches_total": self._batcher.batches,
             "mainspring_batched_rows_total": self._batcher.batched_rows,
             "mainspring_dropped_rows_total": self._batcher.dropped_rows,
+            "mainspring_model_requests_total": self._batcher.requests,
+            "mainspring_model_seconds_total": round(self._batcher.model_s, 2),
+            "mainspring_waited_seconds_total": round(self._batcher.waited_s, 2),
+            "mainspring_cpu_seconds_total": round(time.process_time(), 2),
+            "mainspring_cpu_waited_seconds_total": round(waited_for_cores_s(), 2),
             "mainspring_estimated_wait_seconds": self._batcher.wait_s,
             "mainspring_held_bytes": self.served.held_bytes,
             "mainspring_log_rows_total": self._spool.rows,

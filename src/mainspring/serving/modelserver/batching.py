@@ -101,6 +101,9 @@ class Batcher:
         self.batches = 0
         self.batched_rows = 0
         self.dropped_rows = 0
+        self.requests = 0
+        self.model_s = 0.0
+        self.waited_s = 0.0
         self._loop = loop
         self._max_rows = max_queued_rows
         self._max_wait_s = max_wait_s
@@ -188,7 +191,10 @@ class Batcher:
         ended = time.perf_counter()
         for job in group:
             job.started_at, job.ended_at = started, ended
+            self.waited_s += started - job.queued_at
         took = ended - started
+        self.requests += len(group)
+        self.model_s += took
         weight = min(1.0, _NEWEST * rows) if model.row_s else 1.0  # a call with many rows knows more of the pace
         model.row_s += (took / rows - model.row_s) * weight
         model.call_s = min(took, model.call_s * _SLOWER) if model.call_s else took

@@ -1,17 +1,20 @@
-"""Equal workers on one port: each a process of its own, replaced when it dies, stopped together."""
+"""Equal workers on one port: each a process of its own, replaced when it dies, as many as the load wants."""
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mainspring.serving.modelserver.plan import forget_worker, note_death
 from mainspring.serving.modelserver.tally import bury
+from mainspring.serving.modelserver.watching import Change, Watch, note_change
+from mainspring.serving.rules.scaling import Pace, Scaling, next_pace
 
 _LOOK_S = 0.2
 _YOUNG_S = 5.0
@@ -24,6 +27,7 @@ class _Child:
     process: subprocess.Popen[bytes]
     place: int
     since: float
+    leaves: bool = False
 
 
 class Crew:
@@ -33,47 +37,75 @@ class Crew:
         command: Starts one worker; `--cores` is added to it where cores are given.
         fd: The listening socket, which every worker inherits: what one of them leaves in its queue, others take.
         folder: The plan folder, where workers leave what they say and count.
-        cores: For each worker the cores it runs on; an empty list lets the system choose.
+        cores: For each worker the cores it runs on; an empty list lets the system choose. As many entries as there are
+            workers at most.
+        scaling: How many of them there shall be at which load; None keeps all.
     """
 
-    def __init__(self, command: Sequence[str], fd: int, folder: Path, cores: Sequence[Sequence[int]]) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        fd: int,
+        folder: Path,
+        cores: Sequence[Sequence[int]],
+        scaling: Scaling | None = None,
+    ) -> None:
         self._command = list(command)
         self._fd = fd
         self._folder = folder
         self._cores = cores
+        self._scaling = scaling or Scaling(len(cores), len(cores))
+        self._pace = Pace(self._scaling.least)
+        self._watch = Watch(folder)
         self._children: dict[int, _Child] = {}
         self._stopping = False
         self._died_young = 0
+        self._worst = 0
 
     def run(self) -> int:
         """Work until told to stop, or until workers die as fast as they start. Returns the exit code."""
         parent = os.getppid()
+        ears, mouth = os.pipe()  # a signal ends the wait below at once
+        os.set_blocking(ears, False)
+        os.set_blocking(mouth, False)
+        before = signal.set_wakeup_fd(mouth)
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
-        signal.signal(signal.SIGALRM, lambda *_: self._stop() if os.getppid() != parent else None)
-        signal.setitimer(signal.ITIMER_REAL, _LOOK_S, _LOOK_S)
-        for place in range(len(self._cores)):
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for place in range(self._pace.wanted):
             self._start(place)
-        worst = 0
         while self._children:
-            pid, status = os.wait()
-            dead = self._children.pop(pid, None)
-            if dead is None:
-                continue
-            code = os.waitstatus_to_exitcode(status)
+            if select.select([ears], [], [], _LOOK_S)[0]:
+                os.read(ears, 4096)
+            self._reap()
+            if os.getppid() != parent:
+                self._stop()
             if not self._stopping:
-                self._replace(dead, code)
-            if self._stopping and code != -signal.SIGTERM:  # told to stop before it listened for it
-                worst = max(worst, abs(code))
-        signal.setitimer(signal.ITIMER_REAL, 0.0)  # at the end of the interpreter an alarm would kill it
-        return worst
+                self._scale()
+        signal.set_wakeup_fd(before)
+        os.close(ears)
+        os.close(mouth)
+        return self._worst
 
-    def _replace(self, dead: _Child, code: int) -> None:
+    def _reap(self) -> None:
+        """Bury those that died, and have others take the places of those that were not told to go."""
+        for pid, child in list(self._children.items()):
+            code = child.process.poll()
+            if code is None:
+                continue
+            del self._children[pid]
+            if not self._stopping:
+                self._replace(child)
+            if self._stopping and code != -signal.SIGTERM:  # told to stop before it listened for it
+                self._worst = max(self._worst, abs(code))
+
+    def _replace(self, dead: _Child) -> None:
         pid = dead.process.pid
-        dead.process.returncode = code  # it was waited for here, not through the object
         forget_worker(self._folder, pid)
-        note_death(self._folder)
         bury(self._folder, pid)
+        if dead.leaves:
+            return
+        note_death(self._folder)
         self._died_young = self._died_young + 1 if time.monotonic() - dead.since < _YOUNG_S else 0
         if self._died_young >= _TOO_MANY:
             self._stop()
@@ -81,6 +113,25 @@ class Crew:
         time.sleep(0.02 * 2**self._died_young if self._died_young else 0.0)
         if not self._stopping:
             self._start(dead.place)
+
+    def _scale(self) -> None:
+        """Have as many workers as the load wants."""
+        staying = [child for child in self._children.values() if not child.leaves]
+        load = self._watch.look([child.process.pid for child in staying], time.monotonic())
+        if load is None or self._scaling.least == self._scaling.most:
+            return
+        before = self._pace.wanted
+        self._pace = next_pace(self._scaling, self._pace, load, time.monotonic())
+        wanted = self._pace.wanted
+        if wanted == before:
+            return
+        note_change(self._folder, Change(before, wanted, self._pace.reason, load.busy, 1000 * load.wait_s))
+        free = sorted(set(range(len(self._cores))) - {child.place for child in staying})
+        for place in free[: wanted - len(staying)] if wanted > len(staying) else []:
+            self._start(place)
+        for child in sorted(staying, key=lambda child: -child.place)[: max(0, len(staying) - wanted)]:
+            self._children[child.process.pid] = replace(child, leaves=True)
+            child.process.terminate()
 
     def _start(self, place: int) -> None:
         cores = ",".join(map(str, self._cores[place]))

@@ -18,9 +18,14 @@ EVERY_S = 0.5
 """How old a worker's file may be."""
 
 
+def path_of(folder: Path, pid: int) -> Path:
+    """The file of a living worker."""
+    return folder / f"tally-{pid}.json"
+
+
 def leave(folder: Path, counts: Counts) -> None:
     """Leave this worker's counts for the others."""
-    _write(folder / f"tally-{os.getpid()}.json", counts)
+    _write(path_of(folder, os.getpid()), counts)
 
 
 def others(folder: Path) -> list[Counts]:
@@ -30,8 +35,8 @@ def others(folder: Path) -> list[Counts]:
 
 def bury(folder: Path, pid: int) -> None:
     """Add the counts of a worker that died to those of the dead."""
-    mine = folder / f"tally-{pid}.json"
-    parts = [part.past() for path in (folder / _PAST, mine) if (part := _counts(path)) is not None]
+    mine = path_of(folder, pid)
+    parts = [part.past() for path in (folder / _PAST, mine) if (part := counts_in(path)) is not None]
     _write(folder / _PAST, summed(parts))
     mine.unlink(missing_ok=True)
 
@@ -54,10 +59,11 @@ def counts_of(folder: Path) -> Counts:
 
 def _read(folder: Path, without: int = 0) -> list[Counts]:
     paths = [path for path in sorted(folder.glob("tally-*.json")) if path.name != f"tally-{without}.json"]
-    return [part for path in paths if (part := _counts(path)) is not None]
+    return [part for path in paths if (part := counts_in(path)) is not None]
 
 
-def _counts(path: Path) -> Counts | None:
+def counts_in(path: Path) -> Counts | None:
+    """The counts in a file; None when it is gone."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Counts)
     except (FileNotFoundError, msgspec.DecodeError):

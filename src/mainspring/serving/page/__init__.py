@@ -20,7 +20,7 @@ from mainspring.serving.client import Client, Prediction
 from mainspring.serving.model import Deployment, Rollout
 from mainspring.serving.modelserver.answering import STATUS
 from mainspring.serving.overview import healths, pulses, stretches
-from mainspring.serving.page import reviews
+from mainspring.serving.page import processes, reviews
 from mainspring.serving.page.asking import Form, example_row, form_of, row_of
 from mainspring.serving.rules.decision import Decision
 from mainspring.serving.service import Serving
@@ -194,4 +194,4 @@ def evidence_of(rollout: Rollout, decision: Decision) -> list[Evidence]:
     return lines
 
 
-handlers = [deployments_page, deployment_page, ask_page, rollout_page, steer, *reviews.handlers]
+handlers = [deployments_page, deployment_page, ask_page, rollout_page, steer, *processes.handlers, *reviews.handlers]
