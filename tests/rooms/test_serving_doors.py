@@ -6,7 +6,6 @@ import json
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlencode
 
 import numpy as np
 import polars as pl
@@ -19,6 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from mainspring.core.errors import Invalid
 from mainspring.core.settings import load
 from mainspring.core.wiring import Wiring
+from mainspring.data import Data
 from mainspring.registry import Registry
 from mainspring.registry.model import Example, Field, ModelVersion, Signature
 from mainspring.server.app import create_app
@@ -36,9 +36,11 @@ FRAME = pl.DataFrame({"hour": [1, 9, 20, 23], "carrier": ["UA", "AA", "UA", "AA"
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wiring]:
     made = open_house(load(tmp_path_factory.mktemp("house"), environ={}))
+    reference = made.get(Data).ingest("hours", FRAME).ref
     for _ in range(2):
         fitted = LogisticRegression().fit(np.array([[1.0, 0], [9, 1], [20, 0], [23, 1]]), [0, 0, 1, 1])
-        made.get(Registry).register("late", fitted, example=FRAME, encoding={"carrier": ["UA", "AA"]})
+        levels = {"carrier": ["UA", "AA"]}
+        made.get(Registry).register("late", fitted, example=FRAME, encoding=levels, reference=reference)
     yield made
     made.close()
 
@@ -169,15 +171,38 @@ def test_the_form_of_the_page_asks_the_endpoint_and_shows_the_request_to_copy(
     assert (bad.status_code, "carrier" in bad.json()["what"]) == (400, True)
 
 
+def test_reason_codes_are_asked_for_at_every_door_and_kept_on_request(
+    house: Wiring, http: TestClient[Litestar], server: Supervisor
+) -> None:
+    run(house, "deploy", "late", "--version", "1", "--name", "why")
+    server.apply()
+    row = json.dumps({"hour": 9, "carrier": "AA"})
+    told = run(house, "predict", "why", row, "--url", server.url, "--explain")
+    assert "  hour\n" in told
+    assert "base (log-odds)" in told
+    said = json.loads(run(house, "predict", "why", row, "--url", server.url, "--keep-reasons", "--id", "w", "--json"))
+    codes = said["reasons"][0]
+    total = codes["base"] + sum(codes["contributions"].values())
+    assert 1 / (1 + np.exp(-total)) == pytest.approx(said["outputs"]["probability"][0])
+    kept = http.get("/api/v1/predictions/w").json()
+    assert kept["reasons"] == pytest.approx(codes["contributions"])
+    assert kept["reasons_base"] == pytest.approx(codes["base"])
+    assert list(kept["reasons"]) == sorted(kept["reasons"], key=lambda name: -abs(kept["reasons"][name]))
+    shown = http.post("/deployments/why", data={"in.hour": "9", "in.carrier": "AA", "explain": "keep"}).text
+    assert 'aria-label="Reason codes"' in shown
+    asked = {"columns": {"hour": [9], "carrier": ["AA"]}, "explain": True}
+    assert http.post("/api/v1/deployments/why/predict", json=asked).json()["reasons"] == [codes]
+
+
 def test_a_model_of_many_columns_is_asked_with_one_field() -> None:
     fields = tuple(Field(f"x{i}", "float64") for i in range(MAX_FIELDS + 1))
     version = version_of(fields)
     form = form_of("http://h", Deployment("d", "d", "m", Traffic.only(1), 0, 0), version, example_row(version))
     assert (form.entries, '"x0": null' in form.whole) == ([], True)
-    assert row_of(urlencode({"row": '{"x0": 1.5}'}).encode(), version) == {"x0": 1.5}
+    assert row_of({"row": '{"x0": 1.5}'}, version) == {"x0": 1.5}
     for text in ("[]", "{", '{"x0": [1]}'):
         with pytest.raises(Invalid, match=r"row|value"):
-            row_of(urlencode({"row": text}).encode(), version)
+            row_of({"row": text}, version)
 
 
 def test_what_is_copied_survives_quotes_and_line_breaks_in_the_values() -> None:

@@ -35,6 +35,8 @@ def trace(loop: Loop, prediction_id: str) -> Why:
         "inputs": dict(row.inputs),
         "outputs": outputs,
         "rules": ", ".join(row.marks),
+        "reasons": row.reasons,
+        "reasons_base": row.reasons_base,
         "feedback": [{"kind": k.kind, "value": k.value, "at": iso(k.at)} for k in row.feedback],
     }
     cycle = next((cycle for cycle in loop.cycles(deployment.name) if cycle.version == version.number), None)

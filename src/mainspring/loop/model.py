@@ -12,6 +12,7 @@ from mainspring.core.settings import fill
 OPEN_STATES = ("training", "gating", "canary")
 OUTCOMES = ("deployed", "promoted", "rolled_back", "refused", "failed", "dry_run")
 CAUSES = ("performance", "drift", "missing")
+_SHOWN_REASONS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,10 @@ class Why:
             f"  answered by {self.version['ref']}, {self.version['flavour']}, digest {str(self.version['digest'])[:12]}"
             f" as {self.prediction['arm']}",
         ]
+        codes = self.prediction.get("reasons")
+        if isinstance(codes, Mapping) and codes:
+            strongest = [f"{name} {code:+.4g}" for name, code in list(codes.items())[:_SHOWN_REASONS]]
+            said.append(f"  because of {', '.join(strongest)} from {self.prediction['reasons_base']:.4g}")
         said += [f"  live since {change['at']}: {change['reason']}" for change in self.live]
         if self.run:
             said.append(f"  trained by run {self.run['id']} at commit {self.run['commit'] or 'unknown'}")

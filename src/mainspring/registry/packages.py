@@ -14,17 +14,19 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from mainspring.core.canonical import canonical_json, digest
 from mainspring.core.errors import Conflict, Corrupt, Invalid, NotFound, Refused, TooLarge
-from mainspring.registry.flavours import Flavour, Scorer, Trait, flavour, flavour_for, names, pickle
+from mainspring.registry.flavours import Flavour, Scorer, Trait, explainer_of, flavour, flavour_for, names, pickle
 from mainspring.registry.grants import Permit
 from mainspring.registry.model import Example, Field, Label, Scalar, Signature
 from mainspring.registry.pickles import require_safe, scan
+from mainspring.registry.reasons import Cells, Explainer, Means, Reasons, of_chosen, refused, typical
 from mainspring.registry.rules import in_order, infer_inputs, is_pickle, outputs_of
 from mainspring.registry.signing import is_signed, statement
 
@@ -140,7 +142,15 @@ class Package:
 class Predictor:
     """A loaded model: typed columns in, NumPy arrays out. Safe to share between threads."""
 
-    def __init__(self, manifest: Manifest, scorer: Scorer, *, digest: str = "", example: Example | None = None) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        scorer: Scorer,
+        *,
+        digest: str = "",
+        example: Example | None = None,
+        explainer: Callable[[Sequence[Cells] | None], Explainer] | None = None,
+    ) -> None:
         from mainspring.registry.encoding import Encoder
 
         if manifest.signature is None:
@@ -154,6 +164,7 @@ class Predictor:
         self.waits: bool = getattr(scorer, "waits", True)
         self.example = example or Example({})
         self._scorer = scorer
+        self._explainer = explainer
         self._encoder = Encoder(self.signature.inputs)
         self._wants_frame = manifest.trait.wants_frame
 
@@ -191,10 +202,26 @@ class Predictor:
 
         For model servers: a model of numbers is asked without a frame in between.
         """
-        if self._wants_frame:
-            named = zip(self.signature.names, columns, strict=True)
-            return self.predict(to_frame(dict(named), self.signature.inputs))
-        return self._answer(self._scorer.score(self._encoder.matrix_of(columns)))
+        return self._answer(self._scorer.score(self.inputs_of(columns)))
+
+    def reasoner(self, means: Means) -> Reasoner:
+        """How to explain the answers; made anew with every call, which may take a moment.
+
+        Args:
+            means: What training had of the inputs.
+        Raises:
+            Refused: There are no exact reason codes for this model.
+        """
+        if self._explainer is None:
+            raise refused(f"a model of format {self.flavour}")
+        return Reasoner(self, self._explainer(typical(self.signature.inputs, means)))
+
+    def inputs_of(self, columns: Sequence[Sequence[Scalar]]) -> NDArray[np.float64] | pl.DataFrame:
+        """Columns as `predict_checked` takes them, in the form that the model is asked with."""
+        if not self._wants_frame:
+            return self._encoder.matrix_of(columns)
+        named = zip(self.signature.names, columns, strict=True)
+        return self._encoder.frame(to_frame(dict(named), self.signature.inputs))
 
     def _no_scores(self) -> NDArray[np.float64]:
         from numpy import zeros
@@ -217,6 +244,26 @@ class Predictor:
         if self._classes is None:
             self._classes = np.asarray(self.classes)
         return {"probability": scores, "label": self._classes[chosen]}
+
+
+class Reasoner:
+    """Explains the answers of a model. Safe to share between threads; `scale` says what its numbers are."""
+
+    def __init__(self, predictor: Predictor, explainer: Explainer) -> None:
+        self.scale = explainer.scale
+        self._predictor = predictor
+        self._explainer = explainer
+
+    def explain(self, columns: Sequence[Sequence[Scalar]], answers: Mapping[str, NDArray[np.generic]]) -> Reasons:
+        """The reason codes of rows.
+
+        Args:
+            columns: As `Predictor.predict_checked` takes them.
+            answers: What it answered.
+        """
+        scores = answers["prediction" if self._predictor.task == "regression" else "probability"]
+        shares = self._explainer.explain(self._predictor.inputs_of(columns))
+        return of_chosen(shares, cast("NDArray[np.float64]", scores))
 
 
 def build(
@@ -383,8 +430,17 @@ def load_folder(path: Path, *, public_key: bytes | None, expected: str = "", gra
     else:
         refuse_pickle(kind.FILE, files[kind.FILE][:64])
         model = kind.read(files[kind.FILE])
-    scorer = kind.scorer(model, manifest.trait)
-    return Predictor(manifest, scorer, digest=seal.digest, example=_example_of(files.get(EXAMPLE, b"{}")))
+    example = _example_of(files.get(EXAMPLE, b"{}"))
+    return predictor_of(manifest, kind, model, digest=seal.digest, example=example)
+
+
+def predictor_of(
+    manifest: Manifest, kind: Flavour, model: object, *, digest: str = "", example: Example | None = None
+) -> Predictor:
+    """A model that was read, ready to predict and, where it can be, to be explained."""
+    trait = manifest.trait
+    explainer = partial(explainer_of, kind, model, trait)
+    return Predictor(manifest, kind.scorer(model, trait), digest=digest, example=example, explainer=explainer)
 
 
 def read_folder(path: Path, *, public_key: bytes | None, expected: str = "") -> tuple[Manifest, dict[str, bytes], Seal]:

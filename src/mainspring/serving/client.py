@@ -9,12 +9,13 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import quote
 
 from mainspring.core.errors import Failed, Invalid
 from mainspring.core.ids import new_id
 from mainspring.serving.channel import Answer, Channel
+from mainspring.serving.modelserver.explaining import BASE, REASONS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,10 +28,26 @@ _HEADER = "inference-header-content-length"
 
 
 @dataclass(frozen=True, slots=True)
+class Reasons:
+    """The reason codes of one row: with the base they add up to the raw output of the model.
+
+    Attributes:
+        base: The raw output of a row that is like training on average.
+        contributions: How much each input moved it, the strongest first.
+        scale: What the numbers are: log-odds, score, prediction, log or probability.
+    """
+
+    base: float
+    contributions: dict[str, float]
+    scale: str
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """An answer: its request id, the version and arm that gave it, and the outputs by name, one entry a row.
 
-    `rules` names the rules of the endpoint that held, as "ROW NAME:ACTION" and joined by commas.
+    `rules` names the rules of the endpoint that held, as "ROW NAME:ACTION" and joined by commas. `reasons` has an entry
+    a row where they were asked for: None for a row that a rule answered.
     """
 
     id: str
@@ -38,6 +55,7 @@ class Prediction:
     arm: str
     outputs: dict[str, list[object]]
     rules: str = ""
+    reasons: tuple[Reasons | None, ...] = ()
 
     @property
     def ids(self) -> list[str]:
@@ -72,6 +90,7 @@ class Asked:
         routing_key: Whoever has the same key keeps the same arm; default the request id.
         outputs: Names of those that are wanted; all when absent.
         caller: A name for the log.
+        explain: True asks for reason codes, "keep" puts them into the log, too.
     """
 
     version: int | None = None
@@ -80,6 +99,7 @@ class Asked:
     routing_key: str = ""
     outputs: Sequence[str] = ()
     caller: str = ""
+    explain: bool | Literal["keep"] = False
 
 
 class Client:
@@ -114,6 +134,7 @@ class Client:
         routing_key: str = "",
         outputs: Sequence[str] = (),
         caller: str = "",
+        explain: bool | Literal["keep"] = False,
         timeout_s: float | None = None,
     ) -> Prediction:
         """Ask for one answer a row.
@@ -126,14 +147,16 @@ class Client:
         Raises:
             Invalid: The request is not right. NotFound: No such endpoint or version. Overloaded: Too much waits there.
             Unavailable: Nobody answered, or the model is not loaded. Timeout, Failed: The model did not answer.
+            Refused: A rule refuses, or the model has no exact reason codes.
         """
-        asked = Asked(version, request_id or new_id(), event_time, routing_key, outputs, caller)
+        asked = Asked(version, request_id or new_id(), event_time, routing_key, outputs, caller, explain)
         inputs = [_tensor(name, list(values)) for name, values in columns.items()]
         body = _encoded(_question(asked, inputs, {"content_type": "pd"}))
         answer = self._infer(deployment, asked, body, {"content-type": "application/json"}, timeout_s)
         about, tensors = _told(answer.body)
         named = {str(entry["name"]): _rows(entry["shape"], entry["data"]) for entry in tensors}
-        return Prediction(about["id"], about["version"], about["arm"], named, about["rules"])
+        reasons = _reasons(named, answer.body) if explain else ()
+        return Prediction(about["id"], about["version"], about["arm"], named, about["rules"], reasons)
 
     def predict_arrays(
         self, deployment: str, arrays: Arrays, asked: Asked | None = None, *, timeout_s: float | None = None
@@ -209,6 +232,8 @@ def _question(
         about["event_time"] = asked.event_time
     if asked.routing_key:
         about["routing_key"] = asked.routing_key
+    if asked.explain:
+        about["explain"] = asked.explain
     body: dict[str, object] = {"id": asked.request_id, "parameters": about, "inputs": inputs}
     return {**body, "outputs": [{"name": name} for name in asked.outputs]} if asked.outputs else body
 
@@ -256,6 +281,25 @@ def _rows(shape: object, data: object) -> list[object]:
     if len(shape) < 2:
         return data
     return [data[i : i + shape[1]] for i in range(0, len(data), shape[1])]
+
+
+def _reasons(named: dict[str, list[object]], head: bytes) -> tuple[Reasons | None, ...]:
+    """Take the reason codes out of the outputs of an answer."""
+    codes, bases = named.pop(REASONS, []), named.pop(BASE, [])
+    about = _object(head).get("parameters")
+    columns, scale = (about.get(f"reasons_{key}") if isinstance(about, dict) else None for key in ("columns", "scale"))
+    if not isinstance(columns, list):
+        raise Failed("the answer has no reason codes", hint="is this an older model server?")
+    return tuple(
+        Reasons(base, strongest(dict(zip(columns, row, strict=True))), str(scale))
+        if isinstance(base, int | float) and isinstance(row, list) else None
+        for row, base in zip(codes, bases, strict=True)
+    )  # fmt: skip
+
+
+def strongest(contributions: Mapping[str, float]) -> dict[str, float]:
+    """Contributions in the order of their size, whatever their sign."""
+    return dict(sorted(contributions.items(), key=lambda item: -abs(item[1])))
 
 
 def _arrays(answer: Answer) -> ArrayPrediction:

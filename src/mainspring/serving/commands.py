@@ -18,10 +18,12 @@ from mainspring.core.clock import SystemClock
 from mainspring.core.console import json_option, room, show
 from mainspring.core.errors import Invalid, NotFound
 from mainspring.core.settings import Settings
-from mainspring.serving.client import Client, Value
+from mainspring.serving.client import Client, Reasons, Value
 from mainspring.serving.modelserver.plan import Options, options_of
 from mainspring.serving.service import Serving
 from mainspring.serving.supervisor import wait_served
+
+_SHOWN_REASONS = 10
 
 
 @click.command()
@@ -61,6 +63,8 @@ def deploy(
 @click.option("--id", "request_id", default="", help="Key for late labels (default: one is made).")
 @click.option("--time", "event_time", default=None, help="When it happened, ISO 8601 (default: now).")
 @click.option("--url", default="", help="The model server (default: that of this project).")
+@click.option("--explain", is_flag=True, help="With the reason codes of each row, the strongest first.")
+@click.option("--keep-reasons", is_flag=True, help="The same, and put them into the prediction log.")
 @click.option("--batch", nargs=2, metavar="IN OUT", help="Answer a Parquet or CSV file, or datasets/NAME, into a file.")
 @click.option("--processes", type=click.IntRange(1, 256), default=1, show_default=True, help="How many answer a batch.")
 @click.option("--keep", multiple=True, metavar="COLUMN", help="Column of the batch that goes to OUT (default: all).")
@@ -78,6 +82,8 @@ def predict(
     request_id: str,
     event_time: str | None,
     url: str,
+    explain: bool,
+    keep_reasons: bool,
     batch: tuple[str, str] | None,
     as_json: bool,
     **about: object,
@@ -90,17 +96,35 @@ def predict(
     Example: mainspring predict flights --batch january.parquet answers.parquet --processes 2
     """
     if batch is not None:
+        if explain or keep_reasons:
+            raise Invalid("a batch has no reason codes", where="--explain", hint="ask for single rows")
         _batch(ctx, {"deployment": name, "source": batch[0], "out": batch[1], "version": version, **about})
         return
     columns = _columns(_text(rows))
     settings = room(ctx, Settings) if not url else None
     address = url or (f"http://{settings.server.host}:{settings.serving_port}" if settings else "")
     with Client(address) as client:
-        answer = client.predict(name, columns, version=version, request_id=request_id, event_time=event_time)
-    lines = [
-        f"{key}  {', '.join(f'{n} {v[i]}' for n, v in answer.outputs.items())}" for i, key in enumerate(answer.ids)
-    ]
+        answer = client.predict(
+            name,
+            columns,
+            version=version,
+            request_id=request_id,
+            event_time=event_time,
+            explain="keep" if keep_reasons else explain,
+        )
+    lines = []
+    for i, key in enumerate(answer.ids):
+        lines.append(f"{key}  {', '.join(f'{n} {v[i]}' for n, v in answer.outputs.items())}")
+        lines += _told(answer.reasons[i] if answer.reasons else None)
     show(answer, "\n".join([*lines, f"answered by version {answer.version} ({answer.arm})"]))
+
+
+def _told(reasons: Reasons | None) -> list[str]:
+    """The strongest reason codes of a row, a line each."""
+    if reasons is None:
+        return []
+    strongest = list(reasons.contributions.items())[:_SHOWN_REASONS]
+    return [f"  {code:+.4g}  {name}" for name, code in strongest] + [f"  {reasons.base:+.4g}  base ({reasons.scale})"]
 
 
 def _batch(ctx: click.Context, given: Mapping[str, object]) -> None:

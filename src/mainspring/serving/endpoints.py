@@ -314,6 +314,7 @@ class Endpoints:
             grant=grant,
             seen=seen,
             half_width=None if interval is None else self._calibrations.of(found, interval),
+            means=self._seen.means(found),
         )
 
     def _find(self, conn: Connection, name: str, *, lock: bool = False) -> Deployment:

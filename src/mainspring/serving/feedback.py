@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
@@ -13,6 +13,7 @@ from mainspring.core.errors import Conflict, Invalid, NotFound
 from mainspring.core.ids import check_name
 from mainspring.serving import records
 from mainspring.serving.bulk import BulkAnswer, Rejected, read_feedback
+from mainspring.serving.client import strongest
 from mainspring.serving.endpoints import Endpoints
 from mainspring.serving.model import Feedback, LoggedPrediction, StoredFeedback
 
@@ -255,4 +256,7 @@ def _plain(value: float | str) -> float | str:
 def _logged(name: str, row: Mapping[str, object]) -> LoggedPrediction:
     names = {field.name for field in fields(LoggedPrediction)} - {"feedback"}
     values = {**{key: row.get(key) for key in names}, "deployment": name, "marks": row.get("marks") or ()}
+    codes = cast("list[dict[str, object]]", row.get("reasons") or [])
+    found = {str(code["column"]): float(cast(float, code["contribution"])) for code in codes}
+    values["reasons"] = strongest(found)
     return msgspec.convert(values, LoggedPrediction)

@@ -138,11 +138,13 @@ def frame_of(
     columns["spool"] = [spool] * len(rows)
     columns["inputs"] = list(inputs)
     columns |= {name: [_output(name, output) for output in outputs] for name in _OUTPUTS}
+    columns["reasons"] = [_reasons(output, signatures.get(_int(row[_VERSION]), ())) for output, row in
+                          zip(outputs, rows, strict=True)]  # fmt: skip
     return pl.DataFrame({name: columns[name] for name in schema}, schema=schema)
 
 
 _VERSION, _INPUTS = 1 + COLUMNS.index("version"), 1 + COLUMNS.index("inputs")
-_OUTPUTS = ("probability", "prediction", "label_out", "probabilities", "low", "high")
+_OUTPUTS = ("probability", "prediction", "label_out", "probabilities", "low", "high", "reasons_base")
 
 
 def _schema(kinds: Mapping[str, str]) -> dict[str, PolarsDataType]:
@@ -167,6 +169,8 @@ def _schema(kinds: Mapping[str, str]) -> dict[str, PolarsDataType]:
         "probabilities": pl.List(pl.Float64),
         "low": pl.Float64,
         "high": pl.Float64,
+        "reasons": pl.List(pl.Struct({"column": pl.String, "contribution": pl.Float64})),
+        "reasons_base": pl.Float64,
         "latency_us": pl.Int64,
         "status": pl.Int64,
         "error": pl.String,
@@ -189,6 +193,15 @@ def _output(name: str, output: object) -> object:
         value = output.get("probability")
         return value if isinstance(value, list) == (name == "probabilities") else None
     return output.get(name)
+
+
+def _reasons(output: object, columns: Columns) -> list[dict[str, object]] | None:
+    """The reason codes of a row by the names of its inputs; those that are not known, as of redacted ones, left out."""
+    found = output.get("reasons") if isinstance(output, dict) else None
+    if not isinstance(found, list):
+        return None
+    pairs = zip(columns, found, strict=True)
+    return [{"column": name, "contribution": code} for (name, _), code in pairs if code is not None] or None
 
 
 def _named(columns: Columns, cells: object) -> dict[str, object]:

@@ -182,7 +182,8 @@ class LoggedPrediction:
 
     `latency_us` is all of it but the commit of the log; of that `wait_us` was spent before the model and `model_us` in
     it. `caller` is what the client called itself, `marks` are the rules that held, as NAME:ACTION;
-    `low` and `high` are the ends of its interval.
+    `low` and `high` are the ends of its interval. `reasons` are the reason codes by input, the strongest first, where
+    they were asked for and kept; with `reasons_base` they add up to the raw output of the model.
     """
 
     id: str
@@ -206,6 +207,8 @@ class LoggedPrediction:
     marks: tuple[str, ...] = ()
     low: float | None = None
     high: float | None = None
+    reasons: dict[str, float] = field(default_factory=dict)
+    reasons_base: float | None = None
     feedback: tuple[StoredFeedback, ...] = ()
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from litestar import get, post
 from litestar.params import Parameter
@@ -51,6 +51,7 @@ class PredictRequest:
     request_id: str = ""
     event_time: str | int | None = None
     routing_key: str = ""
+    explain: bool | Literal["keep"] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,7 @@ def predict(serving: Serving, settings: Settings, name: str, data: PredictReques
             request_id=data.request_id,
             event_time=data.event_time,
             routing_key=data.routing_key,
+            explain=data.explain,
         )
 
 

@@ -14,8 +14,11 @@ from mainspring.serving.rules.humility import Seen, is_number, is_text
 
 if TYPE_CHECKING:
     from mainspring.data import Data
+    from mainspring.data.sketch import ColumnSketch
     from mainspring.registry import ModelVersion
 
+Means = dict[str, float | dict[str, float]]
+_OF_LINEAR = "sklearn"
 _MAX_LEVELS = 10_000
 """A text with more levels is no category, and a rule about it has to list them."""
 
@@ -31,6 +34,7 @@ class SeenStore:
     def __init__(self, folder: Path, data: Data | None) -> None:
         self._folder = folder
         self._data = data
+        self._means: dict[str, Means] = {}
 
     def of(self, version: ModelVersion) -> dict[str, Seen]:
         """What the reference dataset of a version has of its inputs; nothing of what is not there."""
@@ -42,6 +46,23 @@ class SeenStore:
         if found:
             keep_file(path, msgspec.json.encode(found))
         return found
+
+    def means(self, version: ModelVersion) -> Means:
+        """The mean of each number and the share of each text in the data a version was trained on, by its profile.
+
+        Only for formats that keep linear models, whose reason codes start there.
+        """
+        if self._data is None or not version.reference or version.flavour != _OF_LINEAR:
+            return {}
+        if version.digest not in self._means:
+            try:
+                dataset = self._data.resolve(version.reference)
+                profile = self._data.profile(dataset.dataset, dataset.number)
+            except NotFound:
+                return {}
+            found = {name: _mean(profile.sketch.column(name)) for name in version.columns}
+            self._means[version.digest] = {name: mean for name, mean in found.items() if mean is not None}
+        return self._means[version.digest]
 
     def _look(self, version: ModelVersion) -> dict[str, Seen]:
         import polars as pl
@@ -67,6 +88,14 @@ class SeenStore:
             if 0 < len(levels) <= _MAX_LEVELS:
                 found[name] = Seen(levels=tuple(levels.to_list()))
         return found
+
+
+def _mean(column: ColumnSketch | None) -> float | dict[str, float] | None:
+    if column is None or not column.present:
+        return None
+    if column.cells.kind != "categorical":
+        return column.mean
+    return {level: count / column.present for level, count in column.levels().items() if count}
 
 
 def keep_file(path: Path, data: bytes) -> None:

@@ -15,7 +15,8 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from tests.unit.serving.plane import whole
 
 from mainspring.registry.flavours import flavour
-from mainspring.registry.packages import Package, Predictor, build
+from mainspring.registry.packages import Package, build, predictor_of
+from mainspring.registry.reasons import Means
 from mainspring.serving.modelserver.app import App
 from mainspring.serving.modelserver.batching import Batcher, Line
 from mainspring.serving.modelserver.models import LoadedModel
@@ -25,6 +26,8 @@ from mainspring.serving.modelserver.traffic import Endpoint, ServedArm, Table
 
 MODEL = "late"
 """Binary: delay (float), hour (whole number), carrier (text); takes no missing delay."""
+MEANS: Means = {"delay": 0.5, "hour": 12.0, "carrier": {"AA": 0.25, "UA": 0.75}, "a": 1.0, "b": -1.0}
+"""Of the training of both."""
 PLAIN = "plain"
 """Regression on a and b."""
 
@@ -103,10 +106,9 @@ def packages() -> dict[str, Package]:
 
 def loaded(package: Package) -> LoadedModel:
     """A package as a model server has it in memory."""
-    manifest = package.manifest
-    kind = flavour(manifest.flavour)
-    scorer = kind.scorer(kind.read(package.files[kind.FILE]), manifest.trait)
-    model = LoadedModel(1, Predictor(manifest, scorer, example=package.example), max_rows=10_000)
+    kind = flavour(package.manifest.flavour)
+    predictor = predictor_of(package.manifest, kind, kind.read(package.files[kind.FILE]), example=package.example)
+    model = LoadedModel(1, predictor, max_rows=10_000, means=MEANS)
     model.warm()
     return model
 

@@ -178,11 +178,6 @@ def test_events_are_answered_with_events_of_the_same_mode(served: Doors) -> None
     assert binary.json == {"predictions": expected(served)}
 
 
-def test_explanations_are_refused_without_an_explainer(served: Doors) -> None:
-    answer = served.ask("POST", f"/v1/models/{MODEL}:explain", {"instances": records(ROWS)})
-    assert (answer.status, "no explainer" in str(answer.json["error"])) == (501, True)
-
-
 def test_a_server_of_one_model_is_a_container_for_sagemaker(served: Doors) -> None:
     assert served.ask("POST", "/invocations", {"inputs": {"a": [1.0], "b": [2.0]}}).status == 404
     served.serve_only(PLAIN)

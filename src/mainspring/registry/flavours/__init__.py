@@ -6,7 +6,7 @@ Adding a format is adding a file here that has what `Flavour` asks for, and noth
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import ModuleType
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
     from numpy.typing import NDArray
+
+    from mainspring.registry.reasons import Cells, Explainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,35 @@ class Flavour(Protocol):
     def scorer(self, model: object, trait: Trait) -> Scorer:
         """How to score with the model."""
         ...
+
+
+class Explained(Flavour, Protocol):
+    """A format whose models have exact reason codes."""
+
+    def explainer(self, model: object, trait: Trait, cells: Sequence[Cells] | None) -> Explainer:
+        """How to explain the model.
+
+        Args:
+            model: It.
+            trait: What it says about itself.
+            cells: What training had of each input; None where that is not known.
+        Raises:
+            Refused: This one has none, or none without `cells`.
+        """
+        ...
+
+
+def explainer_of(kind: Flavour, model: object, trait: Trait, cells: Sequence[Cells] | None) -> Explainer:
+    """How to explain a model of a format, see `Explained`.
+
+    Raises:
+        Refused: There are no exact reason codes for it.
+    """
+    if not hasattr(kind, "explainer"):
+        from mainspring.registry.reasons import refused
+
+        raise refused(f"a model of format {kind.NAME}")
+    return cast(Explained, kind).explainer(model, trait, cells)
 
 
 def names() -> list[str]:

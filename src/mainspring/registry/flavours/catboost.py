@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, cast
 
 from mainspring.core.errors import Corrupt, Invalid
 from mainspring.registry.flavours import Scorer, Trait, imported, made_by, scalars
+from mainspring.registry.reasons import Cells, Explainer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     import polars as pl
     from numpy.typing import NDArray
@@ -88,6 +91,16 @@ class _ModelScorer:
         scores = self._model.predict(rows, prediction_type=self._kind, thread_count=threads)  # type: ignore[attr-defined]
         return cast("NDArray[np.float64]", scores[:, 1] if self._second else scores)
 
+    def contributions(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
+        """What each column adds to the raw outputs, the base last: (rows, columns + 1), or with the classes between."""
+        rows = self._with_text(inputs) if self._categories else inputs
+        pool = imported("catboost", "catboost").Pool(rows, cat_features=self._categories or None)
+        threads = 1 if len(inputs) <= 32 else -1
+        found = self._model.get_feature_importance(  # type: ignore[attr-defined]
+            pool, type="ShapValues", shap_calc_type="Regular", thread_count=threads
+        )
+        return cast("NDArray[np.float64]", found)
+
     def _with_text(self, inputs: NDArray[np.float64] | pl.DataFrame) -> pl.DataFrame:
         """CatBoost's categories are whole numbers or text and never missing: a missing one is an unknown one, ""."""
         import polars as pl
@@ -101,6 +114,23 @@ class _ModelScorer:
             for name in names
         ]
         return frame.with_columns(texts)
+
+
+def explainer(model: object, trait: Trait, cells: Sequence[Cells] | None) -> Explainer:
+    """Explain with the model's own TreeSHAP."""
+    return _ModelExplainer(cast(_ModelScorer, scorer(model, trait)), _loss(_fitted(model)), trait.task)
+
+
+class _ModelExplainer:
+    def __init__(self, asked: _ModelScorer, loss: str, task: str) -> None:
+        self._asked = asked
+        of_number = "log" if loss in _EXPONENT else "prediction"
+        self.scale = {"binary": "log-odds", "multiclass": "score"}.get(task, of_number)
+
+    def explain(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
+        """One call."""
+        found = self._asked.contributions(inputs)
+        return found[:, :, None] if found.ndim == 2 else found.transpose(0, 2, 1)
 
 
 def _loss(model: object) -> str:

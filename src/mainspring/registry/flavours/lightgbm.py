@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, cast
 
 from mainspring.core.errors import Corrupt, Invalid
 from mainspring.registry.flavours import Scorer, Trait, made_by, scalars
+from mainspring.registry.reasons import Cells, Explainer, refused
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import lightgbm
     import numpy as np
     import polars as pl
@@ -21,6 +24,7 @@ _OBJECTIVE = re.compile(r"^objective=(\w+)(?:.*num_class:(\d+))?", re.MULTILINE)
 _CATEGORICAL = re.compile(r"^\[categorical_feature: ([\d,]+)\]", re.MULTILINE)
 _DEFAULT_NAME = re.compile(r"Column_\d+")
 _FEW_ROWS = 512
+_FEW_EXPLAINED = 32
 
 
 def handles(model: object) -> bool:
@@ -78,6 +82,42 @@ def _is_whole(data: bytes) -> bool:
 def scorer(model: object, trait: Trait) -> Scorer:
     """Score with the booster."""
     return _BoosterScorer(_booster(model))
+
+
+def explainer(model: object, trait: Trait, cells: Sequence[Cells] | None) -> Explainer:
+    """Explain with the booster's own TreeSHAP.
+
+    Raises:
+        Refused: Its leaves are linear models.
+    """
+    booster = _booster(model)
+    text = booster.model_to_string(num_iteration=1)
+    if "\nis_linear=1" in text:
+        raise refused("LightGBM's linear trees")
+    return _BoosterExplainer(booster, trait, _scale(text))
+
+
+class _BoosterExplainer:
+    def __init__(self, booster: lightgbm.Booster, trait: Trait, scale: str) -> None:
+        self.scale = scale
+        self._booster = booster
+        self._outputs = len(trait.classes) if trait.task == "multiclass" else 1
+
+    def explain(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
+        """One call; few rows on one thread."""
+        import numpy as np
+
+        threads = 1 if len(inputs) <= _FEW_EXPLAINED else 0
+        found = np.asarray(self._booster.predict(inputs, pred_contrib=True, num_threads=threads))
+        return found.reshape(len(inputs), self._outputs, -1).transpose(0, 2, 1)
+
+
+def _scale(text: str) -> str:
+    found = _OBJECTIVE.search(text)
+    objective = found[1] if found else ""
+    if objective in ("binary", "cross_entropy"):
+        return "log-odds"
+    return "log" if objective in ("poisson", "gamma", "tweedie") else "score" if "class" in objective else "prediction"
 
 
 class _BoosterScorer:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, cast
 
 from mainspring.core.errors import Corrupt, Invalid, Refused
 from mainspring.registry.flavours import Scorer, Trait, scalars
+from mainspring.registry.reasons import Cells, Explainer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     import polars as pl
@@ -103,6 +104,57 @@ def scorer(model: object, trait: Trait) -> Scorer:
         quick = _LogisticScorer(model, whole)
         return quick if _agree(quick, whole) else whole
     return whole
+
+
+def explainer(model: object, trait: Trait, cells: Sequence[Cells] | None) -> Explainer:
+    """Explain what is linear, or trees, also at the end of a pipeline whose steps keep the columns apart.
+
+    Raises:
+        Refused: It is neither, or a step mixes columns, or it is linear and nothing is known of its training.
+    """
+    from mainspring.registry.reasons.columns import Gathered, sources
+
+    steps, last = _parted(model)
+    width = len(trait.trained_on) or int(model.n_features_in_)  # type: ignore[attr-defined]
+    found = list(range(width)) if steps is None else sources(steps, range(width))
+    made = _last_explainer(last, trait, lambda: _means(steps, found, cells, trait, type(last).__name__))
+    return made if steps is None else Gathered(steps, found, width, made)
+
+
+def _parted(model: object) -> tuple[object, object]:
+    """What comes before the model at the end of a pipeline, None when nothing does, and that model."""
+    from sklearn.pipeline import Pipeline
+
+    if not isinstance(model, Pipeline):
+        return None, model
+    steps, last = model[:-1], model[-1]
+    return (steps if len(steps) else None), last
+
+
+def _last_explainer(last: object, trait: Trait, means: Callable[[], NDArray[np.float64]]) -> Explainer:
+    from mainspring.registry.flavours import explainer_of, flavour_for
+    from mainspring.registry.reasons import linear, refused, trees
+
+    if not handles(last):
+        return explainer_of(flavour_for(last), last, trait, None)
+    if linear.is_linear(last):
+        return linear.LinearExplainer(last, means(), linear.scale_of(last, trait.task))
+    if trees.is_tree(last):
+        return trees.TreeExplainer(last, trait.task)
+    raise refused(f"a {type(last).__name__}")
+
+
+def _means(
+    steps: object, found: Sequence[int], cells: Sequence[Cells] | None, trait: Trait, name: str
+) -> NDArray[np.float64]:
+    from mainspring.registry.reasons.linear import means_of
+
+    if cells is None:
+        hint = "register the version with reference=, a dataset that has all of its inputs"
+        raise Refused(
+            f"a {name} is explained by the means of its training, which are not known", where="explain", hint=hint
+        )
+    return means_of(steps, found, cells, trait.trained_on if trait.wants_frame else ())
 
 
 class _EstimatorScorer:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, cast
 
 from mainspring.core.errors import Corrupt, Invalid
 from mainspring.registry.flavours import Scorer, Trait, imported, made_by, scalars
+from mainspring.registry.reasons import Cells, Explainer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import ModuleType
 
     import numpy as np
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 NAME = "xgboost"
 FILE = "model.ubj"
 PACKAGES = ("xgboost", "numpy")
+_OF_LOG = ("count:poisson", "reg:gamma", "reg:tweedie")
 _NO_PROBABILITY = {
     "multi:softmax": "multi:softprob",
     "binary:logitraw": "binary:logistic",
@@ -77,6 +80,7 @@ class _BoosterScorer:
 
     def __init__(self, booster: object, xgboost: ModuleType) -> None:
         learner = json.loads(booster.save_config())["learner"]  # type: ignore[attr-defined]
+        self.scale = "log" if learner["objective"]["name"] in _OF_LOG else "prediction"
         self._in_place = learner["gradient_booster"]["name"] != "gblinear"
         kinds = booster.feature_types or []  # type: ignore[attr-defined]
         self._categories = [index for index, kind in enumerate(kinds) if kind == "c"]
@@ -87,6 +91,20 @@ class _BoosterScorer:
 
     def score(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
         """A level that training did not know is missing; XGBoost has no code for it."""
+        matrix = self._matrix(inputs)
+        if self._in_place:
+            scores = self._booster.inplace_predict(matrix, iteration_range=self._rounds)  # type: ignore[attr-defined]
+        else:
+            scores = self._booster.predict(self._table(matrix), iteration_range=self._rounds)  # type: ignore[attr-defined]
+        return cast("NDArray[np.float64]", scores)
+
+    def contributions(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
+        """What each column adds to the raw outputs, the base last: (rows, columns + 1), or with the classes between."""
+        table = self._table(self._matrix(inputs))
+        found = self._booster.predict(table, pred_contribs=True, iteration_range=self._rounds)  # type: ignore[attr-defined]
+        return cast("NDArray[np.float64]", found)
+
+    def _matrix(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
         import numpy as np
 
         matrix = np.asarray(inputs, dtype=np.float64)
@@ -94,13 +112,33 @@ class _BoosterScorer:
             matrix = matrix.copy()
             columns = matrix[:, self._categories]
             matrix[:, self._categories] = np.where(columns < 0, np.nan, columns)
-        if self._in_place:
-            scores = self._booster.inplace_predict(matrix, iteration_range=self._rounds)  # type: ignore[attr-defined]
-        else:
-            names = self._booster.feature_names  # type: ignore[attr-defined]
-            table = self._xgboost.DMatrix(matrix, feature_names=names)
-            scores = self._booster.predict(table, iteration_range=self._rounds)  # type: ignore[attr-defined]
-        return cast("NDArray[np.float64]", scores)
+        return matrix
+
+    def _table(self, matrix: NDArray[np.float64]) -> object:
+        booster = self._booster
+        names, kinds = booster.feature_names, booster.feature_types  # type: ignore[attr-defined]
+        made = self._xgboost.DMatrix(
+            matrix, feature_names=names, feature_types=kinds, enable_categorical=bool(self._categories)
+        )
+        return cast(object, made)
+
+
+def explainer(model: object, trait: Trait, cells: Sequence[Cells] | None) -> Explainer:
+    """Explain with the booster's own TreeSHAP or, of a linear booster, with its weights: those begin at 0."""
+    return _BoosterExplainer(_BoosterScorer(_booster(model), imported("xgboost", "xgboost")), trait)
+
+
+class _BoosterExplainer:
+    def __init__(self, asked: _BoosterScorer, trait: Trait) -> None:
+        self._asked = asked
+        self.scale = {"binary": "log-odds", "multiclass": "score"}.get(trait.task, asked.scale)
+
+    def explain(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
+        """One call, in single precision as all of XGBoost."""
+        import numpy as np
+
+        found = np.asarray(self._asked.contributions(inputs), dtype=np.float64)
+        return found[:, :, None] if found.ndim == 2 else found.transpose(0, 2, 1)
 
 
 def _booster(model: object) -> object:

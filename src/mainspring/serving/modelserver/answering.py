@@ -16,6 +16,7 @@ from mainspring.core.errors import Invalid, MainspringError, Overloaded, Unavail
 from mainspring.serving.modelserver.asking import Context, Outputs
 from mainspring.serving.modelserver.batching import Batcher, Columns, HungUp, Job, Line, late
 from mainspring.serving.modelserver.columns import Cell, plain
+from mainspring.serving.modelserver.explaining import Explaining, hidden, without
 from mainspring.serving.modelserver.humility import Judged
 from mainspring.serving.modelserver.metrics import Metrics
 from mainspring.serving.modelserver.plan import Options
@@ -57,7 +58,7 @@ class Call:
 
 @dataclass(slots=True, eq=False)
 class Ask:
-    """A request that was read: which version of an endpoint shall answer which rows."""
+    """A request that was read: which version of an endpoint shall answer which rows, and whether it explains them."""
 
     endpoint: Endpoint
     choice: Choice
@@ -65,6 +66,7 @@ class Ask:
     columns: Columns
     call: Call
     judged: Judged | None = None
+    explaining: Explaining | None = None
 
 
 def read_headers(call: Call, headers: Mapping[bytes, bytes]) -> None:
@@ -164,7 +166,7 @@ class Desk:
         call = ask.call
         about_s = None if ask.about.timeout_ms is None else ask.about.timeout_ms / 1000
         deadline = call.started + (call.timeout_s or about_s or options.deadline_ms / 1000)
-        return self._batcher.submit(ask.choice.model, columns, deadline=deadline, line=call.line)
+        return self._batcher.submit(ask.explaining or ask.choice.model, columns, deadline=deadline, line=call.line)
 
     async def _log(self, ask: Ask, job: Job | None, rows: list[Row]) -> None:
         """Wait for the commit; where the endpoint answers without a log, no longer than the request may take."""
@@ -227,6 +229,7 @@ def _rows(
     request_id, version, rollout = about.request_id, choice.model.version, choice.rollout
     cells = _written(ask)
     count = len(cells)
+    outputs = _kept(ask, ask.explaining, outputs) if outputs and ask.explaining else outputs
     marks: Sequence[Sequence[str]] = ask.judged.marks if ask.judged is not None else [()] * count
     return [
         (request_id if count == 1 else f"{request_id}.{i}", request_id, at, event_at, version, choice.arm,
@@ -234,6 +237,13 @@ def _rows(
          latency_us, status, error, caller, wait_us, model_us, marks[i])
         for i in range(count)
     ]  # fmt: skip
+
+
+def _kept(ask: Ask, explaining: Explaining, outputs: Outputs) -> Outputs:
+    """Outputs as the log has them: with reason codes where the request says so, and nothing of redacted inputs."""
+    if not ask.about.keep:
+        return without(outputs)
+    return hidden(explaining.whole(outputs, len(ask.columns[0])), explaining.columns, ask.endpoint.options.redact)
 
 
 def _written(ask: Ask) -> list[tuple[Cell, ...]]:

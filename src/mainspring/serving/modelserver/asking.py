@@ -15,13 +15,21 @@ _MAX_ID = 200
 _MAX_MARKS = 100
 
 
+KEEP = "keep"
+"""The value of the parameter `explain` by which reason codes go into the log, too."""
+
+
 class Context(NamedTuple):
-    """What a request says beside its rows: its id, its routing key, its event time and its deadline."""
+    """What a request says beside its rows: its id, its routing key, its event time, its deadline, and whether it asks
+    for reason codes, and for keeping them.
+    """
 
     request_id: str
     key: str
     event_at: int | None
     timeout_ms: int | None
+    explain: bool = False
+    keep: bool = False
 
 
 class Question(Protocol):
@@ -46,7 +54,10 @@ class Question(Protocol):
 
 
 class Answered(NamedTuple):
-    """An answer: who gave it, the outputs by name, one entry a row, and the rules that held for each row."""
+    """An answer: who gave it, the outputs by name, one entry a row, and the rules that held for each row.
+
+    With reason codes, also what their numbers are, and the inputs they are of.
+    """
 
     model: str
     version: str
@@ -54,6 +65,8 @@ class Answered(NamedTuple):
     request_id: str
     outputs: Outputs
     marks: Sequence[Sequence[str]] = ()
+    scale: str = ""
+    columns: Sequence[str] = ()
 
     @property
     def rules(self) -> str:
@@ -81,12 +94,14 @@ def context(request_id: str, given: Mapping[str, object] | None, fresh_id: Calla
         _check_text("id", request_id)
         return Context(request_id, request_id, None, None)
     key = given.get("routing_key", request_id)
-    event, timeout = given.get("event_time"), given.get("timeout_ms")
+    event, timeout, explain = given.get("event_time"), given.get("timeout_ms"), given.get("explain", False)
     _check_text("id", request_id)
     _check_text("routing_key", str(key))
     if timeout is not None and not (type(timeout) is int and 0 < timeout <= 3_600_000):
         raise Invalid("timeout_ms is not a whole number from 1 to 3600000")
-    return Context(request_id, str(key), _event_at(event), timeout)
+    if explain not in (True, False, KEEP):
+        raise Invalid(f"the parameter explain is neither true, false nor {KEEP!r}")
+    return Context(request_id, str(key), _event_at(event), timeout, bool(explain), explain == KEEP)
 
 
 def _check_text(what: str, text: str) -> None:

@@ -102,7 +102,7 @@ class Judged:
             for place, row in enumerate(self.asked):
                 values[row] = outputs[name][place]
             for row, answer in self._given.items():
-                values[row] = answer[name]
+                values[row] = answer.get(name)  # a rule has no reason codes
             for row in self.refusals:
                 values[row] = None
         if humility.half_width is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING, cast
 from mainspring.core.errors import Failed
 from mainspring.serving.modelserver.asking import Outputs
 from mainspring.serving.modelserver.columns import Cell, Column, Features
+from mainspring.serving.modelserver.explaining import Explaining
 from mainspring.serving.modelserver.plan import ArmPlan
 
 if TYPE_CHECKING:
     from mainspring.registry.packages import Predictor
+    from mainspring.registry.reasons import Means
 
 _WARM: dict[str, Cell] = {"float": 0.0, "int": 0, "bool": False, "text": ""}
 _HUGE = 1e300  # in single precision it is infinite
@@ -21,9 +24,19 @@ _MAX_TRIED = 256
 
 
 class LoadedModel:
-    """A version that can answer: its predictor and the columns it takes."""
+    """A version that can answer: its predictor and the columns it takes; `explained` once reason codes were asked for.
 
-    def __init__(self, version: int, predictor: Predictor, *, max_rows: int) -> None:
+    Args:
+        version: Its number.
+        predictor: Predicts.
+        max_rows: Of one request.
+        means: What training had of its inputs; reason codes of linear models start there.
+    """
+
+    def __init__(self, version: int, predictor: Predictor, *, max_rows: int, means: Means | None = None) -> None:
+        self._means: Means = means or {}
+        self._reasons = threading.Lock()
+        self.explained: Explaining | None = None
         self.version = version
         self.predictor = predictor
         self.features = Features(predictor.signature.inputs, max_rows=max_rows)
@@ -46,6 +59,16 @@ class LoadedModel:
             if len(values) != rows:
                 raise Failed(f"output {name!r} has {len(values)} rows, expected {rows}")
         return outputs
+
+    def explain(self) -> Explaining:
+        """The same version with reason codes. What it needs is made at the first call, which may take a moment.
+
+        Raises: Refused: There are no exact ones for it.
+        """
+        with self._reasons:
+            if self.explained is None:
+                self.explained = Explaining(self.predictor, self.predictor.reasoner(self._means))
+            return self.explained
 
     def warm(self) -> None:
         """One prediction, so that the first request does not pay for lazy set-up; it also names the outputs.
@@ -96,6 +119,6 @@ def load_model(arm: ArmPlan, *, public_key: bytes | None, max_rows: int) -> Load
     from mainspring.registry.packages import load_folder
 
     loaded = load_folder(Path(arm.folder), public_key=public_key, expected=arm.digest, grant=arm.grant)
-    model = LoadedModel(arm.version, loaded, max_rows=max_rows)
+    model = LoadedModel(arm.version, loaded, max_rows=max_rows, means=arm.means)
     model.warm()
     return model

@@ -30,7 +30,8 @@ class ArmPlan(msgspec.Struct, frozen=True, kw_only=True):
     """One version behind an endpoint. A share of 0 keeps it loaded for requests that name it.
 
     `grant` is the signed line that lets a pickle be loaded; empty for every other format. `seen` is what training saw
-    of the inputs, for the rules of the endpoint; `half_width` is that of its intervals.
+    of the inputs, for the rules of the endpoint; `half_width` is that of its intervals; `means` are those of training,
+    and the shares of levels, for the reason codes of linear models.
     """
 
     name: str
@@ -41,6 +42,7 @@ class ArmPlan(msgspec.Struct, frozen=True, kw_only=True):
     grant: str = ""
     seen: dict[str, Seen] = {}
     half_width: float | None = None
+    means: dict[str, float | dict[str, float]] = {}
 
 
 @dataclass(frozen=True, slots=True)

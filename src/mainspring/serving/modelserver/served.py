@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from mainspring.core.errors import Invalid, NotFound, did_you_mean
 from mainspring.serving.modelserver.answering import Ask, Call, Desk
 from mainspring.serving.modelserver.asking import Answered, Question
+from mainspring.serving.modelserver.explaining import BASE, REASONS
 from mainspring.serving.modelserver.models import LoadedModel
 from mainspring.serving.modelserver.traffic import Table
 
@@ -48,11 +50,26 @@ class Served:
         if question.wanted is not None:
             _check_wanted(question.wanted, model)
         judged = None if humility is None else humility.judge(columns)
+        marks = () if judged is None else judged.marks
+        if about.explain:
+            return await self._explained(name, Ask(endpoint, choice, about, columns, call, judged), question.wanted)
         outputs = await self._desk.answer(Ask(endpoint, choice, about, columns, call, judged))
         if question.wanted is not None:
             outputs = {wanted: outputs[wanted] for wanted in question.wanted}
-        marks = () if judged is None else judged.marks
         return Answered(name, str(model.version), choice.arm, about.request_id, outputs, marks)
+
+    async def _explained(self, name: str, ask: Ask, wanted: Sequence[str] | None) -> Answered:
+        """An answer with reason codes, which come whatever outputs are wanted."""
+        model, rows = ask.choice.model, len(ask.columns[0])
+        explaining = model.explained or await asyncio.to_thread(model.explain)
+        ask.explaining = explaining
+        explaining.check(rows)
+        outputs = explaining.whole(await self._desk.answer(ask), rows)
+        if wanted is not None:
+            outputs = {entry: outputs[entry] for entry in (*wanted, REASONS, BASE)}
+        marks = () if ask.judged is None else ask.judged.marks
+        about = (name, str(model.version), ask.choice.arm, ask.about.request_id)
+        return Answered(*about, outputs, marks, explaining.scale, explaining.columns)
 
     def model(self, name: str, version: str | None = None) -> LoadedModel:
         """The version of a model that is described: the one that is named, or the champion.

@@ -21,7 +21,7 @@ from mainspring.serving.model import Deployment, Rollout
 from mainspring.serving.modelserver.answering import STATUS
 from mainspring.serving.overview import healths, pulses, stretches
 from mainspring.serving.page import processes, reviews
-from mainspring.serving.page.asking import Form, example_row, form_of, row_of
+from mainspring.serving.page.asking import Form, example_row, fields_of, form_of, row_of
 from mainspring.serving.rules.decision import Decision
 from mainspring.serving.service import Serving
 from mainspring.serving.supervisor import address_of
@@ -102,13 +102,17 @@ def ask_page(serving: Serving, registry: Registry, settings: Settings, name: str
     row: dict[str, Scalar] = example_row(version)
     answer: Prediction | None = None
     error: MainspringError | None = None
+    explain = False
     try:
-        row = row_of(body, version)
+        pairs = fields_of(body)
+        explain, row = "explain" in pairs, row_of(pairs, version)
+        columns = {key: [value] for key, value in row.items()}
         with Client(address_of(serving.folder, settings.server.host)) as client:
-            answer = client.predict(found.endpoint, {key: [value] for key, value in row.items()}, caller="page")
+            answer = client.predict(found.endpoint, columns, caller="page", explain="keep" if explain else False)
     except MainspringError as reason:
         error = reason
-    page = _deployment(serving, found, form_of(_url(settings), found, version, row, answer=answer, error=error))
+    form = form_of(_url(settings), found, version, row, answer=answer, error=error, explain=explain)
+    page = _deployment(serving, found, form)
     page.status_code = STATUS.get(error.code, 502) if error else 200
     return page
 

@@ -47,6 +47,7 @@ class Form:
     schema: str
     answer: Prediction | None = None
     error: MainspringError | None = None
+    explain: bool = False
 
 
 def form_of(
@@ -57,6 +58,7 @@ def form_of(
     *,
     answer: Prediction | None = None,
     error: MainspringError | None = None,
+    explain: bool = False,
 ) -> Form:
     """The form, filled with a row.
 
@@ -67,6 +69,7 @@ def form_of(
         row: Values of one row.
         answer: What the endpoint said to it, if it was asked.
         error: Why it did not.
+        explain: Whether it was asked for reason codes.
     """
     wide = len(version.inputs) > MAX_FIELDS
     return Form(
@@ -77,6 +80,7 @@ def form_of(
         f"{url}/v2/models/{deployment.endpoint}/docs",
         answer,
         error,
+        explain,
     )
 
 
@@ -99,15 +103,22 @@ def example_row(version: ModelVersion) -> dict[str, Scalar]:
     return {name: shown[name][0] if shown.get(name) else None for name in version.columns}
 
 
-def row_of(body: bytes, version: ModelVersion) -> dict[str, Scalar]:
-    """The row that was sent with the form, each text read as its column's type; an empty field is a missing value.
+def fields_of(body: bytes) -> dict[str, str]:
+    """What was sent with the form, by the names of its fields.
 
-    Raises: Invalid: It is not the form, or a text is not of its column's type.
+    Raises: Invalid: It is not the form.
     """
     try:
-        pairs = dict(parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=True, max_num_fields=10_000))
+        return dict(parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=True, max_num_fields=10_000))
     except ValueError as reason:
         raise Invalid(f"not the form of this page: {reason}", where="body") from None
+
+
+def row_of(pairs: Mapping[str, str], version: ModelVersion) -> dict[str, Scalar]:
+    """The row in the fields of the form, each text read as its column's type; an empty field is a missing value.
+
+    Raises: Invalid: A text is not of its column's type.
+    """
     if _WHOLE in pairs:
         return _whole(pairs[_WHOLE])
     texts = {name.removeprefix(_PREFIX): [text] for name, text in pairs.items() if name.startswith(_PREFIX)}

@@ -1,7 +1,9 @@
-"""KServe v1 (and TensorFlow Serving's REST): `/v1/models/NAME:predict`, plain or as CloudEvents."""
+"""KServe v1 (and TensorFlow Serving's REST): `/v1/models/NAME:predict` and `:explain`, plain or
+as CloudEvents."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -12,7 +14,6 @@ from mainspring.serving.modelserver.asking import Answered
 from mainspring.serving.modelserver.exchange import (
     Reply,
     Request,
-    Unsupported,
     in_json,
     ok,
     read_json,
@@ -20,7 +21,7 @@ from mainspring.serving.modelserver.exchange import (
     require_json,
     said,
 )
-from mainspring.serving.modelserver.protocols.rows import Rows, of_inputs, of_list, predictions
+from mainspring.serving.modelserver.protocols.rows import Rows, answers, of_inputs, of_list
 from mainspring.serving.modelserver.served import Served
 
 _EVENT = "application/cloudevents+json"
@@ -62,11 +63,8 @@ class KServe:
                 name, _, verb = said_name.partition(":")
                 if not verb:
                     return self._is_ready(request, name)
-                if verb == "predict":
-                    return await self._predict(request, name)
-                if verb == "explain":
-                    self._served.model(name)
-                    raise Unsupported(f"model {name!r} has no explainer", hint="ask it with :predict")
+                if verb in ("predict", "explain"):
+                    return await self._predict(request, name, verb)
         raise NotFound("nothing at this path", hint="POST /v1/models/NAME:predict")
 
     def refuse(self, status: int, error: MainspringError) -> Reply:
@@ -79,7 +77,7 @@ class KServe:
         ready = not self._served.draining
         return in_json(200 if ready else 503, {"name": name, "ready": ready})
 
-    async def _predict(self, request: Request, name: str) -> Reply:
+    async def _predict(self, request: Request, name: str, verb: str) -> Reply:
         require(request, "POST")
         require_json(request)
         structured, request_id = request.media == _EVENT, request.text(b"x-request-id")
@@ -89,8 +87,12 @@ class KServe:
         else:
             asked = read_json(await request.body(), _requests, "a prediction request")
             request_id = request.text(b"ce-id") or request_id
+        if verb == "explain":
+            given = asked.parameters or {}
+            asked.parameters = {**given, "explain": given.get("explain") or True}
         answered = await self._served.ask(name, None, _rows(request_id, asked), request.call)
-        return _reply(answered, structured=structured, binary=bool(request.text(b"ce-specversion")))
+        data = {"predictions" if verb == "predict" else "explanations": answers(answered)}
+        return _reply(answered, data, structured=structured, binary=bool(request.text(b"ce-specversion")))
 
 
 def _rows(request_id: str, asked: PredictRequest) -> Rows:
@@ -103,9 +105,8 @@ def _rows(request_id: str, asked: PredictRequest) -> Rows:
     return Rows(request_id, asked.parameters, read, new_id)
 
 
-def _reply(answered: Answered, *, structured: bool, binary: bool) -> Reply:
-    """The predictions; a CloudEvent is answered with one, in the same mode, under the same id."""
-    data = {"predictions": predictions(answered.outputs)}
+def _reply(answered: Answered, data: Mapping[str, object], *, structured: bool, binary: bool) -> Reply:
+    """The answers; a CloudEvent is answered with one, in the same mode, under the same id."""
     if not structured and not binary:
         return Reply(200, b"application/json", _encode(data), answered.headers)
     about = {

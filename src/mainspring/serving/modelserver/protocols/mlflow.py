@@ -26,11 +26,11 @@ from mainspring.serving.modelserver.exchange import (
 from mainspring.serving.modelserver.protocols.parquet import read_parquet
 from mainspring.serving.modelserver.protocols.rows import (
     Rows,
+    answers,
     of_columns,
     of_inputs,
     of_list,
     of_texts,
-    predictions,
     transposed,
 )
 from mainspring.serving.modelserver.served import Served
@@ -103,7 +103,7 @@ class Scoring:
         request_id = next((given for header in _IDS if (given := request.text(header))), "")
         rows = await self._rows(request, request_id)
         answered = await self._served.ask(name, version, rows, request.call)
-        body = _encode({"predictions": predictions(answered.outputs)})
+        body = _encode({"predictions": answers(answered)})
         return Reply(200, b"application/json", body, answered.headers)
 
     async def _rows(self, request: Request, request_id: str) -> Rows:

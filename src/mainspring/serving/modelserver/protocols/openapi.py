@@ -30,6 +30,10 @@ _ABOUT: Schema = {
             "anyOf": [{"type": "string", "format": "date-time"}, {"type": "integer"}],
         },
         "timeout_ms": {"type": "integer", "minimum": 1, "maximum": 3_600_000},
+        "explain": {
+            "description": "Answer with reason codes, where the model has exact ones; `keep` puts them into the log.",
+            "enum": [True, False, "keep"],
+        },
     },
 }
 _REFUSALS = {

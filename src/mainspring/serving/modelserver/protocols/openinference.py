@@ -153,11 +153,16 @@ async def _decode_binary(request: Request, header: bytes) -> InferRequest:
 
 
 def _response(answered: Answered, found: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    about: dict[str, object] = {"arm": answered.arm}
+    if rules := answered.rules:
+        about["rules"] = rules
+    if answered.scale:
+        about |= {"reasons_scale": answered.scale, "reasons_columns": answered.columns}
     return {
         "model_name": answered.model,
         "model_version": answered.version,
         "id": answered.request_id,
-        "parameters": {"arm": answered.arm, **({"rules": rules} if (rules := answered.rules) else {})},
+        "parameters": about,
         "outputs": found,
     }
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from mainspring.core.errors import Invalid
-from mainspring.serving.modelserver.asking import Context, Outputs, context
+from mainspring.serving.modelserver.asking import Answered, Context, Outputs, context
 from mainspring.serving.modelserver.columns import Column, Feature, Features, Raw
+from mainspring.serving.modelserver.explaining import named, without
 
 T = TypeVar("T")
 _MISSING = frozenset(["", "NA", "N/A", "<NA>", "NaN", "nan", "null", "NULL", "None"])
@@ -21,7 +22,8 @@ class Rows:
 
     Args:
         request_id: Key for late labels; "" makes one.
-        parameters: `routing_key`, `event_time`, `timeout_ms`, and `outputs`, the names of those that are wanted.
+        parameters: `routing_key`, `event_time`, `timeout_ms`, `explain`, and `outputs`, the names of those that are
+            wanted.
         read: Makes the columns of a model out of what was sent.
         fresh_id: Makes ids.
     Raises: Invalid: A parameter is not what it should be.
@@ -127,6 +129,18 @@ def transposed(names: Sequence[str], rows: Sequence[Sequence[T]], what: str) -> 
         if len(row) != len(names):
             raise Invalid(f"row {number} of {what} has {len(row)} values under {len(names)} columns")
     return {name: [row[i] for row in rows] for i, name in enumerate(names)}
+
+
+def answers(answered: Answered) -> list[object]:
+    """Predictions of rows; with reason codes each is an object that has them under `reasons`."""
+    if not answered.scale:
+        return predictions(answered.outputs)
+    outputs = without(answered.outputs)
+    codes = named(answered.outputs, answered.columns, answered.scale)
+    return [
+        {**dict(zip(outputs, row, strict=True)), "reasons": found}
+        for row, found in zip(zip(*outputs.values(), strict=True), codes, strict=True)
+    ]
 
 
 def predictions(outputs: Outputs) -> list[object]:

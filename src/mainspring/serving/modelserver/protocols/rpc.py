@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from importlib.metadata import version as release
@@ -288,6 +289,7 @@ def _plain(parameters: Mapping[str, Any]) -> dict[str, object] | None:
 def _response(answered: Answered, *, raw: bool) -> dict[str, object]:
     """The answer in the form of the question: raw, or in typed fields."""
     found, about = tensors(answered.outputs), {"arm": answered.arm, "rules": answered.rules}
+    about["reasons_scale"] = answered.scale
     made: dict[str, object] = {
         "model_name": answered.model,
         "model_version": answered.version,
@@ -303,5 +305,6 @@ def _response(answered: Answered, *, raw: bool) -> dict[str, object]:
             packed.append(binary.bytes_of(datatype, values))
         else:
             typed = [str(value).encode() for value in values] if datatype == "BYTES" else values
+            typed = [math.nan if value is None else value for value in typed]
             entry["contents"] = {_SLOTS[datatype]: typed}
     return {**made, "raw_output_contents": packed} if raw else made
