@@ -61,7 +61,9 @@ class Served:
     async def _explained(self, name: str, ask: Ask, wanted: Sequence[str] | None) -> Answered:
         """An answer with reason codes, which come whatever outputs are wanted."""
         model, rows = ask.choice.model, len(ask.columns[0])
-        explaining = model.explained or await asyncio.to_thread(model.explain)
+        explaining = model.explained
+        if explaining is None:
+            explaining = await asyncio.to_thread(model.explain)
         ask.explaining = explaining
         explaining.check(rows)
         outputs = explaining.whole(await self._desk.answer(ask), rows)
