@@ -9,6 +9,8 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import SpanType
+from mlflow.entities.model_registry import PromptVersion
+from mlflow.entities.trace_status import TraceStatus
 from tests.mlflow.http import GONE, Http
 
 
@@ -43,6 +45,11 @@ def traced(function: Any, *args: object) -> str:
         function(*args)
     mlflow.flush_trace_async_logging()
     return str(mlflow.get_last_active_trace_id())
+
+
+def store_of(client: MlflowClient) -> Any:
+    """What sends a client's questions about traces."""
+    return client._tracing_client.store
 
 
 def search(experiment: str, text: str = "", **more: Any) -> list[Any]:
@@ -123,6 +130,34 @@ FILTERS = [
     ("execution_time_ms >= 0", "of"),
     ("status = 'OK' AND tags.team = 'flights'", "o"),
     ("tags.`mlflow.traceName` = 'work'", "o"),
+    ("name RLIKE '^wo.k$'", "o"),
+    ("trace.status RLIKE 'ERR|x'", "f"),
+    ("tags.team RLIKE 'fl[a-i]ghts?'", "o"),
+    ("tags.none RLIKE '.*'", ""),
+    ("span.name = 'add'", "o"),
+    ("span.name != 'add'", "of"),
+    ("span.name IN ('add', 'fail')", "of"),
+    ("span.name LIKE 'inn%'", "o"),
+    ("span.name RLIKE '^(inner|outer)$'", "o"),
+    ("span.type = 'TOOL'", "o"),
+    ("span.status = 'ERROR'", "f"),
+    ("span.name = 'add' AND span.type = 'TOOL' AND span.status = 'OK'", "o"),
+    ("span.name = 'inner' AND span.type = 'TOOL'", ""),
+    ("span.attributes.kind LIKE '%sum%'", "o"),
+    ("span.attributes.kind RLIKE '^su'", "o"),
+    ("span.attributes.none LIKE '%sum%'", ""),
+    ("span.content LIKE '%on purpose%'", "f"),
+    ("trace.text LIKE '%on purpose%' AND status = 'ERROR'", "f"),
+    ("feedback.good = 'true'", "o"),
+    ("feedback.good != 'true'", ""),
+    ("feedback.good IS NOT NULL", "o"),
+    ("feedback.good IS NULL", "f"),
+    ("feedback.`my score` > 0.5", "o"),
+    ("feedback.`my score` > 0.8", ""),
+    ("expectation.wanted = 'eight'", "o"),
+    ("expectation.wanted LIKE '%igh%'", "o"),
+    ("prompt = 'ask/2'", "f"),
+    ("prompt = 'ask/3'", ""),
 ]
 
 
@@ -132,6 +167,10 @@ def two(experiment: str, client: MlflowClient) -> dict[str, str]:
     made = {"o": traced(work, 1), "f": traced(fail)}
     client.set_trace_tag(made["o"], "team", "flights")
     client.set_trace_tag(made["f"], "team", "trains")
+    mlflow.log_feedback(trace_id=made["o"], name="good", value=True)
+    mlflow.log_feedback(trace_id=made["o"], name="my score", value=0.75)
+    mlflow.log_expectation(trace_id=made["o"], name="wanted", value="eight")
+    client.link_prompt_versions_to_trace([PromptVersion("ask", 2, "?")], made["f"])
     return made
 
 
@@ -142,10 +181,56 @@ def test_traces_are_found_by_a_filter(experiment: str, two: dict[str, str]) -> N
         assert got == set(wanted), text
 
 
-@pytest.mark.parametrize("text", ["nothing = 'x'", "status > 'OK'", "tags.a", "status = 'OK' OR status = 'ERROR'"])
-def test_what_is_no_filter_of_traces_is_refused(experiment: str, text: str) -> None:
-    with pytest.raises(mlflow.exceptions.MlflowException):
-        search(experiment, text)
+NO_FILTERS = [
+    "nothing = 'x'",
+    "status > 'OK'",
+    "tags.a",
+    "status = 'OK' OR status = 'ERROR'",
+    "span.nothing = 'x'",
+    "span.name > 'x'",
+    "span.content = 'x'",
+    "feedback.good > 'x'",
+    "feedback.good = 1",
+    "timestamp_ms RLIKE '1'",
+    "prompt LIKE 'x'",
+]
+
+
+def test_what_is_no_filter_of_traces_is_refused(experiment: str) -> None:
+    for text in NO_FILTERS:
+        with pytest.raises(mlflow.exceptions.MlflowException):
+            search(experiment, text)
+
+
+def test_traces_tied_to_a_run_are_found_by_it_beside_those_made_in_it(client: MlflowClient, experiment: str) -> None:
+    with mlflow.start_run() as run:
+        inside = traced(add, 1, 2)
+    before, other = traced(add, 3, 4), traced(add, 5, 6)
+    client.link_traces_to_run([before], run.info.run_id)
+    client.link_traces_to_run([before], run.info.run_id)
+    found = {t.info.trace_id for t in client.search_traces(locations=[experiment], run_id=run.info.run_id)}
+    assert found == {inside, before}
+    assert other not in found
+
+
+def test_infos_of_some_traces_come_at_once(client: MlflowClient) -> None:
+    made = [traced(add, i, 0) for i in range(2)]
+    found = store_of(client).batch_get_trace_infos([*made, f"tr-{'0' * 32}"])
+    assert sorted(info.trace_id for info in found) == sorted(made)
+
+
+def test_a_trace_is_told_and_read_as_clients_before_3_did(http: Http, client: MlflowClient, experiment: str) -> None:
+    store = store_of(client)
+    begun = store.deprecated_start_trace_v2(experiment, 1_000, {"a": "1"}, {"mlflow.traceName": "old", "team": "x"})
+    assert (str(begun.status), begun.timestamp_ms) in [("IN_PROGRESS", 1_000), ("TraceStatus.IN_PROGRESS", 1_000)]
+    ended = store.deprecated_end_trace_v2(begun.request_id, 1_250, TraceStatus.OK, {"b": "2"}, {"team": "y"})
+    assert (ended.execution_time_ms, ended.request_metadata["a"], ended.request_metadata["b"]) == (250, "1", "2")
+    assert ended.tags["team"] == "y"
+    info = http.ok("GET", f"traces/{begun.request_id}/info")["trace_info"]
+    assert (info["status"], info["execution_time_ms"], info["experiment_id"]) == ("OK", 250, experiment)
+    asked = {"experiment_ids": experiment, "filter": "tags.team = 'y'", "max_results": 5}
+    assert [one["request_id"] for one in http.ok("GET", "traces", **asked)["traces"]] == [begun.request_id]
+    assert client.search_traces(locations=[experiment], include_spans=False)[0].info.tags["mlflow.traceName"] == "old"
 
 
 def test_a_table_of_traces_is_made(experiment: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -164,3 +166,92 @@ def test_a_search_looks_only_where_it_is_told(traces: Traces, experiments: Exper
     assert traces.search([]).items == ()
     with pytest.raises(Invalid, match="501"):
         traces.search([place], limit=501)
+
+
+def spans_of(*attributes: tuple[str, object]) -> str:
+    return json.dumps({"attributes": [{"key": key, "value": value} for key, value in attributes]})
+
+
+def test_comparisons_joined_by_and_are_about_one_span_and_others_about_any(traces: Traces, place: str) -> None:
+    text, number = {"string_value": '"late"'}, {"int_value": 7}
+    kept = [
+        Span("0" * 16, 1, spans_of(("a key", text)), name="load", kind="TOOL", status="OK"),
+        Span("1" * 16, 2, spans_of(("n", number), ("plain", {"string_value": "as it is"})), name="ask", status="ERROR"),
+    ]
+    traces.add_spans([(trace(place, "tr-1"), kept), (trace(place, "tr-2"), [span(1)])])
+
+    def found(text: str) -> list[str]:
+        return sorted(one.id for one in traces.search([place], text).items)
+
+    for asked in (
+        "spans.name = 'load' AND spans.status = 'OK'",
+        "spans.name = 'load' OR spans.name = 'other'",
+        "(spans.name = 'ask' AND spans.attributes.n = '7') AND trace_id = 'tr-1'",
+        "spans.attributes.`a key` = 'late'",
+        "spans.attributes.plain RLIKE '^as .. is$'",
+        "spans.attributes.n IS NOT NULL",
+        "NOT (spans.attributes.n IS NULL)",
+        "NOT spans.name NOT RLIKE '.'",  # of the other trace the span has no name
+    ):
+        assert found(asked) == ["tr-1"], asked
+    assert found("spans.name = 'load' AND spans.status = 'ERROR'") == []
+    assert found("spans.attributes.n IS NULL") == ["tr-2"]
+    assert found("NOT (spans.name = 'load' AND spans.type = 'x')") == ["tr-1", "tr-2"]
+
+
+def test_opinions_are_text_or_numbers_and_one_that_was_replaced_counts_no_more(traces: Traces, place: str) -> None:
+    traces.start(trace(place))
+    traces.assess("tr-1", {"feedback": {"value": 0.75}}, name="score")
+    traces.assess("tr-1", {"feedback": {"value": "good"}, "valid": False}, name="said")
+    traces.assess("tr-1", {"expectation": {"serializedValue": {"value": '{"sum": 3}'}}}, name="sum")
+    for asked, wanted in (
+        ("feedback.score = 0.75", 1),
+        ("feedback.score >= 1", 0),
+        ("feedback.score = '0.75'", 1),
+        ("feedback.said = 'good'", 0),
+        ("feedback.said IS NULL", 1),
+        ("expectation.sum LIKE '%3%'", 1),
+    ):
+        assert len(traces.search([place], asked).items) == wanted, asked
+
+
+VALUES = ("late", "LATE", "late-12", "a b\nc", "x.y", "[x]", "", "über", "aaa", "a-b")
+PATTERNS = (
+    "^late(-[0-9]+)?$",
+    "LATE|late$",
+    r"\d{2,3}",
+    r"^\w+$",
+    "b.c",
+    r"x\.y",
+    r"\[x\]",
+    "^$",
+    "a{3}",
+    "^a+?$",
+    "[^a-z]",
+    "[a-]b",
+    r"[\d\s]",
+    "(?:a|x)(.)",
+    "ü",
+    "^(a|)b?",
+)
+
+
+def test_patterns_mean_the_same_to_every_database(traces: Traces, place: str) -> None:
+    for number, value in enumerate(VALUES):
+        traces.start(trace(place, f"tr-{number}", tags={"t": value}))
+    for pattern in PATTERNS:
+        wanted = {f"tr-{n}" for n, value in enumerate(VALUES) if re.search(pattern, value, re.DOTALL)}
+        got = {one.id for one in traces.search([place], f"tags.t RLIKE '{pattern}'").items}
+        assert got == wanted, pattern
+
+
+def test_traces_are_tied_to_runs_and_prompts_that_there_are(traces: Traces, place: str) -> None:
+    traces.start(trace(place))
+    with pytest.raises(NotFound, match="Run with id"):
+        traces.link_to_run(["tr-1"], "0" * 32)
+    with pytest.raises(Invalid, match="101 traces"):
+        traces.link_to_run([f"tr-{n}" for n in range(101)], "0" * 32)
+    with pytest.raises(NotFound, match="tr-2"):
+        traces.link_prompts("tr-2", ["ask/1"])
+    traces.link_prompts("tr-1", ["ask/1", "ask/1"])
+    assert [one.id for one in traces.search([place], "prompt = 'ask/1'").items] == ["tr-1"]

@@ -16,6 +16,7 @@ from mainspring.tracking.model import Span, Trace
 MAX_PREVIEW = 1000
 """How many characters of what went in and came out a trace shows."""
 _ID = "mlflow.traceRequestId"
+_KIND = "mlflow.spanType"
 _KINDS = tuple(f"SPAN_KIND_{word}" for word in ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"))
 _CODES = ("STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_CODE_ERROR")
 _STATES = {"STATUS_CODE_ERROR": "error"}
@@ -165,8 +166,16 @@ def _trace_id(span: Plain) -> str:
 
 
 def _kept(span: Plain) -> Span:
-    content = json.dumps(span, ensure_ascii=False, separators=(",", ":"))
-    return Span(_bytes(span, "span_id").hex(), _time(span, "start_time_unix_nano"), content)
+    said = {str(pair.get("key")): pair.get("value") for pair in _list(span, "attributes")}
+    code = str(cast(Plain, span.get("status", {})).get("code", ""))
+    return Span(
+        _bytes(span, "span_id").hex(),
+        _time(span, "start_time_unix_nano"),
+        json.dumps(span, ensure_ascii=False, separators=(",", ":")),
+        name=str(span.get("name", "")),
+        kind=_preview(said.get(_KIND)).strip('"'),  # some clients write attributes as JSON
+        status=code.removeprefix("STATUS_CODE_") or "UNSET",
+    )
 
 
 def _check(span: Plain) -> None:

@@ -22,6 +22,7 @@ from mainspring.mlflow import (
     logged_models,
     logging,
     model_versions,
+    older_traces,
     registered_models,
     runs,
     spans,
@@ -112,6 +113,7 @@ PARTS = (
     registered_models,
     model_versions,
     traces,
+    older_traces,
     webhooks,
 )
 """The parts of the protocol, each with a list `calls`."""

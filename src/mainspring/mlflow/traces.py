@@ -20,8 +20,8 @@ from mainspring.tracking.traces import Traces
 BASE = "/api/3.0/mlflow/traces"
 OLD = "/api/2.0/mlflow/traces"
 Plain = dict[str, object]
-_RUN = "mlflow.sourceRun"
-_NAME = "mlflow.traceName"
+RUN = "mlflow.sourceRun"
+NAME = "mlflow.traceName"
 _LENGTH = re.compile(r"(-?\d+(?:\.\d+)?)s")
 
 
@@ -101,6 +101,27 @@ class DeleteTag(Message):
     key: Text
 
 
+class LinkTraces(Message):
+    """Traces that are tied to a run."""
+
+    trace_ids: list[str]
+    run_id: Text
+
+
+class PromptVersion(Message):
+    """A version of a prompt."""
+
+    name: Text
+    version: Text
+
+
+class LinkPrompts(Message):
+    """Versions of prompts that a trace is tied to."""
+
+    trace_id: Text
+    prompt_versions: list[PromptVersion]
+
+
 class DeleteTraces(Message):
     """Traces that go: these, or the oldest until a time."""
 
@@ -160,11 +181,11 @@ def start(ask: StartTrace, traces: Traces) -> Plain:
     made = Trace(
         said.trace_id,
         said.trace_location.mlflow_experiment.experiment_id,
-        said.tags.get(_NAME, ""),
+        said.tags.get(NAME, ""),
         said.state.lower(),
         began,
         duration_us=length,
-        run_id=said.trace_metadata.get(_RUN, ""),
+        run_id=said.trace_metadata.get(RUN, ""),
         client_id=said.client_request_id,
         asked=said.request_preview[:MAX_PREVIEW],
         answered=said.response_preview[:MAX_PREVIEW],
@@ -195,7 +216,7 @@ def batch_get(ask: ByIds, traces: Traces) -> Plain:
     return {"traces": _whole(traces.some(ask.trace_ids), traces)}
 
 
-@call("GET", f"{BASE}/batchGetInfos", "runs:read")
+@call("GET POST", f"{BASE}/batchGetInfos", "runs:read")
 def batch_get_infos(ask: ByIds, traces: Traces) -> Plain:
     """Those of some traces that there are, without their spans."""
     return {"trace_infos": [info_of(found) for found in traces.some(ask.trace_ids)]}
@@ -222,6 +243,18 @@ def set_tag(ask: SetTag, traces: Traces) -> None:
 def delete_tag(ask: DeleteTag, traces: Traces) -> None:
     """Delete a tag of a trace."""
     traces.delete_tag(ask.trace_id, ask.key)
+
+
+@call("POST", f"{OLD}/link-to-run", "runs:write")
+def link_to_run(ask: LinkTraces, traces: Traces) -> None:
+    """Tie traces to a run, beside the one they were made in."""
+    traces.link_to_run(ask.trace_ids, ask.run_id)
+
+
+@call("POST", f"{OLD}/link-prompts", "runs:write")
+def link_prompts(ask: LinkPrompts, traces: Traces) -> None:
+    """Tie a trace to versions of prompts."""
+    traces.link_prompts(ask.trace_id, [f"{one.name}/{one.version}" for one in ask.prompt_versions])
 
 
 @call("POST", f"{OLD}/delete-traces", "runs:write")
@@ -314,6 +347,8 @@ _made = [
     search,
     set_tag,
     delete_tag,
+    link_to_run,
+    link_prompts,
     delete,
     assess,
     get_assessment,

@@ -26,13 +26,15 @@ def matches(column: Column, op: str, value: object, dialect: str) -> Condition:
     """Whether a column that is not null compares so with a value.
 
     Args:
-        op: `= != < <= > >= IN`, `NOT IN`, or `LIKE` and `ILIKE`, both with `NOT` too; patterns know `%` and `_` and
-            have no way to escape them.
+        op: `= != < <= > >= IN`, `NOT IN`, or `LIKE`, `ILIKE` and `RLIKE`, all with `NOT` too; patterns know `%` and
+            `_` and have no way to escape them. Those of `RLIKE` are regular expressions that both databases know.
         value: A sequence for `IN` and `NOT IN`.
         dialect: "sqlite" or "postgresql".
     """
     if op.startswith("NOT ") and "LIKE" in op:
         return sa.not_(matches(column, op.removeprefix("NOT "), value, dialect))
+    if op == "RLIKE":
+        return column.op("REGEXP" if dialect == "sqlite" else "~", is_comparison=True)(value)
     if op in ("LIKE", "ILIKE"):
         return _like(column, str(value), dialect, exact=op == "LIKE")
     return _COMPARE[op](column, value)

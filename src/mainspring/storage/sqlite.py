@@ -21,6 +21,7 @@ from mainspring.core.errors import Failed, Overloaded
 from mainspring.storage import migrations
 from mainspring.storage.commits import GroupCommit, forget_hooks, run_hooks
 from mainspring.storage.files import disk_full
+from mainspring.storage.regular import found
 
 T = TypeVar("T")
 _NO_ROOM = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_TRUNCATE")
@@ -127,11 +128,13 @@ def _prepare_writer(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
     connection.execute("PRAGMA foreign_keys=ON")
+    connection.create_function("regexp", 2, found, deterministic=True)
 
 
 def _prepare_reader(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     assert isinstance(connection, sqlite3.Connection)
     connection.execute("PRAGMA query_only=ON")
+    connection.create_function("regexp", 2, found, deterministic=True)
 
 
 def _begin_immediate(conn: sa.Connection) -> None:

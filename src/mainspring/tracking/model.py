@@ -494,11 +494,17 @@ class Span:
         id: 16 hex digits.
         started_ns: When it started, in nanoseconds.
         content: The span as OpenTelemetry writes it as JSON.
+        name: What it was called.
+        kind: What it did, such as TOOL; "" when it is not said.
+        status: OK, ERROR or UNSET.
     """
 
     id: str
     started_ns: int
     content: str
+    name: str = ""
+    kind: str = ""
+    status: str = "UNSET"
 
 
 @dataclass(frozen=True, slots=True)

@@ -373,3 +373,21 @@ def differences(sides: Sequence[Mapping[str, object]]) -> dict[str, tuple[object
     keys = sorted({key for side in sides for key in side})
     rows = {key: tuple(side.get(key) for side in sides) for key in keys}
     return {key: row for key, row in rows.items() if any(entry != row[0] for entry in row)}
+
+
+def opinion(said: Mapping[str, object]) -> tuple[str, object]:
+    """What an assessment of a trace is and says, for filters: feedback or expectation, and its value.
+
+    One that another took the place of is nothing any more.
+
+    >>> opinion({"feedback": {"value": True}}), opinion({"valid": False, "feedback": {"value": 1}})
+    (('feedback', True), ('', None))
+    """
+    if not said.get("valid", True):
+        return "", None
+    for kind in ("feedback", "expectation"):
+        content = said.get(kind)
+        if isinstance(content, Mapping):
+            whole = content.get("serialized_value", content.get("serializedValue"))
+            return kind, whole.get("value") if isinstance(whole, Mapping) else content.get("value")
+    return "", None

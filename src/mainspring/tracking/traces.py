@@ -15,7 +15,7 @@ from mainspring.tracking.experiments import active_experiment
 from mainspring.tracking.grammar import TRACES, Mark, Page, fingerprint, mark_of, read_filter, read_order, token_of
 from mainspring.tracking.grammar.tree import EVERYTHING
 from mainspring.tracking.model import Assessment, Span, Trace, trace_folder
-from mainspring.tracking.records import experiments, files, points, tables, traces
+from mainspring.tracking.records import experiments, files, points, runs, tables, traces
 from mainspring.tracking.records.search.traces import question
 from mainspring.tracking.rules import MAX_TAG, check_ids, check_texts
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MAX_LIMIT = 500
 """How many traces a page has at most."""
+MAX_LINKS = 100
+"""How many traces are tied to a run at once."""
 
 
 class Traces:
@@ -51,6 +53,47 @@ class Traces:
             owner = self._owner(conn, made.experiment_id)
             number = traces.put(conn, caller().project, owner, replace(made, told=True))
             return traces.load(conn, [number])[0]
+
+    def end(self, trace_id: str, *, at: int, state: str, tags: Mapping[str, str], metadata: Mapping[str, str]) -> Trace:
+        """Say when and how a trace ended; its tags and metadata are added to those that are there.
+
+        Raises:
+            NotFound: No such trace.
+        """
+        check_texts(tags, "tag", MAX_TAG)
+        with self._tables.write() as conn:
+            (before,) = traces.load(conn, [self._number(conn, trace_id)])
+            owner = self._owner(conn, before.experiment_id)
+            length = max(0, at - before.started_at)
+            made = replace(before, duration_us=length, state=state, tags=tags, metadata=metadata, assessments=())
+            number = traces.put(conn, caller().project, owner, replace(made, told=True))
+            return traces.load(conn, [number])[0]
+
+    def link_to_run(self, trace_ids: Sequence[str], run_id: str) -> None:
+        """Tie traces to a run, beside the one they were made in; those that there are not are left out.
+
+        Raises:
+            Invalid: Too many.
+            NotFound: There is no such run.
+        """
+        if len(trace_ids) > MAX_LINKS:
+            raise Invalid(f"{len(trace_ids)} traces at once", where="trace_ids", hint=f"use at most {MAX_LINKS}")
+        project = caller().project
+        with self._tables.write() as conn:
+            if runs.place(conn, project, run_id) is None:
+                raise NotFound(f"Run with id={run_id[:80]} not found", where="run_id", hint="mainspring runs ls")
+            traces.link(conn, traces.numbers_of(conn, project, trace_ids).values(), "run", [run_id])
+
+    def link_prompts(self, trace_id: str, prompts: Sequence[str]) -> None:
+        """Tie a trace to versions of prompts, each as NAME/VERSION.
+
+        Raises:
+            Invalid: Too many.
+            NotFound: No such trace.
+        """
+        check_ids(prompts, "prompts")
+        with self._tables.write() as conn:
+            traces.link(conn, [self._number(conn, trace_id)], "prompt", prompts)
 
     def add_spans(self, found: Sequence[tuple[Trace, Sequence[Span]]]) -> None:
         """Keep spans: those of all traces or none.

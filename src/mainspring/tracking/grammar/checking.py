@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from mainspring.core.clock import micros
 from mainspring.core.errors import Invalid, did_you_mean
-from mainspring.tracking.grammar.kinds import LISTED, NATIVE, PRESENT, Attribute, Entity, Kind
+from mainspring.tracking.grammar.kinds import LISTED, NATIVE, ORDERED, PRESENT, Attribute, Entity, Kind
 from mainspring.tracking.grammar.parsing import MAX_COMPARISONS, MAX_ORDERS, parse, parse_fields, parse_order
+from mainspring.tracking.grammar.patterns import refusal
 from mainspring.tracking.grammar.tokens import wrong
 from mainspring.tracking.grammar.tree import (
     NOTHING,
@@ -28,6 +29,7 @@ MAX_PATTERN = 5000
 """How many characters LIKE takes; SQLite takes no more than 50000 bytes."""
 _WORDS = {
     "number": "a number",
+    "mixed": "a number",
     "time": "a date in quotes or a length of time such as 7d",
     "seconds": "a length of time",
 }
@@ -103,7 +105,7 @@ class _Checker:
             raise self._wrong(asked, f"{asked.op} can't be used on {_name(asked.field)}", f"use one of {shown}")
         if asked.op in PRESENT:
             return Compare(field, asked.op, None, asked.at)
-        if attribute.type in ("text", "word"):
+        if attribute.type in ("text", "word") or self._is_text(asked, attribute):
             return Compare(field, asked.op, self._texts(asked, attribute), asked.at)
         if asked.op in LISTED:
             assert isinstance(asked.value, tuple)
@@ -134,14 +136,17 @@ class _Checker:
         entity = self._entity(field, at, ordered=ordered)
         if entity.keys is None:
             return Field(entity.name, field.key), entity.every
+        if entity.prefix and field.key.startswith(entity.prefix) and field.key != entity.prefix:
+            return Field(entity.name, field.key), entity.every
         usable = [name for name, entry in entity.keys.items() if not self._strict or entry.strict or entry.strict_order]
         if field.key not in usable:
             first = entity is self._kind.entities[0]
             what = f"a {self._kind.what}" if first else f"a {entity.name.removesuffix('s')}"
-            hint = did_you_mean(field.key, usable) or self._elsewhere(field, first) or f"known are {', '.join(usable)}"
+            known = [*usable, f"{entity.prefix}NAME"] if entity.prefix else usable
+            hint = did_you_mean(field.key, usable) or self._elsewhere(field, first) or f"known are {', '.join(known)}"
             raise wrong(self._text, at, self._what, f"{what} has no attribute {field.key[:60]!r}", hint)
         attribute = entity.keys[field.key]
-        return Field(entity.name, attribute.name), attribute
+        return Field(attribute.entity or entity.name, attribute.name), attribute
 
     def _entity(self, field: Field, at: int, *, ordered: bool) -> Entity:
         known = [entity for entity in self._kind.entities if entity.ordered or not ordered]
@@ -159,6 +164,12 @@ class _Checker:
             return ""
         return "for one that was logged write " + " or ".join(f"{name}.{field.key[:60]}" for name in others)
 
+    def _is_text(self, asked: Compare, attribute: Attribute) -> bool:
+        """Whether what is text or a number is asked for as text."""
+        if attribute.type != "mixed" or asked.op in ORDERED:
+            return False
+        return self._strict or not isinstance(asked.value, (int, float)) or "LIKE" in asked.op
+
     def _texts(self, asked: Compare, attribute: Attribute) -> Value:
         values = asked.value if isinstance(asked.value, tuple) else (asked.value,)
         for value in values:
@@ -167,12 +178,16 @@ class _Checker:
         texts = [str(value) for value in values]
         if "LIKE" in asked.op and len(texts[0]) > MAX_PATTERN:
             raise self._wrong(asked, f"a pattern of {len(texts[0])} characters", f"use at most {MAX_PATTERN}")
+        if "RLIKE" in asked.op and (reason := refusal(texts[0])):
+            raise self._wrong(asked, f"{texts[0][:60]!r} is no pattern here: {reason}", _PATTERN)
         if attribute.type == "word":
             texts = self._words(asked, attribute, texts)
         return tuple(texts) if isinstance(asked.value, tuple) else texts[0]
 
     def _words(self, asked: Compare, attribute: Attribute, texts: Sequence[str]) -> list[str]:
         """Words are kept in small letters; MLflow writes them in capitals and means only these."""
+        if asked.op == "RLIKE":
+            return list(texts)
         exact = asked.op not in ("LIKE", "ILIKE", "NOT LIKE", "NOT ILIKE")
         if self._strict and "LIKE" in attribute.strict:
             loose = asked.op == "ILIKE"
@@ -215,6 +230,7 @@ class _Checker:
         return wrong(self._text, asked.at, self._what, reason, hint)
 
 
+_PATTERN = "write it with letters, . * + ? {2,5} | ( ) [a-z] ^ $ and \\d \\w \\s; a backslash makes a mark a letter"
 _SORTED = (
     "=",
     "!=",
@@ -224,8 +240,10 @@ _SORTED = (
     ">=",
     "LIKE",
     "ILIKE",
+    "RLIKE",
     "NOT LIKE",
     "NOT ILIKE",
+    "NOT RLIKE",
     "IN",
     "NOT IN",
     "IS NULL",

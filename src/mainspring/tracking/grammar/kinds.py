@@ -8,20 +8,24 @@ from typing import Literal
 
 from mainspring.tracking.grammar.tree import ATTRIBUTES
 
-Type = Literal["text", "word", "number", "time", "seconds"]
-"""`word` is one of a few words in small letters; `time` is microseconds, `seconds` a length of time in them."""
+Type = Literal["text", "word", "number", "time", "seconds", "mixed"]
+"""`word` is one of a few words in small letters; `time` is microseconds, `seconds` a length of time in them; `mixed` is
+text for some things and a number for others."""
 
 NUMERIC = frozenset({"=", "!=", "<", "<=", ">", ">="})
 MATCHING = frozenset({"=", "!=", "LIKE", "ILIKE"})
 LISTED = frozenset({"IN", "NOT IN"})
 PRESENT = frozenset({"IS NULL", "IS NOT NULL"})
+ORDERED = NUMERIC - MATCHING
+_PATTERNS = frozenset({"RLIKE", "NOT RLIKE"})
 _TEXTUAL = MATCHING | LISTED | PRESENT | {"NOT LIKE", "NOT ILIKE"}
 NATIVE: Mapping[Type, frozenset[str]] = {
-    "text": _TEXTUAL,
+    "text": _TEXTUAL | _PATTERNS,
     "word": _TEXTUAL,
     "number": NUMERIC | LISTED | PRESENT,
     "time": NUMERIC | LISTED | PRESENT,
     "seconds": NUMERIC | LISTED | PRESENT,
+    "mixed": _TEXTUAL | _PATTERNS | NUMERIC,
 }
 """The operators that each type takes outside strict mode."""
 _NONE: frozenset[str] = frozenset()
@@ -38,6 +42,7 @@ class Attribute:
         unit_us: For times, the microseconds that 1 counts in a plain number; 0 refuses plain numbers.
         words: For `word`, what there is.
         strict_order: Whether MLflow sorts by it.
+        entity: Whose it is inside, when it is not of the entity it is asked by.
     """
 
     name: str
@@ -46,6 +51,7 @@ class Attribute:
     unit_us: int = 1
     words: tuple[str, ...] = ()
     strict_order: bool = False
+    entity: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,7 @@ class Entity:
         spellings: What may be written for it.
         keys: Its keys and what each is; None when any key will do, which then is `every`.
         every: What each key is when any will do.
+        prefix: Keys that begin so are any, too.
         ordered: Whether one can sort by it.
     """
 
@@ -65,6 +72,7 @@ class Entity:
     keys: Mapping[str, Attribute] | None = None
     every: Attribute = field(default_factory=lambda: Attribute(""))
     ordered: bool = True
+    prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +228,14 @@ LOGGED_MODELS = Kind(
 _LENGTH = Attribute("duration_us", "time", NUMERIC, 1000, strict_order=True)
 _BEGAN = at("started_at", 1000, NUMERIC)
 _END = at("ended_at", 1000, NUMERIC)
-_TRACE_ID = _text("id", _ANY)
-_STATE = Attribute("state", "word", _ANY, words=("state_unspecified", "ok", "error", "in_progress"), strict_order=True)
+_LIKED = MATCHING | {"RLIKE"}
+_FOUND = _LIKED | LISTED
+_TRACE_ID = _text("id", _FOUND)
+_STATE = Attribute(
+    "state", "word", _FOUND, words=("state_unspecified", "ok", "error", "in_progress"), strict_order=True
+)
+_OF_SPANS = {"name": "name", "type": "kind", "status": "status"}
+_OPINION = Attribute("", "mixed", _LIKED | ORDERED | PRESENT)
 TRACES = Kind(
     "trace",
     (
@@ -239,16 +253,30 @@ TRACES = Kind(
             end_time_ms=_END,
             status=_STATE,
             state=_STATE,
-            name=_text("name", _ANY),
-            run_id=_text("run_id", _ANY),
-            client_request_id=_text("client_id", _ANY),
+            name=_text("name", _FOUND),
+            run_id=_text("run_id", _FOUND),
+            client_request_id=_text("client_id", _FOUND),
+            prompt=_text("prompt", frozenset({"="})),
+            text=Attribute("content", "text", frozenset({"LIKE", "ILIKE"}), entity="spans"),
         ),
-        tags(MATCHING | PRESENT, strict_order=False),
+        tags(_LIKED | PRESENT, strict_order=False),
         Entity(
             "metadata",
             ("metadata", "request_metadata", "trace_metadata"),
-            every=Attribute("", "text", MATCHING | PRESENT),
+            every=Attribute("", "text", _LIKED | PRESENT),
             ordered=False,
         ),
+        Entity(
+            "spans",
+            ("spans", "span"),
+            {
+                **{name: _text(inside, _FOUND) for name, inside in _OF_SPANS.items()},
+                "content": _text("content", frozenset({"LIKE", "ILIKE"})),
+            },
+            every=_text("", _FOUND),
+            ordered=False,
+            prefix="attributes.",
+        ),
+        *(Entity(name, (name,), every=_OPINION, ordered=False) for name in ("feedback", "expectation")),
     ),
 )

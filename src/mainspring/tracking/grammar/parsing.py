@@ -26,6 +26,7 @@ MAX_DEPTH = 50
 MAX_LIST = 10_000
 MAX_ORDERS = 20
 _MARKS = ("=", "!=", "<", "<=", ">", ">=")
+_PATTERNS = ("LIKE", "ILIKE", "RLIKE")
 _SIMPLE = "comparisons are joined by AND here, without OR, NOT and parentheses"
 _EXAMPLE = "write it like metrics.loss < 0.5 AND params.model = 'tree'"
 
@@ -145,14 +146,14 @@ class _Parser:
             return "IS NOT NULL" if negated else "IS NULL"
         word = self._peek
         if self._take("NOT"):
-            for op in ("IN", "LIKE", "ILIKE"):
+            for op in ("IN", *_PATTERNS):
                 if self._take(op):
                     return f"NOT {op}"
-            raise self._unexpected("IN, LIKE or ILIKE")
-        if word.is_word("IN", "LIKE", "ILIKE", *_MARKS):
+            raise self._unexpected("IN, LIKE, ILIKE or RLIKE")
+        if word.is_word("IN", *_PATTERNS, *_MARKS):
             self._next += 1
             return word.text.upper()
-        hint = {"==": "write =", "<>": "write !="}.get(word.text, "use = != < <= > >= LIKE ILIKE IN or IS NULL")
+        hint = {"==": "write =", "<>": "write !="}.get(word.text, "use = != < <= > >= LIKE ILIKE RLIKE IN or IS NULL")
         raise self._wrong(f"an operator was expected, found {self._shown(word)}", hint)
 
     def _field(self) -> Field:
@@ -255,8 +256,8 @@ _WHOLE = frozenset({"metrics", "params", "tags", "inputs", "code", "environment"
 def named(text: str) -> Field:
     """The field that an identifier names: what follows the first dot outside quotes is the key.
 
-    >>> named("tags.`a b`"), named("status")
-    (Field(entity='tags', key='a b'), Field(entity='attributes', key='status'))
+    >>> named("tags.`a b`"), named("status"), named("spans.attributes.`a b`").key
+    (Field(entity='tags', key='a b'), Field(entity='attributes', key='status'), 'attributes.a b')
     """
     if text[:1] in '`"':
         close = _closing(text)
@@ -264,7 +265,12 @@ def named(text: str) -> Field:
     else:
         head, dot, rest = text.partition(".")
         rest = dot + rest
-    return Field(head, unquoted(rest[1:])) if rest else Field(ATTRIBUTES, head)
+    if not rest:
+        return Field(ATTRIBUTES, head)
+    key, dot, last = rest[1:].partition(".")
+    if dot and key[:1] not in '`"' and last[:1] in '`"':
+        return Field(head, f"{key}.{unquoted(last)}")
+    return Field(head, unquoted(rest[1:]))
 
 
 def _closing(text: str) -> int:

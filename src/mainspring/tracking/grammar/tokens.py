@@ -12,8 +12,9 @@ from mainspring.core.errors import Invalid
 MAX_TEXT = 100_000
 """How many characters a filter may have."""
 _QUOTED = r"`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\""
+_KEY = rf"{_QUOTED}|[\w\-/:]+\.{_QUOTED}|[\w.\-/:]+"
 _PARTS = {
-    "name": rf"(?:[^\W\d][\w\-/:]*|{_QUOTED})\.(?:{_QUOTED}|[\w.\-/:]+)|[^\W\d][\w\-/:]*|`(?:[^`]|``)*`",
+    "name": rf"(?:[^\W\d][\w\-/:]*|{_QUOTED})\.(?:{_KEY})|[^\W\d][\w\-/:]*|`(?:[^`]|``)*`",
     "text": r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"",
     "span": rf"{SPAN}(?![\w.])",
     "number": r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?(?![\w.])",

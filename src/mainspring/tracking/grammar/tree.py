@@ -12,7 +12,7 @@ from typing import TypeAlias
 ATTRIBUTES = "attributes"
 """The entity of names without one: what every thing of a kind has."""
 _BARE = re.compile(r"[^\W\d][\w.\-/:]*")
-_WORDS = frozenset({"and", "or", "not", "in", "is", "like", "ilike", "null", "asc", "desc"})
+_WORDS = frozenset({"and", "or", "not", "in", "is", "like", "ilike", "rlike", "null", "asc", "desc"})
 _UNITS = (("w", 604_800), ("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 
 

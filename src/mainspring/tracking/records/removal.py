@@ -94,7 +94,9 @@ def hanging(table: sa.Table) -> Iterator[tuple[sa.Table, sa.Column[int]]]:
         ),
         t.logged_model.name: _columns("model", t.logged_model_param, t.logged_model_tag, t.logged_model_metric),
         t.experiment.name: (
-            *_columns("trace", t.span, t.assessment, t.trace_tag, t.trace_metadata),  # before their traces
+            *_columns(
+                "trace", t.span, t.assessment, t.trace_link, t.trace_tag, t.trace_metadata
+            ),  # before their traces
             *_columns("experiment", t.trace, t.experiment_tag, t.metric_key, t.input_dataset),
         ),
     }[table.name]
@@ -113,6 +115,9 @@ def delete_last(conn: Connection, table: sa.Table, number: int) -> None:
     if table is t.logged_model:
         model = sa.select(table.c.id).where(table.c.number == number).scalar_subquery()
         conn.execute(t.run_model.delete().where(t.run_model.c.model_id == model))
+    if table is t.run:
+        run_id = sa.select(table.c.id).where(table.c.number == number).scalar_subquery()
+        conn.execute(t.trace_link.delete().where(t.trace_link.c.kind == "run", t.trace_link.c.target == run_id))
     conn.execute(table.delete().where(table.c.number == number, _is_apart(table)))
 
 

@@ -280,11 +280,26 @@ span = sa.Table(
     _number("trace"),
     sa.Column("id", Id, primary_key=True),
     sa.Column("started_ns", Micros, nullable=False),
+    sa.Column("name", Id, nullable=False),
+    sa.Column("kind", Id, nullable=False),
+    sa.Column("status", Id, nullable=False),
     sa.Column("content", sa.Text, nullable=False),
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )
 """Spans of traces; `content` is the span as OpenTelemetry writes it as JSON."""
+
+trace_link = sa.Table(
+    "trace_link",
+    metadata,
+    _number("trace"),
+    sa.Column("kind", Id, primary_key=True),
+    sa.Column("target", Id, primary_key=True),
+    sa.Index("ix_trace_link_kind_target", "kind", "target"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+"""What somebody tied a trace to: runs by id (`kind` "run"), versions of prompts as NAME/VERSION ("prompt")."""
 
 assessment = sa.Table(
     "assessment",
@@ -293,7 +308,11 @@ assessment = sa.Table(
     sa.Column("id", Id, primary_key=True),
     sa.Column("name", Id, nullable=False),
     sa.Column("content", Json, nullable=False),
+    sa.Column("kind", Id, nullable=False),
+    sa.Column("value", sa.Text),
+    sa.Column("number", Real),
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )
-"""What people and programs thought of traces, as they said it."""
+"""What people and programs thought of traces, as they said it. What filters ask is also apart: `kind` is feedback or
+expectation, or empty for one that another took the place of; `value` its text or JSON, `number` its number."""

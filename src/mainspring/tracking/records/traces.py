@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, cast
 
@@ -11,10 +13,20 @@ from sqlalchemy import Connection
 from mainspring.storage.upsert import insert_into
 from mainspring.tracking.model import Assessment, Span, Trace
 from mainspring.tracking.records.points import add_texts, texts_of
-from mainspring.tracking.records.tables import assessment, experiment, span, trace, trace_metadata, trace_tag
+from mainspring.tracking.records.tables import (
+    assessment,
+    experiment,
+    span,
+    trace,
+    trace_link,
+    trace_metadata,
+    trace_tag,
+)
+from mainspring.tracking.rules import opinion
 
 _OWN = ("id", "name", "state", "run_id", "client_id", "started_at", "duration_us", "asked", "answered", "told")
-_PARTS = (span, assessment, trace_tag, trace_metadata)
+_OF_SPAN = ("id", "started_ns", "content", "name", "kind", "status")
+_PARTS = (span, assessment, trace_tag, trace_metadata, trace_link)
 _AT_ONCE = 1000
 """How many traces are deleted by one statement."""
 
@@ -59,9 +71,9 @@ def put(conn: Connection, project: str, owner: int, made: Trace) -> int:
 
 def add_spans(conn: Connection, number: int, spans: Iterable[Span]) -> None:
     """Insert spans of a trace; one that is there already is replaced by what came of it later."""
-    rows = [{"trace": number, "id": s.id, "started_ns": s.started_ns, "content": s.content} for s in spans]
+    rows = [{"trace": number, **{name: getattr(one, name) for name in _OF_SPAN}} for one in spans]
     added = insert_into(conn, span)
-    changed = {name: added.excluded[name] for name in ("started_ns", "content")}
+    changed = {name: added.excluded[name] for name in _OF_SPAN[1:]}
     conn.execute(added.on_conflict_do_update(index_elements=["trace", "id"], set_=changed), rows)
 
 
@@ -117,11 +129,26 @@ def delete(conn: Connection, numbers: Sequence[int]) -> None:
         conn.execute(sa.delete(trace).where(trace.c.number.in_(some)))
 
 
+def link(conn: Connection, numbers: Iterable[int], kind: str, targets: Iterable[str]) -> None:
+    """Tie traces to each of these; once is enough.
+
+    Args:
+        kind: run or prompt.
+    """
+    rows = [{"trace": number, "kind": kind, "target": target} for number in numbers for target in sorted(set(targets))]
+    if rows:
+        conn.execute(insert_into(conn, trace_link).on_conflict_do_nothing(), rows)
+
+
 def put_assessment(conn: Connection, number: int, made: Assessment) -> None:
     """Insert or replace an assessment."""
+    kind, value = opinion(made.content)
+    plain = value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    number_only = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     row = {"trace": number, "id": made.id, "name": made.name, "content": dict(made.content)}
+    row |= {"kind": kind, "value": plain, "number": cast(float, value) if number_only else None}
     added = insert_into(conn, assessment).values(**row)
-    changed = {name: added.excluded[name] for name in ("name", "content")}
+    changed = {name: added.excluded[name] for name in ("name", "content", "kind", "value", "number")}
     conn.execute(added.on_conflict_do_update(index_elements=["trace", "id"], set_=changed))
 
 

@@ -30,6 +30,7 @@ def upgrade() -> None:
     _span()
     _tag()
     _trace()
+    _trace_link()
     _trace_metadata()
     _trace_tag()
 
@@ -68,6 +69,9 @@ def _assessment() -> None:
         sa.Column("id", schema.Id(), nullable=False),
         sa.Column("name", schema.Id(), nullable=False),
         sa.Column("content", schema.Json(), nullable=False),
+        sa.Column("kind", schema.Id(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=True),
+        sa.Column("number", schema.Real(), nullable=True),
         sa.PrimaryKeyConstraint("trace", "id", name=op.f("pk_assessment")),
         sqlite_strict=True,
         sqlite_with_rowid=False,
@@ -337,6 +341,9 @@ def _span() -> None:
         sa.Column("trace", schema.Micros(), autoincrement=False, nullable=False),
         sa.Column("id", schema.Id(), nullable=False),
         sa.Column("started_ns", schema.Micros(), nullable=False),
+        sa.Column("name", schema.Id(), nullable=False),
+        sa.Column("kind", schema.Id(), nullable=False),
+        sa.Column("status", schema.Id(), nullable=False),
         sa.Column("content", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("trace", "id", name=op.f("pk_span")),
         sqlite_strict=True,
@@ -385,6 +392,19 @@ def _trace() -> None:
         sqlite_strict=True,
     )
     op.create_index("ix_trace_experiment_started_at_id", "trace", ["experiment", "started_at", "id"], unique=False)
+
+
+def _trace_link() -> None:
+    op.create_table(
+        "trace_link",
+        sa.Column("trace", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("kind", schema.Id(), nullable=False),
+        sa.Column("target", schema.Id(), nullable=False),
+        sa.PrimaryKeyConstraint("trace", "kind", "target", name=op.f("pk_trace_link")),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_trace_link_kind_target", "trace_link", ["kind", "target"], unique=False)
 
 
 def _trace_metadata() -> None:

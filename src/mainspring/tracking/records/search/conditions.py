@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,13 +19,22 @@ _NOT_NAN = -1
 """The least `sort` of a value that compares with numbers; see `rules.split`."""
 
 
-def condition(node: Node, leaf: Callable[[Compare], Condition]) -> Condition:
-    """The condition of a filter, given that of a comparison."""
+Every = Callable[[Sequence[Node], Callable[[Node], Condition]], Iterable[Condition]]
+
+
+def condition(node: Node, leaf: Callable[[Compare], Condition], every: Every | None = None) -> Condition:
+    """The condition of a filter, given that of a comparison.
+
+    Args:
+        every: The conditions of parts joined by AND, where some of them are about one thing; takes the parts and what
+            makes a condition of each.
+    """
     if isinstance(node, Compare):
         return leaf(node)
     if isinstance(node, Not):
-        return sa.not_(condition(node.part, leaf))
-    parts = [condition(part, leaf) for part in node.parts]
+        return sa.not_(condition(node.part, leaf, every))
+    down = partial(condition, leaf=leaf, every=every)
+    parts = every(node.parts, down) if every and isinstance(node, And) else map(down, node.parts)
     return sa.and_(sa.true(), *parts) if isinstance(node, And) else sa.or_(sa.false(), *parts)
 
 
