@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import exp
 from typing import Annotated, Literal
 from urllib.parse import quote
 
@@ -190,7 +191,7 @@ def evidence_of(rollout: Rollout, decision: Decision) -> list[Evidence]:
         counts = found.counts.get(signal, ())
         canary, champion = sum(c.canary for c in counts), sum(c.champion for c in counts)
         meaning = f"worse than {spec.harmless_ratio:g} times the champion: roll back"
-        lines.append(Evidence(signal, meaning, value, 1.0 / spec.alpha(signal), canary, champion))
+        lines.append(Evidence(signal, meaning, value, exp(spec.limit(signal, counts)), canary, champion))
     counts = found.step.get(spec.promote_on, ())
     canary, champion = sum(c.canary for c in counts), sum(c.champion for c in counts)
     meaning = f"less than {spec.harmful_ratio:g} times the champion, in this step: promote"

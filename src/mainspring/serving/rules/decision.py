@@ -9,7 +9,7 @@ from typing import Literal
 
 from mainspring.core.clock import DAY_US
 from mainspring.core.errors import Invalid
-from mainspring.serving.rules.eprocess import BadEvents, harm, no_harm
+from mainspring.serving.rules.eprocess import BadEvents, harm, limit, no_harm
 
 Action = Literal["continue", "promote", "rollback", "hold"]
 Signal = Literal["errors", "latency", "quality"]
@@ -40,9 +40,9 @@ class RolloutSpec:
         then: Canary shares after the first one, each with its own proof, before full traffic.
     """
 
-    alpha_errors: float = 0.02
-    alpha_latency: float = 0.01
-    alpha_quality: float = 0.02
+    alpha_errors: float = 0.0225
+    alpha_latency: float = 0.005
+    alpha_quality: float = 0.0225
     judges: tuple[Signal, ...] = ("errors", "latency", "quality")
     alpha_promote: float = 0.05
     harmless_ratio: float = 1.0
@@ -80,7 +80,7 @@ class RolloutSpec:
     def alpha(self, signal: str) -> float:
         """The chance that a version no worse than the champion is ever rolled back for a signal that is judged.
 
-        >>> RolloutSpec(judges=("errors",)).alpha("errors")
+        >>> round(RolloutSpec(judges=("errors",)).alpha("errors"), 4)
         0.05
         """
         shares: dict[str, float] = {
@@ -89,6 +89,20 @@ class RolloutSpec:
             "quality": self.alpha_quality,
         }
         return shares[signal] * sum(shares.values()) / sum(shares[judged] for judged in self.judged)
+
+    def limit(self, signal: str, counts: Sequence[BadEvents]) -> float:
+        """Log of the e-value at which a signal rolls back.
+
+        A rollout of one share is judged by the exact law of the crossing, one with more of them by Ville's inequality.
+        Which it is follows from `then`, which is settled at the start, and not from what was seen.
+
+        >>> round(exp(RolloutSpec(then=(0.5,)).limit("quality", ())))
+        40
+        """
+        alpha = self.alpha(signal)
+        if self.then or len(counts) != 1:
+            return log(1.0 / alpha)
+        return limit(counts[0].share, alpha, ratio=self.harmless_ratio)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +130,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do, why, and the e-values behind it (1 means no evidence; the limit is 1 / alpha)."""
+    """What to do, why, and the e-values behind it (1 means no evidence; `RolloutSpec.limit` says what is enough)."""
 
     action: Action
     reason: str
@@ -139,7 +153,7 @@ def decide(evidence: Evidence, spec: RolloutSpec) -> Decision:
     Args:
         evidence: Counts over stored rows; the same rows give the same decision.
         spec: The limits.
-    Returns: `rollback` when a signal's e-value reaches 1 / alpha or the hard guard trips; `promote` when the mirror
+    Returns: `rollback` when a signal's e-value reaches its limit or the hard guard trips; `promote` when the mirror
         e-value of the step reaches 1 / alpha_promote after the least time; `hold` when time is up without a proof.
     """
     judged = {signal: evidence.counts[signal] for signal in spec.judged if signal in evidence.counts}
@@ -154,8 +168,9 @@ def decide(evidence: Evidence, spec: RolloutSpec) -> Decision:
     if evidence.error_run >= spec.consecutive_errors:
         return say("rollback", f"{evidence.error_run} errors in a row")
     for signal, value in logs.items():
-        if value >= log(1.0 / spec.alpha(signal)):
-            return say("rollback", f"{signal}: e-value {_e(value):.3g} reached {1.0 / spec.alpha(signal):.3g}")
+        enough = spec.limit(signal, judged[signal])
+        if value >= enough:
+            return say("rollback", f"{signal}: e-value {_e(value):.3g} reached {_e(enough):.3g}")
     if proof >= log(1.0 / spec.alpha_promote) and evidence.elapsed_us >= spec.min_duration_us:
         return say("promote", f"{spec.promote_on}: risk ratio below {spec.harmful_ratio:g}, e-value {_e(proof):.3g}")
     if evidence.elapsed_us >= spec.max_duration_us:

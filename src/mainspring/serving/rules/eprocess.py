@@ -6,21 +6,27 @@ counters for every share are all the evidence there is, and the base rate drops 
 a grid of theta is a supermartingale under the null: it may be looked at after every event, and stopped at will.
 
 The weights of a mixture decide what is found soon, never how often a harmless version is rolled back. They are centred
-where a decision is most often needed: on twice the risk for harm, on no difference for its absence.
+where a decision is most often needed: on twice the risk for harm, on no difference for its absence. A tenth of those
+for harm is spread wide, so that other ratios are found too.
+
+Ville's inequality counts every crossing as if it just reached the limit. With events one after the other it overshoots,
+by a third at a share of 10 %, so a limit of 1 / alpha wastes a fourth of alpha. `limit` takes it back where the law of
+the crossing is known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import exp, log
+from functools import lru_cache
+from math import ceil, exp, log
 
 from mainspring.core.errors import Invalid
 
 GRID_POINTS = 64
 WIDEST_RATIO = 32.0
-_LIKELY_HARM, _HARM_SPREAD = 2.0, 0.35  # times the ratio that is harmless; spread of the logarithm
-_LIKELY_PEER, _PEER_SPREAD = 0.8, 0.3  # times the ratio that is harmful: with 1.25, no difference
+_CANARY_EVENTS, _LEAST_EVENTS, _MOST_EVENTS = 60, 200, 4000  # how far the law of a crossing is followed event by event
+_MOST_GAIN, _HALVINGS = 0.7, 6  # a limit is sought up to that far below log(1 / alpha), so many times halved
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +60,27 @@ def _log_ratio(theta: float, null: float, counts: Iterable[BadEvents]) -> float:
 class _Likely:
     """Weights over risk ratios: normal in the logarithm, around `centre` times the null."""
 
+    part: float
     centre: float
     spread: float
 
     def weigh(self, thetas: Sequence[float], null: float) -> list[float]:
         found = [exp(-0.5 * (log(theta / (self.centre * null)) / self.spread) ** 2) for theta in thetas]
-        return [weight / sum(found) for weight in found]
+        return [self.part * weight / sum(found) for weight in found]
 
 
-def _mixture(thetas: Sequence[float], null: float, counts: Sequence[BadEvents], likely: _Likely) -> float:
+_HARM = (_Likely(0.9, 1.95, 0.1), _Likely(0.1, 2.0, 0.6))
+_PEER = (_Likely(1.0, 0.8, 0.3),)  # with a harmful ratio of 1.25: around no difference
+
+
+def _weights(thetas: Sequence[float], null: float, likely: Sequence[_Likely]) -> list[float]:
+    return [sum(parts) for parts in zip(*(one.weigh(thetas, null) for one in likely), strict=True)]
+
+
+def _mixture(thetas: Sequence[float], null: float, counts: Sequence[BadEvents], likely: Sequence[_Likely]) -> float:
     """Log of the weighted mean likelihood ratio over `thetas`, safe against overflow."""
     logs = [_log_ratio(theta, null, counts) for theta in thetas]
-    weights, top = likely.weigh(thetas, null), max(logs)
+    weights, top = _weights(thetas, null, likely), max(logs)
     return top + log(sum(weight * exp(value - top) for weight, value in zip(weights, logs, strict=True)))
 
 
@@ -90,7 +105,69 @@ def harm(counts: Sequence[BadEvents], *, ratio: float = 1.0) -> float:
     >>> harm([BadEvents(0.25, 30, 30)]) > 3.9 > harm([BadEvents(0.25, 10, 30)])
     True
     """
-    return _mixture(_grid(ratio, ratio * WIDEST_RATIO), ratio, counts, _Likely(_LIKELY_HARM, _HARM_SPREAD))
+    return _mixture(_grid(ratio, ratio * WIDEST_RATIO), ratio, counts, _HARM)
+
+
+@lru_cache(maxsize=256)
+def limit(share: float, alpha: float, *, ratio: float = 1.0) -> float:
+    """Log of the least e-value of harm that rolls back at a share that never changes, so that alpha is kept exactly.
+
+    Why the bound holds. Under the null the arm of each bad event, given those before, is the canary with probability at
+    most q = `_q(ratio, share)`. Rolling back is crossing a line: the canary has at least b(m) events when the champion
+    has m, and b never falls. Turning a champion's event into one of the canary keeps every crossing, so the chance to
+    ever cross is largest when all probabilities are q, and looking less often only lowers it. For that walk the
+    chance to cross within the first N events is summed exactly, path by path; after N the e-value E is still a
+    nonnegative martingale, so from a state that has not crossed the limit c the chance is at most E / c (Ville). The
+    limit is the least found for which both together are at most alpha. It is never above 1 / alpha, where Ville alone
+    is enough; and which events are counted first does not matter, as long as it is not by their arms.
+
+    Args:
+        share: The canary's share, in (0, 1), the same from the first event to the last.
+        alpha: Chance that a harmless version is ever rolled back, in (0, 1).
+        ratio: As in `harm`.
+    Returns: Natural logarithm of the e-value.
+    Source: Overshoot and Wald's approximation: Siegmund (1985), Sequential Analysis, chapter 3; avoided otherwise by
+        Fischer and Ramdas (2024). The sum over paths is that of exact group sequential tests.
+
+    >>> round(exp(limit(0.1, 0.05)), 1), 1 / 0.05
+    (16.2, 20.0)
+    """
+    safe, low = log(1.0 / alpha), log(1.0 / alpha) - _MOST_GAIN
+    for _ in range(_HALVINGS):
+        middle = (low + safe) / 2.0
+        if _ever_crosses(share, middle, ratio) <= alpha:
+            safe = middle
+        else:
+            low = middle
+    return safe
+
+
+def _ever_crosses(share: float, line: float, ratio: float) -> float:
+    """At most how likely the e-value of harm ever reaches `line` (its logarithm) when the risk ratio is `ratio`."""
+    import numpy as np
+
+    events = min(max(ceil(_CANARY_EVENTS / share), _LEAST_EVENTS), _MOST_EVENTS)
+    thetas, chance = _grid(ratio, ratio * WIDEST_RATIO), _q(ratio, share)
+    ours = np.array([_log_ratio(theta, ratio, (BadEvents(share, 1, 0),)) for theta in thetas])
+    theirs = np.array([_log_ratio(theta, ratio, (BadEvents(share, 0, 1),)) for theta in thetas])
+    weights = np.log(np.maximum(_weights(thetas, ratio, _HARM), 1e-300))
+
+    def value(canary: int, champion: int) -> float:
+        logs = weights + canary * ours + champion * theirs
+        return float(logs.max() + np.log(np.exp(logs - logs.max()).sum()))
+
+    crossed, least = 0.0, 1  # of the canary's events there are at least so many at a crossing
+    there = np.zeros(events + 2)  # how likely each count of the canary is, together with no crossing so far
+    there[0] = 1.0
+    for event in range(1, events + 1):
+        there[1 : least + 1] = chance * there[:least] + (1.0 - chance) * there[1 : least + 1]
+        there[0] *= 1.0 - chance
+        while least <= event and value(least, event - least) < line:
+            least += 1
+        crossed += float(there[least:].sum())
+        there[least:] = 0.0
+    left = (there[count] * exp(min(value(count, events - count) - line, 0.0)) for count in range(least))
+    return crossed + float(sum(left))
 
 
 def no_harm(counts: Sequence[BadEvents], *, ratio: float = 1.25) -> float:
@@ -104,4 +181,4 @@ def no_harm(counts: Sequence[BadEvents], *, ratio: float = 1.25) -> float:
     Returns: Natural logarithm of the e-value; 0 without events.
     Source: As `harm`; the likelihood ratio falls in the count on the canary, so every ratio above `ratio` is covered.
     """
-    return _mixture(_grid(ratio / 4.0, ratio), ratio, counts, _Likely(_LIKELY_PEER, _PEER_SPREAD))
+    return _mixture(_grid(ratio / 4.0, ratio), ratio, counts, _PEER)
