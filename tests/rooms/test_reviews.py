@@ -30,6 +30,7 @@ from mainspring.serving.modelserver.models import LoadedModel
 from mainspring.serving.modelserver.plan import SPOOLS, Options, read_plan
 from mainspring.serving.modelserver.traffic import Table, build
 from mainspring.serving.review_commands import group
+from mainspring.serving.rules.decision import RolloutSpec
 from mainspring.serving.rules.humility import Rule
 from mainspring.storage.ports import Journal, Tables
 
@@ -172,6 +173,33 @@ def test_rows_that_are_read_again_after_a_kill_wait_once(site: Site, monkeypatch
     site.serving.compact()
     assert [review.prediction_id for review in site.serving.reviews("late")] == ["twice"]
     site.serving.decide(site.serving.reviews("late")[0].id, 1)
+
+
+def test_a_full_queue_takes_no_more_until_somebody_decides(site: Site) -> None:
+    options = site.serving.get("late").options
+    site.serving.deploy("late", "late", 1, options=replace(options, max_open_reviews=2))
+    for name in ("one", "two", "three"):
+        ask(site, name, 99)
+    assert {review.prediction_id for review in site.serving.reviews("late")} == {"one", "two"}
+    assert site.serving.full_queues() == {"late": 2}
+    assert "is full: 2 wait" in site.http.get("/reviews").text
+    assert site.serving.prediction("three").marks == ("far:queue",)
+    said = [event.kind for event in site.house.get(Journal).read(subject="deployments/late")]  # type: ignore[type-abstract]
+    assert said.count("serving.reviews_full") == 1
+    for review in site.serving.reviews("late"):
+        site.serving.decide(review.id, 1)
+    ask(site, "four", 99)
+    assert [review.prediction_id for review in site.serving.reviews("late")] == ["four"]
+    assert site.serving.full_queues() == {}
+    site.serving.decide(site.serving.reviews("late")[0].id, 1)
+    site.serving.deploy("late", "late", 1, options=options)
+
+
+def test_only_a_rule_that_the_endpoint_has_can_be_a_bad_event(site: Site) -> None:
+    version = site.house.get(Registry).get("late", 1).number
+    with pytest.raises(Invalid, match="no rule 'fat'") as refused:
+        site.serving.start_rollout("late", version, spec=RolloutSpec(bad_rules=("fat",)))
+    assert "far" in refused.value.hint
 
 
 def test_rules_that_do_not_fit_are_refused_at_deploy_and_at_rollout(site: Site) -> None:

@@ -28,6 +28,7 @@ ROW_COLUMNS = (
     "prediction",
     "label_out",
     "probabilities",
+    "marks",
 )
 _OUTPUTS = ("probability", "prediction", "label_out", "probabilities")
 
@@ -49,7 +50,7 @@ def evidence_of(
 
     A routing key counts once: all its requests are on one arm, so its second bad event says nothing about the arm that
     the first did not. An answer without any value, where others have one, is an error: such as a number that is none.
-    Errors and slow answers count per key that had one, wrong answers by the first label that
+    Errors, slow answers and rules that held count per key that had one, wrong answers by the first label that
     arrived for a key.
 
     Args:
@@ -72,6 +73,8 @@ def evidence_of(
     bad: dict[str, pl.DataFrame] = {"errors": _once(rows.filter(_is_error(rows)))}
     if spec.latency_us:
         bad["latency"] = _once(rows.filter(pl.col("latency_us") > spec.latency_us))
+    if spec.bad_rules:
+        bad["rules"] = _once(rows.filter(_is_marked(spec.bad_rules)))
     if labelled.height and (spec.error_limit or labelled["prediction"].null_count() == labelled.height):
         bad["quality"] = _once(labelled).filter(_is_wrong(spec))
     now = rows.filter(pl.col("share") == round(share, 9))
@@ -92,6 +95,14 @@ def _is_error(rows: pl.DataFrame) -> pl.Expr:
     if rows.filter(~empty).is_empty():
         return failed  # a model whose outputs the log has no columns for
     return failed | ((pl.col("status") < 400) & empty)
+
+
+def _is_marked(names: Iterable[str]) -> pl.Expr:
+    """Whether one of these rules held, whatever it did: marks are NAME:ACTION."""
+    named = sorted(set(names))
+    if "*" in named:
+        return pl.col("marks").list.len() > 0
+    return pl.col("marks").list.eval(pl.element().str.split(":").list.first().is_in(named)).list.any()
 
 
 def _once(frame: pl.DataFrame) -> pl.DataFrame:

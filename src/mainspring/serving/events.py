@@ -104,6 +104,14 @@ class RolloutHeld(Fact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReviewsFull(Fact):
+    """The queue of people has no room: further rows keep their answer. Subject: `deployments/NAME`."""
+
+    kind: ClassVar[str] = "serving.reviews_full"
+    waiting: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReviewDecided(Fact):
     """A person said what the answer to a prediction should be; the answer is in the feedback. Subject: `reviews/ID`."""
 

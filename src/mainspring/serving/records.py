@@ -327,6 +327,16 @@ def list_reviews(conn: Connection, *, deployment: str, state: str, before: str, 
     return [_review(row) for row in conn.execute(query.order_by(c.id.desc()).limit(limit))]
 
 
+def known_reviews(conn: Connection, deployment: str, ids: Sequence[str]) -> set[str]:
+    """Which of these predictions of an endpoint were put before people."""
+    c, found = review.c, set[str]()
+    for start in range(0, len(ids), _CHUNK):
+        part = c.prediction_id.in_(ids[start : start + _CHUNK])
+        query = sa.select(c.prediction_id).where(c.project == caller().project, c.deployment == deployment, part)
+        found.update(conn.execute(query).scalars())
+    return found
+
+
 def count_reviews(conn: Connection, *, state: str) -> dict[str, int]:
     """How many reviews are in a state, by deployment."""
     c = review.c

@@ -30,6 +30,8 @@ def list_(ctx: click.Context, deployment: str, state: str, limit: int, as_json: 
         return
     rows = [{**_row(review), "marks": " ".join(review.marks)} for review in found]
     table(rows, _COLUMNS, empty="nothing waits for a person")
+    for name, count in room(ctx, Serving).full_queues().items():
+        click.echo(f"the queue of {name} is full ({count}): further rows are not put before anybody", err=True)
 
 
 @group.command("show")

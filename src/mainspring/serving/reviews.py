@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,13 +10,14 @@ from mainspring.core.caller import Caller, caller, calling
 from mainspring.core.errors import Conflict, NotFound
 from mainspring.core.ids import new_id
 from mainspring.serving import records
-from mainspring.serving.events import ReviewDecided
+from mainspring.serving.events import ReviewDecided, ReviewsFull
 from mainspring.serving.feedback import FeedbackDesk
 from mainspring.serving.model import DECISION, Feedback, Label, Review
 from mainspring.serving.rules.humility import queued
 
 if TYPE_CHECKING:
     import polars as pl
+    from sqlalchemy import Connection
 
 
 class ReviewDesk(FeedbackDesk):
@@ -94,7 +95,28 @@ class ReviewDesk(FeedbackDesk):
                 return
             project, deployment = place
             with calling(Caller(caller().actor, project)):
-                records.add_reviews(conn, [_review(deployment, row) for row in waiting])
+                self._queue(conn, deployment, [_review(deployment, row) for row in waiting])
+
+    def _queue(self, conn: Connection, deployment: str, found: Sequence[Review]) -> None:
+        """Put predictions before people as far as there is room; who comes first waits, who comes later does not.
+
+        A queue without an end would only hide that nobody looks at it.
+        """
+        live = self._find(conn, deployment, lock=True)
+        known = records.known_reviews(conn, deployment, [review.prediction_id for review in found])
+        new = [review for review in found if review.prediction_id not in known]
+        waiting, most = records.count_reviews(conn, state="open").get(deployment, 0), live.options.max_open_reviews
+        taken = new[: max(0, most - waiting)]
+        records.add_reviews(conn, taken)
+        if taken and waiting + len(taken) >= most:
+            self._journal.append(conn, ReviewsFull(subject=live.ref, waiting=waiting + len(taken)))
+
+    def full_queues(self) -> dict[str, int]:
+        """Endpoints whose queue of people has no room, with how many wait."""
+        with self._tables.read() as conn:
+            most = {entry.name: entry.options.max_open_reviews for entry in records.list_deployments(conn)}
+            open_ = records.count_reviews(conn, state="open")
+        return {name: open_[name] for name in sorted(open_) if open_[name] >= most.get(name, 0)}
 
 
 def _review(deployment: str, row: Mapping[str, object]) -> Review:

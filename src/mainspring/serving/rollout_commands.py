@@ -15,7 +15,7 @@ from mainspring.serving.rules.decision import RolloutSpec, Signal
 from mainspring.serving.service import Serving
 from mainspring.serving.supervisor import wait_served
 
-SIGNALS = ("errors", "latency", "quality")
+SIGNALS = ("errors", "latency", "quality", "rules")
 
 
 @click.group()
@@ -34,6 +34,7 @@ def rollout() -> None:
 @click.option("--promote-on", type=click.Choice(SIGNALS), default="quality", show_default=True, help="What is proved.")
 @click.option("--latency-ms", type=click.FloatRange(min=0, min_open=True), help="Slowest good answer.")
 @click.option("--champion-p99", is_flag=True, help="Slowest good answer: the champion's 99th percentile of late.")
+@click.option("--bad-rule", "bad_rules", multiple=True, help="A rule that is a bad event where it holds; * is any.")
 @click.option("--max-memory-mb", type=click.IntRange(min=0), default=0, help="Most memory of a worker; 0: no limit.")
 @click.option("--reason", default="", help="Kept in the event log.")
 @json_option
@@ -47,6 +48,7 @@ def start(
     share: float,
     then: str,
     judges: tuple[Signal, ...],
+    bad_rules: tuple[str, ...],
     latency_ms: float | None,
     champion_p99: bool,
     reason: str,
@@ -62,6 +64,7 @@ def start(
         promote_on=cast(Signal, limits["promote_on"]),
         latency_us=round((latency_ms or 0) * 1000) or (serving.champion_p99_us(name) if champion_p99 else 0),
         max_memory_mb=cast(int, limits["max_memory_mb"]),
+        bad_rules=bad_rules,
     )
     spec = replace(spec, judges=judges or spec.judges)
     made = serving.start_rollout(name, version, share=share, spec=spec, reason=reason)

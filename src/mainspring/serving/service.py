@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mainspring.core.errors import Conflict, Invalid, MainspringError, NotFound
+from mainspring.core.errors import Conflict, Invalid, MainspringError, NotFound, did_you_mean
 from mainspring.core.ids import new_id
 from mainspring.registry import check_usable
 from mainspring.serving import records
@@ -67,7 +67,7 @@ class Serving(Processes):
         Raises:
             NotFound: No such deployment or version.
             Conflict: Another version is on trial, or this one is live already.
-            Invalid: The share is out of range.
+            Invalid: The share is out of range, or a rule is to be a bad event that the endpoint does not have.
             Refused: The version lacks what it takes to answer.
         """
         if not 0.0 < share < 1.0:
@@ -76,7 +76,9 @@ class Serving(Processes):
             model = self._find(conn, name).model
         found = check_usable(self._registry.get(model, version))
         self._check_columns(name, found)
-        self._check_options(self.get(name).options, found)
+        options = self.get(name).options
+        self._check_options(options, found)
+        _check_bad_rules(spec or RolloutSpec(), [rule.name for rule in options.rules], name)
         with self._tables.write() as conn:
             live = self._find(conn, name, lock=True)
             for other in records.list_rollouts(conn, name, open_only=True):
@@ -317,6 +319,13 @@ class Serving(Processes):
             self._change(conn, replace(live, traffic=traffic, updated_at=now), f"{decision.action}: {decision.reason}")
         if fact is not None:
             self._journal.append(conn, fact)
+
+
+def _check_bad_rules(spec: RolloutSpec, rules: Sequence[str], name: str) -> None:
+    for rule in spec.bad_rules:
+        if rule != "*" and rule not in rules:
+            hint = did_you_mean(rule, rules) or (f"its rules are {', '.join(rules)}" if rules else "it has no rules")
+            raise Invalid(f"there is no rule {rule!r}", where=f"deployments/{name}", hint=hint)
 
 
 def _by_hand(action: Action, found: Rollout, reason: str) -> Decision:

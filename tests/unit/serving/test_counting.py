@@ -25,13 +25,14 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "prediction": pl.Float64,
     "label_out": pl.String,
     "probabilities": pl.List(pl.Float64),
+    "marks": pl.List(pl.String),
 }
 
 
 def row(i: int, arm: str = "canary", share: float = 0.25, **changes: object) -> dict[str, object]:
     plain = {"id": f"p{i}", "request_id": f"p{i}", "at": i, "event_at": 10 * i, "arm": arm, "key": f"p{i}"}
     plain |= {"propensity": share if arm == "canary" else 1 - share, "status": 200, "latency_us": 10}
-    return {**plain, "probability": 0.9, "prediction": None, "label_out": "1", **changes}
+    return {**plain, "probability": 0.9, "prediction": None, "label_out": "1", "marks": [], **changes}
 
 
 def frame(*rows: dict[str, object]) -> pl.DataFrame:
@@ -51,6 +52,22 @@ def test_each_signal_counts_its_bad_events_per_arm() -> None:
         "quality": (BadEvents(0.25, 1, 1),),
     }
     assert (found.requests, found.labelled, found.error_run, found.elapsed_us) == ((2, 2), (2, 1), 1, 30)
+
+
+@pytest.mark.parametrize(("named", "canary"), [(("far",), 1), (("far", "unsure"), 2), (("*",), 3), (("fa",), 0)])
+def test_rules_that_are_declared_bad_count_once_a_key_whatever_they_did(named: tuple[str, ...], canary: int) -> None:
+    spec = RolloutSpec(bad_rules=named)
+    marks: tuple[list[str], ...] = (
+        ["far:refuse"],
+        ["unsure:queue", "odd:default"],
+        ["odd:default"],
+        ["far:default"],
+        [],
+    )
+    rows = [row(i, marks=found, key=f"k{i % 3}") for i, found in enumerate(marks)]
+    found = evidence_of(frame(*rows, row(9, "champion")), labels(), spec, share=0.25).counts["rules"]
+    assert sum(entry.canary for entry in found) == canary
+    assert "rules" not in evidence_of(frame(*rows), labels(), SPEC, share=0.25).counts
 
 
 def test_requests_that_named_a_version_do_not_count() -> None:

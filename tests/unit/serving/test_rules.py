@@ -194,6 +194,14 @@ def test_what_is_not_judged_leaves_its_share_of_false_rollbacks_to_the_rest(judg
     assert all(spec.alpha(signal) >= getattr(spec, f"alpha_{signal}") - 1e-12 for signal in spec.judged)
 
 
+def test_rules_that_held_roll_back_where_they_are_declared_bad_and_take_their_part_of_the_same_chance() -> None:
+    held = Evidence(counts={"rules": (BadEvents(0.25, 90, 100),)})
+    declared = RolloutSpec(bad_rules=("far",))
+    assert decide(held, SPEC).action == "continue"
+    assert decide(held, declared).reason.startswith("rules")
+    assert sum(declared.alpha(signal) for signal in declared.judged) == pytest.approx(0.05)
+
+
 def test_a_signal_that_is_not_judged_rolls_nothing_back() -> None:
     bad = Evidence(counts={"quality": (BadEvents(0.25, 90, 100),)})
     assert decide(bad, RolloutSpec(judges=("errors",))).action == "continue"

@@ -58,6 +58,8 @@ class Options:
         interval: Goes with every number that is predicted, as `low` and `high`.
         log_share: Part of the requests that are logged, by a hash of their ids: 1 all, 0 none. What is not logged takes
             no feedback, and monitors and rollouts don't see it.
+        max_open_reviews: So many predictions wait for a person at most. While the queue is full, rows keep the answer
+            that they got and are in the log with the rule that held, but are not put before anybody later either.
     """
 
     deadline_ms: int = 0
@@ -66,9 +68,13 @@ class Options:
     rules: tuple[Rule, ...] = ()
     interval: Interval | None = None
     log_share: float = 1.0
+    max_open_reviews: int = 1_000
 
     def __post_init__(self) -> None:
-        """Raises: Invalid: A deadline below 0, a log failure with another fate, or a share that is none."""
+        """Raises: Invalid: A deadline or queue below 0, a log failure with another fate, or a share that is none."""
+        if not 0 <= self.max_open_reviews <= 1_000_000:
+            said = f"a queue of {self.max_open_reviews}"
+            raise Invalid(said, where="options", hint="use max_open_reviews from 0 to 1000000")
         if not 0.0 <= self.log_share <= 1.0:
             raise Invalid(f"a log of {self.log_share:g} of all requests", where="options", hint="use 0 to 1")
         if not 0 <= self.deadline_ms <= 3_600_000:

@@ -40,6 +40,7 @@ def reviews_page(
         "state": in_state,
         "deployment": deployment,
         "waiting": serving.open_reviews(),
+        "full": serving.full_queues(),
     }
     return Template("serving/page/reviews.html", context=context)
 

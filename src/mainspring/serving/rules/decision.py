@@ -12,7 +12,7 @@ from mainspring.core.errors import Invalid
 from mainspring.serving.rules.eprocess import BadEvents, harm, limit, no_harm
 
 Action = Literal["continue", "promote", "rollback", "hold"]
-Signal = Literal["errors", "latency", "quality"]
+Signal = Literal["errors", "latency", "quality", "rules"]
 _E_LIMIT = 700.0  # exp() of more overflows a double
 
 
@@ -24,8 +24,12 @@ class RolloutSpec:
         alpha_errors: Chance that a version no worse than the champion is ever rolled back for errors, in (0, 1).
         alpha_latency: The same for answers slower than `latency_us`.
         alpha_quality: The same for wrong answers.
+        alpha_rules: What rules weigh when they are judged too: the three above are the whole chance, and all that are
+            judged share it in proportion.
         judges: The signals that may roll back, settled at the start. Signals that are not judged leave their share of
-            false rollbacks to the others; none at all is an error. Latency is judged where there is a `latency_us`.
+            false rollbacks to the others; none at all is an error. Latency is judged where there is a `latency_us`,
+            rules where there are `bad_rules`.
+        bad_rules: Rules of the endpoint that are a bad event where they hold, by name; "*" is any of them.
         alpha_promote: Chance that a version with a risk ratio of `harmful_ratio` or more is promoted.
         harmless_ratio: Largest ratio of bad-event risks that never should roll back.
         harmful_ratio: Ratio that promotion must rule out.
@@ -43,7 +47,9 @@ class RolloutSpec:
     alpha_errors: float = 0.0225
     alpha_latency: float = 0.005
     alpha_quality: float = 0.0225
-    judges: tuple[Signal, ...] = ("errors", "latency", "quality")
+    alpha_rules: float = 0.01
+    judges: tuple[Signal, ...] = ("errors", "latency", "quality", "rules")
+    bad_rules: tuple[str, ...] = ()
     alpha_promote: float = 0.05
     harmless_ratio: float = 1.0
     harmful_ratio: float = 1.25
@@ -59,7 +65,7 @@ class RolloutSpec:
 
     def __post_init__(self) -> None:
         """Raises: Invalid: A probability, ratio, duration or share out of range."""
-        alphas = (self.alpha_errors, self.alpha_latency, self.alpha_quality, self.alpha_promote)
+        alphas = (self.alpha_errors, self.alpha_latency, self.alpha_quality, self.alpha_rules, self.alpha_promote)
         good = (
             all(0.0 < alpha < 1.0 for alpha in alphas)
             and 0.0 < self.harmless_ratio < self.harmful_ratio
@@ -75,7 +81,8 @@ class RolloutSpec:
     @property
     def judged(self) -> tuple[Signal, ...]:
         """The signals that may roll back."""
-        return tuple(signal for signal in self.judges if signal != "latency" or self.latency_us)
+        absent = {*(() if self.latency_us else ("latency",)), *(() if self.bad_rules else ("rules",))}
+        return tuple(signal for signal in self.judges if signal not in absent)
 
     def alpha(self, signal: str) -> float:
         """The chance that a version no worse than the champion is ever rolled back for a signal that is judged.
@@ -88,7 +95,9 @@ class RolloutSpec:
             "latency": self.alpha_latency,
             "quality": self.alpha_quality,
         }
-        return shares[signal] * sum(shares.values()) / sum(shares[judged] for judged in self.judged)
+        whole = sum(shares.values())
+        shares["rules"] = self.alpha_rules
+        return shares[signal] * whole / sum(shares[judged] for judged in self.judged)
 
     def limit(self, signal: str, counts: Sequence[BadEvents]) -> float:
         """Log of the e-value at which a signal rolls back.
