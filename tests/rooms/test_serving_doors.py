@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -23,7 +25,16 @@ from mainspring.registry import Registry
 from mainspring.registry.model import Example, Field, ModelVersion, Signature
 from mainspring.server.app import create_app
 from mainspring.server.house import open_house
-from mainspring.serving import Deployment, Serving, Supervisor, Traffic, commands, rollout_commands
+from mainspring.serving import (
+    Client,
+    Deployment,
+    Serving,
+    Supervisor,
+    Traffic,
+    commands,
+    rollout_commands,
+    shadow_commands,
+)
 from mainspring.serving.modelserver.watching import Change, note_change
 from mainspring.serving.page.asking import MAX_FIELDS, example_row, form_of, row_of
 from mainspring.serving.process_commands import workers
@@ -62,10 +73,44 @@ def server(house: Wiring) -> Iterator[Supervisor]:
 
 
 def run(house: Wiring, name: str, *arguments: str, text: str = "") -> str:
-    command = getattr(rollout_commands if name == "rollout" else commands, name)
+    homes = {"rollout": rollout_commands, "shadow": shadow_commands}
+    command = getattr(homes.get(name, commands), name)
     done = CliRunner().invoke(command, list(arguments), obj=lambda: house, input=text, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return done.output
+
+
+def test_a_shadow_is_started_seen_and_ended_through_all_doors(
+    house: Wiring, http: TestClient[Litestar], server: Supervisor
+) -> None:
+    run(house, "deploy", "late", "--version", "1", "--name", "dusk")
+    assert "version 2 shadows dusk" in run(house, "shadow", "start", "dusk", "2", "--reason", "look")
+    with Client(server.url) as client:
+        said: list[dict[str, Any]] = []
+        for number in range(600):  # its process is the last to get the processor, so it may take a while
+            client.predict("dusk", {"hour": [9], "carrier": ["AA"]}, request_id=f"dusk-{number}")
+            said = http.get("/api/v1/deployments/dusk/shadows").json()
+            if said[0]["comparisons"]:
+                break
+            time.sleep(0.2)
+    (beside,) = said[0]["comparisons"]
+    assert (beside["version"], beside["against"], beside["differing"], beside["failed"]) == (2, 1, 0.0, 0)
+    shown = run(house, "shadow", "status", "dusk")
+    assert shown.splitlines()[0].split()[:3] == ["version", "against", "share"]
+    assert json.loads(run(house, "shadow", "status", "dusk", "--since", "2001-01-01", "--json"))[0]["version"] == 2
+    page = http.get("/deployments/dusk").text
+    assert "shadow: 2" in page
+    assert "no labels" in page
+    assert "shadow 2: 100%" in run(house, "rollout", "live", "dusk")
+    assert 'mainspring_shadow_rows_total{deployment="dusk",version="2",fate="sent"}' in http.get("/metrics").text
+    ended = http.delete("/api/v1/deployments/dusk/shadows/2?reason=seen").json()
+    assert ended["traffic"]["shadows"] == []
+    steered = http.post("/deployments/dusk/shadow", data={"verb": "start", "version": 2, "share": 0.5})
+    assert steered.status_code == 200
+    assert http.post("/api/v1/deployments/dusk/shadows", json={"version": 2, "share": 0}).status_code == 400
+    assert http.post("/deployments/dusk/shadow", data={"verb": "stop", "version": 2}).status_code == 200
+    run(house, "shadow", "start", "dusk", "2", "--share", "0.5")
+    assert "is no shadow of dusk any more" in run(house, "shadow", "stop", "dusk", "2")
 
 
 def test_the_way_of_an_endpoint_through_all_doors(

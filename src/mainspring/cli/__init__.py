@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rollout": ("mainspring.serving.rollout_commands:rollout", "Canaries: start, status, pause, promote, roll back."),
     "runs": ("mainspring.tracking.commands:group", "Tracked runs."),
     "serve": ("mainspring.serving.standalone:serve", "Serve model packages of a folder, such as in a container."),
+    "shadow": ("mainspring.serving.shadow_commands:shadow", "Versions that are asked the same, with nobody waiting."),
     "sync": ("mainspring.sdk.commands:sync", "Send runs that were logged offline."),
     "track": ("mainspring.tracking.commands:track", "Follow the metrics of a run."),
     "up": ("mainspring.cli.up:up", "Start the server."),

@@ -6,7 +6,7 @@ import fcntl
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace as replace_struct
 
@@ -19,16 +19,19 @@ from mainspring.serving import records
 from mainspring.serving.calibration import Calibrations
 from mainspring.serving.events import Deployed, TrafficChanged
 from mainspring.serving.log import PERSONAL, Compactor, table_of
-from mainspring.serving.model import Arm, Deployment, Traffic, TrafficChange
+from mainspring.serving.model import Arm, Deployment, Shadow, Traffic, TrafficChange
 from mainspring.serving.modelserver import tally
 from mainspring.serving.modelserver.columns import kind_of
 from mainspring.serving.modelserver.plan import (
+    SHADOW,
     SPOOLS,
     ArmPlan,
     EndpointPlan,
+    Input,
     Limits,
     Options,
     Plan,
+    ShadowPlan,
     options_of,
     read_plan,
     write_plan,
@@ -43,6 +46,20 @@ if TYPE_CHECKING:
     from mainspring.data import Data
     from mainspring.registry import ModelVersion, Registry
     from mainspring.storage.ports import Delta, Journal, Tables
+
+
+class _Known(NamedTuple):
+    """What a plan says of versions, by endpoint and number."""
+
+    arms: Mapping[tuple[str, int], ArmPlan] = {}
+    inputs: Mapping[tuple[str, int], list[Input]] = {}
+
+    @classmethod
+    def of(cls, plan: Plan) -> _Known:
+        return cls(
+            {(entry.name, number): arm for entry in plan.endpoints for number, arm in entry.versions.items()},
+            {(entry.name, shadow.arm.version): shadow.inputs for entry in plan.endpoints for shadow in entry.shadows},
+        )
 
 
 class Endpoints:
@@ -130,7 +147,8 @@ class Endpoints:
             now = self._clock.now()
             endpoint = before.endpoint if before else records.free_endpoint(conn, name)
             created = before.created_at if before else now
-            made = Deployment(name, endpoint, found.model, Traffic.only(found.number), created, now, wanted)
+            traffic = before.traffic.all_to(found.number) if before else Traffic.only(found.number)
+            made = Deployment(name, endpoint, found.model, traffic, created, now, wanted)
             made = self._change(conn, made, reason)
             champion = before.champion if before else None
             fact = Deployed(subject=made.ref, model=found.model, version=found.number, before=champion, reason=reason)
@@ -184,7 +202,7 @@ class Endpoints:
         """References of the deployments that serve a model, or one version of it."""
         found = [entry for entry in self.deployments() if entry.model == model]
         if version is not None:
-            found = [entry for entry in found if any(arm.version == version for arm in entry.traffic.arms)]
+            found = [entry for entry in found if version in entry.traffic.versions]
         return [entry.ref for entry in found]
 
     def history(self, name: str, *, limit: int = 100) -> list[TrafficChange]:
@@ -241,7 +259,7 @@ class Endpoints:
         number = version or found.champion
         if version is not None:
             self._check_options(found.options, check_usable(self._registry.get(found.model, number)))
-        return self._endpoint(caller().project, replace(found, traffic=Traffic.only(number)), {})
+        return self._endpoint(caller().project, replace(found, traffic=Traffic.only(number)), _Known())
 
     @property
     def public_key(self) -> str:
@@ -268,7 +286,7 @@ class Endpoints:
             before = read_plan(self.folder)
             with self._tables.read() as conn:
                 rows = records.every_endpoint(conn)
-            known = {} if fresh else {(e.name, arm.version): arm for e in before.endpoints for arm in e.arms}
+            known = _Known() if fresh else _Known.of(before)
             plan = Plan(
                 generation=before.generation,
                 endpoints=[self._endpoint(*row, known) for row in rows],
@@ -283,20 +301,31 @@ class Endpoints:
             write_plan(self.folder, plan)
             return plan.generation
 
-    def _endpoint(self, project: str, found: Deployment, known: Mapping[tuple[str, int], ArmPlan]) -> EndpointPlan:
+    def _endpoint(self, project: str, found: Deployment, known: _Known) -> EndpointPlan:
         with calling(Caller(caller().actor, project)):
-            arms = [self._arm(found, arm, known.get((found.endpoint, arm.version))) for arm in found.traffic.arms]
+            arms = [self._arm(found, arm, known) for arm in found.traffic.arms]
+            shadows = [self._shadow(found, shadow, known) for shadow in found.traffic.shadows]
         return EndpointPlan(
             name=found.endpoint,
             arms=arms,
             salt=found.traffic.salt,
             rollout=found.traffic.rollout,
             options=found.options,
+            shadows=shadows,
         )
 
-    def _arm(self, of: Deployment, arm: Arm, known: ArmPlan | None) -> ArmPlan:
-        if known is not None:
-            return replace_struct(known, name=arm.name, share=arm.share)
+    def _shadow(self, of: Deployment, shadow: Shadow, known: _Known) -> ShadowPlan:
+        arm = self._arm(of, Arm(SHADOW, shadow.version, shadow.share), known)
+        inputs = known.inputs.get((of.endpoint, shadow.version))
+        if inputs is None:
+            fields = self._registry.get(of.model, shadow.version).inputs
+            inputs = [Input(name=field.name, dtype=field.dtype, size=field.size) for field in fields]
+        return ShadowPlan(arm=arm, inputs=inputs)
+
+    def _arm(self, of: Deployment, arm: Arm, known: _Known) -> ArmPlan:
+        before = known.arms.get((of.endpoint, arm.version))
+        if before is not None:
+            return replace_struct(before, name=arm.name, share=arm.share)
         model, version = of.model, arm.version
         found = self._registry.get(model, version)
         digest, grant = found.digest, self._registry.permit(found)
@@ -332,8 +361,14 @@ class Endpoints:
         """
         made = replace(made, updated_at=max(made.updated_at, records.last_changed_at(conn, made.name) + 1))
         records.put_deployment(conn, made, reason=reason)
-        shares = {str(arm.version): arm.share for arm in made.traffic.arms}
-        fact = TrafficChanged(subject=made.ref, shares=shares, rollout=made.traffic.rollout, reason=reason)
+        traffic = made.traffic
+        fact = TrafficChanged(
+            subject=made.ref,
+            shares={str(arm.version): arm.share for arm in traffic.arms},
+            shadows={str(shadow.version): shadow.share for shadow in traffic.shadows},
+            rollout=traffic.rollout,
+            reason=reason,
+        )
         self._journal.append(conn, fact)
         return made
 

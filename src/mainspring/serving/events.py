@@ -21,10 +21,11 @@ class Deployed(Fact):
 
 @dataclass(frozen=True, kw_only=True)
 class TrafficChanged(Fact):
-    """An endpoint's traffic is another now: version -> share. Subject: `deployments/NAME`."""
+    """An endpoint's traffic is another now: version -> share, likewise shadows. Subject: `deployments/NAME`."""
 
     kind: ClassVar[str] = "serving.traffic_changed"
     shares: dict[str, float]
+    shadows: dict[str, float]
     rollout: str
     reason: str
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from mainspring.serving.modelserver.plan import shadows_of
 from mainspring.serving.modelserver.spool import COLUMNS, entries_after
 from mainspring.storage.ports import Delta
 
@@ -32,8 +33,8 @@ def table_of(endpoint: str) -> str:
 
 
 def holds_predictions(table: str) -> bool:
-    """Whether a Delta table is one with the predictions of an endpoint."""
-    return table.startswith(table_of(""))
+    """Whether a Delta table is one with the predictions of an endpoint, or of its shadows."""
+    return table.startswith((table_of(""), shadows_of("")))
 
 
 Notice = Callable[[str, "pl.DataFrame"], None]
@@ -87,12 +88,15 @@ class Compactor:
         return moved
 
     def _move_endpoint(self, conn: sqlite3.Connection, spool: str, endpoint: str, end: int) -> int:
-        table, moved = table_of(endpoint), 0
+        shadows = endpoint.startswith(shadows_of(""))
+        table, moved = (endpoint if shadows else table_of(endpoint)), 0
         last = self._delta.batch(table, spool)
         while rows := entries_after(conn, endpoint, last, end, limit=_CHUNK_ROWS):
             last = _int(rows[-1][0])
             frame = frame_of(endpoint, rows, _signatures(conn, endpoint), spool=spool)
-            if self._notice is not None:
+            if shadows:
+                frame = frame.drop("inputs", "deployment")  # they are with the answer that the user got
+            elif self._notice is not None:
                 self._notice(endpoint, frame)
             version = self._delta.append(table, frame, app=spool, batch=last, personal=PERSONAL)
             moved += len(rows)

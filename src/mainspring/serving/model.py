@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from mainspring.core.errors import Invalid
@@ -11,6 +11,8 @@ from mainspring.serving.rules.assignment import check_shares
 from mainspring.serving.rules.decision import Decision, RolloutSpec
 
 CHAMPION, CANARY = "champion", "canary"
+MOST_SHADOWS = 4
+"""Shadows of one endpoint: each costs as much as the traffic it is asked."""
 OPEN_STATES = ("running", "paused", "held")
 RolloutState = Literal["running", "paused", "held", "promoted", "rolled_back"]
 ReviewState = Literal["open", "decided"]
@@ -29,29 +31,67 @@ class Arm:
 
 
 @dataclass(frozen=True, slots=True)
+class Shadow:
+    """A version that is asked what was answered by others, after they did; nobody gets its answers.
+
+    Args:
+        version: Which one.
+        share: Part of the answered requests that it is asked too, by a hash of their ids; above 0 and up to 1.
+    """
+
+    version: int
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raises: Invalid: The share is none."""
+        if not 0.0 < self.share <= 1.0:
+            raise Invalid(f"a shadow of {self.share:g} of the requests", where="share", hint="above 0 and up to 1")
+
+
+@dataclass(frozen=True, slots=True)
 class Traffic:
-    """Who answers at an endpoint: the champion first, then the canary. `salt` and `rollout` belong to the canary."""
+    """Who answers at an endpoint: the champion first, then the canary. `salt` and `rollout` belong to the canary.
+
+    `shadows` are asked the same afterwards.
+    """
 
     arms: tuple[Arm, ...]
     salt: str = ""
     rollout: str = ""
+    shadows: tuple[Shadow, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raises: Invalid: Shares that do not sum to 1, or a version in two arms."""
+        """Raises: Invalid: Shares that do not sum to 1, a version in two places, or too many shadows."""
         check_shares([arm.share for arm in self.arms])
-        if len({arm.version for arm in self.arms}) != len(self.arms):
+        versions = [arm.version for arm in self.arms] + [shadow.version for shadow in self.shadows]
+        if len(set(versions)) != len(versions):
             raise Invalid("a version is in two arms", where="traffic", hint="roll out another version")
+        if len(self.shadows) > MOST_SHADOWS:
+            raise Invalid(f"{len(self.shadows)} shadows", where="traffic", hint=f"{MOST_SHADOWS} at most: stop one")
 
     @classmethod
     def only(cls, version: int) -> Traffic:
         """All traffic to one version."""
         return cls((Arm(CHAMPION, version, 1.0),))
 
-    @classmethod
-    def split(cls, champion: int, canary: int, share: float, *, rollout: str) -> Traffic:
-        """A share of the traffic to a canary; keys are assigned by a hash salted with the rollout's id."""
-        arms = (Arm(CHAMPION, champion, 1.0 - share), Arm(CANARY, canary, share))
-        return cls(arms, salt=rollout, rollout=rollout)
+    def all_to(self, version: int) -> Traffic:
+        """The same with all traffic to one version."""
+        return self._with((Arm(CHAMPION, version, 1.0),))
+
+    def split(self, champion: int, canary: int, share: float, *, rollout: str) -> Traffic:
+        """The same with a share for a canary; keys are assigned by a hash salted with the rollout's id."""
+        return self._with((Arm(CHAMPION, champion, 1.0 - share), Arm(CANARY, canary, share)), salt=rollout)
+
+    def _with(self, arms: tuple[Arm, ...], *, salt: str = "") -> Traffic:
+        """Other arms; what is in one of them is no shadow any more."""
+        taken = {arm.version for arm in arms}
+        shadows = tuple(shadow for shadow in self.shadows if shadow.version not in taken)
+        return replace(self, arms=arms, salt=salt, rollout=salt, shadows=shadows)
+
+    @property
+    def versions(self) -> frozenset[int]:
+        """Every version that answers, or is asked afterwards."""
+        return frozenset([*(arm.version for arm in self.arms), *(shadow.version for shadow in self.shadows)])
 
     @property
     def champion(self) -> int:

@@ -166,7 +166,8 @@ def _served(serving: Serving) -> None:
 
 
 def _traffic(traffic: Traffic) -> str:
-    return ", ".join(f"{arm.name} {arm.version}: {arm.share:.0%}" for arm in traffic.arms)
+    said = [f"{arm.name} {arm.version}: {arm.share:.0%}" for arm in traffic.arms]
+    return ", ".join([*said, *(f"shadow {entry.version}: {entry.share:.0%}" for entry in traffic.shadows)])
 
 
 def _line(serving: Serving, found: Rollout) -> dict[str, object]:

@@ -22,8 +22,8 @@ from mainspring.serving.events import (
 )
 from mainspring.serving.guards import trouble_of
 from mainspring.serving.model import Deployment, Rollout, Traffic
-from mainspring.serving.processes import Processes
 from mainspring.serving.rules.decision import Action, Decision, Evidence, RolloutSpec, decide
+from mainspring.serving.steering import TrafficDesk
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -34,7 +34,7 @@ log = logging.getLogger("mainspring.serving")
 _NEWEST = 100_000
 
 
-class Serving(Processes):
+class Serving(TrafficDesk):
     """Endpoints, what they answered, what people decided and what became known, and rollouts judged by that."""
 
     _alarms: Callable[[], Mapping[str, str]] = staticmethod(dict)
@@ -93,7 +93,7 @@ class Serving(Processes):
             now = self._clock.now()
             made = Rollout(new_id(), name, live.champion, found.number, share, 0, spec or RolloutSpec(), "running", now)
             records.add_rollout(conn, made)
-            traffic = Traffic.split(live.champion, found.number, share, rollout=made.id)
+            traffic = live.traffic.split(live.champion, found.number, share, rollout=made.id)
             self._change(conn, replace(live, traffic=traffic, updated_at=now), reason or "canary")
             self._journal.append(
                 conn,
@@ -280,7 +280,7 @@ class Serving(Processes):
                 before = next((version for version in past if version != live.champion), None)
                 if before is None:
                     raise Conflict("no other version was live before", where=live.ref, hint="mainspring deploy MODEL")
-                made = replace(live, traffic=Traffic.only(before), updated_at=self._clock.now())
+                made = replace(live, traffic=live.traffic.all_to(before), updated_at=self._clock.now())
                 self._change(conn, made, reason or "rolled back by hand")
         self.write_plan(fresh=False)
         return self.get(name)
@@ -297,15 +297,15 @@ class Serving(Processes):
                 pass
             case "promote" if next_share is not None:
                 changes |= {"share": next_share, "step": found.step + 1, "state": "running"}
-                traffic = Traffic.split(found.champion, found.version, next_share, rollout=found.id)
+                traffic = live.traffic.split(found.champion, found.version, next_share, rollout=found.id)
                 fact = RolloutAdvanced(subject=of, deployment=name, version=version, share=next_share, reason=why)
             case "promote":
                 changes |= {"state": "promoted", "ended_at": now, "reason": decision.reason}
-                traffic = Traffic.only(found.version)
+                traffic = live.traffic.all_to(found.version)
                 fact = RolloutPromoted(subject=of, deployment=name, version=version, before=found.champion, reason=why)
             case "rollback":
                 changes |= {"state": "rolled_back", "ended_at": now, "reason": decision.reason}
-                traffic = Traffic.only(found.champion)
+                traffic = live.traffic.all_to(found.champion)
                 fact = RolloutRolledBack(
                     subject=of, deployment=name, version=version, champion=found.champion, reason=why
                 )

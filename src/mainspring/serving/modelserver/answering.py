@@ -196,8 +196,13 @@ def _is_logged(ask: Ask, failure: MainspringError | None) -> bool:
         return False
     if ask.judged is not None and any(ask.judged.marks):
         return True  # a person may have to look at it
-    share = ask.endpoint.options.log_share
-    return share >= 1.0 or (share > 0.0 and fraction(_LOG_SALT, ask.about.request_id) < share)
+    return is_sampled(ask.endpoint.options, ask.about.request_id)
+
+
+def is_sampled(options: Options, request_id: str) -> bool:
+    """Whether a request belongs to the share that is logged."""
+    share = options.log_share
+    return share >= 1.0 or (share > 0.0 and fraction(_LOG_SALT, request_id) < share)
 
 
 async def _outcome(job: Job) -> Outputs:

@@ -24,7 +24,7 @@ class Counts(msgspec.Struct, kw_only=True):
 
     def past(self) -> Counts:
         """What stays true of it when its worker is dead: what only grows."""
-        grown = {name: value for name, value in self.values.items() if name.endswith("_total")}
+        grown = {name: value for name, value in self.values.items() if _is_total(name)}
         return Counts(requests=self.requests, latencies=self.latencies, values=grown)
 
 
@@ -92,10 +92,19 @@ def text(counts: Counts) -> str:
     lines.append("# TYPE mainspring_request_seconds histogram")
     for name, version, arm, found, seconds in counts.latencies:
         lines += _histogram((name, version, arm), found, seconds)
-    for key, value in counts.values.items():
-        kind = "counter" if key.endswith("_total") else "gauge"
-        lines += [f"# TYPE {key} {kind}", f"{key} {value:.15g}"]
+    typed = ""
+    for key, value in sorted(counts.values.items(), key=lambda entry: entry[0].partition("{")[0]):
+        name = key.partition("{")[0]
+        if name != typed:
+            typed = name
+            lines.append(f"# TYPE {name} {'counter' if _is_total(key) else 'gauge'}")
+        lines.append(f"{key} {value:.15g}")
     return "\n".join(lines) + "\n"
+
+
+def _is_total(key: str) -> bool:
+    """Whether a value only grows; its name may be followed by labels."""
+    return key.partition("{")[0].endswith("_total")
 
 
 def _aliases(counts: Counts) -> list[str]:

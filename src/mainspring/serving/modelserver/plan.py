@@ -23,7 +23,14 @@ from mainspring.serving.rules.humility import Rule, Seen
 PLAN = "plan.json"
 SPOOLS = "spool"
 DEATHS = "deaths"
+SHADOW = "shadow"
+"""The arm of a version that is asked what others answered."""
 _MAX_DEATHS_BYTES = 64 * 1024
+
+
+def shadows_of(endpoint: str) -> str:
+    """What the rows of an endpoint's shadows are called in the spools, and the Delta table they are moved to."""
+    return f"shadows/{endpoint}"
 
 
 class ArmPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +131,21 @@ def _texts(entry: object, where: str) -> tuple[str, ...]:
     return tuple(entry)
 
 
+class Input(msgspec.Struct, frozen=True, kw_only=True):
+    """A column that a version takes, where the version itself is not loaded."""
+
+    name: str
+    dtype: str
+    size: int = 1
+
+
+class ShadowPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """A version that is asked the same as those that answer, when they have. `arm.share` is the part it is asked."""
+
+    arm: ArmPlan
+    inputs: list[Input]
+
+
 class EndpointPlan(msgspec.Struct, frozen=True, kw_only=True):
     """One endpoint: its arms (champion first), the salt of its assignment, the rollout it is in, and its options."""
 
@@ -132,6 +154,12 @@ class EndpointPlan(msgspec.Struct, frozen=True, kw_only=True):
     salt: str = ""
     rollout: str = ""
     options: Options = Options()
+    shadows: list[ShadowPlan] = []
+
+    @property
+    def versions(self) -> dict[int, ArmPlan]:
+        """What the plan says of each version in it."""
+        return {arm.version: arm for arm in [*(shadow.arm for shadow in self.shadows), *self.arms]}
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

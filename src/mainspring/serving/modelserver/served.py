@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from mainspring.core.errors import Invalid, NotFound, did_you_mean
-from mainspring.serving.modelserver.answering import Ask, Call, Desk
-from mainspring.serving.modelserver.asking import Answered, Question
+from mainspring.core.errors import Failed, Invalid, NotFound, did_you_mean
+from mainspring.serving.modelserver.answering import Ask, Call, Desk, is_sampled
+from mainspring.serving.modelserver.asking import Answered, Outputs, Question
 from mainspring.serving.modelserver.explaining import BASE, REASONS
 from mainspring.serving.modelserver.models import LoadedModel
+from mainspring.serving.modelserver.shadowing import Handover
 from mainspring.serving.modelserver.traffic import Table
 
 
 class Served:
     """Answers questions with whatever `table` is at that moment; a request keeps the table it started with.
 
+    `shadows` is where requests go that shadows shall answer too; None where there is no place for them.
     `held_bytes` are those of all requests that were read and are not answered yet, however they came.
     """
 
@@ -23,6 +25,7 @@ class Served:
         self.table = Table()
         self.draining = False
         self.held_bytes = 0
+        self.shadows: Handover | None = None
         self._desk = desk
 
     @property
@@ -50,15 +53,16 @@ class Served:
         if question.wanted is not None:
             _check_wanted(question.wanted, model)
         judged = None if humility is None else humility.judge(columns)
-        marks = () if judged is None else judged.marks
+        ask = Ask(endpoint, choice, about, columns, call, judged)
         if about.explain:
-            return await self._explained(name, Ask(endpoint, choice, about, columns, call, judged), question.wanted)
-        outputs = await self._desk.answer(Ask(endpoint, choice, about, columns, call, judged))
+            return await self._explained(name, ask, question)
+        outputs = await (self._copied(ask, question) if endpoint.shadows else self._desk.answer(ask))
         if question.wanted is not None:
             outputs = {wanted: outputs[wanted] for wanted in question.wanted}
+        marks = () if judged is None else judged.marks
         return Answered(name, str(model.version), choice.arm, about.request_id, outputs, marks)
 
-    async def _explained(self, name: str, ask: Ask, wanted: Sequence[str] | None) -> Answered:
+    async def _explained(self, name: str, ask: Ask, question: Question) -> Answered:
         """An answer with reason codes, which come whatever outputs are wanted."""
         model, rows = ask.choice.model, len(ask.columns[0])
         explaining = model.explained
@@ -66,12 +70,31 @@ class Served:
             explaining = await asyncio.to_thread(model.explain)
         ask.explaining = explaining
         explaining.check(rows)
-        outputs = explaining.whole(await self._desk.answer(ask), rows)
-        if wanted is not None:
-            outputs = {entry: outputs[entry] for entry in (*wanted, REASONS, BASE)}
+        answering = self._copied(ask, question) if ask.endpoint.shadows else self._desk.answer(ask)
+        outputs = explaining.whole(await answering, rows)
+        if question.wanted is not None:
+            outputs = {entry: outputs[entry] for entry in (*question.wanted, REASONS, BASE)}
         marks = () if ask.judged is None else ask.judged.marks
         about = (name, str(model.version), ask.choice.arm, ask.about.request_id)
         return Answered(*about, outputs, marks, explaining.scale, explaining.columns)
+
+    async def _copied(self, ask: Ask, question: Question) -> Outputs:
+        """An answer of which the shadows hear, also where the model failed."""
+        try:
+            outputs = await self._desk.answer(ask)
+        except Failed:
+            self._offer(ask, question)
+            raise
+        self._offer(ask, question)
+        return outputs
+
+    def _offer(self, ask: Ask, question: Question) -> None:
+        """Hand a request to the shadows; not one that named its version, nor one that is not logged."""
+        endpoint, choice = ask.endpoint, ask.choice
+        sampled = is_sampled(endpoint.options, ask.about.request_id)
+        if self.shadows is not None and choice.propensity is not None and sampled:
+            generation, features = self.table.plan.generation, choice.model.features
+            self.shadows.offer(endpoint.name, generation, endpoint.shadows, question, ask.columns, features)
 
     def model(self, name: str, version: str | None = None) -> LoadedModel:
         """The version of a model that is described: the one that is named, or the champion.

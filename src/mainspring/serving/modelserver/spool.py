@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from queue import SimpleQueue
+from typing import BinaryIO
 
 import msgspec
 
@@ -34,6 +35,43 @@ _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(list[list[object]]).decode
 
 
+def begin(path: Path) -> BinaryIO:
+    """Make a spool, whose first row will have the number 1. It has a living writer as long as what is returned is open.
+
+    The lock is freed by any death: then the file is an orphan.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    alive = path.with_suffix(".lock").open("ab")
+    fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    conn = sqlite3.connect(path, isolation_level=None)
+    conn.execute("pragma journal_mode=wal")
+    conn.executescript(SCHEMA)
+    conn.close()
+    return alive
+
+
+def connect(path: Path, durability: str) -> sqlite3.Connection:
+    """A connection that writes to a spool: "fsync" survives a power cut, "process" the death of the process."""
+    conn = sqlite3.connect(path, isolation_level=None, timeout=30.0)
+    conn.execute(f"pragma synchronous={ {'fsync': 'FULL', 'process': 'OFF'}[durability] }")
+    conn.execute("pragma wal_autocheckpoint=4000")
+    return conn
+
+
+def entries_of(groups: Mapping[str, Sequence[Row]], last: int) -> tuple[list[tuple[int, str, int, bytes]], int]:
+    """The rows of each endpoint as one entry, as `INSERT` takes it, and the number of the last row.
+
+    Args:
+        groups: Rows by endpoint.
+        last: The number of the last row before them.
+    """
+    packed = []
+    for deployment, found in groups.items():
+        last += len(found)
+        packed.append((last, deployment, len(found), _pack(found)))
+    return packed, last
+
+
 class Spool:
     """Appends rows in groups: whatever queued while the last commit ran is the next commit.
 
@@ -47,25 +85,16 @@ class Spool:
     """
 
     def __init__(self, path: Path, durability: str, loop: asyncio.AbstractEventLoop) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._alive = path.with_suffix(".lock").open("ab")
-        fcntl.flock(self._alive, fcntl.LOCK_EX | fcntl.LOCK_NB)  # freed by any death: then the file is an orphan
+        self._alive = begin(path)
         self.rows = 0
         self.failures = 0
         self.waiting_rows = 0
         self._loop = loop
         self._queue: SimpleQueue[Entry | Callable[[sqlite3.Connection], None] | None] = SimpleQueue()
-        self._sync = {"fsync": "FULL", "process": "OFF"}[durability]
-        self._prepare()
+        self._durability = durability
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
         self._thread.start()
-
-    def _prepare(self) -> None:
-        conn = sqlite3.connect(self.path, isolation_level=None)
-        conn.execute("pragma journal_mode=wal")
-        conn.executescript(SCHEMA)
-        conn.close()
 
     def append(self, deployment: str, rows: Sequence[Row]) -> asyncio.Future[None]:
         """Log rows of an endpoint; the future resolves once they are committed, or raises `Unavailable`."""
@@ -87,9 +116,7 @@ class Spool:
         self._alive.close()
 
     def _run(self) -> None:
-        conn = sqlite3.connect(self.path, isolation_level=None, timeout=30.0)
-        conn.execute(f"pragma synchronous={self._sync}")
-        conn.execute("pragma wal_autocheckpoint=4000")
+        conn = connect(self.path, self._durability)
         open_ = True
         while open_:
             entries = [self._queue.get()]
@@ -105,7 +132,10 @@ class Spool:
         waiting = [entry for entry in entries if isinstance(entry, tuple)]
         failure: Exception | None = None
         try:
-            packed, last = self._packed(waiting)
+            groups: dict[str, list[Row]] = {}
+            for deployment, rows, _ in waiting:
+                groups.setdefault(deployment, []).extend(rows)
+            packed, last = entries_of(groups, self.rows)
             conn.execute("begin immediate")
             for entry in entries:
                 if not isinstance(entry, tuple):
@@ -121,17 +151,6 @@ class Spool:
                 conn.execute("rollback")
         if waiting:
             self._loop.call_soon_threadsafe(self._resolve, waiting, failure)
-
-    def _packed(self, waiting: Sequence[Entry]) -> tuple[list[tuple[int, str, int, bytes]], int]:
-        """The rows of each endpoint as one entry, and the number of the last row."""
-        groups: dict[str, list[Row]] = {}
-        for deployment, rows, _ in waiting:
-            groups.setdefault(deployment, []).extend(rows)
-        packed, last = [], self.rows
-        for deployment, found in groups.items():
-            last += len(found)
-            packed.append((last, deployment, len(found), _pack(found)))
-        return packed, last
 
     def _resolve(self, entries: Sequence[Entry], failure: Exception | None) -> None:
         for _, rows, future in entries:

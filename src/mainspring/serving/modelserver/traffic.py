@@ -10,6 +10,7 @@ from mainspring.core.errors import MainspringError, NotFound, Unavailable, did_y
 from mainspring.serving.modelserver.humility import Humility
 from mainspring.serving.modelserver.models import LoadedModel, load_model
 from mainspring.serving.modelserver.plan import ArmPlan, EndpointPlan, Options, Plan
+from mainspring.serving.modelserver.shadowing import Target
 from mainspring.serving.rules.assignment import assign
 
 DIRECT = "direct"
@@ -48,6 +49,7 @@ class Endpoint:
     salt: str
     rollout: str
     options: Options
+    shadows: tuple[Target, ...] = ()
     choices: tuple[Choice, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -103,6 +105,11 @@ class Table:
         return found
 
     @property
+    def has_shadows(self) -> bool:
+        """Whether any endpoint has one."""
+        return any(endpoint.shadows for endpoint in self.endpoints.values())
+
+    @property
     def ready(self) -> bool:
         """Whether every endpoint of the plan is loaded and warm (perhaps still with the versions before)."""
         return all(endpoint.name in self.endpoints for endpoint in self.plan.endpoints)
@@ -149,7 +156,8 @@ def _endpoint(
         rules, width = wanted.options.rules, arm.half_width
         humility = Humility(rules, model, arm.seen, width) if rules or width is not None else None
         arms.append(ServedArm(arm.name, arm.share, model, arm.digest, arm.grant, humility))
-    return Endpoint(wanted.name, tuple(arms), wanted.salt, wanted.rollout, plan.options_of(wanted))
+    shadows = tuple(Target(shadow, plan.limits.max_rows) for shadow in wanted.shadows)
+    return Endpoint(wanted.name, tuple(arms), wanted.salt, wanted.rollout, plan.options_of(wanted), shadows)
 
 
 def _load(arm: ArmPlan, plan: Plan) -> LoadedModel:

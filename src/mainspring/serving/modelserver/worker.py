@@ -21,6 +21,7 @@ from mainspring.serving.modelserver.batching import Batcher
 from mainspring.serving.modelserver.connections import Connection, Crowd
 from mainspring.serving.modelserver.models import LoadedModel
 from mainspring.serving.modelserver.plan import PLAN, SPOOLS, Applied, Plan, read_plan, write_applied
+from mainspring.serving.modelserver.shadowing import Companion, Handover
 from mainspring.serving.modelserver.spool import Spool
 from mainspring.serving.modelserver.traffic import Table, build
 
@@ -91,6 +92,9 @@ class Worker:
         self.app = App(self.batcher, self.spool)
         self.app.served.table = Table(plan)
         self.app.others = lambda: tally.others(options.folder)
+        self.app.served.shadows = Handover(loop)
+        self.companion = Companion(options.folder, self.app.served.shadows)
+        self.app.gauges.append(self._shadow_gauges)
 
     async def follow(self, plan: Plan) -> None:
         """Load a plan in a thread, then swap the whole table at once."""
@@ -105,6 +109,7 @@ class Worker:
             await asyncio.sleep(_WATCH_S)
             if os.getppid() != self._options.parent:
                 door.drain()
+            await self.companion.tend(wanted=self.app.served.table.has_shadows)
             stamp = _stamp(self._options.folder)
             if stamp != seen:
                 await self._refresh(is_there=stamp != _ABSENT)
@@ -119,6 +124,12 @@ class Worker:
                 tally.leave(self._options.folder, counts)
                 before = counts
             await asyncio.sleep(tally.EVERY_S)
+
+    def _shadow_gauges(self) -> dict[str, float]:
+        handover = self.app.served.shadows
+        if handover is None or not (handover.counts or self.companion.restarts):
+            return {}
+        return handover.gauges() | {"mainspring_shadow_restarts_total": self.companion.restarts}
 
     async def _refresh(self, *, is_there: bool) -> None:
         """Follow the file; what is served stays when it is no plan, or was taken away."""
@@ -206,6 +217,7 @@ async def _serve(options: WorkerOptions, sock: socket.socket) -> None:
             task.cancel()
         if rpc is not None:
             await rpc.stop(_FINISH_S)
+        await worker.companion.close()
         await asyncio.to_thread(worker.close)
 
 

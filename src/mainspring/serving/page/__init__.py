@@ -18,6 +18,7 @@ from mainspring.core.settings import Settings
 from mainspring.registry.model import Scalar
 from mainspring.registry.service import Registry
 from mainspring.serving.client import Client, Prediction
+from mainspring.serving.comparing import Comparison
 from mainspring.serving.model import Deployment, Rollout
 from mainspring.serving.modelserver.answering import STATUS
 from mainspring.serving.overview import healths, pulses, stretches
@@ -29,6 +30,7 @@ from mainspring.serving.supervisor import address_of
 
 _READ = {"permission": "deployments:read"}
 _WRITE = {"permission": "deployments:write"}
+_MOST_PAIRS = 20_000
 TONES = {"ready": "ok", "loading": "warn", "failing": "bad", "down": "bad"}
 _CHARTS = (
     ("Requests a minute", "rate"),
@@ -56,6 +58,15 @@ class Steering:
 
     verb: Literal["pause", "resume", "promote", "rollback"]
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shadowing:
+    """What a person decides about a shadow on a page."""
+
+    verb: Literal["start", "stop"]
+    version: int
+    share: float = 1.0
 
 
 @get("/deployments", opt=_READ, sync_to_thread=True, include_in_schema=False)
@@ -133,6 +144,11 @@ def _deployment(serving: Serving, found: Deployment, form: Form) -> Template:
         "evidence": evidence_of(under_way, under_way.decision) if under_way else [],
         "past": [entry for entry in serving.rollouts(found.name, limit=20) if entry.is_final],
         "predictions": serving.recent(found.name),
+        "shadows": [
+            (report, entry)
+            for report in serving.shadows(found.name, most=_MOST_PAIRS)
+            for entry in report.comparisons or (Comparison(report.version, 0),)
+        ],
         "form": form,
         "health": healths(serving.folder, [found.endpoint])[found.endpoint],
         "alarm": serving.alarms().get(found.name),
@@ -183,6 +199,18 @@ def steer(
     return Redirect(f"/deployments/{name}", status_code=303)
 
 
+@post("/deployments/{name:str}/shadow", opt=_WRITE, sync_to_thread=True, include_in_schema=False)
+def steer_shadow(
+    serving: Serving, name: str, data: Annotated[Shadowing, Body(media_type=RequestEncodingType.URL_ENCODED)]
+) -> Redirect:
+    """Start or end a shadow, and show where that led."""
+    if data.verb == "start":
+        serving.shadow(name, data.version, share=data.share)
+    else:
+        serving.unshadow(name, data.version)
+    return Redirect(f"/deployments/{name}#shadows", status_code=303)
+
+
 def evidence_of(rollout: Rollout, decision: Decision) -> list[Evidence]:
     """The e-values of a decision with their limits."""
     spec, found = rollout.spec, decision.evidence
@@ -199,4 +227,5 @@ def evidence_of(rollout: Rollout, decision: Decision) -> list[Evidence]:
     return lines
 
 
-handlers = [deployments_page, deployment_page, ask_page, rollout_page, steer, *processes.handlers, *reviews.handlers]
+handlers = [deployments_page, deployment_page, ask_page, rollout_page, steer, steer_shadow]
+handlers += [*processes.handlers, *reviews.handlers]

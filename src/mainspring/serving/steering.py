@@ -1,0 +1,176 @@
+"""Who is asked beside the champion: shadows, and what they would have answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
+
+from mainspring.core.errors import Conflict, NotFound
+from mainspring.registry import check_usable
+from mainspring.serving.comparing import ANSWERED, Comparison, comparisons, paired
+from mainspring.serving.model import Deployment, Shadow
+from mainspring.serving.modelserver import tally
+from mainspring.serving.modelserver.plan import shadows_of
+from mainspring.serving.modelserver.shadowing import ROWS
+from mainspring.serving.processes import Processes
+
+if TYPE_CHECKING:
+    import polars as pl
+
+MOST_PAIRS = 200_000
+"""The newest rows of shadows that are looked at, unless it is said otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowReport:
+    """How a shadow does.
+
+    Attributes:
+        version: Which one.
+        share: Part of the answered requests it is asked.
+        sent: Rows it was given since the model server started.
+        dropped: Rows that it was too slow for, or not there for.
+        unfit: Rows whose values it does not take at all.
+        comparisons: Beside each version that answered users.
+    """
+
+    version: int
+    share: float
+    sent: int
+    dropped: int
+    unfit: int
+    comparisons: tuple[Comparison, ...]
+
+
+class TrafficDesk(Processes):
+    """The part of serving that says who else is asked, and what became of it."""
+
+    def shadow(self, name: str, version: int | str, *, share: float = 1.0, reason: str = "") -> Deployment:
+        """Ask a version the same as those that answer, after they did. Called again it changes the share.
+
+        Args:
+            name: The endpoint.
+            version: Number or alias.
+            share: Part of the answered requests, above 0 and up to 1.
+            reason: Kept in the history.
+        Raises:
+            NotFound: No such deployment or version.
+            Conflict: The version answers users already, or nothing is logged that it could be compared with.
+            Invalid: The share is out of range, or there are too many shadows.
+            Refused: The version lacks what it takes to answer.
+        """
+        with self._tables.read() as conn:
+            model = self._find(conn, name).model
+        found = check_usable(self._registry.get(model, version))
+        wanted = Shadow(found.number, share)
+        with self._tables.write() as conn:
+            live = self._find(conn, name, lock=True)
+            if any(arm.version == found.number for arm in live.traffic.arms):
+                raise Conflict(f"version {found.number} answers already", where=live.ref, hint="shadow another version")
+            if live.options.log_share == 0.0:
+                raise Conflict("nothing is logged to compare it with", where=live.ref, hint="deploy with --log-share 1")
+            self._check_options(live.options, found)
+            if wanted in live.traffic.shadows:
+                return live
+            self._registry.hold(conn, model, found.number)
+            others = tuple(entry for entry in live.traffic.shadows if entry.version != found.number)
+            traffic = replace(live.traffic, shadows=(*others, wanted))
+            made = replace(live, traffic=traffic, updated_at=self._clock.now())
+            made = self._change(conn, made, reason or f"shadow {found.number}")
+        self.write_plan()
+        return made
+
+    def unshadow(self, name: str, version: int, *, reason: str = "") -> Deployment:
+        """Ask a shadow no more. What it said stays.
+
+        Raises:
+            NotFound: No such deployment, or the version is no shadow of it.
+        """
+        with self._tables.write() as conn:
+            live = self._find(conn, name, lock=True)
+            left = tuple(entry for entry in live.traffic.shadows if entry.version != version)
+            if len(left) == len(live.traffic.shadows):
+                known = ", ".join(str(entry.version) for entry in left) or "none"
+                raise NotFound(f"version {version} is no shadow", where=live.ref, hint=f"shadows: {known}")
+            made = replace(live, traffic=replace(live.traffic, shadows=left), updated_at=self._clock.now())
+            made = self._change(conn, made, reason or f"shadow {version} ended")
+        self.write_plan()
+        return made
+
+    def shadowed(self, name: str, since: int | None = None, until: int | None = None) -> pl.LazyFrame:
+        """What shadows of an endpoint said, with event time in [since, until), lazily; `compact` brings the newest.
+
+        A row has the id of the prediction that the user got.
+
+        Raises:
+            NotFound: There is no such deployment, or no shadow said anything yet.
+        """
+        import polars as pl
+
+        try:
+            frame = self._delta.scan(shadows_of(self.get(name).endpoint))
+        except NotFound:
+            raise NotFound(
+                "no shadow said anything yet", where=f"deployments/{name}", hint=f"mainspring shadow start {name} 2"
+            ) from None
+        frame = frame if since is None else frame.filter(pl.col("event_at") >= since)
+        return frame if until is None else frame.filter(pl.col("event_at") < until)
+
+    def shadows(self, name: str, *, since: int | None = None, most: int = MOST_PAIRS) -> list[ShadowReport]:
+        """How the shadows of an endpoint do, those that ended included, the newest version first.
+
+        Args:
+            name: The endpoint.
+            since: Earliest event time, microseconds.
+            most: So many of the newest rows are compared.
+        Raises:
+            NotFound: No such deployment.
+        """
+        live = self.get(name)
+        if live.traffic.shadows:
+            self.compact()
+        found = self._beside_shadows(name, since, most)
+        fates = _fates(tally.counts_of(self.folder).values, live.endpoint)
+        shares = {shadow.version: shadow.share for shadow in live.traffic.shadows}
+        versions = sorted({*shares, *(entry.version for entry in found)}, reverse=True)
+        return [
+            ShadowReport(
+                version,
+                shares.get(version, 0.0),
+                sent=fates.get((version, "sent"), 0),
+                dropped=fates.get((version, "dropped"), 0),
+                unfit=fates.get((version, "unfit"), 0),
+                comparisons=tuple(entry for entry in found if entry.version == version),
+            )
+            for version in versions
+        ]
+
+    def _beside_shadows(self, name: str, since: int | None, most: int) -> list[Comparison]:
+        import polars as pl
+
+        from mainspring.serving.counting import labels_frame
+
+        try:
+            said = self.shadowed(name, since).top_k(most, by=pl.col("at")).select(*ANSWERED, "at").collect()
+        except NotFound:
+            return []
+        if not said.height:
+            return []
+        first = cast(int, said["at"].min())
+        answered = self.predictions(name).filter(pl.col("at") >= first - _LATE_US).select(ANSWERED).collect()
+        return comparisons(paired(answered, said), labels_frame(self.labels(name)))
+
+
+_LATE_US = 3_600_000_000  # a row and its shadow's leave within the deadline of a request, which is an hour at most
+
+
+def _fates(values: dict[str, float], endpoint: str) -> dict[tuple[int, str], int]:
+    """Rows for shadows of an endpoint by version and what became of them, from the metrics."""
+    found = {}
+    for key, value in values.items():
+        name, _, labels = key.partition("{")
+        if name == ROWS:
+            said = dict(part.split("=", 1) for part in labels.rstrip("}").replace('"', "").split(","))
+            if said["deployment"] == endpoint:
+                found[int(said["version"]), said["fate"]] = int(value)
+    return found

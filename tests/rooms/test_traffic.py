@@ -1,0 +1,106 @@
+"""Who is asked beside the champion: what that changes, what of it is on record, and what is shown of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests import spools
+from tests.rooms.test_serving import START, House, build, classifier, rows, target
+
+from mainspring.core.clock import DAY_US
+from mainspring.core.errors import Conflict, Invalid, NotFound
+from mainspring.serving.model import Feedback, Shadow
+from mainspring.serving.modelserver.plan import SPOOLS, Options, read_plan
+from mainspring.storage.ports import Tables
+
+COLUMNS = [("delay", "float"), ("hour", "float"), ("carrier", "text")]
+
+
+@pytest.fixture
+def house(sqlite_tables: Tables, tmp_path: Path) -> House:
+    made = build(sqlite_tables, tmp_path)
+    made.serving.deploy("flights", "late", 1)
+    return made
+
+
+def test_a_shadow_is_row_history_event_and_plan(house: House) -> None:
+    house.clock.advance(DAY_US)
+    made = house.serving.shadow("flights", 2, share=0.5, reason="before the canary")
+    assert made.traffic.shadows == (Shadow(2, 0.5),)
+    assert [arm.share for arm in made.traffic.arms] == [1.0]
+    assert house.serving.shadow("flights", 2, share=0.5) == made
+    past, now = (house.serving.live_at("flights", START + shift) for shift in (0, DAY_US))
+    assert past is not None
+    assert now is not None
+    assert (past.traffic.shadows, now.traffic.shadows, now.reason) == ((), (Shadow(2, 0.5),), "before the canary")
+    event = house.journal.read(subject="deployments/flights")[-1]
+    assert event.payload["shadows"] == {"2": 0.5}
+    (entry,) = read_plan(house.serving.folder).endpoints
+    assert [(shadow.arm.version, shadow.arm.share, shadow.arm.name) for shadow in entry.shadows] == [(2, 0.5, "shadow")]
+    assert [field.name for field in entry.shadows[0].inputs] == ["delay", "hour", "carrier"]
+    assert house.serving.users("late", 2) == ["deployments/flights"]
+
+
+def test_a_shadow_ends_and_what_never_was_one_does_not(house: House) -> None:
+    house.serving.shadow("flights", 2)
+    assert house.serving.unshadow("flights", 2).traffic.shadows == ()
+    with pytest.raises(NotFound, match="no shadow"):
+        house.serving.unshadow("flights", 2)
+
+
+def test_a_rollout_leaves_other_shadows_and_takes_its_own_version_from_them(house: House) -> None:
+    house.registry.register("late", classifier(2, 9), example=rows().head(3), encoding={"carrier": ["AA", "UA"]})
+    house.serving.shadow("flights", 2)
+    house.serving.shadow("flights", 3)
+    house.serving.start_rollout("flights", 2, share=0.1)
+    assert house.serving.get("flights").traffic.shadows == (Shadow(3),)
+    house.serving.promote("flights")
+    live = house.serving.get("flights").traffic
+    assert (live.champion, live.shadows) == (2, (Shadow(3),))
+    assert house.serving.rollback("flights").traffic.shadows == (Shadow(3),)
+    assert house.serving.deploy("flights", "late", 3).traffic.shadows == ()
+
+
+def test_what_answers_or_cannot_be_compared_is_no_shadow(house: House) -> None:
+    with pytest.raises(Conflict, match="answers already"):
+        house.serving.shadow("flights", 1)
+    with pytest.raises(Invalid, match="above 0"):
+        house.serving.shadow("flights", 2, share=0.0)
+    house.serving.deploy("flights", "late", 1, options=Options(log_share=0.0))
+    with pytest.raises(Conflict, match="nothing is logged"):
+        house.serving.shadow("flights", 2)
+
+
+def test_pairs_on_the_same_inputs_show_who_is_better_once_labels_arrive(house: House) -> None:
+    house.serving.shadow("flights", 2)
+    frame, truth = rows(7, 120), target(rows(7, 120))
+    good = [0.9 if late else 0.1 for late in truth]
+    usual = {"request_id": "", "event_at": START, "at": START, "key": ""}
+    answered, said = [], []
+    for i, row in enumerate(frame.to_dicts()):
+        about = {**usual, "id": f"r{i}", "request_id": f"r{i}", "key": f"r{i}"}
+        cells = [row["delay"], float(row["hour"]), row["carrier"]]
+        answered.append({**about, "inputs": cells, "outputs": {"probability": 0.5, "label": "1"}})
+        outputs = {"probability": good[i], "label": str(int(good[i] > 0.5))}
+        said.append({**about, "inputs": [], "outputs": outputs, "version": 2, "arm": "shadow", "propensity": 1.0})
+    bad = {"outputs": None, "status": 422, "error": "input 'delay' has a missing value"}
+    said[0] |= bad
+    said[1] |= {**bad, "status": 500, "error": "the model raised ValueError"}
+    folder = house.serving.folder / SPOOLS
+    spools.write(folder / "a.sqlite", answered, columns=COLUMNS, deployment="flights")
+    spools.write(folder / "b.sqlite", said, columns=[], deployment="shadows/flights")
+    (before,) = house.serving.shadows("flights")
+    (entry,) = before.comparisons
+    assert (entry.against, entry.rows, entry.failed, entry.answered, entry.verdict) == (1, 120, 2, 118, "no labels")
+    assert entry.distance is not None
+    assert entry.distance[0] == pytest.approx(0.4)
+    assert (entry.columns, entry.errors) == ((("delay", 1),), (("the model raised ValueError", 1),))
+    house.serving.feedback("flights", [Feedback(f"r{i}", int(late)) for i, late in enumerate(truth)])
+    (after,) = house.serving.shadows("flights")
+    (entry,) = after.comparisons
+    assert (entry.loss, entry.labelled, entry.verdict) == ("Brier score", 118, "better")
+    assert entry.losses is not None
+    assert list(entry.losses) == pytest.approx([0.25, 0.01])
+    assert entry.loss_difference.mean == pytest.approx(-0.24)
+    assert house.serving.predictions("flights").collect().height == 120
