@@ -37,7 +37,7 @@ from mainspring.serving import (
 )
 from mainspring.serving.modelserver.watching import Change, note_change
 from mainspring.serving.page.asking import MAX_FIELDS, example_row, form_of, row_of
-from mainspring.serving.process_commands import workers
+from mainspring.serving.process_commands import idle, workers
 from mainspring.serving.supervisor import ServerOptions
 from mainspring.storage.ports import Journal
 
@@ -278,7 +278,11 @@ def test_options_are_given_one_by_one_and_taken_back(house: Wiring, http: TestCl
         return found
 
     first = told("--deadline-ms", "900", "--redact", "carrier", "--redact", "hour")
-    usual: dict[str, object] = {"on_log_failure": "refuse", "rules": [], "interval": None, "log_share": 1.0}
+    usual: dict[str, object] = {"on_log_failure": "refuse", "rules": [], "interval": None, "log_share": 1.0} | {
+        "idle_s": 0,
+        "cold_ms": 10_000,
+        "max_open_reviews": 1_000,
+    }
     assert first == {**usual, "deadline_ms": 900, "redact": ["carrier", "hour"]}
     second = told("--on-log-failure", "answer", "--log-share", "0.25")
     assert second == {**first, "on_log_failure": "answer", "log_share": 0.25}
@@ -323,3 +327,25 @@ def test_the_workers_are_shown_and_each_change_of_their_number_is_one_event(
     for said in (http.get("/workers").text, done.output):
         assert "busy for 95 %" in said
         assert str(server.pid) in said
+
+
+def test_a_deployment_that_nobody_asks_is_reported_and_unloaded_where_that_was_asked_for(
+    house: Wiring, http: TestClient[Litestar], server: Supervisor
+) -> None:
+    run(house, "deploy", "late", "--version", "1", "--name", "rare", "--idle-s", "1", "--cold-ms", "20000")
+    server.apply()
+    with Client(server.url) as client:
+        client.predict("rare", {"hour": [9], "carrier": ["AA"]})
+        until = time.monotonic() + 60
+        while (found := {one["name"]: one for one in http.get("/api/v1/idle").json()})["rare"]["state"] != "asleep":
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert found["rare"]["asked_at"] > 0
+        assert found["rare"]["idle_after_s"] == 1
+        assert "asleep" in http.get("/deployments").text
+        assert client.predict("rare", {"hour": [9], "carrier": ["AA"]}).version == "1"
+    assert [one["name"] for one in http.get("/api/v1/idle?least_s=86400").json()] == []
+    done = CliRunner().invoke(idle, ["--for", "7d"], obj=lambda: house, catch_exceptions=False)
+    assert done.output == "nothing is idle for so long\n"
+    assert "rare" in CliRunner().invoke(idle, [], obj=lambda: house, catch_exceptions=False).output
+    assert "1 s" in http.get("/workers").text

@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "feedback": ("mainspring.serving.commands:feedback", "Send labels for predictions."),
     "gate": ("mainspring.gates.commands:group", "Judge a version by declared checks."),
     "gc": ("mainspring.upkeep.commands:group", "Take away what nobody needs."),
+    "idle": ("mainspring.serving.process_commands:idle", "Deployments by how long nobody has asked them."),
     "import": ("mainspring.mlflow.commands:importing", "Bring what another tool keeps here."),
     "init": ("mainspring.cli.init:init", "Start a project from a CSV file."),
     "loop": ("mainspring.loop.commands:group", "Cycles, policies and the kill switch."),

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from mainspring.core.canonical import canonical_json, digest
-from mainspring.core.errors import Conflict, Corrupt, Invalid, NotFound, Refused, TooLarge
+from mainspring.core.errors import Conflict, Corrupt, Invalid, NotFound, Refused, TooLarge, Unavailable
 from mainspring.registry.flavours import Flavour, Scorer, Trait, explainer_of, flavour, flavour_for, names, pickle
 from mainspring.registry.grants import Permit
 from mainspring.registry.model import Example, Field, Label, Scalar, Signature
@@ -139,6 +139,13 @@ class Package:
         return sum(size for _, size in self.manifest.files.values())
 
 
+class _NoModel:
+    """In the place of a model that was unloaded."""
+
+    def score(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
+        raise Unavailable("the model is not loaded", hint="load its package again")
+
+
 class Predictor:
     """A loaded model: typed columns in, NumPy arrays out. Safe to share between threads."""
 
@@ -160,6 +167,7 @@ class Predictor:
         self.classes: tuple[Label, ...] = manifest.trait.classes
         self._classes: NDArray[np.generic] | None = None
         self.flavour = manifest.flavour
+        self._manifest = manifest
         self.digest = digest
         self.waits: bool = getattr(scorer, "waits", True)
         self.example = example or Example({})
@@ -167,6 +175,10 @@ class Predictor:
         self._explainer = explainer
         self._encoder = Encoder(self.signature.inputs)
         self._wants_frame = manifest.trait.wants_frame
+
+    def emptied(self) -> Predictor:
+        """The same without the model: it says what it takes and gives, and can't answer."""
+        return Predictor(self._manifest, _NoModel(), digest=self.digest, example=self.example)
 
     @property
     def encoder(self) -> Encoder:

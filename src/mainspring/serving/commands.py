@@ -37,6 +37,8 @@ _SHOWN_REASONS = 10
 @click.option("--redact", multiple=True, metavar="COLUMN", help="An input that is never logged; '': none.")
 @click.option("--rules", metavar="FILE", help="TOML with [[rules]] of humility and [interval]; '': none.")
 @click.option("--log-share", type=click.FloatRange(0, 1), help="Part of the requests that are logged; 0: none.")
+@click.option("--idle-s", type=click.IntRange(min=0), help="Unload it when nobody asks for so long; 0: never.")
+@click.option("--cold-ms", type=click.IntRange(min=1), help="How long a request waits until it is loaded again.")
 @click.option("--reason", default="", help="Kept in the event log.")
 @json_option
 @click.pass_context

@@ -15,6 +15,8 @@ from mainspring.serving.modelserver.plan import read_plan
 if TYPE_CHECKING:
     import polars as pl
 
+TONES = {"ready": "ok", "asleep": "", "loading": "warn", "failing": "bad", "down": "bad"}
+"""How the state of an endpoint looks on pages."""
 HUNG_UP = 499  # a client that went away says nothing about the endpoint
 
 
@@ -22,7 +24,7 @@ HUNG_UP = 499  # a client that went away says nothing about the endpoint
 class Health:
     """Whether an endpoint answers as planned, and what is wrong if it does not."""
 
-    state: Literal["ready", "loading", "failing", "down"]
+    state: Literal["ready", "asleep", "loading", "failing", "down"]
     note: str = ""
 
 
@@ -64,6 +66,8 @@ def healths(folder: Path, endpoints: Iterable[str]) -> dict[str, Health]:
             found[endpoint] = Health("failing", problems[0])
         elif any(worker.generation < generation for worker in workers):
             found[endpoint] = Health("loading", "the newest plan is being loaded")
+        elif all(endpoint in worker.asleep for worker in workers):
+            found[endpoint] = Health("asleep", "unloaded until somebody asks")
         else:
             found[endpoint] = Health("ready")
     return found

@@ -22,7 +22,7 @@ from mainspring.serving.model import (
     TrafficChange,
 )
 from mainspring.serving.modelserver.plan import Options
-from mainspring.serving.processes import Workers
+from mainspring.serving.processes import IdleDeployment, Workers
 from mainspring.serving.service import Serving
 from mainspring.serving.supervisor import address_of
 
@@ -164,6 +164,12 @@ def list_workers(serving: Serving) -> Workers:
     return serving.workers()
 
 
+@get("/api/v1/idle", opt=_READ, sync_to_thread=True)
+def list_idle(serving: Serving, least_s: Annotated[int, Parameter(ge=0)] = 0) -> list[IdleDeployment]:
+    """Deployments that nobody has asked for at least so many seconds, the longest first."""
+    return serving.idle(least_s=least_s)
+
+
 @get("/metrics", opt=_READ, sync_to_thread=True, media_type="text/plain; version=0.0.4; charset=utf-8")
 def show_metrics(serving: Serving) -> str:
     """What all workers of the model server counted, in the text format of Prometheus."""
@@ -182,6 +188,7 @@ handlers = [
     list_feedback,
     show_prediction,
     list_workers,
+    list_idle,
     show_metrics,
     *review_routes.handlers,
     *rollout_routes.handlers,

@@ -18,7 +18,7 @@ from mainspring.serving.modelserver.batching import Batcher, Columns, HungUp, Jo
 from mainspring.serving.modelserver.columns import Cell, plain
 from mainspring.serving.modelserver.explaining import Explaining, hidden, without
 from mainspring.serving.modelserver.humility import Judged
-from mainspring.serving.modelserver.metrics import Metrics
+from mainspring.serving.modelserver.metrics import Labels, Metrics
 from mainspring.serving.modelserver.plan import Options
 from mainspring.serving.modelserver.spool import Row, Spool
 from mainspring.serving.modelserver.traffic import Choice, Endpoint
@@ -183,6 +183,10 @@ class Desk:
             if time.monotonic() - self._complained_at > _COMPLAIN_S:
                 self._complained_at = time.monotonic()
                 _complaints.error("%s rows were answered and not logged so far: %s", self.unlogged_rows, reason)
+
+    def count(self, labels: Labels, status: int, call: Call) -> None:
+        """Count a request that did not come so far as to be answered."""
+        self._metrics.observe(labels, status, time.perf_counter() - call.started)
 
     @property
     def retry_s(self) -> int:

@@ -48,6 +48,7 @@ class App:
     def __init__(self, batcher: Batcher, spool: Spool) -> None:
         self.gauges: list[Callable[[], dict[str, float]]] = [self._gauges]
         self.others: Callable[[], list[Counts]] = list
+        self.asked_at: Callable[[], dict[str, int]] = dict
         self._batcher = batcher
         self._spool = spool
         self._metrics = Metrics()
@@ -148,7 +149,12 @@ class App:
 
     def counts(self) -> Counts:
         """What this worker counted."""
-        return self._metrics.counts({name: value for given in self.gauges for name, value in given().items()})
+        values = {name: value for given in self.gauges for name, value in given().items()}
+        return self._metrics.counts(values, self.asked_at())
+
+    def totals(self) -> dict[str, int]:
+        """How many requests this worker counted, by endpoint."""
+        return self._metrics.totals()
 
     def _gauges(self) -> dict[str, float]:
         return {

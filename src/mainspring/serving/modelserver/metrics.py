@@ -16,16 +16,18 @@ Labels = tuple[str, str, str]
 
 
 class Counts(msgspec.Struct, kw_only=True):
-    """What one worker counted, or several together: requests by labels and status, latencies, single values."""
+    """What one worker counted, or several together: requests by labels and status, latencies, single values, and when
+    each endpoint was asked last (microseconds)."""
 
     requests: list[tuple[str, str, str, int, int]] = []
     latencies: list[tuple[str, str, str, list[int], float]] = []
     values: dict[str, float] = {}
+    asked_at: dict[str, int] = {}
 
     def past(self) -> Counts:
         """What stays true of it when its worker is dead: what only grows."""
         grown = {name: value for name, value in self.values.items() if _is_total(name)}
-        return Counts(requests=self.requests, latencies=self.latencies, values=grown)
+        return Counts(requests=self.requests, latencies=self.latencies, values=grown, asked_at=self.asked_at)
 
 
 class _Series:
@@ -50,13 +52,21 @@ class Metrics:
         series.buckets[bisect_left(EDGES_S, seconds)] += 1
         series.seconds += seconds
 
-    def counts(self, values: Mapping[str, float]) -> Counts:
+    def totals(self) -> dict[str, int]:
+        """How many requests were counted, by deployment."""
+        found: dict[str, int] = defaultdict(int)
+        for labels, one in self._series.items():
+            found[labels[0]] += sum(one.statuses.values())
+        return found
+
+    def counts(self, values: Mapping[str, float], asked_at: Mapping[str, int] | None = None) -> Counts:
         """What was counted until now, with single values such as queue lengths given by the caller."""
         found = self._series.items()
         return Counts(
             requests=[(*labels, status, count) for labels, one in found for status, count in one.statuses.items()],
             latencies=[(*labels, list(one.buckets), one.seconds) for labels, one in found],
             values=dict(values),
+            asked_at=dict(asked_at or {}),
         )
 
 
@@ -66,6 +76,7 @@ def summed(parts: Iterable[Counts]) -> Counts:
     buckets: dict[Labels, list[int]] = {}
     seconds: dict[Labels, float] = defaultdict(float)
     values: dict[str, float] = {}
+    asked_at: dict[str, int] = {}
     for part in parts:
         for name, version, arm, status, count in part.requests:
             requests[name, version, arm, status] += count
@@ -75,10 +86,13 @@ def summed(parts: Iterable[Counts]) -> Counts:
             seconds[labels] += total
         for key, value in part.values.items():
             values[key] = min(values.get(key, value), value) if key in _LEAST else values.get(key, 0.0) + value
+        for key, at in part.asked_at.items():
+            asked_at[key] = max(asked_at.get(key, 0), at)
     return Counts(
         requests=[(*labels, count) for labels, count in sorted(requests.items())],
         latencies=[(*labels, found, seconds[labels]) for labels, found in sorted(buckets.items())],
         values=values,
+        asked_at=asked_at,
     )
 
 

@@ -44,6 +44,13 @@ class LoadedModel:
         self.row_s = 0.0
         self.call_s = 0.0
         self.waits = predictor.waits
+        self._max_rows = max_rows
+
+    def emptied(self) -> LoadedModel:
+        """The same without what predicts: enough to describe it."""
+        made = LoadedModel(self.version, self.predictor.emptied(), max_rows=self._max_rows)
+        made.features, made.outputs = self.features, self.outputs
+        return made
 
     def predict(self, columns: Sequence[Column]) -> Outputs:
         """Answer rows given as columns in the signature's order, checked by `features`.

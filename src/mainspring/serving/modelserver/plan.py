@@ -67,6 +67,8 @@ class Options:
             no feedback, and monitors and rollouts don't see it.
         max_open_reviews: So many predictions wait for a person at most. While the queue is full, rows keep the answer
             that they got and are in the log with the rule that held, but are not put before anybody later either.
+        idle_s: A worker that nobody asks for it so long unloads its models, until somebody does; 0 never.
+        cold_ms: How long a request waits for models to be loaded again before it is refused with 503.
     """
 
     deadline_ms: int = 0
@@ -76,12 +78,18 @@ class Options:
     interval: Interval | None = None
     log_share: float = 1.0
     max_open_reviews: int = 1_000
+    idle_s: int = 0
+    cold_ms: int = 10_000
 
     def __post_init__(self) -> None:
-        """Raises: Invalid: A deadline or queue below 0, a log failure with another fate, or a share that is none."""
+        """Raises: Invalid: A time or queue out of range, a log failure with another fate, or a share that is none."""
         if not 0 <= self.max_open_reviews <= 1_000_000:
             said = f"a queue of {self.max_open_reviews}"
             raise Invalid(said, where="options", hint="use max_open_reviews from 0 to 1000000")
+        if not 0 <= self.idle_s <= 31_536_000:
+            raise Invalid(f"idle_s is {self.idle_s}", where="options", hint="use 1 to 31536000 seconds, or 0 for never")
+        if not 1 <= self.cold_ms <= 3_600_000:
+            raise Invalid(f"cold_ms is {self.cold_ms}", where="options", hint="use 1 to 3600000")
         if not 0.0 <= self.log_share <= 1.0:
             raise Invalid(f"a log of {self.log_share:g} of all requests", where="options", hint="use 0 to 1")
         if not 0 <= self.deadline_ms <= 3_600_000:
@@ -208,13 +216,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Applied(msgspec.Struct, frozen=True, kw_only=True):
-    """What one worker serves: the generation it reached, where it listens, and what it could not load."""
+    """What one worker serves: the generation it reached, where it listens, what it could not load, and what it unloaded
+    because nobody asked."""
 
     generation: int
     worker: str
     pid: int
     port: int
     problems: dict[str, str] = {}
+    asleep: list[str] = []
 
 
 def read_plan(folder: Path) -> Plan:

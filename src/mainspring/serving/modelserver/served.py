@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
 
-from mainspring.core.errors import Failed, Invalid, NotFound, did_you_mean
+from mainspring.core.errors import Failed, Invalid, NotFound, Unavailable, did_you_mean
 from mainspring.serving.modelserver.answering import Ask, Call, Desk, is_sampled
 from mainspring.serving.modelserver.asking import Answered, Outputs, Question
 from mainspring.serving.modelserver.explaining import BASE, REASONS
 from mainspring.serving.modelserver.models import LoadedModel
 from mainspring.serving.modelserver.shadowing import Handover
-from mainspring.serving.modelserver.traffic import Table
+from mainspring.serving.modelserver.traffic import Endpoint, Table
 
 
 class Served:
     """Answers questions with whatever `table` is at that moment; a request keeps the table it started with.
 
     `shadows` is where requests go that shadows shall answer too; None where there is no place for them.
-    `held_bytes` are those of all requests that were read and are not answered yet, however they came.
+    `wake` loads an endpoint that was unloaded because nobody asked it. `held_bytes` are those of all requests that were
+    read and are not answered yet, however they came.
     """
 
     def __init__(self, desk: Desk) -> None:
@@ -26,6 +28,7 @@ class Served:
         self.draining = False
         self.held_bytes = 0
         self.shadows: Handover | None = None
+        self.wake: Callable[[Endpoint], Awaitable[Endpoint]] | None = None
         self._desk = desk
 
     @property
@@ -46,6 +49,8 @@ class Served:
         """
         endpoint = self.table.find(name)
         about = question.about
+        if endpoint.asleep:
+            endpoint = await self._woken(endpoint, version, question, call)
         choice = endpoint.choose(about.key, version)
         model = choice.model
         humility = choice.humility
@@ -95,6 +100,33 @@ class Served:
         if self.shadows is not None and choice.propensity is not None and sampled:
             generation, features = self.table.plan.generation, choice.model.features
             self.shadows.offer(endpoint.name, generation, endpoint.shadows, question, ask.columns, features)
+
+    async def _woken(self, endpoint: Endpoint, version: str | None, question: Question, call: Call) -> Endpoint:
+        """An endpoint that was asleep, once it is loaded: its first request waits, but not for ever."""
+        about, options = question.about, endpoint.options
+        choice = endpoint.choose(about.key, version)
+        most_s = call.timeout_s or (about.timeout_ms or options.deadline_ms) / 1000
+        left_s = min(options.cold_ms / 1000, most_s) - (time.perf_counter() - call.started)
+        try:
+            if self.wake is None:
+                raise Unavailable(f"model {endpoint.name!r} is not loaded")
+            return await asyncio.wait_for(self.wake(endpoint), left_s)
+        except TimeoutError:
+            self._desk.count(choice.labels, 503, call)
+            what = f"model {endpoint.name!r} was unloaded, and is not loaded again yet"
+            raise Unavailable(what, hint=f"send it again in {self.retry_s} s") from None
+        except Unavailable:
+            self._desk.count(choice.labels, 503, call)
+            raise
+
+    async def load(self, name: str) -> None:
+        """Have a model that was unloaded be loaded again; one that is loaded is left alone.
+
+        Raises: NotFound: There is none. Unavailable: It can't be loaded.
+        """
+        endpoint = self.table.find(name)
+        if endpoint.asleep and self.wake is not None:
+            await self.wake(endpoint)
 
     def model(self, name: str, version: str | None = None) -> LoadedModel:
         """The version of a model that is described: the one that is named, or the champion.

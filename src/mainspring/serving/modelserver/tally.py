@@ -42,9 +42,12 @@ def bury(folder: Path, pid: int) -> None:
 
 
 def clear(folder: Path) -> None:
-    """A new life of the model server begins: counters start at nothing."""
+    """A new life of the model server begins: counters start at nothing. When endpoints were asked last stays."""
+    before = Counts(asked_at=counts_of(folder).asked_at)
     for path in folder.glob("tally-*.json"):
         path.unlink(missing_ok=True)
+    if before.asked_at:
+        _write(folder / _PAST, before)
 
 
 def text_of(folder: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from mainspring.core.errors import MainspringError, NotFound, Unavailable, did_you_mean
@@ -42,7 +42,10 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Endpoint:
-    """A deployment as this process serves it."""
+    """A deployment as this process serves it, and the part of the plan it was made by.
+
+    One that is `asleep` knows its versions and can describe them, and has to be `woken` before it answers.
+    """
 
     name: str
     arms: tuple[ServedArm, ...]
@@ -50,6 +53,8 @@ class Endpoint:
     rollout: str
     options: Options
     shadows: tuple[Target, ...] = ()
+    origin: EndpointPlan | None = None
+    asleep: bool = False
     choices: tuple[Choice, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -72,6 +77,11 @@ class Endpoint:
             if str(arm.model.version) == version:
                 return self._choice(arm, DIRECT, None)
         raise NotFound(f"version {version[:20]!r} of {self.name!r} is not loaded", hint=f"loaded: {self.versions}")
+
+    def emptied(self) -> Endpoint:
+        """The same without anything that answers: its models can only be described."""
+        arms = (replace(arm, model=arm.model.emptied(), humility=None) for arm in self.arms)
+        return replace(self, arms=tuple(arms), asleep=True)
 
     @property
     def versions(self) -> list[str]:
@@ -111,7 +121,7 @@ class Table:
 
     @property
     def ready(self) -> bool:
-        """Whether every endpoint of the plan is loaded and warm (perhaps still with the versions before)."""
+        """Whether every endpoint of the plan is loaded and warm (perhaps still with the versions before), or asleep."""
         return all(endpoint.name in self.endpoints for endpoint in self.plan.endpoints)
 
 
@@ -147,6 +157,9 @@ def _endpoint(
     wanted: EndpointPlan, plan: Plan, old: Endpoint | None, declare: Callable[[str, LoadedModel], None]
 ) -> Endpoint:
     loaded = {(arm.model.version, arm.digest, arm.grant): arm.model for arm in old.arms} if old else {}
+    asleep = old is not None and old.asleep
+    if asleep and not (wanted.options.idle_s and all((a.version, a.digest, a.grant) in loaded for a in wanted.arms)):
+        asleep, loaded = False, {}
     arms = []
     for arm in wanted.arms:
         model = loaded.get((arm.version, arm.digest, arm.grant))
@@ -154,10 +167,20 @@ def _endpoint(
             model = _load(arm, plan)
             declare(wanted.name, model)
         rules, width = wanted.options.rules, arm.half_width
-        humility = Humility(rules, model, arm.seen, width) if rules or width is not None else None
+        humbled = not asleep and (rules or width is not None)
+        humility = Humility(rules, model, arm.seen, width) if humbled else None
         arms.append(ServedArm(arm.name, arm.share, model, arm.digest, arm.grant, humility))
-    shadows = tuple(Target(shadow, plan.limits.max_rows) for shadow in wanted.shadows)
-    return Endpoint(wanted.name, tuple(arms), wanted.salt, wanted.rollout, plan.options_of(wanted), shadows)
+    options, shadows = plan.options_of(wanted), tuple(Target(one, plan.limits.max_rows) for one in wanted.shadows)
+    about = (wanted.name, tuple(arms), wanted.salt, wanted.rollout, options, shadows)
+    return Endpoint(*about, origin=wanted, asleep=asleep)
+
+
+def woken(endpoint: Endpoint, plan: Plan, declare: Callable[[str, LoadedModel], None]) -> Endpoint:
+    """An endpoint that was asleep, loaded again as it was.
+
+    Raises: Whatever loading a model raises.
+    """
+    return endpoint if endpoint.origin is None else _endpoint(endpoint.origin, plan, None, declare)
 
 
 def _load(arm: ArmPlan, plan: Plan) -> LoadedModel:

@@ -21,6 +21,7 @@ from mainspring.serving.modelserver.batching import Batcher
 from mainspring.serving.modelserver.connections import Connection, Crowd
 from mainspring.serving.modelserver.models import LoadedModel
 from mainspring.serving.modelserver.plan import PLAN, SPOOLS, Applied, Plan, read_plan, write_applied
+from mainspring.serving.modelserver.resting import Resting
 from mainspring.serving.modelserver.shadowing import Companion, Handover
 from mainspring.serving.modelserver.spool import Spool
 from mainspring.serving.modelserver.traffic import Table, build
@@ -95,12 +96,27 @@ class Worker:
         self.app.served.shadows = Handover(loop)
         self.companion = Companion(options.folder, self.app.served.shadows)
         self.app.gauges.append(self._shadow_gauges)
+        self.resting = Resting(self.app.served, totals=self.app.totals, declare=self._declare, settled=self._settled)
+        self.app.served.wake = self.resting.wake
+        self.app.asked_at = lambda: self.resting.asked_at
 
     async def follow(self, plan: Plan) -> None:
         """Load a plan in a thread, then swap the whole table at once."""
-        self.app.served.table = await asyncio.to_thread(build, plan, self.app.served.table, self._declare)
+        async with self.resting.lock:
+            self.app.served.table = await asyncio.to_thread(build, plan, self.app.served.table, self._declare)
+            self._take(self.app.served.table)
+
+    def _settled(self, table: Table) -> None:
+        """The same where a request waits for it: that it can't be told, for want of disk, does not keep the answer."""
+        try:
+            self._take(table)
+        except OSError as reason:
+            _log.warning("what is loaded could not be told: %s", reason)
+
+    def _take(self, table: Table) -> None:
+        """There is a new table: free what the one before held, and tell of it."""
         _settle()
-        self._say(self.app.served.table)
+        self._say(table)
 
     async def watch(self, door: _Door) -> None:
         """Follow the plan file and the parent until cancelled."""
@@ -157,6 +173,7 @@ class Worker:
             pid=os.getpid(),
             port=self._port,
             problems=dict(table.problems),
+            asleep=sorted(name for name, endpoint in table.endpoints.items() if endpoint.asleep),
         )
         write_applied(self._options.folder, applied)
 
@@ -208,7 +225,7 @@ async def _serve(options: WorkerOptions, sock: socket.socket) -> None:
         await worker.follow(plan)
     rpc = await _rpc(worker, options, plan)
     serving = loop.create_task(door.serve(sock))
-    work = (lambda: _follow(worker, plan, door), crowd.sweep_on, worker.tell)
+    work = (lambda: _follow(worker, plan, door), crowd.sweep_on, worker.tell, worker.resting.tend)
     beside = [loop.create_task(_keep_on(task)) for task in work]
     try:
         await serving

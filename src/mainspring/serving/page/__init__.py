@@ -21,7 +21,7 @@ from mainspring.serving.client import Client, Prediction
 from mainspring.serving.comparing import Comparison
 from mainspring.serving.model import Deployment, Rollout
 from mainspring.serving.modelserver.answering import STATUS
-from mainspring.serving.overview import healths, pulses, stretches
+from mainspring.serving.overview import TONES, healths, pulses, stretches
 from mainspring.serving.page import processes, reviews
 from mainspring.serving.page.asking import Form, example_row, fields_of, form_of, row_of
 from mainspring.serving.rules.decision import Decision
@@ -31,7 +31,6 @@ from mainspring.serving.supervisor import address_of
 _READ = {"permission": "deployments:read"}
 _WRITE = {"permission": "deployments:write"}
 _MOST_PAIRS = 20_000
-TONES = {"ready": "ok", "loading": "warn", "failing": "bad", "down": "bad"}
 _CHARTS = (
     ("Requests a minute", "rate"),
     ("Share that failed", "failed"),

@@ -127,7 +127,7 @@ class OpenInference:
             case ["index"]:
                 return ok(index(self._served, only_ready=_index_request(await request.body()).ready))
             case ["models", name, "load"]:
-                self._served.model(name)  # what is planned is loaded already, or says why it is not
+                await self._served.load(name)  # what is planned is loaded already, sleeps, or says why it is not
                 return ok({})
             case ["models", name, "unload"]:
                 self._served.table.find(name)

@@ -166,7 +166,7 @@ class RpcServer:
 
     async def _load(self, request: Any, _call: Call) -> dict[str, object]:
         name = _named(request)
-        self._served.model(name)
+        await self._served.load(name)
         return {"model_name": name, "isLoaded": True}
 
     async def _unload(self, request: Any, _call: Call) -> dict[str, object]:
