@@ -26,7 +26,7 @@ from mainspring.testing.postgres import NoPostgres, PostgresServer
 from mainspring.tracking.searching import Search
 
 SIZES = (1_000, 10_000, 50_000, 100_000, 1_000_000)
-POSTGRES_SIZES = (50_000,)
+POSTGRES_SIZES = (50_000, 1_000_000)
 LIMITS_MS = {50_000: 30.0, 1_000_000: 100.0}
 METRICS, PARAMS, TAGS = 20, 8, 4
 REPEAT = 15
@@ -44,7 +44,13 @@ SEARCHES: dict[str, tuple[str, Sequence[str], str]] = {
     "a metric that lets 0.1 % through, newest": ("metrics.m1 > 0.999", (), ""),
     "a metric that lets 0.1 % through, by another": ("metrics.m1 > 0.999", ("metrics.m2 DESC",), ""),
     "the end of a metric that the filter leaves": ("metrics.m1 > 0.5", ("metrics.m1",), ""),
-    "the filter and the order against each other": ("metrics.m1 > 0.95", ("metrics.m1x",), ""),
+    "2 % of the runs, all at the end of the order": ("metrics.m1 > 0.98", ("metrics.m1x",), ""),
+    "5 % of the runs, all at the end of the order": ("metrics.m1 > 0.95", ("metrics.m1x",), ""),
+    "half of the runs, all at the end of the order": ("metrics.m1 > 0.5", ("metrics.m1x",), ""),
+    "metric filter, order by end": ("metrics.m1 > 0.5", ("ended_at DESC",), ""),
+    "metric filter, order by name": ("metrics.m1 > 0.5", ("name",), ""),
+    "metric filter, order by status": ("metrics.m1 > 0.5", ("status",), ""),
+    "a status that no run has, newest": ("status = 'running'", (), ""),
     "a param with 10 values, newest": ("params.p1 = '3'", (), ""),
     "a param with 10 values, by a metric": ("params.p1 = '3'", ("metrics.m2 DESC",), ""),
     "a param that one run has": ("params.p0 = '777'", (), ""),

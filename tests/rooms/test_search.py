@@ -183,8 +183,16 @@ def pages(search: Search, text: str, order: list[str], limit: int, ids: list[str
     plans=st.lists(some, max_size=6),
     questions=st.lists(st.tuples(filters, orders), min_size=3, max_size=6),
     limit=st.integers(1, 3),
-    few=st.sampled_from([0, 2, 4000]),
-    separate=st.sampled_from([1, 50]),
+    bounds=st.fixed_dictionaries(
+        {
+            "FEW": st.sampled_from([0, 2, 4000]),
+            "STEPS": st.sampled_from([0, 1, 2, 3000]),
+            "SOME": st.sampled_from([0, 1000]),
+            "MANY": st.sampled_from([0, 1000]),
+            "ROOMY": st.sampled_from([0, 10]),
+            "SEPARATE": st.sampled_from([1, 50]),
+        }
+    ),
 )
 def test_the_databases_find_what_the_reference_finds(
     tracking: Tracking,
@@ -193,20 +201,16 @@ def test_the_databases_find_what_the_reference_finds(
     plans: list[dict[str, object]],
     questions: list[tuple[Node, list[Order]]],
     limit: int,
-    few: int,
-    separate: int,
+    bounds: dict[str, int],
 ) -> None:
     project = f"p{new_id()}"
-    before = run_search.FEW, run_search.SEPARATE
-    with calling(Caller(project=project)):
+    with calling(Caller(project=project)), pytest.MonkeyPatch.context() as patch:
         world = World(tracking, clock, project, plans)
-        try:
-            run_search.FEW, run_search.SEPARATE = few, separate
-            for node, order in questions:
-                expected = world.expected(node, tuple(order))
-                assert pages(search, written(scaled(node)), [written_order(item) for item in order], limit) == expected
-        finally:
-            run_search.FEW, run_search.SEPARATE = before
+        for name, bound in bounds.items():
+            patch.setattr(run_search, name, bound)
+        for node, order in questions:
+            expected = world.expected(node, tuple(order))
+            assert pages(search, written(scaled(node)), [written_order(item) for item in order], limit) == expected
 
 
 def scaled(node: Node) -> Node:

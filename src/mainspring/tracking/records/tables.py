@@ -84,6 +84,9 @@ run = _interned(
     sa.Column("environment", Json),
     sa.Index("ix_run_experiment_started_at_id", "experiment", "started_at", "id"),
     sa.Index("ix_run_project_started_at_id", "project", "started_at", "id"),
+    sa.Index("ix_run_experiment_ended_at", "experiment", "ended_at"),
+    sa.Index("ix_run_experiment_name", "experiment", "name"),
+    sa.Index("ix_run_experiment_status_started_at", "experiment", "status", "started_at"),
     sa.Index("ix_run_parent", "parent"),
     sa.Index(
         "ix_run_deleted_at",

@@ -288,7 +288,10 @@ def _run() -> None:
         sqlite_where=sa.text("deleted_at IS NOT NULL"),
         postgresql_where=sa.text("deleted_at IS NOT NULL"),
     )
+    op.create_index("ix_run_experiment_ended_at", "run", ["experiment", "ended_at"], unique=False)
+    op.create_index("ix_run_experiment_name", "run", ["experiment", "name"], unique=False)
     op.create_index("ix_run_experiment_started_at_id", "run", ["experiment", "started_at", "id"], unique=False)
+    op.create_index("ix_run_experiment_status_started_at", "run", ["experiment", "status", "started_at"], unique=False)
     op.create_index("ix_run_parent", "run", ["parent"], unique=False)
     op.create_index("ix_run_project_started_at_id", "run", ["project", "started_at", "id"], unique=False)
 

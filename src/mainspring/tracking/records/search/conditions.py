@@ -15,6 +15,8 @@ from mainspring.tracking.grammar.tree import And, Compare, Node, Not, Value
 from mainspring.tracking.rules import split
 
 Condition = sa.ColumnElement[bool]
+RANGES = ("=", "<", "<=", ">", ">=")
+"""Comparisons that let through what lies together in an index."""
 _NOT_NAN = -1
 """The least `sort` of a value that compares with numbers; see `rules.split`."""
 

@@ -6,13 +6,15 @@ A sort key is the same numbers and texts whichever way a page was found, so the 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cmp_to_key
-from typing import Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from mainspring.storage.keyset import SortKey, following
 from mainspring.storage.matching import bytewise
@@ -20,8 +22,28 @@ from mainspring.tracking.grammar.paging import Key
 from mainspring.tracking.records.search.conditions import Condition, Known
 
 Join = Callable[[sa.FromClause], sa.FromClause]
+Numbers: TypeAlias = "sa.Select[int] | sa.CompoundSelect[int]"
+_NEAR = 4
+"""So many times a page is looked at first of what comes near."""
 _NOT_NAN = -1
 """The least `sort` of a value that is not NaN; see `rules.split`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """The index that a part is walked along, so that one can look how far so many rows of it reach.
+
+    Args:
+        source: The table it is of.
+        owner: Its column with the number of the row that is looked for.
+        only: What the index holds together.
+        lead: Its columns in the order of the walk, all in one direction: the first keys of the part that are columns.
+    """
+
+    source: sa.FromClause
+    owner: sa.ColumnElement[Any]
+    only: tuple[Condition, ...]
+    lead: tuple[SortKey, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +56,14 @@ class Part:
         only: What rows must be like.
         first: What says where in an index the rows begin that come first. Rows after others need it no more, and an
             index takes one beginning only.
+        ahead: The index it is walked along, if there is one.
     """
 
     keys: tuple[SortKey | Key, ...]
     joined: Join = field(default=lambda source: source)
     only: tuple[Condition, ...] = ()
     first: tuple[Condition, ...] = ()
+    ahead: Ahead | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +92,14 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class Narrowed:
+    """Numbers of rows, as a statement, and how many they are."""
+
+    runs: Numbers
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """What is looked for among the rows of one table.
 
@@ -75,25 +107,83 @@ class Question:
         table: The table.
         where: Conditions on it.
         items: The order, which leaves no ties.
+        scope: Those of the conditions that its indexes begin with.
     """
 
     table: sa.Table
     where: tuple[Condition, ...]
     items: tuple[Item, ...]
+    scope: tuple[Condition, ...] = ()
 
     @property
     def types(self) -> tuple[type, ...]:
         """What each sort key is."""
         return tuple(kind for item in self.items for kind in item.types)
 
-    def walk(self, conn: Connection, *, after: Sequence[Key], limit: int) -> list[Hit]:
-        """The next rows, phase by phase of the first item."""
+    def walk(self, conn: Connection, *, after: Sequence[Key], limit: int, among: Numbers | None = None) -> list[Hit]:
+        """The next rows, phase by phase of the first item.
+
+        Args:
+            among: The numbers of rows among which all are. SQLite notes them, and asks of each row on the way whether
+                it is one of them before anything of it is looked up. Postgres would take them for few and join them.
+        """
         found: list[Hit] = []
-        for phase in self.items[0].phases:
-            left = limit - len(found)
-            if left > 0 and not _is_over(phase, after):
-                found += self._read(conn, (phase, *(item.whole for item in self.items[1:])), after, left)
+        for phase, parts in self._phases(after):
+            if len(found) == limit:
+                break
+            only: tuple[Condition, ...] = ()
+            if phase.ahead is not None and among is not None and conn.dialect.name == "sqlite":
+                only = ((phase.ahead.owner + 0).in_(among),)  # the sum has no index that it would begin with
+            found += self._read(conn, parts, after, limit - len(found), only)
         return found
+
+    def tried(self, conn: Connection, *, after: Sequence[Key], limit: int, steps: int) -> list[Hit] | None:
+        """The next rows, if the first so many of each phase have a page of them or there are no more; else None."""
+        found: list[Hit] = []
+        for phase, parts in self._phases(after):
+            if len(found) == limit:
+                break
+            if phase.ahead is None and not self._has_at_most(conn, steps):
+                return None
+            only = _reached(conn, phase.ahead, parts, after, steps) if phase.ahead else ()
+            found += self._read(conn, parts, after, limit - len(found), only)
+            if only and len(found) < limit:
+                return None
+        return found
+
+    def nearest(self, conn: Connection, *, after: Sequence[Key], limit: int, among: Narrowed) -> list[Hit] | None:
+        """The next rows of the first phase, out of numbers among which all are; None when they do not fill a page.
+
+        First only their values of what is sorted by are read; the rest of the filter and of the order is looked up for
+        those that come first.
+        """
+        phase, parts = next(self._phases(after))
+        if phase.ahead is None:
+            return None
+        count = _NEAR * limit
+        while True:
+            rows = _first(conn, phase.ahead, parts, after, among.runs, count)
+            numbers = [row[0] for row in rows if row[1] is not None]
+            here = self.only(among_numbers(self.table.c.number, numbers, conn.dialect.name))
+            hits = here.sort(conn, after=after, limit=limit)
+            if len(numbers) < count:
+                return hits if len(hits) == limit else None
+            start, last = _start(parts), rows[-1][1:]  # those level with the last may not all be here
+            hits = [hit for hit in hits if hit.keys[start : start + len(last)] != last]
+            if len(hits) == limit:
+                return hits
+            count *= _NEAR
+
+    def _phases(self, after: Sequence[Key]) -> Iterator[tuple[Part, tuple[Part, ...]]]:
+        """The phases in which there may be rows, each with the rest of the order."""
+        first, *rest = self.items
+        for phase in first.phases:
+            if not _is_over(phase, after, descending=first.descending[0]):
+                yield phase, (phase, *(item.whole for item in rest))
+
+    def _has_at_most(self, conn: Connection, count: int) -> bool:
+        some = sa.select(self.table.c.number).where(*self.scope).limit(count + 1).subquery()
+        return conn.execute(sa.select(sa.func.count()).select_from(some)).scalar_one() <= count
 
     def sort(self, conn: Connection, *, after: Sequence[Key], limit: int) -> list[Hit]:
         """The next rows, all phases at once: for few rows."""
@@ -115,15 +205,22 @@ class Question:
 
         return sorted(found, key=cmp_to_key(compared))[:limit]
 
-    def _read(self, conn: Connection, parts: Sequence[Part], after: Sequence[Key], limit: int) -> Iterator[Hit]:
-        keys = [key for part in parts for key in part.keys]
+    def _read(
+        self,
+        conn: Connection,
+        parts: Sequence[Part],
+        after: Sequence[Key],
+        limit: int,
+        only: Sequence[Condition] = (),
+    ) -> Iterator[Hit]:
+        keys = _keys(parts)
         columns = [key for key in keys if isinstance(key, SortKey)]
         source: sa.FromClause = self.table
         for part in parts:
             source = part.joined(source)
         shown = [key.column.label(f"key_{number}") for number, key in enumerate(columns)]
         found = sa.select(self.table.c.number, *shown).select_from(source)
-        found = found.where(*self.where, *(condition for part in parts for condition in part.only))
+        found = found.where(*self.where, *only, *(condition for part in parts for condition in part.only))
         if _continues(parts[0], after):
             bound = [entry for key, entry in zip(keys, after, strict=True) if isinstance(key, SortKey)]
             found = found.where(following(columns, bound))
@@ -134,10 +231,68 @@ class Question:
             yield Hit(row[0], tuple(next(values) if isinstance(key, SortKey) else key for key in keys))
 
 
-def _is_over(phase: Part, after: Sequence[Key]) -> bool:
+def _is_over(phase: Part, after: Sequence[Key], *, descending: bool) -> bool:
     """Whether a page ended in a later phase."""
-    number = phase.keys[0]
-    return bool(after) and not isinstance(number, SortKey) and number < after[0]  # type: ignore[operator]
+    key = phase.keys[0]
+    if not after or isinstance(key, SortKey) or key == after[0]:
+        return False
+    return (key < after[0]) != descending  # type: ignore[operator]  # keys at one place are alike
+
+
+def _reached(
+    conn: Connection, ahead: Ahead, parts: Sequence[Part], after: Sequence[Key], steps: int
+) -> tuple[Condition, ...]:
+    """What keeps a walk to its first so many rows and those level with the last; nothing when it has no more."""
+    lead = [key.column for key in ahead.lead]
+    far = sa.select(*lead).select_from(ahead.source).where(*_within(ahead, parts, after))
+    end = conn.execute(far.order_by(*(key.order() for key in ahead.lead)).limit(1).offset(steps)).first()
+    if end is None:
+        return ()
+    row = sa.tuple_(*lead)
+    return (row >= sa.tuple_(*end) if ahead.lead[0].descending else row <= sa.tuple_(*end),)
+
+
+def _first(
+    conn: Connection, ahead: Ahead, parts: Sequence[Part], after: Sequence[Key], among: Numbers, count: int
+) -> list[tuple[Any, ...]]:
+    """Out of some numbers those that come first along an index, with their values there; null when they have none.
+
+    They are looked up in the order of the table; the outer join has SQLite begin with them.
+    """
+    some = among.order_by(*among.selected_columns).limit(2**62).subquery()
+    own = sa.and_(ahead.owner == some.columns[0], *_within(ahead, parts, after))
+    found = sa.select(some.columns[0], *(key.column for key in ahead.lead))
+    found = found.select_from(some.outerjoin(ahead.source, own))
+    order = [ahead.lead[0].column.is_(None), *(key.order() for key in ahead.lead)]
+    return [tuple(row) for row in conn.execute(found.order_by(*order).limit(count))]
+
+
+def _within(ahead: Ahead, parts: Sequence[Part], after: Sequence[Key]) -> list[Condition]:
+    """What the index of a phase is read by, from where the page before ended."""
+    conditions = [*ahead.only, *parts[0].only]
+    if not _continues(parts[0], after):
+        return [*conditions, *parts[0].first]
+    start = _start(parts)
+    begin = sa.tuple_(*after[start : start + len(ahead.lead)])
+    row = sa.tuple_(*(key.column for key in ahead.lead))
+    return [*conditions, row <= begin if ahead.lead[0].descending else row >= begin]
+
+
+def _start(parts: Sequence[Part]) -> int:
+    """The place of the first key that is a column."""
+    return next(place for place, key in enumerate(_keys(parts)) if isinstance(key, SortKey))
+
+
+def among_numbers(column: sa.ColumnElement[Any], numbers: Iterable[int], dialect: str) -> Condition:
+    """Whether it is one of these, which go as one value: thousands of them are no statement to write and read."""
+    if dialect == "sqlite":
+        each = sa.func.json_each(json.dumps(sorted(numbers))).table_valued("value")
+        return column.in_(sa.select(each.c.value))
+    return column == sa.any_(sa.literal(sorted(numbers), ARRAY(sa.BigInteger)))
+
+
+def _keys(parts: Sequence[Part]) -> list[SortKey | Key]:
+    return [key for part in parts for key in part.keys]
 
 
 def _continues(first: Part, after: Sequence[Key]) -> bool:
@@ -146,18 +301,33 @@ def _continues(first: Part, after: Sequence[Key]) -> bool:
     return bool(after) and (isinstance(number, SortKey) or number == after[0])
 
 
-def plain(column: sa.ColumnElement[Any], kind: type, *, descending: bool = False) -> Item:
+def plain(column: sa.ColumnElement[Any], kind: type, *, descending: bool = False, ahead: Ahead | None = None) -> Item:
     """An item whose values are never missing."""
-    part = Part((SortKey(column, descending=descending),))
+    part = Part((SortKey(column, descending=descending),), ahead=ahead)
     return Item((kind,), (descending,), part, (part,))
 
 
-def attribute(known: Known, dialect: str, *, descending: bool = False) -> Item:
+def listed(
+    column: sa.ColumnElement[Any], values: Iterable[str], *, descending: bool = False, ahead: Ahead | None = None
+) -> Item:
+    """An item of a few texts that are known beforehand, walked text by text."""
+    phases = (
+        Part(
+            (value,),
+            only=(column == value,),
+            ahead=ahead,
+        )
+        for value in sorted(values, reverse=descending)
+    )
+    return Item((str,), (descending,), Part((SortKey(column, descending=descending),)), tuple(phases))
+
+
+def attribute(known: Known, dialect: str, *, descending: bool = False, ahead: Ahead | None = None) -> Item:
     """An item of an attribute; texts sort by their bytes, and what is missing comes last."""
     column = bytewise(known.column, dialect) if known.kind is str else known.column
     if known.optional:
-        return optional(column, known.kind, column.is_(None), descending=descending)
-    return plain(column, known.kind, descending=descending)
+        return optional(column, known.kind, column.is_(None), descending=descending, ahead=ahead)
+    return plain(column, known.kind, descending=descending, ahead=ahead)
 
 
 def logged_text(
@@ -191,6 +361,7 @@ def optional(
     descending: bool = False,
     inner: Join | None = None,
     outer: Join | None = None,
+    ahead: Ahead | None = None,
 ) -> Item:
     """An item of a value that may be missing, which may be in a table of its own.
 
@@ -204,7 +375,7 @@ def optional(
     here = SortKey(column, descending=descending)
     rank = SortKey(sa.case((column.is_(None), 1), else_=0))
     there = SortKey(sa.func.coalesce(column, nothing), descending=descending)
-    present = Part((0, here), inner or same, () if inner else (column.is_not(None),))
+    present = Part((0, here), inner or same, () if inner else (column.is_not(None),), ahead=ahead)
     absent = Part((1, nothing), same, (missing,))
     return Item((int, kind), (False, descending), Part((rank, there), outer or same), (present, absent))
 
@@ -216,6 +387,7 @@ def measured(
     *,
     descending: bool,
     bounds: tuple[Sequence[Condition], Sequence[Condition]] = ((), ()),
+    ahead: Ahead | None = None,
 ) -> Item:
     """An item of a metric: numbers first, then NaN, then what has none.
 
@@ -236,7 +408,7 @@ def measured(
     below, above = tuple(bounds[0]) or (number,), tuple(bounds[1])
     ends = (below, above) if descending else (above, below)
     phases = (
-        Part(walked, inner, *ends),
+        Part(walked, inner, *ends, ahead=ahead),
         Part((1, 0, 0.0), inner, (last.c.sort < _NOT_NAN,)),
         Part((2, 0, 0.0), only=(missing,)),
     )

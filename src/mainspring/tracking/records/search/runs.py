@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
-from sqlalchemy.dialects.postgresql import ARRAY
 
+from mainspring.storage.keyset import SortKey
 from mainspring.storage.matching import matches
 from mainspring.tracking.grammar.paging import Key
-from mainspring.tracking.grammar.tree import ATTRIBUTES, EVERYTHING, And, Compare, Field, Node, Not, Or, Order
-from mainspring.tracking.model import RunGroup
+from mainspring.tracking.grammar.tree import ATTRIBUTES, EVERYTHING, And, Compare, Field, Node, Order
+from mainspring.tracking.model import STATUSES, RunGroup
 from mainspring.tracking.records.search.conditions import (
+    RANGES,
     Condition,
     Known,
     condition,
@@ -25,23 +25,39 @@ from mainspring.tracking.records.search.conditions import (
     text_matches,
 )
 from mainspring.tracking.records.search.keys import Keys, keys_of, owned
-from mainspring.tracking.records.search.paged import Hit, Item, Question, attribute, logged_text, measured
+from mainspring.tracking.records.search.narrow import KEPT_TAGS, TEXTS, WALKED, narrowest
+from mainspring.tracking.records.search.paged import (
+    Ahead,
+    Hit,
+    Item,
+    Narrowed,
+    Question,
+    among_numbers,
+    attribute,
+    listed,
+    logged_text,
+    measured,
+)
 from mainspring.tracking.records.tables import (
-    INDEXED_TEXT,
     experiment,
     input_dataset,
     metric_latest,
-    param,
     run,
     run_input,
-    tag,
 )
 
 FEW = 10_000
 """Up to so many runs are sorted once they are found; among more of them, the order is walked until a page is full."""
+STEPS = 3_000
+"""So many runs an order is walked, before it is asked whether it has those at its end that the filter lets through."""
+SOME = 50_000
+"""Up to so many are sorted then."""
+MANY = 1_000_000
+"""Up to so many are noted then, so that a run on the way is looked up only if it is one of them."""
+ROOMY = 10
+"""When they are so many times a page, what comes near in the order is looked for first."""
 SEPARATE = 50
 """Up to so many experiments are walked one by one, as an index holds them; more of them are sorted together."""
-_TEXTS = {"params": param, "tags": tag}
 _OF = run.c.experiment == experiment.c.number
 _KNOWN: Mapping[str, Known] = {
     **{name: Known(run.c[name]) for name in ("id", "name", "status", "user_id", "parent", "created_by")},
@@ -55,11 +71,11 @@ _KNOWN: Mapping[str, Known] = {
     ),
 }
 """What the attributes of a run are."""
-_KEPT_TAGS = {Field("tags", "mlflow.runName"): "name", Field("tags", "mlflow.parentRunId"): "parent"}
 _TAGS: Mapping[Field, Known] = {
-    field: Known(sa.func.nullif(run.c[name], ""), optional=True) for field, name in _KEPT_TAGS.items()
+    field: Known(sa.func.nullif(column, ""), optional=True) for field, column in KEPT_TAGS.items()
 }
-"""Tags of MLflow that are attributes here, and no tags; an empty one is missing."""
+"""What they are; an empty one is missing."""
+_STATUS = Field(ATTRIBUTES, "status")
 TIES = (Order(Field(ATTRIBUTES, "started_at"), descending=True), Order(Field(ATTRIBUTES, "id")))
 """What settles ties: the newest first, then by id."""
 
@@ -103,18 +119,42 @@ def find(conn: Connection, search: RunSearch, *, after: Sequence[Key], limit: in
     """The next runs in the order of a search."""
     dialect = conn.dialect.name
     numbers = search.experiments
-    if numbers is None and _walks_values(search):
+    if numbers is None and _walks_experiments(search):
         numbers = tuple(conn.execute(owned(search.project)).scalars())
     search = replace(search, experiments=numbers)
     keys = keys_of(conn, search.project, numbers, search.filter, search.order)
-    few = _few(conn, search.filter, keys, dialect)
+    few = narrowest(conn, search.filter, keys, numbers, most=FEW)
     if few is not None:
-        asked = _question(search, keys, dialect, indexed=False).only(_among(few, dialect))
-        return asked.sort(conn, after=after, limit=limit) if few else []
+        return _picked(conn, search, keys, few, after, limit)
     groups = [search] if numbers is None or len(numbers) > SEPARATE else [_one(search, number) for number in numbers]
     walks = [_question(group, keys.within(group.experiments), dialect) for group in groups]
-    hits = [hit for walk in walks for hit in walk.walk(conn, after=after, limit=limit)]
-    return walks[0].merged(hits, limit) if len(walks) > 1 else hits
+    found = [walk.tried(conn, after=after, limit=limit, steps=STEPS) for walk in walks]
+    if None in found:
+        some = narrowest(conn, search.filter, keys, numbers, most=MANY)
+        if some is not None and some.count <= SOME:
+            return _picked(conn, search, keys, some, after, limit)
+        among = None if some is None else some.runs
+        found = [
+            walk.walk(conn, after=after, limit=limit, among=among) if hits is None else hits
+            for walk, hits in zip(walks, found, strict=True)
+        ]
+    together = [hit for hits in found for hit in hits or ()]
+    return walks[0].merged(together, limit) if len(walks) > 1 else together
+
+
+def _picked(
+    conn: Connection, search: RunSearch, keys: Keys, some: Narrowed, after: Sequence[Key], limit: int
+) -> list[Hit]:
+    """The next runs, from sorting those among which all are that the filter lets through."""
+    asked = _question(search, keys, conn.dialect.name, indexed=False)
+    if some.count > ROOMY * limit:
+        near = asked.nearest(conn, after=after, limit=limit, among=some)
+        if near is not None:
+            return near
+    numbers = conn.execute(some.runs).scalars().all()
+    if not numbers:
+        return []
+    return asked.only(among_numbers(run.c.number, numbers, conn.dialect.name)).sort(conn, after=after, limit=limit)
 
 
 def groups(
@@ -129,10 +169,10 @@ def groups(
     """
     dialect, named = conn.dialect.name, [Order(Field("metrics", name)) for name in metrics]
     keys = keys_of(conn, search.project, search.experiments, search.filter, named)
-    few = _few(conn, search.filter, keys, dialect)
+    few = narrowest(conn, search.filter, keys, search.experiments, most=FEW)
     asked = _question(search, keys, dialect, indexed=few is None)
     if few is not None:
-        asked = asked.only(run.c.number.in_(sa.bindparam("few", sorted(few), expanding=True, literal_execute=True)))
+        asked = asked.only(among_numbers(run.c.number, conn.execute(few.runs).scalars().all(), dialect))
     found = sa.select(run.c.number, _value_of(by).label("value")).where(*asked.where)
     newest = found.order_by(run.c.started_at.desc()).limit(most).subquery()
     lasts = [metric_latest.alias() for _ in metrics]
@@ -156,40 +196,36 @@ def _value_of(by: Field) -> sa.ColumnElement[Any]:
     known = _known(by)
     if known is not None:
         return known.column
-    table = _TEXTS[by.entity]
+    table = TEXTS[by.entity]
     return sa.select(table.c.value).where(table.c.run == run.c.number, table.c.key == by.key).scalar_subquery()
-
-
-def _among(numbers: Iterable[int], dialect: str) -> Condition:
-    """Whether a run is one of these, which go as one value: thousands of them are no statement to write and read."""
-    if dialect == "sqlite":
-        each = sa.func.json_each(json.dumps(sorted(numbers))).table_valued("value")
-        return run.c.number.in_(sa.select(each.c.value))
-    return run.c.number == sa.any_(sa.literal(sorted(numbers), ARRAY(sa.BigInteger)))
 
 
 def _one(search: RunSearch, number: int) -> RunSearch:
     return replace(search, experiments=(number,))
 
 
-def _walks_values(search: RunSearch) -> bool:
-    return bool(search.order) and search.order[0].field.entity != ATTRIBUTES
+def _walks_experiments(search: RunSearch) -> bool:
+    """Whether the index that a search walks holds the runs of each experiment together."""
+    first = search.sorted_by[0].field
+    return first.entity != ATTRIBUTES or (first.key in WALKED and first.key != "started_at")
 
 
 def _question(search: RunSearch, keys: Keys, dialect: str, *, indexed: bool = True) -> Question:
     """The question for a search; not `indexed` keeps databases from going through all runs of an experiment."""
     where = [condition(search.filter, partial(_leaf, keys=keys, dialect=dialect))]
-    owner = run.c.experiment if indexed else run.c.experiment + 0
-    if search.experiments is None:
-        where.append((run.c.project if indexed else run.c.project + "") == search.project)
-    elif len(search.experiments) == 1:
-        where.append(owner == search.experiments[0])
-    else:
-        where.append(owner.in_(search.experiments))
+    scope = _scope(search, indexed=indexed)
     if search.view != "all":
         where.append(run.c.deleted_at.is_(None) if search.view == "active" else run.c.deleted_at.is_not(None))
     items = [_item(order, search, keys, dialect) for order in search.sorted_by]
-    return Question(run, tuple(where), tuple(items))
+    return Question(run, (scope, *where), tuple(items), (scope,))
+
+
+def _scope(search: RunSearch, *, indexed: bool = True) -> Condition:
+    """Of which project or experiments."""
+    if search.experiments is None:
+        return (run.c.project if indexed else run.c.project + "") == search.project
+    owner = run.c.experiment if indexed else run.c.experiment + 0
+    return owner == search.experiments[0] if len(search.experiments) == 1 else owner.in_(search.experiments)
 
 
 def _leaf(asked: Compare, *, keys: Keys, dialect: str) -> Condition:
@@ -197,8 +233,8 @@ def _leaf(asked: Compare, *, keys: Keys, dialect: str) -> Condition:
         return _metric_matches(asked, keys)
     if asked.field in _TAGS:
         return _TAGS[asked.field].matches(asked, dialect)
-    if asked.field.entity in _TEXTS:
-        return text_matches(_TEXTS[asked.field.entity].alias(), run.c.number, asked, dialect)
+    if asked.field.entity in TEXTS:
+        return text_matches(TEXTS[asked.field.entity].alias(), run.c.number, asked, dialect)
     if asked.field.entity == "datasets":
         return _dataset_matches(asked, dialect)
     return _KNOWN[asked.field.key].matches(asked, dialect)
@@ -227,9 +263,14 @@ def _item(order: Order, search: RunSearch, keys: Keys, dialect: str) -> Item:
     if order.field.entity == "metrics":
         return _metric_item(order, search, keys)
     known = _known(order.field)
+    if order.field == _STATUS:
+        is_followed = search.sorted_by[1:2] == TIES[:1]
+        ahead = _ahead_of_runs(search, run.c.started_at, descending=True) if is_followed else None
+        return listed(run.c.status, STATUSES, descending=order.descending, ahead=ahead)
     if known is not None:
-        return attribute(known, dialect, descending=order.descending)
-    table = _TEXTS[order.field.entity]
+        ahead = _ahead_of_runs(search, known.column, descending=order.descending)
+        return attribute(known, dialect, descending=order.descending, ahead=ahead)
+    table = TEXTS[order.field.entity]
     return logged_text(table, run.c.number, order.field.key, dialect, descending=order.descending)
 
 
@@ -238,7 +279,20 @@ def _metric_item(order: Order, search: RunSearch, keys: Keys) -> Item:
     mine = sa.and_(last.c.run == run.c.number, keys.is_(last.c.key, order.field.key))
     there = sa.exists().where(other.c.run == run.c.number, keys.is_(other.c.key, order.field.key)).correlate(run)
     bounds = _bounds(order.field, search.filter, last)
-    return measured(last, mine, sa.not_(there), descending=order.descending, bounds=bounds)
+    lead = tuple(SortKey(column, descending=order.descending) for column in (last.c.sort, last.c.value))
+    ahead = Ahead(last, last.c.run, (keys.is_(last.c.key, order.field.key),), lead)
+    return measured(last, mine, sa.not_(there), descending=order.descending, bounds=bounds, ahead=ahead)
+
+
+def _ahead_of_runs(search: RunSearch, column: sa.ColumnElement[Any], *, descending: bool) -> Ahead | None:
+    """How far a walk along a column of runs reaches, if there is an index for that."""
+    if search.experiments is None:
+        walked = column is run.c.started_at
+    else:
+        walked = len(search.experiments) == 1 and any(column is other for other in WALKED.values())
+    if not walked:
+        return None
+    return Ahead(run, run.c.number, (_scope(search),), (SortKey(column, descending=descending),))
 
 
 def _bounds(field: Field, node: Node, last: sa.FromClause) -> tuple[list[Condition], list[Condition]]:
@@ -246,63 +300,8 @@ def _bounds(field: Field, node: Node, last: sa.FromClause) -> tuple[list[Conditi
     below: list[Condition] = []
     above: list[Condition] = []
     for part in node.parts if isinstance(node, And) else (node,):
-        if isinstance(part, Compare) and part.field == field and part.op in _RANGES:
+        if isinstance(part, Compare) and part.field == field and part.op in RANGES:
             found = number_matches(last.c.sort, last.c.value, part.op, part.value, ranged=True)
             below += [found] if part.op in ("=", ">", ">=") else []
             above += [found] if part.op in ("=", "<", "<=") else []
     return below, above
-
-
-_UNIQUE = {
-    Field(ATTRIBUTES, "id"): run.c.id,
-    Field(ATTRIBUTES, "parent"): run.c.parent,
-    Field("tags", "mlflow.parentRunId"): run.c.parent,
-}
-"""Columns with an index of their own, of which few runs have the same value, if it is not empty."""
-_RANGES = ("=", "<", "<=", ">", ">=")
-
-
-def _few(conn: Connection, node: Node, keys: Keys, dialect: str) -> set[int] | None:
-    """The runs among which all are that a filter lets through, when an index tells that they are few; else None."""
-    if isinstance(node, And):
-        known = [found for part in node.parts if (found := _few(conn, part, keys, dialect)) is not None]
-        return min(known, key=len) if known else None
-    if isinstance(node, Or):
-        union: set[int] = set()
-        for part in node.parts:
-            found = _few(conn, part, keys, dialect)
-            if found is None or len(union | found) > FEW:
-                return None
-            union |= found
-        return union
-    if isinstance(node, Not):
-        return None
-    indexed = _indexed(node, keys)
-    if indexed is None:
-        return None
-    some = indexed.limit(FEW + 1).subquery()
-    if conn.execute(sa.select(sa.func.count()).select_from(some)).scalar_one() > FEW:
-        return None
-    return set(conn.execute(indexed).scalars().all())
-
-
-def _indexed(asked: Compare, keys: Keys) -> sa.Select[int] | None:
-    """The runs that a comparison lets through, where an index holds them together."""
-    if asked.field.entity == "metrics" and asked.op in _RANGES:
-        last = metric_latest
-        bounds = number_matches(last.c.sort, last.c.value, asked.op, asked.value, ranged=True)
-        return sa.select(last.c.run).where(keys.is_(last.c.key, asked.field.key), bounds)
-    if asked.field.entity in _TEXTS and asked.field not in _TAGS:
-        return _indexed_text(_TEXTS[asked.field.entity], asked)
-    column = _UNIQUE.get(asked.field)
-    if column is None or asked.op not in ("=", "IN") or not asked.value:
-        return None
-    return sa.select(run.c.number).where(matches(column, asked.op, asked.value, ""))
-
-
-def _indexed_text(table: sa.Table, asked: Compare) -> sa.Select[int] | None:
-    values = asked.value if isinstance(asked.value, tuple) else (asked.value,)
-    if asked.op not in ("=", "IN") or any(len(str(value)) > INDEXED_TEXT for value in values):
-        return None
-    short = sa.text(f"length({table.name}.value) <= {INDEXED_TEXT}")  # as the index says it
-    return sa.select(table.c.run).where(table.c.key == asked.field.key, table.c.value.in_(values), short)
