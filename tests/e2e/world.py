@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 
 from mainspring.core.clock import DAY_US
-from mainspring.core.errors import Failed, Unavailable
+from mainspring.core.errors import Failed, Timeout, Unavailable
 from mainspring.demo.client import Api
 from mainspring.demo.server import ServerProcess
 from mainspring.storage.journal import SqlJournal
@@ -74,8 +74,8 @@ class World:
         while True:
             try:
                 return call(attempt)
-            except (Unavailable, Failed) as reason:
-                if time.monotonic() > deadline or (isinstance(reason, Failed) and not reason.what.startswith("5")):
+            except (Unavailable, Timeout, Failed):
+                if time.monotonic() > deadline:
                     raise
                 attempt += 1
                 time.sleep(0.1)  # between attempts; the condition is the answer

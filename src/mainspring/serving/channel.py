@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import select
-import socket
 import threading
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from mainspring.core.errors import (
@@ -23,6 +19,7 @@ from mainspring.core.errors import (
     TooLarge,
     Unavailable,
 )
+from mainspring.serving.wire import Answer, Broken, Wire
 
 ERRORS: dict[int, type[MainspringError]] = {
     400: Invalid,
@@ -44,14 +41,6 @@ _FIRST_PAUSE_S = 0.05
 _MAX_KEPT = 32
 
 
-class Answer(NamedTuple):
-    """What came back for a request that was answered."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
 class Channel:
     """Connections to one server, each used by one request at a time and then kept. Safe to share between threads.
 
@@ -71,12 +60,12 @@ class Channel:
             raise Invalid(f"{url!r} is no address of a model server", hint="http://127.0.0.1:7601")
         if not timeout_s > 0 or retries < 0:
             raise Invalid(f"timeout_s {timeout_s} or retries {retries}", hint="more than 0 s, and 0 retries or more")
-        self._make = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._address = (parts.hostname, port or (443 if parts.scheme == "https" else 80))
+        self._encrypted = parts.scheme == "https"
+        self._address = (parts.hostname, port or (443 if self._encrypted else 80))
         self._prefix = parts.path.rstrip("/")
         self._timeout_s = timeout_s
         self._retries = retries
-        self._kept: list[http.client.HTTPConnection] = []
+        self._kept: list[Wire] = []
         self._lock = threading.Lock()
 
     def ask(
@@ -124,46 +113,35 @@ class Channel:
         if left_s <= 0:
             raise Timeout("no answer in time", where=path)
         line = self._line(left_s)
-        whole = False
+        told = {**headers, "request-timeout": f"{min(left_s, 3600):.3f}"}
         try:
-            line.request(method, self._prefix + path, body, {**headers, "request-timeout": f"{min(left_s, 3600):.3f}"})
-            response = line.getresponse()
-            answer = Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
-            whole = True
+            return line.ask(method, self._prefix + path, body, told, deadline)
         except TimeoutError:
             raise Timeout("no answer in time", where=path) from None
-        except (OSError, http.client.HTTPException) as reason:
+        except (OSError, Broken) as reason:
             hint = "" if method == "GET" else "it may be in the log: look for its id before you send it again"
             raise Unavailable(f"no answer: {reason!r}", where=self._where(path), hint=hint) from None
         finally:
-            if whole:
-                self._keep(line)
-            else:
-                line.close()
-        return answer
+            self._keep(line)
 
-    def _line(self, left_s: float) -> http.client.HTTPConnection:
+    def _line(self, left_s: float) -> Wire:
         """A kept connection that the server has not closed meanwhile, else a new one."""
         while True:
             with self._lock:
                 line = self._kept.pop() if self._kept else None
             if line is None:
                 break
-            if line.sock is not None and not _is_readable(line.sock):
-                line.sock.settimeout(left_s)
+            if line.is_quiet():
                 return line
-            line.close()  # something to read without a question: it was closed, and nothing was sent on it
-        line = self._make(*self._address, timeout=left_s)
+            line.close()  # it was closed at the other end, and nothing was sent on it
         try:
-            line.connect()
+            return Wire(*self._address, encrypted=self._encrypted, timeout_s=left_s)
         except OSError as reason:
-            line.close()
             raise _NotSent(repr(reason)) from None
-        return line
 
-    def _keep(self, line: http.client.HTTPConnection) -> None:
+    def _keep(self, line: Wire) -> None:
         with self._lock:
-            if line.sock is not None and len(self._kept) < _MAX_KEPT:
+            if line.is_usable and len(self._kept) < _MAX_KEPT:
                 self._kept.append(line)
                 return
         line.close()
@@ -178,12 +156,6 @@ _START = "mainspring up"
 
 class _NotSent(Exception):
     """No connection could be made, so nothing was sent."""
-
-
-def _is_readable(sock: socket.socket) -> bool:
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def _seconds(text: str) -> float:

@@ -14,8 +14,9 @@ from urllib.parse import quote
 
 from mainspring.core.errors import Failed, Invalid
 from mainspring.core.ids import new_id
-from mainspring.serving.channel import Answer, Channel
+from mainspring.serving.channel import Channel
 from mainspring.serving.modelserver.explaining import BASE, REASONS
+from mainspring.serving.wire import Answer
 
 if TYPE_CHECKING:
     import numpy as np
