@@ -48,6 +48,7 @@ class ServerProcess:
         self.env = {**os.environ, **(env or {})}
         self._process: subprocess.Popen[str] | None = None
         self._log: IO[str] | None = None
+        self._log_path = folder / "server.log"
 
     @property
     def address(self) -> str:
@@ -65,14 +66,13 @@ class ServerProcess:
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def start(self) -> None:
-        """Start it and return when it has said that it is ready.
+        """Start it and return when it has said that it is ready: `spawn`, then `await_ready`."""
+        self.spawn()
+        self.await_ready()
 
-        Raises:
-            Failed: It ended instead.
-            Timeout: It said nothing for a minute.
-        """
-        log = self.folder / "server.log"
-        self._log = log.open("a", encoding="utf-8")
+    def spawn(self) -> None:
+        """Start it."""
+        self._log = self._log_path.open("a", encoding="utf-8")
         ports = ["--port", str(self.port), "--serving-port", str(self.serving_port)]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "mainspring", "up", *ports],
@@ -82,14 +82,26 @@ class ServerProcess:
             stderr=self._log,
             text=True,
         )
-        assert self._process.stdout is not None  # it was asked for, two lines above
+
+    def await_ready(self) -> None:
+        """Return when it has said that it is ready.
+
+        Raises:
+            Failed: It ended instead.
+            Timeout: It said nothing for a minute.
+        """
+        assert self._process is not None  # spawned before
+        assert self._process.stdout is not None  # it was asked for
         os.set_blocking(self._process.stdout.fileno(), False)
         said, deadline = "", time.monotonic() + READY_S
         while "ready" not in said:
             if self._process.poll() is not None:
-                raise Failed(f"the server ended with {self._process.returncode}: {_tail(log)}", where=str(log))
+                raise Failed(
+                    f"the server ended with {self._process.returncode}: {_tail(self._log_path)}",
+                    where=str(self._log_path),
+                )
             if time.monotonic() > deadline:
-                raise Timeout(f"the server was not ready after {READY_S} s", where=str(log))
+                raise Timeout(f"the server was not ready after {READY_S} s", where=str(self._log_path))
             said += self._process.stdout.readline() or ""
             time.sleep(0.01)
 

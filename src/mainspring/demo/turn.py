@@ -33,15 +33,16 @@ Json = dict[str, object]
 
 def play(root: Path, first: datetime, last: datetime, report: Report, *, keep: bool) -> None:
     """Ingest, serve, replay, and say what happened."""
-    flights = read_year()
     house = open_house(load(root))
     try:
-        _ingest(house.get(Data), flights, first, report)
         port, serving_port = free_ports(2)
         server = ServerProcess(root, port=port, serving_port=serving_port)
-        server.start()
-        report.step("serve", f"API and pages at {server.address}, model server at {server.model_address}")
+        server.spawn()  # it makes itself ready while the year is read
         try:
+            flights = read_year()
+            _ingest(house.get(Data), flights, first, report)
+            server.await_ready()
+            report.step("serve", f"API and pages at {server.address}, model server at {server.model_address}")
             replay = Replay(Api(server.address), Api(server.model_address), flights, first=first)
             _deploy(replay, report)
             _replay(replay, house, first, last, report)

@@ -36,29 +36,18 @@ def next_batch(log: pl.LazyFrame, position: Position, limit: int) -> Batch | Non
     than a day ahead of the wall clock is a clock gone wrong and is not believed, so that one such row cannot close
     every window.
     """
-    before = pl.LazyFrame(
-        {"spool": list(position), "done": list(position.values())}, schema={"spool": pl.String, "done": pl.Int64}
-    )
+    new = [(pl.col("spool") == spool) & (pl.col("seq") > done) for spool, done in position.items()]
+    unseen = ~pl.col("spool").is_in(list(position))
     places = (
-        log.select("spool", "seq")
-        .join(before, on="spool", how="left")
-        .filter(pl.col("seq") > pl.col("done").fill_null(-1))
-        .select("spool", "seq")
-        .collect()
-        .sort("spool", "seq")
-        .head(limit)
+        log.filter(pl.any_horizontal(unseen, *new)).select("spool", "seq").collect().sort("spool", "seq").head(limit)
     )
     if not places.height:
         return None
-    ends = places.group_by("spool").agg(pl.col("seq").min().alias("from_seq"), pl.col("seq").max().alias("to_seq"))
-    after = {**position, **dict(ends.select("spool", "to_seq").iter_rows())}
-    in_batch = pl.col("seq").is_between(pl.col("from_seq"), pl.col("to_seq"))
-    rows = (
-        log.join(ends.lazy(), on="spool")
-        .filter(in_batch & (pl.col("status") < 400))
-        .drop("from_seq", "to_seq")
-        .collect()
-    )
+    ends = places.group_by("spool").agg(pl.col("seq").min().alias("first"), pl.col("seq").max().alias("last"))
+    after = {**position, **dict(ends.select("spool", "last").iter_rows())}
+    parts = [(pl.col("spool") == spool) & pl.col("seq").is_between(*between) for spool, *between in ends.iter_rows()]
+    # literals, not a join: files whose statistics say that they hold older rows are not read
+    rows = log.filter(pl.any_horizontal(parts) & (pl.col("status") < 400)).collect()
     event = pl.min_horizontal(pl.col("event_at"), pl.col("at") + DAY_US).clip(lower_bound=0)
     unique = rows.with_columns(event.alias("event")).unique("id", keep="first", maintain_order=True)
     return Batch(unique, after, is_last=places.height < limit)
