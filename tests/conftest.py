@@ -36,9 +36,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fuzz", type=int, default=2, help="requests that are made of each kind to each route")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long tests first, so that no worker is left with one when the others are done; random within long and short."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Slow tests first, shared out among the workers, so that none is left with one when the others are done.
+
+    Each worker is given a run of neighbours of the list and steals from others' ends later; within slow and quick the
+    order stays as it is.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    quick = [item for item in items if not item.get_closest_marker("slow")]
+    shares: list[pytest.Item] = []
+    for worker in range(workers):
+        first = slow[worker::workers]
+        room = max(0, (len(items) - len(shares)) // (workers - worker) - len(first))
+        shares += [*first, *quick[:room]]
+        del quick[:room]
+    items[:] = shares
 
 
 @pytest.fixture(autouse=True)

@@ -242,7 +242,7 @@ def keep_collecting(
 def test_real_processes_that_write_and_collect_at_once_lose_nothing(
     sqlite_database: Database, opener: Callable[[], Blobs]
 ) -> None:
-    seconds, grace_s, purged = 12.0, 2.0, spawn.Value("q", 0)
+    seconds, grace_s, purged = 6.0, 2.0, spawn.Value("q", 0)
     writers = [spawn.Process(target=write, args=(sqlite_database, opener, n, seconds, grace_s)) for n in range(3)]
     collectors = [
         spawn.Process(target=keep_collecting, args=(sqlite_database, opener, seconds, grace_s, purged))

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+LONG = {"batch.md", "models.md", "registry.md", "rollouts.md", "tracking.md"}
+"""Pages with so many commands that they take a quarter of a minute each."""
 BLOCK = re.compile(r"(?:<!-- not run here: (?P<why>.+?) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)```", re.DOTALL)
 CUSTOMERS = "age,plan,spent,churned\n" + "".join(
     f"{20 + i % 50},{'basic' if i % 3 else 'full'},{(i * 37) % 101}.5,{int((i * 37) % 101 < 40 or i % 7 == 0)}\n"
@@ -40,8 +43,12 @@ def run(block: Block, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def named(page: Path) -> ParameterSet:
+    return pytest.param(page, id=page.relative_to(ROOT).as_posix(), marks=[pytest.mark.long] * (page.name in LONG))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("page", [named(page) for page in PAGES])
 def test_every_block_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     (tmp_path / "customers.csv").write_text(CUSTOMERS)
     for block in blocks_of(page):

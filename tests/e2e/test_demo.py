@@ -15,6 +15,7 @@ def demo(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=560, check=False)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(700)
 def test_the_demo_holds_and_a_second_run_changes_nothing(tmp_path: Path) -> None:

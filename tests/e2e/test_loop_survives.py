@@ -46,7 +46,7 @@ def history() -> pl.DataFrame:
 
 @pytest.mark.slow
 @pytest.mark.timeout(420)
-@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=[pytest.mark.postgres, pytest.mark.long])])
 def test_whatever_is_killed_the_loop_ends_in_the_same_state(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -32,6 +32,7 @@ def test_the_suite_has_its_client() -> None:
         missing("MLflow: pip install mlflow")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_other_release_of_the_client_finds_the_same_server(tmp_path: Path) -> None:

@@ -17,7 +17,14 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seed", "pause_s"), [(1, 0.005), (2, 0.001), (3, 0.0)])
+@pytest.mark.parametrize(
+    ("seed", "pause_s"),
+    [
+        pytest.param(1, 0.005, marks=pytest.mark.long),
+        pytest.param(2, 0.001, marks=pytest.mark.long),
+        (3, 0.0),
+    ],
+)
 def test_every_point_arrives_once_whatever_dies_when(root: Path, seed: int, pause_s: float) -> None:
     found = Storm(root, points=60_000, kills=2, seed=seed, pause_s=pause_s).run()
     assert found.steps == list(range(60_000))

@@ -56,7 +56,7 @@ class World:
         """Kill with -9, and start the server again when it was the one that died."""
         with self.lock:
             self.kills.append(victim)
-            pids = {child.pid: " ".join(child.cmdline()) for child in self._children()}
+            pids = {child.pid: _command(child) for child in self._children()}
             if victim in ("model server", "both"):
                 _kill(pid for pid, line in pids.items() if "modelserver" in line)
             if victim == "step":
@@ -150,6 +150,14 @@ class Reaper(threading.Thread):
     def stop(self) -> None:
         self._stopping.set()
         self.join()
+
+
+def _command(process: psutil.Process) -> str:
+    """Its command line; nothing when it has ended since it was listed."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def _kill(pids: object) -> None:

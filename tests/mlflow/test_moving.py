@@ -15,7 +15,7 @@ import httpx
 import pytest
 from tests.mlflow.conftest import GIVEN
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(GIVEN), reason="needs a server of ours")]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.skipif(bool(GIVEN), reason="needs a server of ours")]
 
 
 def _fill(uri: str, experiment: str, model: str) -> None:

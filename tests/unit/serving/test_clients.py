@@ -173,8 +173,9 @@ def test_other_refusals_are_final_and_so_is_the_last_one(
     assert len(_Script.seen) == requests
 
 
-def test_nobody_waits_longer_than_the_deadline_for_another_try() -> None:
-    with scripted(429, 200, timeout_s=0.04) as client, pytest.raises(Overloaded):
+def test_nobody_waits_longer_than_the_deadline_for_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mainspring.serving.channel._FIRST_PAUSE_S", 20.0)
+    with scripted(429, 200) as client, pytest.raises(Overloaded):
         client.predict("m", {"a": [1]})
 
 
