@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "idle": ("mainspring.serving.process_commands:idle", "Deployments by how long nobody has asked them."),
     "import": ("mainspring.mlflow.commands:importing", "Bring what another tool keeps here."),
     "init": ("mainspring.cli.init:init", "Start a project from a CSV file."),
+    "kserve": ("mainspring.serving.kserve:kserve", "A deployment as an InferenceService of KServe."),
     "loop": ("mainspring.loop.commands:group", "Cycles, policies and the kill switch."),
     "models": ("mainspring.registry.commands:group", "Registered models, versions and aliases."),
     "monitor": ("mainspring.monitoring.commands:group", "Drift and performance of what is live."),
