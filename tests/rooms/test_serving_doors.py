@@ -17,7 +17,7 @@ from litestar import Litestar
 from litestar.testing import TestClient
 from sklearn.linear_model import LogisticRegression
 
-from mainspring.core.errors import Invalid
+from mainspring.core.errors import Invalid, Refused
 from mainspring.core.settings import load
 from mainspring.core.wiring import Wiring
 from mainspring.data import Data
@@ -32,6 +32,7 @@ from mainspring.serving import (
     Supervisor,
     Traffic,
     commands,
+    replay_commands,
     rollout_commands,
     shadow_commands,
 )
@@ -73,7 +74,7 @@ def server(house: Wiring) -> Iterator[Supervisor]:
 
 
 def run(house: Wiring, name: str, *arguments: str, text: str = "") -> str:
-    homes = {"rollout": rollout_commands, "shadow": shadow_commands}
+    homes = {"rollout": rollout_commands, "shadow": shadow_commands, "replay": replay_commands}
     command = getattr(homes.get(name, commands), name)
     done = CliRunner().invoke(command, list(arguments), obj=lambda: house, input=text, catch_exceptions=False)
     assert done.exit_code == 0, done.output
@@ -109,6 +110,18 @@ def test_a_shadow_is_started_seen_and_ended_through_all_doors(
     assert steered.status_code == 200
     assert http.post("/api/v1/deployments/dusk/shadows", json={"version": 2, "share": 0}).status_code == 400
     assert http.post("/deployments/dusk/shadow", data={"verb": "stop", "version": 2}).status_code == 200
+    with pytest.raises(Refused, match="is not shown to be less than"):
+        run(house, "replay", "run", "dusk", "2", "--since", "2001-01-01", "--no-worse-than", "0.1")
+    (done,) = json.loads(run(house, "replay", "ls", "dusk", "--json"))
+    assert (done["state"], done["report"][0]["differing"]) == ("done", 0.0)
+    assert "pairs" in run(house, "replay", "show", done["id"])
+    begun = http.post("/api/v1/deployments/dusk/replays", json={"version": 2, "limit": 5}).json()
+    assert http.post(f"/api/v1/replays/{begun['id']}/cancel").json()["state"] == "cancelled"
+    assert "cancelled" in run(house, "replay", "cancel", begun["id"])
+    assert http.get(f"/api/v1/replays/{begun['id']}").json()["rows"] == 5
+    assert len(http.get("/api/v1/deployments/dusk/replays").json()) == 2
+    assert "One row alone took" in http.get("/deployments/dusk").text
+    assert http.post("/deployments/dusk/replay", data={"version": 9}).status_code == 404
     run(house, "shadow", "start", "dusk", "2", "--share", "0.5")
     assert "is no shadow of dusk any more" in run(house, "shadow", "stop", "dusk", "2")
 

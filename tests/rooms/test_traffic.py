@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import polars as pl
 import pytest
+from lightgbm import LGBMClassifier
 from tests import spools
 from tests.rooms.test_serving import START, House, build, classifier, rows, target
 
 from mainspring.core.clock import DAY_US
-from mainspring.core.errors import Conflict, Invalid, NotFound
+from mainspring.core.errors import Conflict, Invalid, NotFound, Refused
 from mainspring.serving.model import Feedback, Shadow
 from mainspring.serving.modelserver.plan import SPOOLS, Options, read_plan
 from mainspring.storage.ports import Tables
@@ -104,3 +106,84 @@ def test_pairs_on_the_same_inputs_show_who_is_better_once_labels_arrive(house: H
     assert list(entry.losses) == pytest.approx([0.25, 0.01])
     assert entry.loss_difference.mean == pytest.approx(-0.24)
     assert house.serving.predictions("flights").collect().height == 120
+
+
+def asked(house: House, count: int = 60) -> None:
+    """Requests of users in the log, answered by version 1; labels of all."""
+    frame, truth = rows(7, count), target(rows(7, count))
+    said = house.registry.load("late", 1).predict(frame)["probability"].tolist()
+    lines: list[dict[str, object]] = []
+    for i, row in enumerate(frame.to_dicts()):
+        cells = [row["delay"], float(row["hour"]), row["carrier"]]
+        about = {"id": f"r{i}", "request_id": f"r{i}", "key": f"r{i}", "at": START + i, "event_at": START + i}
+        outputs = {"probability": said[i], "label": str(int(said[i] >= 0.5))}
+        lines.append({**about, "inputs": cells, "outputs": outputs})
+    spools.write(house.serving.folder / SPOOLS / "a.sqlite", lines, columns=COLUMNS, deployment="flights")
+    house.serving.feedback("flights", [Feedback(f"r{i}", int(late)) for i, late in enumerate(truth)])
+
+
+def test_a_replay_asks_a_version_what_users_asked_and_is_on_record(house: House) -> None:
+    asked(house)
+    told: list[tuple[int, int]] = []
+    made = house.serving.replay("flights", 2, limit=50, tell=lambda done, of: told.append((done, of)))
+    assert told == [(0, 50), (50, 50)]
+    assert (made.state, made.rows, made.done, made.version) == ("done", 50, 50, 2)
+    (entry,) = made.report
+    assert (entry.against, entry.answered, entry.labelled, entry.failed) == (1, 50, 50, 0)
+    frame = rows(7, 60).tail(50)
+    before, after = (house.registry.load("late", n).predict(frame)["probability"].tolist() for n in (1, 2))
+    apart = [new - old for old, new in zip(before, after, strict=True)]
+    assert entry.difference.mean == pytest.approx(sum(apart) / 50)
+    assert entry.distance is not None
+    assert entry.distance[3] == pytest.approx(max(map(abs, apart)))
+    assert all(took > 0 for side in entry.model_us for took in side)
+    (event,) = [e for e in house.journal.read(subject=made.ref) if e.kind == "serving.replay_ended"]
+    assert (event.payload["digest"], event.payload["verdicts"]) == (made.digest, {"1": entry.verdict})
+    assert len(made.digest) == 64
+    assert house.serving.replays("flights") == [house.serving.find_replay(made.id)]
+    assert not any((house.serving.folder / "replays").iterdir())
+
+
+def test_a_replay_that_is_cancelled_ends_and_stays_cancelled(house: House) -> None:
+    asked(house)
+
+    def cancel(done: int, of: int) -> None:
+        house.serving.cancel_replay(house.serving.replays()[0].id)
+
+    with pytest.raises(Conflict, match="was cancelled"):
+        house.serving.replay("flights", 2, tell=cancel)
+    (found,) = house.serving.replays("flights")
+    assert (found.state, found.report, "by " in found.reason) == ("cancelled", (), True)
+    assert house.serving.cancel_replay(found.id) == found
+
+
+def test_a_replay_whose_process_is_gone_has_failed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked(house)
+    monkeypatch.setattr(house.serving, "_run_replay", lambda made, rows, tell: made)  # killed before it did a thing
+    made = house.serving.replay("flights", 2)
+    assert house.serving.find_replay(made.id).state == "running"
+    house.clock.advance(DAY_US)
+    assert house.serving.find_replay(made.id).state == "failed"
+
+
+def test_what_cannot_be_replayed_is_refused_before_it_begins(house: House) -> None:
+    with pytest.raises(NotFound, match="no prediction"):
+        house.serving.replay("flights", 2)
+    asked(house)
+    with pytest.raises(NotFound, match="nothing is logged in that time"):
+        house.serving.replay("flights", 2, until=START)
+    with pytest.raises(Invalid, match="rows"):
+        house.serving.replay("flights", 2, limit=0)
+    wider = rows(1).head(40).select("delay", "hour", "carrier", pl.col("delay").alias("wind"))
+    codes = wider.with_columns((pl.col("carrier") == "UA").cast(pl.Float64)).to_numpy()
+    names = wider.columns
+    model = LGBMClassifier(n_estimators=2, verbose=-1, min_child_samples=5).fit(
+        codes, target(wider), feature_name=names
+    )
+    house.registry.register("late", model, example=wider.head(3), encoding={"carrier": ["AA", "UA"]})
+    with pytest.raises(Refused, match="'wind' is not in the log"):
+        house.serving.replay("flights", 3)
+    house.serving.deploy("flights", "late", 1, options=Options(redact=("hour",)))
+    with pytest.raises(Refused, match="'hour' is redacted"):
+        house.serving.replay("flights", 2)
+    assert house.serving.replays() == []

@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "monitor": ("mainspring.monitoring.commands:group", "Drift and performance of what is live."),
     "pipeline": ("mainspring.pipelines.commands:group", "Run pipelines and look at their runs."),
     "predict": ("mainspring.serving.commands:predict", "Ask an endpoint."),
+    "replay": ("mainspring.serving.replay_commands:replay", "Logged traffic on a version that has no user yet."),
     "reproduce": ("mainspring.tracking.reproduction.commands:reproduce", "Run a run again and compare its metrics."),
     "reviews": ("mainspring.serving.review_commands:group", "Predictions that wait for a person."),
     "rollout": ("mainspring.serving.rollout_commands:rollout", "Canaries: start, status, pause, promote, roll back."),

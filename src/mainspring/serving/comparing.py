@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
+from mainspring.serving.model import Comparison
 from mainspring.serving.rules.pairs import Difference, difference, most_frequent, verdict
 
 if TYPE_CHECKING:
@@ -15,50 +15,6 @@ ANSWERED = ("id", "key", "version", "status", "error", "model_us", *OUTPUTS)
 """Columns of answers that are compared."""
 _MOST = 10
 _NEW = "_new"
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """A version beside one that answered users, over the rows that both were asked.
-
-    Attributes:
-        version: The one that nobody depended on.
-        against: The one that answered.
-        rows: What both were asked.
-        failed: Rows that `version` did not answer.
-        failed_before: Rows that `against` did not.
-        answered: Rows that both answered; all below is about them.
-        differing: Part of them with another class, or for numbers with another number.
-        distance: Absolute differences of the probability or number: mean, median, 99th percentile and greatest; None
-            without any.
-        difference: Its mean with its sign.
-        labelled: Rows whose label is known.
-        loss: What is less for the better one: "Brier score", "absolute error" or "wrong answers".
-        losses: Its mean for `against` and `version`; None without labels.
-        loss_difference: That of `version` minus that of `against`.
-        verdict: "better", "worse", "undecided" or "no labels".
-        columns: Inputs that were refused, with the number of rows.
-        errors: Other failures, with the number of rows.
-        model_us: What a call of the model took, median and 99th percentile, for `against` and `version`.
-    """
-
-    version: int
-    against: int
-    rows: int = 0
-    failed: int = 0
-    failed_before: int = 0
-    answered: int = 0
-    differing: float = 0.0
-    distance: tuple[float, float, float, float] | None = None
-    difference: Difference = field(default_factory=Difference)
-    labelled: int = 0
-    loss: str = ""
-    losses: tuple[float, float] | None = None
-    loss_difference: Difference = field(default_factory=Difference)
-    verdict: str = "no labels"
-    columns: tuple[tuple[str, int], ...] = ()
-    errors: tuple[tuple[str, int], ...] = ()
-    model_us: tuple[tuple[float, float], tuple[float, float]] = ((0.0, 0.0), (0.0, 0.0))
 
 
 def paired(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:

@@ -134,3 +134,15 @@ class WorkersChanged(Fact):
     busy: float
     wait_ms: float
     changed_at: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayEnded(Fact):
+    """Logged traffic was put to a version: what came of it has this digest. Subject: `replays/ID`."""
+
+    kind: ClassVar[str] = "serving.replay_ended"
+    deployment: str
+    version: int
+    rows: int
+    verdicts: dict[str, str]
+    digest: str

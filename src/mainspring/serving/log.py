@@ -141,7 +141,7 @@ def frame_of(
     columns["deployment"] = [endpoint] * len(rows)
     columns["spool"] = [spool] * len(rows)
     columns["inputs"] = list(inputs)
-    columns |= {name: [_output(name, output) for output in outputs] for name in _OUTPUTS}
+    columns |= {name: [output_of(name, output) for output in outputs] for name in _OUTPUTS}
     columns["reasons"] = [_reasons(output, signatures.get(_int(row[_VERSION]), ())) for output, row in
                           zip(outputs, rows, strict=True)]  # fmt: skip
     return pl.DataFrame({name: columns[name] for name in schema}, schema=schema)
@@ -187,7 +187,8 @@ def _schema(kinds: Mapping[str, str]) -> dict[str, PolarsDataType]:
     }
 
 
-def _output(name: str, output: object) -> object:
+def output_of(name: str, output: object) -> object:
+    """A column of the log, from an answer by the names of the model's outputs; None where there is none."""
     if not isinstance(output, dict):
         return None
     if name == "label_out":

@@ -9,12 +9,14 @@ from mainspring.core.errors import Invalid
 from mainspring.serving.modelserver.plan import Options
 from mainspring.serving.rules.assignment import check_shares
 from mainspring.serving.rules.decision import Decision, RolloutSpec
+from mainspring.serving.rules.pairs import Difference
 
 CHAMPION, CANARY = "champion", "canary"
 MOST_SHADOWS = 4
 """Shadows of one endpoint: each costs as much as the traffic it is asked."""
 OPEN_STATES = ("running", "paused", "held")
 RolloutState = Literal["running", "paused", "held", "promoted", "rolled_back"]
+ReplayState = Literal["running", "done", "cancelled", "failed"]
 ReviewState = Literal["open", "decided"]
 Label = float | str
 DECISION = "decision"
@@ -293,3 +295,91 @@ class Review:
     def ref(self) -> str:
         """Reference, `reviews/ID`."""
         return f"reviews/{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A version beside one that answered users, over the rows that both were asked.
+
+    Attributes:
+        version: The one that nobody depended on.
+        against: The one that answered.
+        rows: What both were asked.
+        failed: Rows that `version` did not answer.
+        failed_before: Rows that `against` did not.
+        answered: Rows that both answered; all below is about them.
+        differing: Part of them with another class, or for numbers with another number.
+        distance: Absolute differences of the probability or number: mean, median, 99th percentile and greatest; None
+            without any.
+        difference: Its mean with its sign.
+        labelled: Rows whose label is known.
+        loss: What is less for the better one: "Brier score", "absolute error" or "wrong answers".
+        losses: Its mean for `against` and `version`; None without labels.
+        loss_difference: That of `version` minus that of `against`.
+        verdict: "better", "worse", "undecided" or "no labels".
+        columns: Inputs that were refused, with the number of rows.
+        errors: Other failures, with the number of rows.
+        model_us: What a call of the model took, median and 99th percentile, for `against` and `version`.
+    """
+
+    version: int
+    against: int
+    rows: int = 0
+    failed: int = 0
+    failed_before: int = 0
+    answered: int = 0
+    differing: float = 0.0
+    distance: tuple[float, float, float, float] | None = None
+    difference: Difference = field(default_factory=Difference)
+    labelled: int = 0
+    loss: str = ""
+    losses: tuple[float, float] | None = None
+    loss_difference: Difference = field(default_factory=Difference)
+    verdict: str = "no labels"
+    columns: tuple[tuple[str, int], ...] = ()
+    errors: tuple[tuple[str, int], ...] = ()
+    model_us: tuple[tuple[float, float], tuple[float, float]] = ((0.0, 0.0), (0.0, 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Logged traffic of an endpoint that a version was asked again, without a user.
+
+    Attributes:
+        id: Its id.
+        deployment: Whose traffic.
+        version: Who was asked.
+        since: Earliest event time, microseconds; None = from the beginning.
+        until: First event time that is left out; None = to the end.
+        state: "running", "done", "cancelled" or "failed".
+        rows: How many it has.
+        done: How many are answered.
+        started_at: When, wall clock.
+        beat_at: When its process last said that it lives.
+        ended_at: When, 0 before.
+        actor: Who asked for it.
+        reason: Why it failed or was cancelled.
+        digest: Of the report, 64 hex digits; the event log has it too.
+        report: The version beside each one that answered.
+    """
+
+    id: str
+    deployment: str
+    version: int
+    since: int | None
+    until: int | None
+    state: ReplayState
+    rows: int
+    started_at: int
+    beat_at: int
+    actor: str
+    done: int = 0
+    ended_at: int = 0
+    reason: str = ""
+    digest: str = ""
+    report: tuple[Comparison, ...] = ()
+
+    @property
+    def ref(self) -> str:
+        """Reference, `replays/ID`."""
+        return f"replays/{self.id}"

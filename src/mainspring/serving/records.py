@@ -15,6 +15,7 @@ from mainspring.serving.model import (
     OPEN_STATES,
     Deployment,
     Feedback,
+    Replay,
     Review,
     Rollout,
     StoredFeedback,
@@ -123,6 +124,30 @@ review = sa.Table(
     sqlite_strict=True,
 )
 """Predictions that wait for a person, and what was decided. Inputs stay in the log."""
+
+replay = sa.Table(
+    "replay",
+    metadata,
+    sa.Column("project", Id, primary_key=True),
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("deployment", Id, nullable=False),
+    sa.Column("version", Micros, nullable=False),
+    sa.Column("since", Micros),
+    sa.Column("until", Micros),
+    sa.Column("state", Id, nullable=False),
+    sa.Column("rows", Micros, nullable=False),
+    sa.Column("done", Micros, nullable=False),
+    sa.Column("started_at", Micros, nullable=False),
+    sa.Column("beat_at", Micros, nullable=False),
+    sa.Column("ended_at", Micros, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("report", Json, nullable=False),
+    sa.Index("ix_replay_project_deployment_id", "project", "deployment", "id"),
+    sqlite_strict=True,
+)
+"""Logged traffic that a version was asked again, and what came of it."""
 
 _CHUNK = 400
 
@@ -362,6 +387,33 @@ def _review(row: sa.Row[*tuple[object, ...]]) -> Review:
     values = {str(name): value for name, value in row._mapping.items() if name != "project"}
     plain = {name: cast("dict[str, object]", values[name]).get("value") for name in ("answer", "decision")}
     return msgspec.convert({**values, **plain}, Review)
+
+
+def add_replay(conn: Connection, made: Replay) -> None:
+    """Store a new replay."""
+    conn.execute(sa.insert(replay).values(project=caller().project, **msgspec.to_builtins(made)))
+
+
+def change_replay(conn: Connection, replay_id: str, *, only_in: Sequence[str] = (), **values: object) -> bool:
+    """Change a replay, where it is in one of these states; without any in every case. Returns whether it was."""
+    query = sa.update(replay).where(replay.c.project == caller().project, replay.c.id == replay_id)
+    query = query.where(replay.c.state.in_(only_in)) if only_in else query
+    return conn.execute(query.values(msgspec.to_builtins(values))).rowcount > 0
+
+
+def list_replays(conn: Connection, *, deployment: str = "", replay_id: str = "", limit: int = 100) -> list[Replay]:
+    """Replays, newest first; an empty text asks for all."""
+    c = replay.c
+    query = sa.select(replay).where(c.project == caller().project)
+    query = query.where(c.deployment == deployment) if deployment else query
+    query = query.where(c.id == replay_id) if replay_id else query
+    rows = conn.execute(query.order_by(c.id.desc()).limit(limit))
+    return [_replay(row) for row in rows]
+
+
+def _replay(row: sa.Row[*tuple[object, ...]]) -> Replay:
+    values = {str(name): value for name, value in row._mapping.items() if name != "project"}
+    return msgspec.convert(values, Replay, strict=False)
 
 
 def _value(row: sa.Row[*tuple[object, ...]]) -> float | str:

@@ -10,7 +10,7 @@ from litestar.params import Parameter
 
 from mainspring.core.clock import micros
 from mainspring.core.settings import Settings
-from mainspring.serving import review_routes, rollout_routes, shadow_routes
+from mainspring.serving import replay_routes, review_routes, rollout_routes, shadow_routes
 from mainspring.serving.bulk import BulkAnswer
 from mainspring.serving.client import Client, Prediction, Value
 from mainspring.serving.model import (
@@ -191,6 +191,7 @@ handlers = [
     list_idle,
     show_metrics,
     *review_routes.handlers,
+    *replay_routes.handlers,
     *rollout_routes.handlers,
     *shadow_routes.handlers,
 ]

@@ -22,8 +22,8 @@ from mainspring.serving.events import (
 )
 from mainspring.serving.guards import trouble_of
 from mainspring.serving.model import Deployment, Rollout, Traffic
+from mainspring.serving.replaying import ReplayDesk
 from mainspring.serving.rules.decision import Action, Decision, Evidence, RolloutSpec, decide
-from mainspring.serving.steering import TrafficDesk
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -34,7 +34,7 @@ log = logging.getLogger("mainspring.serving")
 _NEWEST = 100_000
 
 
-class Serving(TrafficDesk):
+class Serving(ReplayDesk):
     """Endpoints, what they answered, what people decided and what became known, and rollouts judged by that."""
 
     _alarms: Callable[[], Mapping[str, str]] = staticmethod(dict)

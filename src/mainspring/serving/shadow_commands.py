@@ -6,7 +6,7 @@ import click
 
 from mainspring.core.clock import micros
 from mainspring.core.console import json_option, room, show, table
-from mainspring.serving.comparing import Comparison
+from mainspring.serving.model import Comparison
 from mainspring.serving.service import Serving
 from mainspring.serving.steering import ShadowReport
 from mainspring.serving.supervisor import wait_served

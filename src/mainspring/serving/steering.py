@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, cast
 
 from mainspring.core.errors import Conflict, NotFound
 from mainspring.registry import check_usable
-from mainspring.serving.comparing import ANSWERED, Comparison, comparisons, paired
-from mainspring.serving.model import Deployment, Shadow
+from mainspring.serving.comparing import ANSWERED, comparisons, paired
+from mainspring.serving.model import Comparison, Deployment, Shadow
 from mainspring.serving.modelserver import tally
 from mainspring.serving.modelserver.plan import shadows_of
 from mainspring.serving.modelserver.shadowing import ROWS

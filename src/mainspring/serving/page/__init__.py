@@ -18,8 +18,7 @@ from mainspring.core.settings import Settings
 from mainspring.registry.model import Scalar
 from mainspring.registry.service import Registry
 from mainspring.serving.client import Client, Prediction
-from mainspring.serving.comparing import Comparison
-from mainspring.serving.model import Deployment, Rollout
+from mainspring.serving.model import Comparison, Deployment, Rollout
 from mainspring.serving.modelserver.answering import STATUS
 from mainspring.serving.overview import TONES, healths, pulses, stretches
 from mainspring.serving.page import processes, reviews
@@ -143,6 +142,7 @@ def _deployment(serving: Serving, found: Deployment, form: Form) -> Template:
         "evidence": evidence_of(under_way, under_way.decision) if under_way else [],
         "past": [entry for entry in serving.rollouts(found.name, limit=20) if entry.is_final],
         "predictions": serving.recent(found.name),
+        "replays": serving.replays(found.name, limit=3),
         "shadows": [
             (report, entry)
             for report in serving.shadows(found.name, most=_MOST_PAIRS)
@@ -210,6 +210,23 @@ def steer_shadow(
     return Redirect(f"/deployments/{name}#shadows", status_code=303)
 
 
+@dataclass(frozen=True, slots=True)
+class Replaying:
+    """The traffic of how many days a version is asked again."""
+
+    version: int
+    days: int = 7
+
+
+@post("/deployments/{name:str}/replay", opt=_WRITE, sync_to_thread=True, include_in_schema=False)
+def start_replay(
+    serving: Serving, name: str, data: Annotated[Replaying, Body(media_type=RequestEncodingType.URL_ENCODED)]
+) -> Redirect:
+    """Begin a replay, and show how far it is."""
+    serving.start_replay(name, data.version, since=SystemClock().now() - data.days * DAY_US)
+    return Redirect(f"/deployments/{name}#replays", status_code=303)
+
+
 def evidence_of(rollout: Rollout, decision: Decision) -> list[Evidence]:
     """The e-values of a decision with their limits."""
     spec, found = rollout.spec, decision.evidence
@@ -226,5 +243,5 @@ def evidence_of(rollout: Rollout, decision: Decision) -> list[Evidence]:
     return lines
 
 
-handlers = [deployments_page, deployment_page, ask_page, rollout_page, steer, steer_shadow]
+handlers = [deployments_page, deployment_page, ask_page, rollout_page, steer, steer_shadow, start_replay]
 handlers += [*processes.handlers, *reviews.handlers]

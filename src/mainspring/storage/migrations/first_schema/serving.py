@@ -11,6 +11,7 @@ from mainspring.storage import schema
 def upgrade() -> None:
     _deployment()
     _feedback()
+    _replay()
     _review()
     _rollout()
     _traffic_change()
@@ -49,6 +50,31 @@ def _feedback() -> None:
         sqlite_strict=True,
     )
     op.create_index("ix_feedback_seq", "feedback", ["project", "deployment", "seq"], unique=True)
+
+
+def _replay() -> None:
+    op.create_table(
+        "replay",
+        sa.Column("project", schema.Id(), nullable=False),
+        sa.Column("id", schema.Id(), nullable=False),
+        sa.Column("deployment", schema.Id(), nullable=False),
+        sa.Column("version", schema.Micros(), nullable=False),
+        sa.Column("since", schema.Micros(), nullable=True),
+        sa.Column("until", schema.Micros(), nullable=True),
+        sa.Column("state", schema.Id(), nullable=False),
+        sa.Column("rows", schema.Micros(), nullable=False),
+        sa.Column("done", schema.Micros(), nullable=False),
+        sa.Column("started_at", schema.Micros(), nullable=False),
+        sa.Column("beat_at", schema.Micros(), nullable=False),
+        sa.Column("ended_at", schema.Micros(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("report", schema.Json(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "id", name=op.f("pk_replay")),
+        sqlite_strict=True,
+    )
+    op.create_index("ix_replay_project_deployment_id", "replay", ["project", "deployment", "id"], unique=False)
 
 
 def _review() -> None:
