@@ -211,3 +211,19 @@ def test_runs_are_listed_and_compared_on_the_command_line(ids: dict[str, str], t
         assert part in text
     plain = json.loads(command(tmp_path, "runs", "compare", ids["a"], ids["b"], "--json").output)
     assert plain["metrics"] == {"loss": [0.1, 0.2]}
+
+
+def test_a_filter_that_is_being_written_may_go_on_with_what_there_is(
+    client: TestClient[Litestar], ids: dict[str, str]
+) -> None:
+    def shown(text: str, **more: str) -> list[str]:
+        answer = client.get("/api/v1/search-completions", params={"filter": text, **more})
+        return [f"{entry['text']}|{entry['kind']}" for entry in answer.json()]
+
+    assert shown("params.l") == ["params.lr |name"]
+    assert shown("params.lr ")[:2] == ["params.lr = |operator", "params.lr != |operator"]
+    assert shown("params.lr = ") == ["params.lr = '0.1' |value", "params.lr = '0.2' |value", "params.lr = 'nan' |value"]
+    assert shown("params.lr = '0.2", experiment="flights") == ["params.lr = '0.2' |value"]
+    assert shown("NOT (experiment = fli") == ["NOT (experiment = 'flights' |value"]
+    assert shown("metrics.loss > ") == []
+    assert client.get("/api/v1/search-completions", params={"experiment": "fligths"}).status_code == 404

@@ -435,6 +435,21 @@ class KnownKeys:
 
 
 @dataclass(frozen=True, slots=True)
+class Completion:
+    """How a filter that is being written may go on.
+
+    Args:
+        text: The whole of it, as far as it is written then.
+        shown: What is new.
+        kind: name, operator, value or word.
+    """
+
+    text: str
+    shown: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class Shown:
     """What to load of runs. Of metrics, params and tags None is all of them, else those of these keys."""
 

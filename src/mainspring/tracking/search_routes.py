@@ -9,7 +9,7 @@ from litestar import delete, get, put
 from mainspring.core.errors import Invalid
 from mainspring.tracking.comparing import MAX_COMPARED, Comparison, compared, plain_run
 from mainspring.tracking.grammar import RUNS, read_fields
-from mainspring.tracking.model import KnownKeys, RunGroups, View
+from mainspring.tracking.model import Completion, KnownKeys, RunGroups, View
 from mainspring.tracking.searching import MORE, Search
 from mainspring.tracking.service import Tracking
 from mainspring.tracking.views import Views
@@ -89,6 +89,12 @@ def list_keys(search: Search, experiment: list[str] | None = None) -> KnownKeys:
     return search.keys(search.named(experiment) if experiment else None)
 
 
+@get("/api/v1/search-completions", opt=_READ, sync_to_thread=True)
+def complete_filter(search: Search, filter: str = "", experiment: list[str] | None = None) -> list[Completion]:
+    """How a filter that is being written may go on: names, operators, and values that there are."""
+    return search.completions(search.named(experiment) if experiment else None, filter)
+
+
 @get("/api/v1/views", opt=_READ, sync_to_thread=True)
 def list_views(views: Views) -> list[View]:
     """Saved views by name."""
@@ -113,4 +119,14 @@ def remove_view(views: Views, name: str) -> None:
     views.remove(name)
 
 
-handlers = [list_runs, group_runs, compare_runs, list_keys, list_views, show_view, save_view, remove_view]
+handlers = [
+    list_runs,
+    group_runs,
+    compare_runs,
+    list_keys,
+    complete_filter,
+    list_views,
+    show_view,
+    save_view,
+    remove_view,
+]

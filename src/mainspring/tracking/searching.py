@@ -16,25 +16,31 @@ from mainspring.tracking.grammar import (
     Mark,
     Page,
     fingerprint,
+    fitting,
     mark_of,
+    names_of,
+    place_in,
     read_fields,
     read_filter,
     read_order,
     token_of,
+    values_for,
 )
 from mainspring.tracking.grammar.tree import ATTRIBUTES, EVERYTHING, Field, Order, written_field, written_order
-from mainspring.tracking.model import Experiment, KnownKeys, LoggedModel, ModelOrder, Run, RunGroups, Shown
+from mainspring.tracking.model import Completion, Experiment, KnownKeys, LoggedModel, ModelOrder, Run, RunGroups, Shown
 from mainspring.tracking.records import experiments, logged_models
 from mainspring.tracking.records.runs import load_runs
 from mainspring.tracking.records.search import experiments as experiment_search
 from mainspring.tracking.records.search import logged_models as model_search
 from mainspring.tracking.records.search import runs as run_search
 from mainspring.tracking.records.search.keys import Keys, keys_of, owned
-from mainspring.tracking.records.search.known import known_keys
+from mainspring.tracking.records.search.known import known_keys, known_texts
 from mainspring.tracking.records.search.paged import Hit
 from mainspring.tracking.rules import check_ids
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from mainspring.storage.ports import Tables
 
 VIEWS = ("active", "deleted", "all")
@@ -150,9 +156,29 @@ class Search:
     def keys(self, experiment_ids: Sequence[str] | None) -> KnownKeys:
         """The names of metrics, params and tags that runs of some experiments logged; None is all of the project."""
         with self._tables.read() as conn:
-            if experiment_ids is None:
-                return known_keys(conn, tuple(conn.execute(owned(caller().project)).scalars()))
-            return known_keys(conn, experiments.numbers_of(conn, caller().project, experiment_ids))
+            return known_keys(conn, _numbers(conn, experiment_ids))
+
+    def completions(self, experiment_ids: Sequence[str] | None, text: str, *, limit: int = 12) -> list[Completion]:
+        """How a filter of runs that is being written may go on: names, operators, values that there are.
+
+        Args:
+            text: The filter up to where it is being written.
+            limit: How many ways are told at most.
+        """
+        place = place_in(text, RUNS)
+        offers = list(place.words)
+        with self._tables.read() as conn:
+            if place.want == "name":
+                known = known_keys(conn, _numbers(conn, experiment_ids))
+                logged = (("metrics", known.metrics), ("params", known.params), ("tags", known.tags))
+                offers = [*names_of(RUNS, logged), *(offers if place.word else ())]
+            elif place.want == "value" and place.field is not None and place.attribute is not None:
+                part = place.word.strip("'\"")
+                texts = known_texts(conn, _numbers(conn, experiment_ids), place.field, part, limit)
+                offers = values_for(place.attribute, texts)
+        head = place.head if place.word or place.head[-1:] in ("", " ", "(") else f"{place.head} "
+        found = fitting(place.word, offers, limit, begins=place.want in ("operator", "word"))
+        return [Completion(f"{head}{offer} ", offer, place.want) for offer in found]
 
     def experiments(
         self,
@@ -257,6 +283,13 @@ def _grouping(by: str) -> Field:
         hint = "use one param, tag or attribute, such as params.depth"
         raise Invalid(f"runs are not grouped by {by[:60]!r}", where="group", hint=hint)
     return fields[0]
+
+
+def _numbers(conn: Connection, experiment_ids: Sequence[str] | None) -> Sequence[int]:
+    """The numbers that experiments are interned as; None is all of the project."""
+    if experiment_ids is None:
+        return tuple(conn.execute(owned(caller().project)).scalars())
+    return experiments.numbers_of(conn, caller().project, experiment_ids)
 
 
 def _next(question: str, mark: Mark, hits: Sequence[Hit], limit: int) -> str:

@@ -5,6 +5,7 @@ lengths of time. A comparison of what is missing is false, `!=` too; only IS NUL
 """
 
 from mainspring.tracking.grammar.checking import read_fields, read_filter, read_order
+from mainspring.tracking.grammar.completing import fitting, names_of, place_in, values_for
 from mainspring.tracking.grammar.kinds import EXPERIMENTS, LOGGED_MODELS, RUNS, TRACES, Kind
 from mainspring.tracking.grammar.paging import Mark, Page, fingerprint, mark_of, token_of
 
@@ -17,9 +18,13 @@ __all__ = [
     "Mark",
     "Page",
     "fingerprint",
+    "fitting",
     "mark_of",
+    "names_of",
+    "place_in",
     "read_fields",
     "read_filter",
     "read_order",
     "token_of",
+    "values_for",
 ]

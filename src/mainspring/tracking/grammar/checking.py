@@ -101,7 +101,7 @@ class _Checker:
         field, attribute = self._known(asked.field, asked.at)
         allowed = attribute.strict if self._strict else NATIVE[attribute.type]
         if asked.op not in allowed:
-            shown = " ".join(op for op in _SORTED if op in allowed)
+            shown = " ".join(op for op in OPERATORS if op in allowed)
             raise self._wrong(asked, f"{asked.op} can't be used on {_name(asked.field)}", f"use one of {shown}")
         if asked.op in PRESENT:
             return Compare(field, asked.op, None, asked.at)
@@ -231,7 +231,7 @@ class _Checker:
 
 
 _PATTERN = "write it with letters, . * + ? {2,5} | ( ) [a-z] ^ $ and \\d \\w \\s; a backslash makes a mark a letter"
-_SORTED = (
+OPERATORS = (
     "=",
     "!=",
     "<",
@@ -249,6 +249,7 @@ _SORTED = (
     "IS NULL",
     "IS NOT NULL",
 )
+"""All operators, in the order in which they are shown."""
 _NO_WORD = "-"
 """Equal to no word of any attribute."""
 _LARGEST = 2**63 - 1

@@ -134,11 +134,20 @@ def _inner(part: Node) -> str:
     return f"({written(part)})" if isinstance(part, (And, Or)) else written(part)
 
 
+def written_text(text: str) -> str:
+    """A text as a value.
+
+    >>> written_text("it's")
+    "'it''s'"
+    """
+    return "'" + text.replace("'", "''") + "'"
+
+
 def _value(value: Value) -> str:
     if isinstance(value, tuple):
         return f"({', '.join(_value(entry) for entry in value)})"
     if isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'"
+        return written_text(value)
     if isinstance(value, Span):
         return _span(value.micros)
     if isinstance(value, float) and not math.isfinite(value):
