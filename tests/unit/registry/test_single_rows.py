@@ -1,10 +1,11 @@
-"""LightGBM asked for very few rows, as its C functions for one row answer them."""
+"""Few rows are answered by shorter ways through LightGBM and the trees of scikit-learn, with the very same bits."""
 
 from __future__ import annotations
 
 import gc
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from typing import Any
 
 import lightgbm
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis.extra.numpy import arrays
 
 from mainspring.registry.flavours import Scorer, Trait
 from mainspring.registry.flavours import lightgbm as flavour
+from mainspring.registry.flavours import sklearn as sklearn_flavour
 
 OBJECTIVES = {"regression": 0, "binary": 2, "multiclass": 3}
 
@@ -68,3 +70,55 @@ def test_a_scorer_may_go_before_its_booster() -> None:
         assert flavour.scorer(booster, Trait("regression")).score(np.zeros((1, 4))).shape == (1,)
     gc.collect()
     assert np.asarray(booster.predict(np.zeros((1, 4)))).shape == (1,)
+
+
+def forests() -> dict[str, tuple[Any, Trait]]:
+    from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier, RandomForestRegressor
+    from sklearn.tree import DecisionTreeClassifier
+
+    return {
+        "forest of two classes": (RandomForestClassifier(6, random_state=0), Trait("binary", (0, 1))),
+        "extra trees of three classes": (ExtraTreesClassifier(5, random_state=0), Trait("multiclass", (0, 1, 2))),
+        "forest of numbers": (RandomForestRegressor(7, max_depth=4, random_state=0), Trait("regression")),
+        "single tree": (DecisionTreeClassifier(max_depth=3), Trait("binary", (0, 1))),
+    }
+
+
+@cache
+def grown(name: str) -> tuple[Any, Scorer]:
+    model, trait = forests()[name]
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(150, 4))
+    model.fit(x, x[:, 0] + x[:, 1] if trait.task == "regression" else rng.integers(0, len(trait.classes), 150))
+    return model, sklearn_flavour.scorer(model, trait)
+
+
+@pytest.mark.parametrize("name", forests())
+@settings(max_examples=12, deadline=None)
+@given(
+    seed=st.integers(0, 10**6), rows=st.sampled_from([1, 3, 5, 64, 65, 200]), scale=st.sampled_from([1.0, 1e-40, 1e30])
+)
+def test_forests_are_answered_with_the_bits_of_scikit_learn(name: str, seed: int, rows: int, scale: float) -> None:
+    model, scorer = grown(name)
+    assert type(scorer).__name__ == "_ForestScorer"
+    x = np.random.default_rng(seed).normal(size=(rows, 4)) * scale
+    if name == "forest of numbers":
+        expected = model.predict(x)
+    else:
+        expected = model.predict_proba(x)
+        expected = expected[:, 1] if expected.shape[1] == 2 else expected
+    assert np.array_equal(scorer.score(x), expected)
+
+
+def test_rows_that_a_forest_does_not_take_are_left_to_it() -> None:
+    model, scorer = grown("forest of two classes")
+    with np.errstate(over="ignore"), pytest.raises(ValueError, match="too large"):
+        scorer.score(np.array([[1e300, 0.0, 0.0, 0.0]]))
+    x = np.array([[np.nan, 0.0, 0.0, 0.0]])
+    try:
+        expected = model.predict_proba(x)[:, 1]
+    except ValueError:
+        with pytest.raises(ValueError, match="NaN"):
+            scorer.score(x)
+    else:
+        assert np.array_equal(scorer.score(x), expected)

@@ -86,7 +86,7 @@ def _is_whole(data: bytes) -> bool:
 
 def scorer(model: object, trait: Trait) -> Scorer:
     """Score with the booster."""
-    return _BoosterScorer(_booster(model))
+    return BoosterScorer(_booster(model))
 
 
 def explainer(model: object, trait: Trait, cells: Sequence[Cells] | None) -> Explainer:
@@ -125,7 +125,9 @@ def _scale(text: str) -> str:
     return "log" if objective in ("poisson", "gamma", "tweedie") else "score" if "class" in objective else "prediction"
 
 
-class _BoosterScorer:
+class BoosterScorer:
+    """Scores with a booster."""
+
     waits = False
 
     def __init__(self, booster: lightgbm.Booster) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from mainspring.core.errors import Corrupt, Invalid, Refused
+from mainspring.registry import forests
 from mainspring.registry.flavours import Scorer, Trait, scalars
+from mainspring.registry.flavours.lightgbm import BoosterScorer
 from mainspring.registry.reasons import Cells, Explainer
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 NAME = "sklearn"
 FILE = "model.skops"
+_FEW_ROWS = 64  # for more, LightGBM takes longer than the trees one after the other
+_MOST_LEAVES = 100_000  # of a forest that is kept twice, so that LightGBM runs it
 PACKAGES = ("scikit-learn", "skops", "numpy", "scipy")
 
 TRUSTED = frozenset(
@@ -100,10 +104,14 @@ def scorer(model: object, trait: Trait) -> Scorer:
     """Score with `predict_proba` or `predict`."""
     method = "predict" if trait.task == "regression" else "predict_proba"
     whole = _EstimatorScorer(getattr(model, method), second_class_only=trait.task == "binary")
-    if trait.task == "binary" and not trait.wants_frame and _is_logistic(model):
+    if trait.wants_frame:
+        return whole
+    quick: _LogisticScorer | _ForestScorer | None = None
+    if trait.task == "binary" and _is_logistic(model):
         quick = _LogisticScorer(model, whole)
-        return quick if _agree(quick, whole) else whole
-    return whole
+    elif forests.is_averaged(model):
+        quick = _ForestScorer(model, trait.task, whole)
+    return quick if quick is not None and _agree(quick, whole) else whole
 
 
 def explainer(model: object, trait: Trait, cells: Sequence[Cells] | None) -> Explainer:
@@ -183,6 +191,7 @@ class _LogisticScorer:
         self._weights: NDArray[np.float64] = model.coef_.T  # type: ignore[attr-defined]
         self._shift: NDArray[np.float64] = model.intercept_  # type: ignore[attr-defined]
         self._whole = whole
+        self.width = len(self._weights)
 
     def score(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
         """One product and one logistic function."""
@@ -196,6 +205,42 @@ class _LogisticScorer:
         return cast("NDArray[np.float64]", expit(scores, out=scores))
 
 
+class _ForestScorer:
+    """The same numbers as a forest's, bit by bit, without the checks and the hand-over of each tree to a pool.
+
+    Those take 5 ms for a hundred trees, of which one row spends 0.02 ms in the trees. Few rows of a forest that is not
+    large are run by LightGBM, which adds up the same leaves in the same order; others tree by tree. Rows with missing
+    or infinite values are left to the estimator, which may take them, or says that it does not.
+    """
+
+    waits = False
+
+    def __init__(self, model: object, task: str, whole: _EstimatorScorer) -> None:
+        found = forests.ensemble(model, task)
+        self.width = found.width
+        self._whole = whole
+        self._count = found.divisor
+        self._quick = BoosterScorer(found.booster()) if found.leaves <= _MOST_LEAVES else None
+        self._trees = forests.trees_of(model)
+        self._columns = {"binary": slice(1, 2), "multiclass": slice(None), "regression": slice(0, 1)}[task]
+
+    def score(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
+        """One call, or one for each tree."""
+        import numpy as np
+
+        with np.errstate(over="ignore"):  # what is beyond single precision is not finite there
+            rows = np.asarray(inputs, dtype=np.float32)
+        if not np.isfinite(rows).all():
+            return self._whole.score(inputs)
+        if self._quick is not None and len(rows) <= _FEW_ROWS:
+            return self._quick.score(rows.astype(np.float64)) / self._count
+        total = np.zeros((len(rows), self._trees[0].value.shape[2]))
+        for tree in self._trees:
+            total += tree.predict(rows)
+        total = total[:, self._columns] / self._count
+        return total if total.shape[1] > 1 else total[:, 0]
+
+
 def _is_logistic(model: object) -> bool:
     from sklearn.linear_model import LogisticRegression
 
@@ -205,11 +250,11 @@ def _is_logistic(model: object) -> bool:
     return weights.shape[0] == 1 and weights.dtype == "float64"
 
 
-def _agree(quick: _LogisticScorer, whole: _EstimatorScorer) -> bool:
+def _agree(quick: _LogisticScorer | _ForestScorer, whole: _EstimatorScorer) -> bool:
     """Whether both give the same bits for some rows: another release of scikit-learn may compute them otherwise."""
     import numpy as np
 
-    rows = np.random.default_rng(0).normal(size=(9, len(quick._weights)))
+    rows = np.random.default_rng(0).normal(size=(9, quick.width))
     return all(np.array_equal(quick.score(part), whole.score(part)) for part in (rows, rows[:1]))
 
 
