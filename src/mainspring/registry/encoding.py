@@ -51,9 +51,13 @@ class Encoder:
     def matrix_of(self, columns: Sequence[Sequence[Scalar]]) -> NDArray[np.float64]:
         """The same matrix from plain values, one list for each field in order, whose types were checked before.
 
-        A model server asks for every few rows; without a frame in between that costs a tenth.
+        A model server asks for every few rows; without a frame in between that costs a tenth. Lists that have their
+        `matrix`, with NaN for what is missing, are that already; it may be of memory that can't be written.
         """
         if self._is_plain:
+            matrix = getattr(columns, "matrix", None)
+            if matrix is not None:
+                return np.array(matrix, dtype=np.float64, order="C")
             return np.array(columns, dtype=np.float64).T.copy()  # None becomes NaN
         matrix = np.empty((len(columns[0]), len(self.fields)), dtype=np.float64)
         for index, (values, codes) in enumerate(zip(columns, self._codes, strict=True)):

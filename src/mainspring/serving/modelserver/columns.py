@@ -20,6 +20,7 @@ Column: TypeAlias = "Sequence[Cell] | NDArray[np.float64]"
 Raw: TypeAlias = "Sequence[object] | NDArray[np.generic]"
 """Values as a protocol gives them: not checked yet."""
 _HUGE = sys.float_info.max
+_MANY_ROWS = 8  # from here on an array is made sooner than a list for each column
 _FLOAT_MAX = {"float32": 3.4028234663852886e38, "float16": 65504.0}
 
 
@@ -204,6 +205,16 @@ def plain(column: Column) -> list[Cell]:
     return [None if value != value else value for value in values]
 
 
+class Whole(list[Column]):
+    """The columns of a matrix of numbers, which models of numbers take as it is: `matrix`, (rows, columns)."""
+
+    __slots__ = ("matrix",)
+
+    def __init__(self, matrix: NDArray[np.float64]) -> None:
+        super().__init__(matrix.T)
+        self.matrix = matrix
+
+
 class Features:
     """The columns a model asks for, and how what a request brings becomes them.
 
@@ -261,8 +272,9 @@ class Features:
             names = ", ".join(self.names[:20]) + (", ..." if width > 20 else "")
             raise Invalid(f"{what} has shape {list(shape)}, the model takes [n, {width}]", hint=f"columns: {names}")
         self.check_rows(shape[0])
-        if type(flat) is not list and (matrix := self._plain_matrix(flat, shape)) is not None:
-            return list(matrix.T)
+        as_array = type(flat) is not list or (shape[0] >= _MANY_ROWS and set(map(type, flat)) == {float})
+        if as_array and (matrix := self._plain_matrix(flat, shape)) is not None:
+            return Whole(matrix)
         if self.are_floats and type(flat) is list and are_plain(flat, self.largest):
             return [[value] for value in flat] if shape[0] == 1 else [flat[i::width] for i in range(width)]
         return [field.check(flat[i::width]) for i, field in enumerate(self.fields)]
