@@ -306,7 +306,15 @@ def test_every_row_is_answered_or_put_aside_as_if_it_were_alone(
         columns = dict(zip(late.features.names, (list(c) for c in zip(*table, strict=True)), strict=True))
         found = score(late, humility, columns, len(table))
         numbers = [None if p is None else round(float(str(p)), 9) for p in found.outputs["probability"]]
-        return list(zip(numbers, found.outputs["label"], map(tuple, found.marks), found.reasons, strict=True))
+        return list(
+            zip(
+                numbers,
+                found.outputs["label"],
+                [tuple(found.marks.get(row, ())) for row in range(len(numbers))],
+                found.reasons,
+                strict=True,
+            )
+        )
 
     together = run(cells)
     assert together == [run([row])[0] for row in cells]

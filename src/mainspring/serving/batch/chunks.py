@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -34,13 +36,14 @@ class Scorer:
     def __call__(self, number: int) -> None:
         """Answer one chunk. Done twice, it is the same file."""
         rows = self._parts.rows_of(self._job, number)
-        scored = score(self.model, self._humility, raws_of(rows, self.model.features, self._job), rows.height)
+        with _no_collection():
+            scored = score(self.model, self._humility, raws_of(rows, self.model.features, self._job), rows.height)
         keep = self._job.request.keep
         first = number * self._job.request.chunk_rows
         made = (rows.select(keep) if keep else rows).with_columns(
-            *(pl.Series(name, scored.outputs[name], dtype=dtype) for name, dtype in self.answers().items()),
+            *(_series(name, scored.outputs[name], dtype) for name, dtype in self.answers().items()),
             pl.Series(ID, [f"{self._job.id}.{first + row}" for row in range(rows.height)], dtype=pl.String),
-            pl.Series(RULES, scored.marks, dtype=pl.List(pl.String)),
+            _marks(scored.marks, rows.height),
             pl.Series(REASON, scored.reasons, dtype=pl.String),
         )
         path = self._parts.chunk(number)
@@ -56,6 +59,39 @@ class Scorer:
             return {name: pl.Float64() for name in ("prediction", *beside)}
         number: pl.DataType = pl.List(pl.Float64) if predictor.task == "multiclass" else pl.Float64()
         return {"probability": number, "label": pl.Series(list(predictor.classes)).dtype}
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep the garbage collector from walking through the lists of a chunk again and again: none is in a cycle."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _series(name: str, values: Sequence[object], dtype: pl.DataType) -> pl.Series:
+    """A column of answers. One of lists is made from all their numbers at once: one by one would take the longest."""
+    first = next((value for value in values if isinstance(value, list)), None)
+    if first is None:
+        return pl.Series(name, values, dtype=dtype)
+    width = len(first)
+    flat = [number for value in values for number in (value if isinstance(value, list) else [None] * width)]
+    made = pl.Series(name, flat, dtype=pl.Float64).reshape((len(values), width)).cast(dtype)
+    there = pl.Series([value is not None for value in values])
+    return made.zip_with(there, pl.Series([None], dtype=dtype).new_from_index(0, len(values)))
+
+
+def _marks(marks: Mapping[int, Sequence[str]], rows: int) -> pl.Series:
+    """The rules that held, a list for each row; a mark has no comma in it."""
+    none = pl.Series(RULES, [[]], dtype=pl.List(pl.String)).new_from_index(0, rows)
+    if not marks:
+        return none
+    texts = pl.Series(RULES, [",".join(marks.get(row, ())) for row in range(rows)], dtype=pl.String)
+    return texts.str.split(",").zip_with(texts != "", none)
 
 
 def raws_of(rows: pl.DataFrame, features: Features, job: Job) -> dict[str, Raw]:

@@ -269,33 +269,39 @@ def _answer(parts: Parts, job: Job, processes: int, tell: Told) -> None:
             scorer(number)
             tell(done + count, job.chunks)
         return
-    _Crew(parts, min(processes, len(todo))).answer(todo, lambda count: tell(done + count, job.chunks))
+    crew = _Crew(parts, min(processes, len(todo)))
+    crew.answer(todo, lambda: Scorer(parts, job), lambda count: tell(done + count, job.chunks))
 
 
 class _Crew:
-    """Processes that answer chunks, each the next one that nobody has."""
+    """Processes that answer chunks, this one among them, each the next one that nobody has.
+
+    To start one takes seconds, in which this one answers; it gets its first chunk when it can begin.
+    """
 
     def __init__(self, parts: Parts, processes: int) -> None:
         command = [sys.executable, "-m", "mainspring.serving.batch", str(parts.folder)]
-        threads = str(max(1, (os.cpu_count() or 1) // processes))
-        environ = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, **os.environ}
+        threads = str(max(1, len(os.sched_getaffinity(0)) // processes))
+        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
+        environ = dict.fromkeys(names, threads) | os.environ
         self._workers = [
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ)
-            for _ in range(processes)
+            for _ in range(processes - 1)
         ]
         self._lock = threading.Lock()
         self._todo: Iterator[int] = iter(())
         self._done = 0
         self._dead = 0
 
-    def answer(self, todo: list[int], tell: Callable[[int], None]) -> None:
-        """Return when all of them are there."""
+    def answer(self, todo: list[int], scorer: Callable[[], Scorer], tell: Callable[[int], None]) -> None:
+        """Return when all of them are there. `scorer` makes who answers in this process."""
         self._todo = iter(todo)
         threads = [threading.Thread(target=self._feed, args=(worker,), daemon=True) for worker in self._workers]
         try:
             for thread in threads:
                 thread.start()
-            while any(thread.is_alive() for thread in threads):
+            self._work(scorer(), tell)
+            while self._done < len(todo) and any(thread.is_alive() for thread in threads):
                 for thread in threads:
                     thread.join(0.1)
                 tell(self._done)
@@ -311,22 +317,30 @@ class _Crew:
             hint = "what it said is above; the same command goes on where it was"
             raise Failed(f"{self._dead} processes that answered died", where="batch", hint=hint)
 
-    def _feed(self, worker: subprocess.Popen[str]) -> None:
-        while True:
+    def _next(self) -> int | None:
+        with self._lock:
+            return next(self._todo, None)
+
+    def _work(self, scorer: Scorer, tell: Callable[[int], None]) -> None:
+        while (number := self._next()) is not None:
+            scorer(number)
             with self._lock:
-                number = next(self._todo, None)
-            if number is None:
-                return
+                self._done += 1
+            tell(self._done)
+
+    def _feed(self, worker: subprocess.Popen[str]) -> None:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        is_ready = worker.stdout.readline() != ""
+        while is_ready and (number := self._next()) is not None:
             try:
-                assert worker.stdin is not None
-                assert worker.stdout is not None
                 worker.stdin.write(f"{number}\n")
                 worker.stdin.flush()
-                said = worker.stdout.readline()
+                is_ready = worker.stdout.readline() != ""
             except (OSError, ValueError):
-                said = ""
+                is_ready = False
             with self._lock:
-                if not said:
-                    self._dead += 1
-                    return
-                self._done += 1
+                self._done += is_ready
+        if not is_ready:
+            with self._lock:
+                self._dead += 1

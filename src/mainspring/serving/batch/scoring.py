@@ -18,10 +18,10 @@ Reasons = dict[int, list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One entry a row: its answer (None where there is none), the rules that held, and why it was put aside."""
+    """For each row its answer (None where there is none) and why it was put aside; by row the rules that held."""
 
     outputs: Outputs
-    marks: list[list[str]]
+    marks: Mapping[int, Sequence[str]]
     reasons: list[str]
 
 
@@ -37,14 +37,15 @@ def score(model: LoadedModel, humility: Humility | None, columns: Mapping[str, R
     features = model.features if humility is None else humility.features
     reasons, checked = _checked(features, columns, rows)
     left = [row for row in range(rows) if row not in reasons]
-    marks: list[list[str]] = [[] for _ in range(rows)]
+    marks: dict[int, list[str]] = {}
     names = [*model.outputs, *(humility.beside if humility else [])]
     whole: Outputs = {name: [None] * rows for name in names}
     for place, judged in _judged(humility, checked, left, reasons):
         found, failed = _predicted(model, judged.columns) if judged.rows else ({}, {})
         outputs = judged.answers(found)
         for index, row in enumerate(place):
-            marks[row] = judged.marks[index]
+            if judged.marks[index]:
+                marks[row] = judged.marks[index]
             if index in judged.refusals:
                 reasons[row] = [judged.refusals[index].what.partition(": ")[2]]
                 continue
