@@ -29,6 +29,7 @@ from mainspring.monitoring import Monitoring
 from mainspring.registry import Registry
 from mainspring.server.house import open_house
 from mainspring.serving import Serving
+from mainspring.serving.batch.chunks import _marks, _series
 from mainspring.serving.batch.job import BatchRequest, Parts
 from mainspring.serving.batch.running import Batches, Told
 from mainspring.serving.batch.scoring import score
@@ -286,6 +287,15 @@ def test_the_command_answers_a_file(house: Wiring, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def late() -> LoadedModel:
     return loaded(packages()[MODEL])
+
+
+@given(st.lists(st.none() | st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=1, max_size=9))
+def test_columns_of_lists_are_what_they_would_be_one_by_one(values: list[list[float] | None]) -> None:
+    kind = pl.List(pl.Float64)
+    assert _series("p", values, kind).to_list() == pl.Series("p", values, dtype=kind).to_list()
+    assert _series("p", values, kind).dtype == kind
+    marks = {row: ["a:queue", "b:refuse"][: 1 + row % 2] for row, value in enumerate(values) if value is None}
+    assert _marks(marks, len(values)).to_list() == [marks.get(row, []) for row in range(len(values))]
 
 
 CELLS = st.tuples(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, tuple[str, str]] = {
     "alarms": ("mainspring.monitoring.commands:alarms", "What is wrong, and since when."),
     "audit": ("mainspring.access.commands:group", "Seal and verify the event log."),
+    "batches": ("mainspring.serving.batch_commands:group", "Whole datasets, answered by a running server."),
     "card": ("mainspring.governance.commands:card", "The model card of a version."),
     "data": ("mainspring.data.commands:group", "Ingest and look at datasets."),
     "demo": ("mainspring.demo.commands:demo", "One whole turn of the loop on a year of real flights."),

@@ -18,6 +18,9 @@ from mainspring.core.wiring import Wiring
 from mainspring.loop import Loop
 from mainspring.pipelines.worker import Worker
 from mainspring.registry.webhooks import Courier
+from mainspring.serving.batch.desk import KIND, BatchDesk
+from mainspring.serving.batch.desk import QUEUE as BATCHES
+from mainspring.serving.batch.work import BatchWork
 from mainspring.serving.supervisor import Supervisor
 from mainspring.storage.ports import Queue, Tables
 from mainspring.tracking import Files, Tracking
@@ -29,6 +32,7 @@ log = logging.getLogger("mainspring.server")
 UPKEEP_EVERY_S = 600.0
 """How often it is checked that today's turn of upkeep is on the queue."""
 UPKEEP_POLL_S = 30.0
+BATCH_POLL_S = 1.0
 WATCH_S = 0.5
 """How often it is checked that the model server lives."""
 
@@ -120,6 +124,7 @@ class Background:
         self._parts = [
             self._wiring.get(Worker),
             self.caretaker(),
+            self.answerer(),
             turner,
             self._wiring.get(Courier),
             Sealer(self._wiring.get(Audit)),
@@ -137,6 +142,18 @@ class Background:
             queues=(QUEUE,),
             poll_s=UPKEEP_POLL_S,
             chores=(upkeep.schedule,),
+            chore_every_s=UPKEEP_EVERY_S,
+        )
+
+    def answerer(self) -> Worker:
+        """A worker of its own for batches: they take long, and nothing else waits behind them."""
+        return Worker(
+            self._wiring.get(Tables),  # type: ignore[type-abstract]
+            self._wiring.get(Queue),  # type: ignore[type-abstract]
+            {KIND: self._wiring.get(BatchWork)},
+            queues=(BATCHES,),
+            poll_s=BATCH_POLL_S,
+            chores=(self._wiring.get(BatchDesk).sweep,),
             chore_every_s=UPKEEP_EVERY_S,
         )
 

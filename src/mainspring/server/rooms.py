@@ -45,6 +45,7 @@ SERVICES = {
     "governance": "mainspring.governance:Governance",
     "gates": "mainspring.gates:Gates",
     "serving": "mainspring.serving:Serving",
+    "batches": "mainspring.serving.batch.desk:BatchDesk",
     "monitoring": "mainspring.monitoring:Monitoring",
     "loop": "mainspring.loop:Loop",
     "tables": "mainspring.storage.ports:Tables",

@@ -146,3 +146,37 @@ class ReplayEnded(Fact):
     rows: int
     verdicts: dict[str, str]
     digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchStarted(Fact):
+    """A dataset version is to be answered. Subject: `batches/ID`."""
+
+    kind: ClassVar[str] = "serving.batch_started"
+    deployment: str
+    dataset: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchCancelled(Fact):
+    """A batch was stopped by hand; what it answered stays. Subject: `batches/ID`."""
+
+    kind: ClassVar[str] = "serving.batch_cancelled"
+    deployment: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchResumed(Fact):
+    """A batch that was cancelled or had failed goes on where it was. Subject: `batches/ID`."""
+
+    kind: ClassVar[str] = "serving.batch_resumed"
+    deployment: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchFinished(Fact):
+    """A batch is answered, and its answers can be fetched. Subject: `batches/ID`."""
+
+    kind: ClassVar[str] = "serving.batch_finished"
+    deployment: str
+    answered: int

@@ -14,7 +14,7 @@ import socket
 import sqlite3
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -123,7 +123,7 @@ def _answered(ready: _Ready | str, group: Sequence[Copied]) -> list[Row]:
     started, before = time.time_ns() // 1000, time.process_time_ns()
     count = sum(copied.rows for copied in group)
     outputs: dict[str, list[object]] = {}
-    marks: list[list[str]] = [[] for _ in range(count)]
+    marks: Mapping[int, Sequence[str]] = {}
     if isinstance(ready, str):
         reasons = [ready] * count
     else:
@@ -149,7 +149,7 @@ def _answered(ready: _Ready | str, group: Sequence[Copied]) -> list[Row]:
                 (copied.id_of(row), copied.request_id, at, at if copied.event_at is None else copied.event_at,
                  copied.version, SHADOW, copied.share, copied.key, "", (),
                  None if reason else {name: values[place] for name, values in outputs.items()},
-                 max(0, ended - at), status, reason, "", max(0, started - at), model_us, marks[place])
+                 max(0, ended - at), status, reason, "", max(0, started - at), model_us, marks.get(place, ()))
             )  # fmt: skip
     return rows
 

@@ -5,16 +5,24 @@ from __future__ import annotations
 from mainspring.core.settings import LIMITS, Settings
 from mainspring.core.wiring import Wiring
 from mainspring.data import Data
+from mainspring.engines import ProcessEngine
 from mainspring.registry import Registry
-from mainspring.server.house.floor import CLOCK, delta, journal, tables
+from mainspring.server.house.floor import CLOCK, OPENER, delta, journal, queue, tables
 from mainspring.serving import Serving
+from mainspring.serving.batch.desk import BatchDesk
+from mainspring.serving.batch.work import BatchWork
 from mainspring.serving.modelserver.plan import Limits
 from mainspring.serving.supervisor import ServerOptions, Supervisor
+
+BATCHES = "batches"
+"""Where below the data folder batches keep their files."""
 
 
 def furnish(wiring: Wiring, settings: Settings) -> None:
     """Say how the services of the room are made."""
     wiring.add(Serving, lambda w: _serving(w, settings))
+    wiring.add(BatchDesk, lambda w: _batches(w, settings))
+    wiring.add(BatchWork, lambda w: _batch_work(w, settings))
     options = ServerOptions(
         settings.server.host,
         settings.serving_port,
@@ -25,6 +33,31 @@ def furnish(wiring: Wiring, settings: Settings) -> None:
         calm_s=settings.serving.calm_s,
     )
     wiring.add(Supervisor, lambda w: Supervisor(w.get(Serving).folder, options, prepare=w.get(Serving).write_plan))
+
+
+def _batches(w: Wiring, settings: Settings) -> BatchDesk:
+    folder = settings.data_dir / BATCHES
+    return BatchDesk(
+        tables=tables(w),
+        queue=queue(w),
+        journal=journal(w),
+        serving=w.get(Serving),
+        data=w.get(Data),
+        folder=folder,
+    )
+
+
+def _batch_work(w: Wiring, settings: Settings) -> BatchWork:
+    return BatchWork(
+        engine=ProcessEngine(),
+        opener=OPENER,
+        cwd=settings.root,
+        env=settings.environ(),
+        tables=tables(w),
+        queue=queue(w),
+        journal=journal(w),
+        folder=settings.data_dir / BATCHES,
+    )
 
 
 def _serving(w: Wiring, settings: Settings) -> Serving:

@@ -21,7 +21,7 @@ from mainspring.serving.client import Client, Prediction
 from mainspring.serving.model import Comparison, Deployment, Rollout
 from mainspring.serving.modelserver.answering import STATUS
 from mainspring.serving.overview import TONES, healths, pulses, stretches
-from mainspring.serving.page import processes, reviews
+from mainspring.serving.page import batches, processes, reviews
 from mainspring.serving.page.asking import Form, example_row, fields_of, form_of, row_of
 from mainspring.serving.rules.decision import Decision
 from mainspring.serving.service import Serving
@@ -244,4 +244,4 @@ def evidence_of(rollout: Rollout, decision: Decision) -> list[Evidence]:
 
 
 handlers = [deployments_page, deployment_page, ask_page, rollout_page, steer, steer_shadow, start_replay]
-handlers += [*processes.handlers, *reviews.handlers]
+handlers += [*batches.handlers, *processes.handlers, *reviews.handlers]
