@@ -21,6 +21,7 @@ from peer import Contestant
 from place import folder, server
 
 BATCH = 100
+CLIENTS = (1, 4, 16)
 SECONDS = 5.0
 HISTORY = 100_000
 CALLS = 150
@@ -70,14 +71,7 @@ def measure() -> Iterator[Figure]:
 def _of(contestant: Contestant) -> Iterator[tuple[str, float]]:
     yield "start", contestant.started_s
     yield "memory", contestant.memory_mb()
-    for clients in (1, 4, 16):
-        before = contestant.cpu_s()
-        answers = batches(contestant.address, clients)
-        used = contestant.cpu_s() - before
-        yield f"rate{clients}", answers.per_second
-        yield f"p99_{clients}", answers.ms(0.99)
-        yield f"failed{clients}", float(len(answers.failed))
-        yield f"cpu{clients}", 1e6 * used / max(1, len(answers.seconds)) / BATCH
+    yield from batches_of(contestant)
     yield "metric", _single(contestant.address)
     run = _long_run(contestant.address)
     yield "history", _history(contestant.address, run)
@@ -85,7 +79,20 @@ def _of(contestant: Contestant) -> Iterator[tuple[str, float]]:
         yield "columns", _columns(contestant.address, run)
 
 
+def batches_of(contestant: Contestant) -> Iterator[tuple[str, float]]:
+    """What batches of metrics come to at a contestant, for each number of clients."""
+    for clients in CLIENTS:
+        before = contestant.cpu_s()
+        answers = batches(contestant.address, clients)
+        used = contestant.cpu_s() - before
+        yield f"rate{clients}", answers.per_second
+        yield f"p99_{clients}", answers.ms(0.99)
+        yield f"failed{clients}", float(len(answers.failed))
+        yield f"cpu{clients}", 1e6 * used / max(1, len(answers.seconds)) / BATCH
+
+
 def batches(address: str, clients: int) -> Answers:
+    """Batches from so many clients, each to a run of its own."""
     experiment = _post(address, "experiments/create", {"name": f"batches of {clients}"})["experiment_id"]
     runs = [_new_run(address, experiment) for _ in range(clients)]
     batches = iter(range(10**9))
@@ -151,7 +158,7 @@ def _shown(contestant: Contestant, found: dict[str, float]) -> Iterator[Figure]:
     name = contestant.name
     yield Figure(f"{name}: start to healthy, off a new database", found["start"], "s")
     yield Figure(f"{name}: idle memory (PSS of all processes)", found["memory"], "MB")
-    for clients in (1, 4, 16):
+    for clients in CLIENTS:
         yield Figure(f"{name}: log-batch of {BATCH} metrics, {clients} clients", found[f"rate{clients}"], "requests/s")
         limit = 50 if name == "Mainspring" else None
         yield Figure(f"{name}: {clients} clients, p99", found[f"p99_{clients}"], "ms", limit)
@@ -167,7 +174,7 @@ def _shown(contestant: Contestant, found: dict[str, float]) -> Iterator[Figure]:
 def _compared(found: dict[str, dict[str, float]]) -> Iterator[Figure]:
     mine = found["ours"]
     for name, theirs in (("MLflow", found["default"]), ("MLflow with one worker", found["one"])):
-        for clients in (1, 4, 16):
+        for clients in CLIENTS:
             rate = mine[f"rate{clients}"] / max(theirs[f"rate{clients}"], 1e-9)
             yield Figure(f"log-batch, {clients} clients: ours / {name}", rate, "times", 20, more_is_better=True)
             cpu = mine[f"cpu{clients}"] / theirs[f"cpu{clients}"]
@@ -198,7 +205,7 @@ def _raw(root: Path, mine: dict[str, float]) -> Iterator[Figure]:
     rate = count / (time.perf_counter() - started)
     conn.close()
     yield Figure("the same rows through the bare SQLite driver", rate, "batches/s")
-    best = max(mine[f"rate{clients}"] for clients in (1, 4, 16))
+    best = max(mine[f"rate{clients}"] for clients in CLIENTS)
     yield Figure("log-batch over HTTP / the bare driver", best / rate, "times", 0.4, more_is_better=True)
 
 

@@ -10,13 +10,11 @@ from collections.abc import Iterator
 
 import peer
 from figure import Figure
-from measure_mlflow import BATCH, SECONDS, batches, ours
-from peer import Contestant
+from measure_mlflow import BATCH, CLIENTS, SECONDS, batches_of, ours
 from place import folder
 
 from mainspring.testing.postgres import PostgresServer
 
-CLIENTS = (1, 4, 16)
 TABLE = """
 CREATE TABLE metric (run bigint, key bigint, step bigint, at bigint, sort bigint, value float8,
  PRIMARY KEY (run, key, step, at, sort, value))
@@ -30,10 +28,10 @@ def measure() -> Iterator[Figure]:
             for name in ("ours", "theirs", "raw"):
                 server.execute(f"CREATE DATABASE {name}")
             with ours(root / "ours", url=server.url("ours")) as contestant:
-                mine = dict(_of(contestant))
+                mine = dict(batches_of(contestant))
                 yield from _shown("Mainspring", mine)
             with peer.mlflow(root / "theirs", url=server.url("theirs")) as contestant:
-                theirs = dict(_of(contestant))
+                theirs = dict(batches_of(contestant))
                 yield from _shown("MLflow", theirs)
         yield from _compared(mine, theirs)
         rate = _raw(server.url("raw"))
@@ -42,17 +40,6 @@ def measure() -> Iterator[Figure]:
         yield Figure("Postgres: log-batch over HTTP / the bare driver", best / rate, "times", 0.4, more_is_better=True)
     finally:
         server.stop()
-
-
-def _of(contestant: Contestant) -> Iterator[tuple[str, float]]:
-    for clients in CLIENTS:
-        before = contestant.cpu_s()
-        answers = batches(contestant.address, clients)
-        used = contestant.cpu_s() - before
-        yield f"rate{clients}", answers.per_second
-        yield f"p99_{clients}", answers.ms(0.99)
-        yield f"failed{clients}", float(len(answers.failed))
-        yield f"cpu{clients}", 1e6 * used / max(1, len(answers.seconds)) / BATCH
 
 
 def _shown(name: str, found: dict[str, float]) -> Iterator[Figure]:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-START_S = 120.0
+START_S = 300.0
 
 
 @dataclass
