@@ -35,6 +35,7 @@ from mainspring.serving import (
     replay_commands,
     rollout_commands,
     shadow_commands,
+    traffic_commands,
 )
 from mainspring.serving.modelserver.watching import Change, note_change
 from mainspring.serving.page.asking import MAX_FIELDS, example_row, form_of, row_of
@@ -74,11 +75,37 @@ def server(house: Wiring) -> Iterator[Supervisor]:
 
 
 def run(house: Wiring, name: str, *arguments: str, text: str = "") -> str:
-    homes = {"rollout": rollout_commands, "shadow": shadow_commands, "replay": replay_commands}
+    homes = {
+        "rollout": rollout_commands,
+        "shadow": shadow_commands,
+        "replay": replay_commands,
+        "traffic": traffic_commands,
+    }
     command = getattr(homes.get(name, commands), name)
     done = CliRunner().invoke(command, list(arguments), obj=lambda: house, input=text, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return done.output
+
+
+def test_shares_and_routes_are_set_shown_and_ended_through_all_doors(house: Wiring, http: TestClient[Litestar]) -> None:
+    house.get(Serving).deploy("dawn", "late", 1)
+    assert "champion 1: 70%, v2 2: 30%" in run(house, "traffic", "set", "dawn", "1=0.7", "2=0.3")
+    with pytest.raises(Invalid, match="no version with a share"):
+        run(house, "traffic", "set", "dawn", "1:1")
+    put = {"shares": {"1": 0.5, "2": 0.5}, "champion": 2, "reason": "half and half"}
+    assert [
+        arm["version"] for arm in http.put("/api/v1/deployments/dawn/traffic", json=put).json()["traffic"]["arms"]
+    ] == [2, 1]
+    assert http.put("/api/v1/deployments/dawn/traffic", json={"shares": {"1": 2}}).status_code == 400
+    run(house, "traffic", "route", "dawn", "--header", "X-Beta", "--value", "yes", "--version", "1")
+    made = http.post("/api/v1/deployments/dawn/routes", json={"header": "x-mainspring-version"}).json()
+    assert [route["header"] for route in made["traffic"]["routes"]] == ["x-beta", "x-mainspring-version"]
+    assert http.post("/api/v1/deployments/dawn/routes", json={"header": "cookie", "value": "a"}).status_code == 400
+    assert "x-beta: yes to 1" in run(house, "traffic", "show", "dawn")
+    assert "x-beta: yes to 1" in http.get("/deployments/dawn").text
+    run(house, "traffic", "unroute", "dawn", "--header", "x-beta", "--value", "yes")
+    left = http.delete("/api/v1/deployments/dawn/routes?header=x-mainspring-version").json()
+    assert left["traffic"]["routes"] == []
 
 
 def test_a_shadow_is_started_seen_and_ended_through_all_doors(

@@ -12,7 +12,7 @@ from tests.rooms.test_serving import START, House, build, classifier, rows, targ
 
 from mainspring.core.clock import DAY_US
 from mainspring.core.errors import Conflict, Invalid, NotFound, Refused
-from mainspring.serving.model import Feedback, Shadow
+from mainspring.serving.model import Feedback, Route, Shadow
 from mainspring.serving.modelserver.plan import SPOOLS, Options, read_plan
 from mainspring.storage.ports import Tables
 
@@ -187,3 +187,62 @@ def test_what_cannot_be_replayed_is_refused_before_it_begins(house: House) -> No
     with pytest.raises(Refused, match="'hour' is redacted"):
         house.serving.replay("flights", 2)
     assert house.serving.replays() == []
+
+
+def test_shares_of_many_versions_are_one_change_and_end_with_a_rollback(house: House) -> None:
+    house.registry.register("late", classifier(2, 9), example=rows().head(3), encoding={"carrier": ["AA", "UA"]})
+    house.serving.shadow("flights", 3)
+    house.clock.advance(DAY_US)
+    made = house.serving.weigh("flights", {1: 0.5, 2: 0.25, 3: 0.25}, reason="to learn")
+    assert [(arm.name, arm.version, arm.share) for arm in made.traffic.arms] == [
+        ("champion", 1, 0.5),
+        ("v2", 2, 0.25),
+        ("v3", 3, 0.25),
+    ]
+    assert made.traffic.shadows == ()
+    (entry,) = read_plan(house.serving.folder).endpoints
+    assert [(arm.version, arm.share) for arm in entry.arms] == [(1, 0.5), (2, 0.25), (3, 0.25)]
+    with pytest.raises(Conflict, match="share the traffic"):
+        house.serving.start_rollout("flights", 2)
+    house.clock.advance(DAY_US)
+    assert house.serving.rollback("flights").traffic.words == "champion 1: 100%"
+    live = [house.serving.live_at("flights", START + shift) for shift in (0, DAY_US - 1, DAY_US, 2 * DAY_US)]
+    assert [change and (change.traffic.words, change.until) for change in live] == [
+        ("champion 1: 100%", START + 1),
+        ("champion 1: 100%, shadow 3: 100%", START + DAY_US),
+        ("champion 1: 50%, v2 2: 25%, v3 3: 25%", START + 2 * DAY_US),
+        ("champion 1: 100%", 0),
+    ]
+    assert house.serving.weigh("flights", {2: 1.0}).champion == 2
+    house.serving.start_rollout("flights", 1)
+    with pytest.raises(Conflict, match="a rollout is under way"):
+        house.serving.weigh("flights", {1: 0.5, 2: 0.5})
+
+
+def test_shares_that_are_none_or_a_champion_without_one_are_refused(house: House) -> None:
+    for wrong in ({1: 0.5, 2: 0.4}, {1: 1.5, 2: -0.5}, {}):
+        with pytest.raises(Invalid, match="do not sum to 1"):
+            house.serving.weigh("flights", wrong)
+    with pytest.raises(Invalid, match="has no share"):
+        house.serving.weigh("flights", {1: 0.5, 2: 0.5}, champion=3)
+    with pytest.raises(NotFound):
+        house.serving.weigh("flights", {1: 0.5, 7: 0.5})
+    assert len(house.serving.history("flights")) == 1
+
+
+def test_a_route_is_on_record_loads_its_version_and_stays_through_a_rollout(house: House) -> None:
+    made = house.serving.route("flights", Route("x-beta", "yes", 2))
+    assert made.traffic.routed_only == [2]
+    (entry,) = read_plan(house.serving.folder).endpoints
+    assert [(arm.name, arm.version, arm.share) for arm in entry.arms] == [("champion", 1, 1.0), ("header", 2, 0.0)]
+    assert [(route.header, route.value, route.version) for route in entry.routes] == [("x-beta", "yes", 2)]
+    assert house.serving.users("late", 2) == ["deployments/flights"]
+    event = house.journal.read(subject="deployments/flights")[-1]
+    assert event.payload["routes"] == ["x-beta: yes to 2"]
+    house.serving.start_rollout("flights", 2)
+    (entry,) = read_plan(house.serving.folder).endpoints
+    assert [(arm.name, arm.version) for arm in entry.arms] == [("champion", 1), ("canary", 2)]
+    assert house.serving.rollback("flights").traffic.routes == (Route("x-beta", "yes", 2),)
+    assert house.serving.unroute("flights", "x-beta", "yes").traffic.routes == ()
+    with pytest.raises(NotFound, match="no route"):
+        house.serving.unroute("flights", "x-beta", "yes")

@@ -41,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("mainspring.serving.standalone:serve", "Serve model packages of a folder, such as in a container."),
     "shadow": ("mainspring.serving.shadow_commands:shadow", "Versions that are asked the same, with nobody waiting."),
     "sync": ("mainspring.sdk.commands:sync", "Send runs that were logged offline."),
+    "traffic": ("mainspring.serving.traffic_commands:traffic", "Who answers: shares of versions, and headers."),
     "track": ("mainspring.tracking.commands:track", "Follow the metrics of a run."),
     "up": ("mainspring.cli.up:up", "Start the server."),
     "views": ("mainspring.tracking.commands:views", "Searches of runs that were saved under a name."),

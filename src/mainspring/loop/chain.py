@@ -91,7 +91,7 @@ def _verdicts(loop: Loop, version: ModelVersion) -> list[Link]:
 def _live(loop: Loop, deployment: Deployment, version: ModelVersion, at: int) -> list[Link]:
     """The traffic under which it was answered."""
     for change in loop.serving.history(deployment.name):
-        if change.at <= at and any(arm.version == version.number for arm in change.traffic.arms):
+        if change.at <= at and version.number in change.traffic.versions:
             shares = {str(arm.version): arm.share for arm in change.traffic.arms}
             return [{"at": iso(change.at), "reason": change.reason, "shares": shares}]
     return []

@@ -23,6 +23,7 @@ from mainspring.serving.model import Arm, Deployment, Shadow, Traffic, TrafficCh
 from mainspring.serving.modelserver import tally
 from mainspring.serving.modelserver.columns import kind_of
 from mainspring.serving.modelserver.plan import (
+    HEADER,
     SHADOW,
     SPOOLS,
     ArmPlan,
@@ -31,6 +32,7 @@ from mainspring.serving.modelserver.plan import (
     Limits,
     Options,
     Plan,
+    RoutePlan,
     ShadowPlan,
     options_of,
     read_plan,
@@ -303,7 +305,8 @@ class Endpoints:
 
     def _endpoint(self, project: str, found: Deployment, known: _Known) -> EndpointPlan:
         with calling(Caller(caller().actor, project)):
-            arms = [self._arm(found, arm, known) for arm in found.traffic.arms]
+            beside = (Arm(HEADER, number, 0.0) for number in found.traffic.routed_only)
+            arms = [self._arm(found, arm, known) for arm in (*found.traffic.arms, *beside)]
             shadows = [self._shadow(found, shadow, known) for shadow in found.traffic.shadows]
         return EndpointPlan(
             name=found.endpoint,
@@ -312,6 +315,7 @@ class Endpoints:
             rollout=found.traffic.rollout,
             options=found.options,
             shadows=shadows,
+            routes=[RoutePlan(header=r.header, value=r.value, version=r.version) for r in found.traffic.routes],
         )
 
     def _shadow(self, of: Deployment, shadow: Shadow, known: _Known) -> ShadowPlan:
@@ -366,6 +370,7 @@ class Endpoints:
             subject=made.ref,
             shares={str(arm.version): arm.share for arm in traffic.arms},
             shadows={str(shadow.version): shadow.share for shadow in traffic.shadows},
+            routes=tuple(route.text for route in traffic.routes),
             rollout=traffic.rollout,
             reason=reason,
         )

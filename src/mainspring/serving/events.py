@@ -21,11 +21,12 @@ class Deployed(Fact):
 
 @dataclass(frozen=True, kw_only=True)
 class TrafficChanged(Fact):
-    """An endpoint's traffic is another now: version -> share, likewise shadows. Subject: `deployments/NAME`."""
+    """An endpoint's traffic is another now: version -> share, shadows, routes. Subject: `deployments/NAME`."""
 
     kind: ClassVar[str] = "serving.traffic_changed"
     shares: dict[str, float]
     shadows: dict[str, float]
+    routes: tuple[str, ...]
     rollout: str
     reason: str
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -14,6 +16,13 @@ from mainspring.serving.rules.pairs import Difference
 CHAMPION, CANARY = "champion", "canary"
 MOST_SHADOWS = 4
 """Shadows of one endpoint: each costs as much as the traffic it is asked."""
+MOST_ARMS = 20
+"""Versions that may share the traffic of an endpoint."""
+MOST_ROUTES = 50
+"""Routes of one endpoint: each request is held against all of them."""
+_HEADER = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
+_TAKEN = ("authorization", "cookie", "host", "content-type", "content-length", "content-encoding", "connection")
+_WEIGHTS = "weights"
 OPEN_STATES = ("running", "paused", "held")
 RolloutState = Literal["running", "paused", "held", "promoted", "rolled_back"]
 ReplayState = Literal["running", "done", "cancelled", "failed"]
@@ -51,25 +60,65 @@ class Shadow:
 
 
 @dataclass(frozen=True, slots=True)
-class Traffic:
-    """Who answers at an endpoint: the champion first, then the canary. `salt` and `rollout` belong to the canary.
+class Route:
+    """Requests with a header that go to a version whatever the shares say.
 
-    `shadows` are asked the same afterwards.
+    Args:
+        header: Its name, in lower case.
+        value: What it has to be; "" with no version: the header itself says which version.
+        version: Who answers; None: the one whose number is the header's value.
+    """
+
+    header: str
+    value: str = ""
+    version: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raises: Invalid: No name of a header, one that is for something else, or a value without a version."""
+        if not _HEADER.fullmatch(self.header) or self.header in _TAKEN:
+            hint = "take one of your own in lower case, such as x-mainspring-version"
+            raise Invalid(f"requests are not routed by the header {self.header[:60]!r}", where="header", hint=hint)
+        if (self.value == "") != (self.version is None):
+            hint = "give a value and a version, or neither: then the header has the version's number"
+            raise Invalid("a route has a value without a version, or a version without a value", hint=hint)
+        if len(self.value) > 200 or not (self.value.isascii() and self.value.isprintable()):
+            raise Invalid("a value is longer than 200 characters or not printable ASCII", where=self.header)
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        return f"{self.header}: {self.value} to {self.version}" if self.version else f"{self.header} names a version"
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Who answers at an endpoint: the champion first, then the canary or others with their shares.
+
+    `salt` is that of the assignment of keys; `rollout` the one that the canary belongs to, "" without one. Requests
+    with the headers of `routes` go where these say; `shadows` are asked the same afterwards.
     """
 
     arms: tuple[Arm, ...]
     salt: str = ""
     rollout: str = ""
     shadows: tuple[Shadow, ...] = ()
+    routes: tuple[Route, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raises: Invalid: Shares that do not sum to 1, a version in two places, or too many shadows."""
+        """Raises: Invalid: Shares that do not sum to 1, a version in two places, too many shadows or routes, or two
+        routes for the same."""
         check_shares([arm.share for arm in self.arms])
         versions = [arm.version for arm in self.arms] + [shadow.version for shadow in self.shadows]
         if len(set(versions)) != len(versions):
             raise Invalid("a version is in two arms", where="traffic", hint="roll out another version")
+        if len(self.arms) > MOST_ARMS:
+            raise Invalid(f"{len(self.arms)} versions share the traffic", where="traffic", hint=f"{MOST_ARMS} at most")
         if len(self.shadows) > MOST_SHADOWS:
             raise Invalid(f"{len(self.shadows)} shadows", where="traffic", hint=f"{MOST_SHADOWS} at most: stop one")
+        if len({(route.header, route.value) for route in self.routes}) != len(self.routes):
+            raise Invalid("two routes are for the same header and value", where="traffic", hint="end one of them")
+        if len(self.routes) > MOST_ROUTES:
+            raise Invalid(f"{len(self.routes)} routes", where="traffic", hint=f"{MOST_ROUTES} at most: end one")
 
     @classmethod
     def only(cls, version: int) -> Traffic:
@@ -82,18 +131,35 @@ class Traffic:
 
     def split(self, champion: int, canary: int, share: float, *, rollout: str) -> Traffic:
         """The same with a share for a canary; keys are assigned by a hash salted with the rollout's id."""
-        return self._with((Arm(CHAMPION, champion, 1.0 - share), Arm(CANARY, canary, share)), salt=rollout)
+        arms = (Arm(CHAMPION, champion, 1.0 - share), Arm(CANARY, canary, share))
+        return self._with(arms, salt=rollout, rollout=rollout)
 
-    def _with(self, arms: tuple[Arm, ...], *, salt: str = "") -> Traffic:
+    def weighted(self, shares: Mapping[int, float], champion: int) -> Traffic:
+        """The same with a share for each of several versions, without a rollout. A share of 0 is none."""
+        others = sorted(version for version, share in shares.items() if version != champion and share)
+        if not others:
+            return self.all_to(champion)
+        arms = (Arm(CHAMPION, champion, shares[champion]), *(Arm(f"v{n}", n, shares[n]) for n in others))
+        return self._with(arms, salt=_WEIGHTS)
+
+    def _with(self, arms: tuple[Arm, ...], *, salt: str = "", rollout: str = "") -> Traffic:
         """Other arms; what is in one of them is no shadow any more."""
         taken = {arm.version for arm in arms}
         shadows = tuple(shadow for shadow in self.shadows if shadow.version not in taken)
-        return replace(self, arms=arms, salt=salt, rollout=salt, shadows=shadows)
+        return replace(self, arms=arms, salt=salt, rollout=rollout, shadows=shadows)
 
     @property
     def versions(self) -> frozenset[int]:
         """Every version that answers, or is asked afterwards."""
-        return frozenset([*(arm.version for arm in self.arms), *(shadow.version for shadow in self.shadows)])
+        routed = (route.version for route in self.routes if route.version is not None)
+        shadowing = (shadow.version for shadow in self.shadows)
+        return frozenset([*(arm.version for arm in self.arms), *shadowing, *routed])
+
+    @property
+    def routed_only(self) -> list[int]:
+        """Versions that answer where a header says so, and nowhere else."""
+        routed = {route.version for route in self.routes if route.version is not None}
+        return sorted(routed - {arm.version for arm in self.arms})
 
     @property
     def champion(self) -> int:
@@ -101,9 +167,15 @@ class Traffic:
         return self.arms[0].version
 
     @property
-    def canary(self) -> Arm | None:
-        """The arm on trial."""
-        return self.arms[1] if len(self.arms) > 1 else None
+    def words(self) -> str:
+        """All of it on one line."""
+        said = [f"{arm.name} {arm.version}: {_percent(arm.share)}" for arm in self.arms]
+        said += [f"shadow {shadow.version}: {_percent(shadow.share)}" for shadow in self.shadows]
+        return ", ".join([*said, *(route.text for route in self.routes)])
+
+
+def _percent(share: float) -> str:
+    return f"{round(100 * share, 1):g}%"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import click
 from mainspring.core.clock import HOUR_US, iso, micros
 from mainspring.core.console import json_option, room, show, table
 from mainspring.core.errors import Invalid
-from mainspring.serving.model import Rollout, Traffic
+from mainspring.serving.model import Rollout
 from mainspring.serving.rules.decision import RolloutSpec, Signal
 from mainspring.serving.service import Serving
 from mainspring.serving.supervisor import wait_served
@@ -145,9 +145,7 @@ def live(ctx: click.Context, name: str, *, at: str, limit: int, as_json: bool) -
     serving = room(ctx, Serving)
     if not at:
         found = serving.history(name, limit=limit)
-        lines = [
-            {"since_at": c.at, "traffic": _traffic(c.traffic), "actor": c.actor, "reason": c.reason} for c in found
-        ]
+        lines = [{"since_at": c.at, "traffic": c.traffic.words, "actor": c.actor, "reason": c.reason} for c in found]
         table(found if as_json else lines, ("since_at", "traffic", "actor", "reason"))
         return
     change = serving.live_at(name, micros(at))
@@ -155,19 +153,12 @@ def live(ctx: click.Context, name: str, *, at: str, limit: int, as_json: bool) -
         show(None, f"{name} was not there yet at {at}")
         return
     until = f"until {iso(change.until)[:19]}" if change.until else "and is live now"
-    show(
-        change, f"{_traffic(change.traffic)} since {iso(change.at)[:19]} {until}: {change.reason or 'no reason given'}"
-    )
+    show(change, f"{change.traffic.words} since {iso(change.at)[:19]} {until}: {change.reason or 'no reason given'}")
 
 
 def _served(serving: Serving) -> None:
     if not wait_served(serving.folder):
         click.echo("no model server runs; `mainspring up` starts it", err=True)
-
-
-def _traffic(traffic: Traffic) -> str:
-    said = [f"{arm.name} {arm.version}: {arm.share:.0%}" for arm in traffic.arms]
-    return ", ".join([*said, *(f"shadow {entry.version}: {entry.share:.0%}" for entry in traffic.shadows)])
 
 
 def _line(serving: Serving, found: Rollout) -> dict[str, object]:

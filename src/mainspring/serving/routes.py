@@ -10,7 +10,7 @@ from litestar.params import Parameter
 
 from mainspring.core.clock import micros
 from mainspring.core.settings import Settings
-from mainspring.serving import batch_routes, replay_routes, review_routes, rollout_routes, shadow_routes
+from mainspring.serving import batch_routes, replay_routes, review_routes, rollout_routes, shadow_routes, traffic_routes
 from mainspring.serving.bulk import BulkAnswer
 from mainspring.serving.client import Client, Prediction, Value
 from mainspring.serving.model import (
@@ -195,4 +195,5 @@ handlers = [
     *replay_routes.handlers,
     *rollout_routes.handlers,
     *shadow_routes.handlers,
+    *traffic_routes.handlers,
 ]

@@ -87,6 +87,9 @@ class Serving(ReplayDesk):
                 raise Conflict(
                     f"version {other.version} is on trial", where=other.ref, hint=f"mainspring rollout status {name}"
                 )
+            if len(live.traffic.arms) > 1:
+                hint = f"give one of them all of it first: mainspring traffic set {name} {live.champion}=1"
+                raise Conflict("several versions share the traffic", where=live.ref, hint=hint)
             if live.champion == found.number:
                 raise Conflict(f"version {found.number} is live", where=live.ref, hint="roll out another version")
             self._registry.hold(conn, model, found.number)
@@ -265,7 +268,8 @@ class Serving(ReplayDesk):
         return self.rollout(found.id)
 
     def rollback(self, name: str, reason: str = "") -> Deployment:
-        """Give all traffic back: from the canary to the champion or, without a rollout, to the champion before it.
+        """Give all traffic back to the champion: from the canary, or from others that share it; where it has all of it
+        already, to the champion before it.
 
         Raises:
             NotFound: No such deployment. Conflict: There is nothing to go back to.
@@ -278,6 +282,8 @@ class Serving(ReplayDesk):
             else:
                 past = [entry.traffic.champion for entry in records.history(conn, name, limit=1000)]
                 before = next((version for version in past if version != live.champion), None)
+                if len(live.traffic.arms) > 1:
+                    before = live.champion
                 if before is None:
                     raise Conflict("no other version was live before", where=live.ref, hint="mainspring deploy MODEL")
                 made = replace(live, traffic=live.traffic.all_to(before), updated_at=self._clock.now())

@@ -1,18 +1,21 @@
-"""Who is asked beside the champion: shadows, and what they would have answered."""
+"""Who is asked beside the champion: versions with a share, by a header, or as shadows, and what these said."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
-from mainspring.core.errors import Conflict, NotFound
+from mainspring.core.errors import Conflict, Invalid, NotFound
 from mainspring.registry import check_usable
+from mainspring.serving import records
 from mainspring.serving.comparing import ANSWERED, comparisons, paired
-from mainspring.serving.model import Comparison, Deployment, Shadow
+from mainspring.serving.model import Comparison, Deployment, Route, Shadow
 from mainspring.serving.modelserver import tally
 from mainspring.serving.modelserver.plan import shadows_of
 from mainspring.serving.modelserver.shadowing import ROWS
 from mainspring.serving.processes import Processes
+from mainspring.serving.rules.assignment import check_shares
 
 if TYPE_CHECKING:
     import polars as pl
@@ -97,6 +100,87 @@ class TrafficDesk(Processes):
         self.write_plan()
         return made
 
+    def weigh(
+        self, name: str, shares: Mapping[int, float], *, champion: int | None = None, reason: str = ""
+    ) -> Deployment:
+        """Give each of several versions a share of the traffic, without a rollout: nobody judges them.
+
+        A key stays with its version while the shares stand.
+
+        Args:
+            name: The endpoint.
+            shares: Version -> share; they sum to 1, and a share of 0 is none.
+            champion: The version that is live; by default the one that is, where it has a share, else the largest.
+            reason: Kept in the history.
+        Raises:
+            NotFound: No such deployment or version.
+            Conflict: A rollout is under way.
+            Invalid: Shares that do not sum to 1, or a champion without one.
+            Refused: A version lacks what it takes to answer.
+        """
+        check_shares(list(shares.values()))
+        live = self.get(name)
+        wanted = {number: share for number, share in shares.items() if share}
+        found = [check_usable(self._registry.get(live.model, number)) for number in wanted]
+        for version in found:
+            self._check_columns(name, version)
+            self._check_options(live.options, version)
+        with self._tables.write() as conn:
+            live = self._find(conn, name, lock=True)
+            if records.list_rollouts(conn, name, open_only=True):
+                raise Conflict("a rollout is under way", where=live.ref, hint=f"mainspring rollout rollback {name}")
+            first = champion or (live.champion if live.champion in wanted else max(wanted, key=lambda n: wanted[n]))
+            if first not in wanted:
+                raise Invalid(f"version {first} has no share", where="champion", hint="name a version that has one")
+            for number in wanted:
+                self._registry.hold(conn, live.model, number)
+            made = replace(live, traffic=live.traffic.weighted(wanted, first), updated_at=self._clock.now())
+            made = self._change(conn, made, reason or "shares by hand")
+        self.write_plan()
+        return made
+
+    def route(self, name: str, route: Route, *, reason: str = "") -> Deployment:
+        """Bring requests with a header to a version, whatever the shares say. A route for the same value is replaced.
+
+        What is answered so belongs to no rollout. Where the header itself names the version, it may name each one that
+        is loaded: those with a share, and those of other routes.
+
+        Raises:
+            NotFound: No such deployment or version. Invalid: Too many routes.
+            Refused: The version lacks what it takes to answer.
+        """
+        live = self.get(name)
+        if route.version is not None:
+            found = check_usable(self._registry.get(live.model, route.version))
+            self._check_columns(name, found)
+            self._check_options(live.options, found)
+        with self._tables.write() as conn:
+            live = self._find(conn, name, lock=True)
+            if route.version is not None:
+                self._registry.hold(conn, live.model, route.version)
+            left = _without(live.traffic.routes, route.header, route.value)
+            made = replace(live, traffic=replace(live.traffic, routes=(*left, route)), updated_at=self._clock.now())
+            made = self._change(conn, made, reason or f"route {route.text}")
+        self.write_plan()
+        return made
+
+    def unroute(self, name: str, header: str, value: str = "", *, reason: str = "") -> Deployment:
+        """End a route.
+
+        Raises:
+            NotFound: No such deployment, or no such route.
+        """
+        with self._tables.write() as conn:
+            live = self._find(conn, name, lock=True)
+            left = _without(live.traffic.routes, header, value)
+            if len(left) == len(live.traffic.routes):
+                known = "; ".join(route.text for route in left) or "none"
+                raise NotFound(f"no route for {header}: {value}", where=live.ref, hint=f"routes: {known}")
+            made = replace(live, traffic=replace(live.traffic, routes=left), updated_at=self._clock.now())
+            made = self._change(conn, made, reason or f"route {header}: {value} ended")
+        self.write_plan()
+        return made
+
     def shadowed(self, name: str, since: int | None = None, until: int | None = None) -> pl.LazyFrame:
         """What shadows of an endpoint said, with event time in [since, until), lazily; `compact` brings the newest.
 
@@ -162,6 +246,10 @@ class TrafficDesk(Processes):
 
 
 _LATE_US = 3_600_000_000  # a row and its shadow's leave within the deadline of a request, which is an hour at most
+
+
+def _without(routes: tuple[Route, ...], header: str, value: str) -> tuple[Route, ...]:
+    return tuple(route for route in routes if (route.header, route.value) != (header, value))
 
 
 def _fates(values: dict[str, float], endpoint: str) -> dict[tuple[int, str], int]:

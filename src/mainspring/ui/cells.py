@@ -123,13 +123,13 @@ def _deploy(serving: Serving) -> Cell:
     if not deployments:
         return Cell("Deploy", "/deployments", detail="Nothing is live.", command="mainspring deploy MODEL --version 1")
     newest = max(deployments, key=lambda deployment: deployment.updated_at)
-    canary = [arm for arm in newest.traffic.arms if arm.version != newest.champion]
+    canary = newest.traffic.arms[1:]
     return Cell(
         "Deploy",
         f"/deployments/{newest.name}" if len(deployments) == 1 else "/deployments",
         number=f"v{newest.champion}",
         unit=f"live at {newest.name}" + (f", {len(deployments) - 1} more" if len(deployments) > 1 else ""),
-        state=f"canary v{canary[0].version} {percent(canary[0].share, 0)}" if canary else "live",
+        state=", ".join(f"{arm.name} v{arm.version} {percent(arm.share, 0)}" for arm in canary[:2]) or "live",
         detail=f"since {ago(newest.updated_at)}",
         tone="warn" if canary else "ok",
     )

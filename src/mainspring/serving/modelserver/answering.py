@@ -33,6 +33,7 @@ TIMEOUTS = (b"request-timeout", b"x-request-timeout")
 """Headers with the seconds after which the client waits no more."""
 CALLER = b"x-caller"
 """Header with the name that a client gives itself; it is logged, and proves nothing."""
+_NO_HEADERS: Mapping[bytes, bytes] = {}
 _MAX_CALLER = 200
 _LOG_SALT = "log"  # its own, so that what is logged says nothing about who answered
 _UNLOGGED = ("overloaded", "unavailable")
@@ -43,9 +44,12 @@ _MAX_TIMEOUT_S = 3600.0
 
 
 class Call:
-    """What is known of a request before its body is read: when it came, on which line, how long the client waits."""
+    """What is known of a request before its body is read: when it came, on which line, how long the client waits.
 
-    __slots__ = ("caller", "held_bytes", "length", "line", "started", "timeout_s")
+    `headers` are by their names in lower case.
+    """
+
+    __slots__ = ("caller", "headers", "held_bytes", "length", "line", "started", "timeout_s")
 
     def __init__(self, line: Line) -> None:
         self.line = line
@@ -54,6 +58,7 @@ class Call:
         self.length = 0
         self.held_bytes = 0
         self.caller = ""
+        self.headers: Mapping[bytes, bytes] = _NO_HEADERS
 
 
 @dataclass(slots=True, eq=False)
@@ -74,6 +79,7 @@ def read_headers(call: Call, headers: Mapping[bytes, bytes]) -> None:
 
     Raises: Invalid: A timeout that is no number of seconds, or a caller's name that is none.
     """
+    call.headers = headers
     length = headers.get(b"content-length", b"")
     if length.isdigit():
         call.length = int(length)

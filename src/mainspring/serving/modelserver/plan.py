@@ -23,6 +23,8 @@ from mainspring.serving.rules.humility import Rule, Seen
 PLAN = "plan.json"
 SPOOLS = "spool"
 DEATHS = "deaths"
+HEADER = "header"
+"""The arm of a request that a header brought to a version."""
 SHADOW = "shadow"
 """The arm of a version that is asked what others answered."""
 _MAX_DEATHS_BYTES = 64 * 1024
@@ -154,6 +156,14 @@ class ShadowPlan(msgspec.Struct, frozen=True, kw_only=True):
     inputs: list[Input]
 
 
+class RoutePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests with a header of that value go to a version; None: to the one whose number the value is."""
+
+    header: str
+    value: str = ""
+    version: int | None = None
+
+
 class EndpointPlan(msgspec.Struct, frozen=True, kw_only=True):
     """One endpoint: its arms (champion first), the salt of its assignment, the rollout it is in, and its options."""
 
@@ -163,6 +173,7 @@ class EndpointPlan(msgspec.Struct, frozen=True, kw_only=True):
     rollout: str = ""
     options: Options = Options()
     shadows: list[ShadowPlan] = []
+    routes: list[RoutePlan] = []
 
     @property
     def versions(self) -> dict[int, ArmPlan]:

@@ -51,7 +51,8 @@ class Served:
         about = question.about
         if endpoint.asleep:
             endpoint = await self._woken(endpoint, version, question, call)
-        choice = endpoint.choose(about.key, version)
+        choice = endpoint.routed(call.headers) if endpoint.routes and version is None else None
+        choice = choice or endpoint.choose(about.key, version)
         model = choice.model
         humility = choice.humility
         columns = question.columns(model.features if humility is None else humility.features)
@@ -94,10 +95,10 @@ class Served:
         return outputs
 
     def _offer(self, ask: Ask, question: Question) -> None:
-        """Hand a request to the shadows; not one that named its version, nor one that is not logged."""
+        """Hand a request to the shadows; not one that the shares did not choose for, nor one that is not logged."""
         endpoint, choice = ask.endpoint, ask.choice
         sampled = is_sampled(endpoint.options, ask.about.request_id)
-        if self.shadows is not None and choice.propensity is not None and sampled:
+        if self.shadows is not None and choice.share > 0.0 and sampled:
             generation, features = self.table.plan.generation, choice.model.features
             self.shadows.offer(endpoint.name, generation, endpoint.shadows, question, ask.columns, features)
 

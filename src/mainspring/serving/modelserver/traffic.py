@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from mainspring.core.errors import MainspringError, NotFound, Unavailable, did_you_mean
 from mainspring.serving.modelserver.humility import Humility
 from mainspring.serving.modelserver.models import LoadedModel, load_model
-from mainspring.serving.modelserver.plan import ArmPlan, EndpointPlan, Options, Plan
+from mainspring.serving.modelserver.plan import HEADER, ArmPlan, EndpointPlan, Options, Plan, RoutePlan
 from mainspring.serving.modelserver.shadowing import Target
 from mainspring.serving.rules.assignment import assign
 
@@ -53,18 +53,36 @@ class Endpoint:
     rollout: str
     options: Options
     shadows: tuple[Target, ...] = ()
+    routes: Sequence[RoutePlan] = ()
     origin: EndpointPlan | None = None
     asleep: bool = False
     choices: tuple[Choice, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        """What can be chosen is made once, not for every request."""
-        made = tuple(self._choice(arm, arm.name, arm.share) for arm in self.arms)
+        """What can be chosen is made once, not for every request; what has no share is never chosen by one."""
+        made = tuple(self._choice(arm, arm.name, arm.share) for arm in self.arms if arm.share > 0.0)
         object.__setattr__(self, "choices", made)
 
     def _choice(self, arm: ServedArm, name: str, share: float | None) -> Choice:
         labels = (self.name, str(arm.model.version), name)
         return Choice(name, arm.model, share, "" if share is None else self.rollout, labels, share or 0.0, arm.humility)
+
+    def routed(self, headers: Mapping[bytes, bytes]) -> Choice | None:
+        """The version that the headers of a request ask for, by the first route that fits; None where none does.
+
+        It is answered by that version for certain, and belongs to no rollout.
+
+        Raises: NotFound: A header names a version that is not loaded.
+        """
+        for route in self.routes:
+            value = headers.get(route.header.encode())
+            if value is None:
+                continue
+            said = value.decode("latin-1").strip()
+            wanted = said if route.version is None else str(route.version)
+            if route.version is None or said == route.value:
+                return self._named(wanted)._replace(arm=HEADER, labels=(self.name, wanted, HEADER), propensity=1.0)
+        return None
 
     def choose(self, key: str, version: str | None) -> Choice:
         """The arm for a routing key, or the version that was named, outside of any rollout.
@@ -73,6 +91,9 @@ class Endpoint:
         """
         if version is None:
             return assign(self.choices, self.salt, key)
+        return self._named(version)
+
+    def _named(self, version: str) -> Choice:
         for arm in self.arms:
             if str(arm.model.version) == version:
                 return self._choice(arm, DIRECT, None)
@@ -116,8 +137,8 @@ class Table:
 
     @property
     def has_shadows(self) -> bool:
-        """Whether any endpoint has one."""
-        return any(endpoint.shadows for endpoint in self.endpoints.values())
+        """Whether any endpoint that answers has one."""
+        return any(endpoint.shadows and not endpoint.asleep for endpoint in self.endpoints.values())
 
     @property
     def ready(self) -> bool:
@@ -171,7 +192,7 @@ def _endpoint(
         humility = Humility(rules, model, arm.seen, width) if humbled else None
         arms.append(ServedArm(arm.name, arm.share, model, arm.digest, arm.grant, humility))
     options, shadows = plan.options_of(wanted), tuple(Target(one, plan.limits.max_rows) for one in wanted.shadows)
-    about = (wanted.name, tuple(arms), wanted.salt, wanted.rollout, options, shadows)
+    about = (wanted.name, tuple(arms), wanted.salt, wanted.rollout, options, shadows, wanted.routes)
     return Endpoint(*about, origin=wanted, asleep=asleep)
 
 
