@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ ROW_COLUMNS = (
     "marks",
 )
 _OUTPUTS = ("probability", "prediction", "label_out", "probabilities")
+_EMPTY = pl.all_horizontal(pl.col(name).is_null() for name in _OUTPUTS)
 
 
 def labels_frame(items: Iterable[StoredFeedback]) -> pl.DataFrame:
@@ -46,55 +48,124 @@ def labels_frame(items: Iterable[StoredFeedback]) -> pl.DataFrame:
 def evidence_of(
     rows: pl.DataFrame, labels: pl.DataFrame, spec: RolloutSpec, *, share: float, trouble: str = ""
 ) -> Evidence:
-    """Count bad events per arm and canary share.
+    """What all rows and labels of a rollout say, counted at once: see `Gathered`."""
+    gathered = Gathered(spec)
+    gathered.add(rows, labels)
+    return gathered.evidence(spec, share=share, trouble=trouble)
+
+
+class Gathered:
+    """What the rows of a rollout say, gathered as the log grows: the same however they are split up and when they come.
 
     A routing key counts once: all its requests are on one arm, so its second bad event says nothing about the arm that
     the first did not. An answer without any value, where others have one, is an error: such as a number that is none.
     Errors, slow answers and rules that held count per key that had one, wrong answers by the first label that
     arrived for a key.
 
+    Rows that can become a bad event are kept, and those with a label; of the others there are sums, and the times of
+    those of the canary, between which errors may lie.
+
     Args:
-        rows: Predictions of one rollout, with `ROW_COLUMNS`; those whose version was named by the client do not count.
-        labels: As `labels_frame` makes them.
-        spec: What is a bad event.
-        share: The canary's share in the present step.
-        trouble: What a hard guard found.
-    Returns: The counts; elapsed time is event time within the present step.
+        spec: What is a bad event; of later ones only that may be the same.
     """
+
+    def __init__(self, spec: RolloutSpec) -> None:
+        self._spec = spec
+        self._kept = pl.DataFrame()
+        self._labels = labels_frame(())
+        self._requests: Counter[str] = Counter()
+        self._spans: dict[float, tuple[int, int]] = {}
+        self._good: list[pl.Series] = []
+        self._has_values = False
+
+    def missing(self, labels: pl.DataFrame) -> list[str]:
+        """Ids of predictions with new labels that were good when they came: their rows have to be given once more."""
+        if not self._requests.total():
+            return []
+        return labels.filter(~pl.col("id").is_in(self._kept["id"].implode()))["id"].to_list()
+
+    def add(self, rows: pl.DataFrame, labels: pl.DataFrame, again: pl.DataFrame | None = None) -> None:
+        """Take new rows and labels in, each given once.
+
+        Args:
+            rows: Predictions of one rollout, with `ROW_COLUMNS`; those whose version the client named do not count.
+            labels: As `labels_frame` makes them.
+            again: Rows of earlier turns that now have a label.
+        """
+        self._labels = pl.concat([self._labels, labels])
+        rows = _judgeable(rows)
+        self._has_values = self._has_values or not rows.filter(~_EMPTY).is_empty()
+        self._requests.update(dict(rows["arm"].value_counts().iter_rows()))
+        ends = pl.col("event_at").min().alias("first"), pl.col("event_at").max().alias("last")
+        for share, first, last in rows.group_by("share").agg(ends).iter_rows():
+            before = self._spans.get(share, (first, last))
+            self._spans[share] = min(before[0], first), max(before[1], last)
+        good = rows.filter((pl.col("arm") == CANARY) & (pl.col("status") < 500))
+        self._good.append(good["at"])
+        is_labelled = pl.col("id").is_in(self._labels["id"].implode())
+        kept = [rows.filter(is_labelled | _EMPTY | self._may_be_bad())]
+        kept += [] if again is None else [_judgeable(again)]
+        kept = ([self._kept] if self._kept.height else []) + kept
+        self._kept = pl.concat(kept).unique("id", keep="first", maintain_order=True)
+
+    def _may_be_bad(self) -> pl.Expr:
+        bad = pl.col("status") >= 500
+        bad |= (pl.col("latency_us") > self._spec.latency_us) if self._spec.latency_us else False
+        return (bad | _is_marked(self._spec.bad_rules)) if self._spec.bad_rules else bad
+
+    def evidence(self, spec: RolloutSpec, *, share: float, trouble: str = "") -> Evidence:
+        """Bad events per arm and canary share.
+
+        Args:
+            spec: How the rollout is judged.
+            share: The canary's share in the present step; elapsed time is event time within it.
+            trouble: What a hard guard found.
+        """
+        rows, now = self._kept.sort("at", "id"), round(share, 9)
+        labelled = rows.filter(pl.col("status") < 400).join(self._labels, on="id", how="inner").sort("seq")
+        bad: dict[str, pl.DataFrame] = {"errors": _once(rows.filter(self._is_error()))}
+        if spec.latency_us:
+            bad["latency"] = _once(rows.filter(pl.col("latency_us") > spec.latency_us))
+        if spec.bad_rules:
+            bad["rules"] = _once(rows.filter(_is_marked(spec.bad_rules)))
+        if labelled.height and (spec.error_limit or labelled["prediction"].null_count() == labelled.height):
+            bad["quality"] = _once(labelled).filter(_is_wrong(spec))
+        first, last = self._spans.get(now, (0, 0))
+        return Evidence(
+            counts={signal: _per_share(frame) for signal, frame in bad.items()},
+            step={signal: _per_share(frame.filter(pl.col("share") == now)) for signal, frame in bad.items()},
+            requests=(self._requests[CHAMPION], self._requests[CANARY]),
+            labelled=_per_arm(labelled),
+            error_run=self._longest_error_run(),
+            trouble=trouble,
+            elapsed_us=last - first,
+        )
+
+    def _is_error(self) -> pl.Expr:
+        failed = pl.col("status") >= 500
+        if not self._has_values:
+            return failed  # a model whose outputs the log has no columns for
+        return failed | ((pl.col("status") < 400) & _EMPTY)
+
+    def _longest_error_run(self) -> int:
+        """Most requests of the canary in a row that ended in an error: those with no good one between them."""
+        failed = self._kept.filter((pl.col("arm") == CANARY) & (pl.col("status") >= 500)).unique("request_id")
+        if failed.is_empty():
+            return 0
+        self._good = [pl.concat(self._good).sort()]
+        between = self._good[0].search_sorted(failed["at"])
+        return max(Counter(between).values())
+
+
+def _judgeable(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows of the two arms, each once, with the canary's share when it was asked."""
     canary_share = pl.when(pl.col("arm") == CANARY).then(pl.col("propensity")).otherwise(1.0 - pl.col("propensity"))
-    rows = (
+    return (
         rows.filter(pl.col("arm").is_in([CANARY, CHAMPION]) & pl.col("propensity").is_not_null())
         .unique("id", keep="first", maintain_order=True)
         .with_columns(canary_share.round(9).alias("share"))
         .filter(pl.col("share").is_between(0.0, 1.0, closed="none"))
-        .sort("at", "id")
     )
-    labelled = rows.filter(pl.col("status") < 400).join(labels, on="id", how="inner").sort("seq")
-    bad: dict[str, pl.DataFrame] = {"errors": _once(rows.filter(_is_error(rows)))}
-    if spec.latency_us:
-        bad["latency"] = _once(rows.filter(pl.col("latency_us") > spec.latency_us))
-    if spec.bad_rules:
-        bad["rules"] = _once(rows.filter(_is_marked(spec.bad_rules)))
-    if labelled.height and (spec.error_limit or labelled["prediction"].null_count() == labelled.height):
-        bad["quality"] = _once(labelled).filter(_is_wrong(spec))
-    now = rows.filter(pl.col("share") == round(share, 9))
-    return Evidence(
-        counts={signal: _per_share(frame) for signal, frame in bad.items()},
-        step={signal: _per_share(frame.filter(pl.col("share") == round(share, 9))) for signal, frame in bad.items()},
-        requests=_per_arm(rows),
-        labelled=_per_arm(labelled),
-        error_run=_longest_error_run(rows.filter(pl.col("arm") == CANARY)),
-        trouble=trouble,
-        elapsed_us=_span(now),
-    )
-
-
-def _is_error(rows: pl.DataFrame) -> pl.Expr:
-    failed = pl.col("status") >= 500
-    empty = pl.all_horizontal(pl.col(name).is_null() for name in _OUTPUTS)
-    if rows.filter(~empty).is_empty():
-        return failed  # a model whose outputs the log has no columns for
-    return failed | ((pl.col("status") < 400) & empty)
 
 
 def _is_marked(names: Iterable[str]) -> pl.Expr:
@@ -131,21 +202,3 @@ def _per_share(frame: pl.DataFrame) -> tuple[BadEvents, ...]:
 def _per_arm(frame: pl.DataFrame) -> tuple[int, int]:
     counts: Mapping[str, int] = dict(frame["arm"].value_counts().iter_rows())
     return counts.get(CHAMPION, 0), counts.get(CANARY, 0)
-
-
-def _longest_error_run(frame: pl.DataFrame) -> int:
-    """Most requests in a row that ended in an error."""
-    requests = frame.unique("request_id", keep="first", maintain_order=True)
-    failed = requests["status"] >= 500
-    if not failed.any():
-        return 0
-    runs = pl.DataFrame({"failed": failed, "run": failed.rle_id()}).filter("failed").group_by("run").len()
-    lengths: list[int] = runs["len"].to_list()
-    return max(lengths)
-
-
-def _span(frame: pl.DataFrame) -> int:
-    if not frame.height:
-        return 0
-    first, last = frame.select(pl.col("event_at").min().alias("a"), pl.col("event_at").max().alias("b")).row(0)
-    return int(last) - int(first)

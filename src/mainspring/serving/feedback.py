@@ -99,9 +99,9 @@ class FeedbackDesk(Endpoints):
         with self._tables.read() as conn:
             return records.list_feedback(conn, name, seq, limit)
 
-    def labels(self, name: str, *, stored_since: int = 0) -> Iterator[StoredFeedback]:
-        """All labels of an endpoint in the order of arrival, those stored at `stored_since` or later."""
-        last = 0
+    def labels(self, name: str, *, stored_since: int = 0, after: int = 0) -> Iterator[StoredFeedback]:
+        """Labels of an endpoint in the order of arrival, stored at `stored_since` or later and above a number."""
+        last = after
         while True:
             with self._tables.read() as conn:
                 page = records.list_feedback(conn, name, last, _PAGE, kind="label", stored_since=stored_since)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mainspring.core.errors import Conflict, Invalid, MainspringError, NotFound, did_you_mean
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from mainspring.core.events import Fact
+    from mainspring.serving.gathering import Gatherer
+    from mainspring.serving.model import StoredFeedback
 
 log = logging.getLogger("mainspring.serving")
 _NEWEST = 100_000
@@ -151,19 +154,23 @@ class Serving(ReplayDesk):
         return decide(self._evidence(found), found.spec)
 
     def _evidence(self, found: Rollout) -> Evidence:
-        import polars as pl
-
-        from mainspring.serving.counting import ROW_COLUMNS, evidence_of, labels_frame
-
         endpoint = self.get(found.deployment).endpoint
         trouble = "" if found.is_final else trouble_of(self.folder, endpoint, found.spec, since=found.started_at)
         try:
-            scan = self.predictions(found.deployment)
+            log = self.predictions(found.deployment)
         except NotFound:
             return Evidence(trouble=trouble)
-        rows = scan.filter(pl.col("rollout") == found.id).select(ROW_COLUMNS).collect()
-        labels = labels_frame(self.labels(found.deployment, stored_since=found.started_at))
-        return evidence_of(rows, labels, found.spec, share=found.share, trouble=trouble)
+
+        def labels(after: int) -> Iterator[StoredFeedback]:
+            return self.labels(found.deployment, stored_since=found.started_at, after=after)
+
+        return self._gatherer.evidence(found, log, labels, trouble=trouble)
+
+    @cached_property
+    def _gatherer(self) -> Gatherer:
+        from mainspring.serving.gathering import Gatherer
+
+        return Gatherer()
 
     def settle(self) -> list[Rollout]:
         """Carry every rollout as far as its evidence goes, and bring the plan of the model server up to date.

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from functools import partial
+
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainspring.serving.counting import ROW_COLUMNS, evidence_of, labels_frame
-from mainspring.serving.model import StoredFeedback
+from mainspring.serving.gathering import Gatherer
+from mainspring.serving.model import Rollout, StoredFeedback
 from mainspring.serving.rules.decision import RolloutSpec
 from mainspring.serving.rules.eprocess import BadEvents
 
@@ -134,3 +137,42 @@ def test_the_order_in_which_rows_are_stored_does_not_matter(order: list[int]) ->
     known = labels(**{f"p{i}": float(i % 2) for i in range(12)})
     whole = evidence_of(frame(*made), known, SPEC, share=0.25)
     assert evidence_of(frame(*(made[i] for i in order)), known, SPEC, share=0.25) == whole
+
+
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from([("canary", 0.25), ("champion", 0.25), ("canary", 0.5), ("champion", 0.5)]),
+        st.sampled_from([200, 200, 422, 500]),
+        st.sampled_from([10, 5000]),
+        st.integers(0, 6),  # the routing key
+        st.sampled_from([None, 0.0, 1.0]),  # the label
+        st.booleans(),  # an answer without a value
+    ),
+    min_size=1,
+    max_size=14,
+)
+
+
+@settings(max_examples=40)
+@given(EVENTS, st.lists(st.tuples(st.integers(0, 14), st.integers(0, 14)), max_size=3))
+def test_turns_that_read_what_is_new_find_what_one_that_reads_all_finds(
+    events: list[tuple[tuple[str, float], int, int, int, float | None, bool]], cuts: list[tuple[int, int]]
+) -> None:
+    rows, known = [], []
+    for i, ((arm, share), status, latency, key, label, is_empty) in enumerate(events):
+        value = None if is_empty or status >= 400 else 0.9
+        said = {"probability": value, "label_out": None if value is None else "1", "latency_us": latency}
+        rows.append(
+            {**row(i, arm, share, status=status, key=f"k{key}", **said), "spool": "s", "seq": i, "rollout": "r"}
+        )
+        known += [StoredFeedback(i + 1, f"p{i}", "label", label, 0, 0)] if label is not None else []
+    log = pl.DataFrame(rows, schema={**SCHEMA, "spool": pl.String, "seq": pl.Int64, "rollout": pl.String})
+    found, gatherer = Rollout("r", "d", 1, 2, 0.25, 0, SPEC, "running", 0), Gatherer()
+    turns = zip(sorted(cut[0] for cut in cuts), sorted(cut[1] for cut in cuts), strict=True)
+    for read, told in [*turns, (len(rows), len(known))]:
+        now = gatherer.evidence(found, log.head(read).lazy(), partial(above, known[:told]))
+    assert now == evidence_of(log.select(ROW_COLUMNS), labels_frame(known), SPEC, share=0.25)
+
+
+def above(items: list[StoredFeedback], after: int) -> list[StoredFeedback]:
+    return [item for item in items if item.seq > after]
