@@ -44,6 +44,7 @@ class Loop:
     Args:
         policies: By name, from `mainspring.toml`.
         apply_traffic: Called after traffic changed; returns once the model servers route by it.
+        project: Whose events policies act on; "" is everybody's.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Loop:
         enabled: bool = True,
         dry_run: bool = False,
         apply_traffic: Callable[[], None] = lambda: None,
+        project: str = "",
     ) -> None:
         self.tables, self.journal, self.queue, self.clock = tables, journal, queue, clock
         self.data, self.tracking, self.pipelines = data, tracking, pipelines
@@ -73,6 +75,7 @@ class Loop:
         self.policies = dict(policies)
         self._enabled, self._dry_run = enabled, dry_run
         self._apply_traffic = apply_traffic
+        self._project = project
         self._turning = threading.Lock()
         for policy in self.policies.values():
             gates.spec(policy.gate)
@@ -177,7 +180,8 @@ class Loop:
         return handled
 
     def _handle(self, event: Event) -> None:
-        for policy in self.policies.values():
+        # Policies name deployments of the project they are declared in; another one may use the same names.
+        for policy in self.policies.values() if self._project in ("", event.project) else ():
             action = policies.decide(event, policy, self._situation(policy))
             if action is not None:
                 log.info("loop.decided event=%s policy=%s action=%s", event.seq, policy.name, type(action).__name__)

@@ -73,7 +73,7 @@ class FolderLock:
 
 
 class Turner:
-    """Turns the loop every few seconds, and keeps the model server alive."""
+    """Turns the loop of every project with a deployment every few seconds, and keeps the model server alive."""
 
     def __init__(self, loop: Loop, supervisor: Supervisor, *, project: str, every_s: float = 5.0) -> None:
         self._loop, self._supervisor, self._project, self._every_s = loop, supervisor, project, every_s
@@ -91,19 +91,30 @@ class Turner:
             self._thread.join()
 
     def _run(self) -> None:
-        with calling(Caller("loop", self._project)):
-            next_turn = time.monotonic()
-            while not self._stopping.wait(WATCH_S):
-                try:
-                    self._supervisor.ensure()
-                    if time.monotonic() < next_turn:
-                        continue
-                    next_turn = time.monotonic() + self._every_s
-                    self._loop.turn()
-                except MainspringError as error:
-                    log.warning("loop.turn_failed code=%s what=%s where=%s", error.code, error.what, error.where)
-                except Exception:
-                    log.exception("loop.turn_failed")
+        next_turn = time.monotonic()
+        while not self._stopping.wait(WATCH_S):
+            try:
+                self._supervisor.ensure()
+                if time.monotonic() < next_turn:
+                    continue
+                next_turn = time.monotonic() + self._every_s
+                projects = {self._project, *self._loop.serving.projects()}
+            except Exception:
+                log.exception("loop.turn_failed")
+                continue
+            for project in sorted(projects):
+                self.turn(project)
+
+    def turn(self, project: str) -> None:
+        """Turn the loop of one project. What goes wrong there is logged, and keeps no other one waiting."""
+        with calling(Caller("loop", project)):
+            try:
+                self._loop.turn()
+            except MainspringError as error:
+                told = (project, error.code, error.what, error.where)
+                log.warning("loop.turn_failed project=%s code=%s what=%s where=%s", *told)
+            except Exception:
+                log.exception("loop.turn_failed project=%s", project)
 
 
 class Background:

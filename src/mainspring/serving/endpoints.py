@@ -200,6 +200,11 @@ class Endpoints:
         with self._tables.read() as conn:
             return records.list_deployments(conn)
 
+    def projects(self) -> list[str]:
+        """Projects that have a deployment, whoever asks: for who looks after all of them."""
+        with self._tables.read() as conn:
+            return records.projects(conn)
+
     def users(self, model: str, version: int | None = None) -> list[str]:
         """References of the deployments that serve a model, or one version of it."""
         found = [entry for entry in self.deployments() if entry.model == model]

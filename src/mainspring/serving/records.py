@@ -190,6 +190,11 @@ def list_deployments(conn: Connection) -> list[Deployment]:
     return [_deployment(row) for row in conn.execute(query)]
 
 
+def projects(conn: Connection) -> list[str]:
+    """Projects that have a deployment, sorted."""
+    return list(conn.execute(sa.select(deployment.c.project).distinct().order_by(deployment.c.project)).scalars())
+
+
 def find_endpoint(conn: Connection, endpoint: str) -> tuple[str, str] | None:
     """Project and name of the deployment that is called so at the model server. Of all projects."""
     c = deployment.c

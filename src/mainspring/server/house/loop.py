@@ -48,6 +48,7 @@ def _loop(w: Wiring, settings: Settings, policies: Mapping[str, Policy]) -> Loop
         policies=policies,
         enabled=settings.loop.enabled,
         dry_run=settings.loop.dry_run,
+        project=settings.project.name,
         apply_traffic=lambda: _apply(w.get(Supervisor)),
     )
 

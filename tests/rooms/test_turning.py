@@ -1,0 +1,67 @@
+"""A server looks after the deployments of every project, and acts by policies in its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import polars as pl
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from mainspring.core.caller import Caller, calling
+from mainspring.core.errors import Invalid
+from mainspring.core.settings import load
+from mainspring.core.wiring import Wiring
+from mainspring.data import Data
+from mainspring.loop import Loop
+from mainspring.monitoring import Monitoring
+from mainspring.registry import Registry
+from mainspring.server.background import Turner
+from mainspring.server.house import open_house
+from mainspring.serving import Serving
+from mainspring.serving.supervisor import Supervisor
+
+ROWS = pl.DataFrame({"age": [20.0, 30.0, 40.0, 50.0], "visits": [1.0, 5.0, 2.0, 9.0]})
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wiring]:
+    made = open_house(load(tmp_path_factory.mktemp("house"), environ={}))
+    with calling(Caller(project="other")):
+        reference = made.get(Data).ingest("people", ROWS).ref
+        model = LogisticRegression().fit(ROWS.to_numpy(), [1, 1, 0, 0])
+        made.get(Registry).register("churn", model, example=ROWS, reference=reference)
+        made.get(Serving).deploy("churn", "churn", 1)
+    yield made
+    made.close()
+
+
+def turner(house: Wiring) -> Turner:
+    return Turner(house.get(Loop), house.get(Supervisor), project="default", every_s=0.0)
+
+
+def test_deployments_of_every_project_are_watched(house: Wiring) -> None:
+    assert house.get(Serving).projects() == ["other"]
+    running = turner(house)
+    running.start()
+    try:
+        with calling(Caller(project="other")):
+            for _ in range(600):
+                if house.get(Monitoring).monitors():
+                    break
+                running._stopping.wait(0.05)
+            assert [monitor.deployment for monitor in house.get(Monitoring).monitors()] == ["churn"]
+    finally:
+        running.stop()
+
+
+def test_a_project_whose_turn_fails_keeps_no_other_one_waiting(
+    house: Wiring, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise Invalid("what was declared is wrong")
+
+    monkeypatch.setattr(house.get(Monitoring), "watch", fail)
+    turner(house).turn("other")
+    turner(house).turn("default")
+    assert [record.getMessage().split()[1] for record in caplog.records] == ["project=other"]
