@@ -11,6 +11,7 @@ import obstore
 import polars as pl
 import pytest
 
+from mainspring.core.errors import Invalid
 from mainspring.storage.open import open_delta
 from mainspring.storage.ports import Delta
 from mainspring.storage.s3 import S3Address
@@ -44,6 +45,23 @@ def run_all_at_once(children: list[subprocess.Popen[str]]) -> list[int]:
     for child in children:
         child.communicate()
     return [child.returncode for child in children]
+
+
+@pytest.mark.parametrize("name", ["my data", "Köln (2)", "50*{#}?", "it's & more"])
+def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
+    delta = open_delta("", tmp_path / name)
+    delta.replace(TABLE, pl.DataFrame({"n": [1, 2]}))
+    delta.append(TABLE, pl.DataFrame({"n": [3]}), app="a", batch=1)
+    assert delta.scan(TABLE).filter(pl.col("n") > 1).collect()["n"].sort().to_list() == [2, 3]
+    assert delta.scan(TABLE, 0).collect().height == 2
+
+
+@pytest.mark.parametrize("name", ["50%", "[2]", "a|b"])
+def test_a_folder_that_tables_cannot_be_read_from_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    with pytest.raises(Invalid, match="can't hold tables") as refused:
+        open_delta("", tmp_path / name)
+    assert name in refused.value.where
+    assert not (tmp_path / name).exists()
 
 
 class TestDeltaOnFiles(DeltaContract, DeltaUpkeepContract):

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from mainspring.cli.root import root
+from mainspring.core.errors import Invalid
+
 Row = Sequence[object]
 
 
@@ -86,6 +89,15 @@ def test_what_cannot_work_is_refused_before_a_file_is_written(
     assert says in done.stderr
     assert len(done.stderr.strip().splitlines()) == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["few.csv", "houses.csv", "rare.csv"]
+
+
+def test_two_classes_of_which_one_is_rare_are_refused_before_they_are_trained_on(tmp_path: Path) -> None:
+    rows = iter(range(400))
+    write(tmp_path / "lost.csv", ["size", "lost"], lambda s: [s.uniform(30, 200), "yes" if next(rows) < 3 else "no"])
+    args = ["init", "--data", str(tmp_path / "lost.csv"), "--target", "lost", "--dir", str(tmp_path / "new")]
+    with pytest.raises(Invalid, match="lost has 2 classes, and only 3 rows of 'yes'"):
+        root.main(args, standalone_mode=False)
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_project_that_is_there_is_not_written_over(tmp_path: Path) -> None:

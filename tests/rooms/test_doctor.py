@@ -1,15 +1,20 @@
-"""Doctor looks and changes nothing."""
+"""Doctor looks and changes nothing; what is wrong in a command or in the settings is said in three lines."""
 
 from __future__ import annotations
 
 import hashlib
 import sqlite3
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from mainspring.cli import main
 from mainspring.cli.root import root
+from mainspring.core.errors import Invalid
+from mainspring.core.settings import Settings
+from mainspring.server.house import check_rooms
 from mainspring.storage import FILE, migrations, open_tables
 
 
@@ -66,3 +71,52 @@ def test_a_database_that_does_not_answer_is_wrong_and_its_password_is_not_shown(
     assert code == 1
     assert "does not answer" in text
     assert "secret" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[gate.good]\nchecks = [{metrc = "roc_auc"}]\n', "gate.good.checks[0]: no kind of check has 'metrc'"),
+        ("[gate.good]\nalpha = 2\n", "gate.good.alpha: alpha is 2"),
+        ('[policy.keep]\ndeploymnt = "d"\n', 'try: did you mean "deployment"?'),
+        ("[monitor]\nchek_every = 3\n", "monitor: unknown setting 'chek_every'"),
+    ],
+)
+def test_what_is_wrong_in_the_sections_of_rooms_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, says: str
+) -> None:
+    (tmp_path / "mainspring.toml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    code, found = doctor(tmp_path / "data")
+    assert code == 1
+    assert "WRONG  settings" in found
+    assert says in found
+
+
+def test_a_policy_names_a_gate_that_there_is() -> None:
+    policy = {"deployment": "d", "model": "m", "pipeline": "p.py:f", "gate": "promot"}
+    gate = {"promote": {"checks": [{"metric": "roc_auc", "floor": 0.5}]}}
+    with pytest.raises(
+        Invalid, match=r"there is no gate 'promot'\nwhere: policy.keep.gate\ntry: did you mean .promote."
+    ):
+        check_rooms(Settings(tables={"gate": gate, "policy": {"keep": policy}}))
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["dctor"], "No such command 'dctor': did you mean \"doctor\"?\nwhere: mainspring\ntry: mainspring --help\n"),
+        (["gate", "shw"], "where: mainspring gate\ntry: mainspring gate --help\n"),
+        (["up", "--port", "x"], "where: mainspring up\ntry: mainspring up --help\n"),
+    ],
+)
+def test_a_command_that_is_wrong_gets_three_lines_and_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], args: list[str], says: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["mainspring", *args])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.endswith(says)
+    assert len(said.splitlines()) == 3

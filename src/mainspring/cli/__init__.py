@@ -8,6 +8,8 @@ from mainspring import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import click
+
     from mainspring.core.errors import MainspringError
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -83,11 +85,17 @@ def main() -> None:
     from mainspring.core.errors import MainspringError
 
     try:
-        code = root.main(standalone_mode=False)
+        code = root.main(prog_name="mainspring", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except MainspringError as error:
         _complain(error)
         sys.exit(EXIT_CODES.get(error.code, 1))
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.UsageError as error:
+        _complain(_in_three_lines(error))
+        sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -104,6 +112,14 @@ def main() -> None:
             raise
         click.echo(f"{error.strerror}\nwhere: {error.filename or 'this machine'}\ntry: mainspring doctor", err=True)
         sys.exit(1)
+
+
+def _in_three_lines(error: click.UsageError) -> MainspringError:
+    from mainspring.core.errors import Invalid
+
+    asked = error.ctx.command_path if error.ctx else "mainspring"
+    what = " ".join(error.format_message().split()).removesuffix(".")
+    return Invalid(what, where=asked, hint=f"{asked} --help")
 
 
 def _complain(error: MainspringError) -> None:

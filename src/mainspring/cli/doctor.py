@@ -53,7 +53,13 @@ def _program(settings: Settings) -> Finding:
 
 
 def _file(settings: Settings) -> Finding:
+    from mainspring.server.house import check_rooms
+
     path = find_file(settings.root)
+    try:
+        check_rooms(settings)
+    except MainspringError as error:
+        return Finding("settings", f"{path}, {error.where}: {error.what}", False, error.hint)
     return Finding("settings", str(path) if path else f"no {FILE} here or above; defaults are used")
 
 

@@ -71,7 +71,7 @@ def _name_of(source: Path) -> str:
 
 def _refuse_hopeless(frame: pl.DataFrame, target: str, guess: Guess) -> None:
     labelled = frame.height - frame[target].null_count()
-    if guess.task == "multiclass":
+    if guess.task != "regression":
         counts = frame[target].drop_nulls().value_counts().sort("count")
         rare, rows = counts.row(0)
         if rows < LEAST_OF_CLASS:

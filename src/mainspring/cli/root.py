@@ -38,7 +38,7 @@ class Commands(click.Group):
             from mainspring.core.errors import did_you_mean
 
             near = did_you_mean(args[0], COMMANDS)
-            raise click.UsageError(f"{error.message} {near}".strip(), ctx) from None
+            raise click.UsageError(f"{error.message.removesuffix('.')}: {near}".removesuffix(": "), ctx) from None
 
     def get_help(self, ctx: click.Context) -> str:
         """The same text that `main` prints without importing a command."""

@@ -256,7 +256,10 @@ def load(
             values[name].update(_checked(name, {key: value}, lambda key: f"flag --{key}"))
     built = {name: kind(**values[name]) for name, kind in SECTIONS.items()}
     tables = {name: document[name] for name in ROOM_TABLES if name in document}
-    return replace(Settings(), **built, root=path.parent if path else root, tables=tables)
+    settings = replace(Settings(), **built, root=path.parent if path else root, tables=tables)
+    if settings.data_dir.is_file():
+        raise Invalid("the data folder is a file", where=str(settings.data_dir), hint="mainspring --data DIR ...")
+    return settings
 
 
 def fill(kind: type[T], values: Mapping[str, object], *, where: str) -> T:
@@ -309,6 +312,7 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, dict[str, object]]:
     for name, text in environ.items():
         section = next((s for s in SECTIONS if name.startswith(f"MAINSPRING_{s.upper()}_")), None)
         if section is None:
+            _refuse_near(name, known)
             continue
         if name not in known:
             raise _unknown(name, known, "environment", "variable")
@@ -316,6 +320,22 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, dict[str, object]]:
         value = _from_text(text, get_type_hints(SECTIONS[section])[key], name)
         found.setdefault(section, {})[key] = value
     return found
+
+
+def _refuse_near(name: str, known: Mapping[str, tuple[str, str]]) -> None:
+    """Refuse a variable that was meant to be one of ours: a slip in the section, or no section at all.
+
+    Others stay: secrets of webhooks and switches of the client have names that no section knows.
+    """
+    if not name.startswith("MAINSPRING_"):
+        return
+    meant = [variable for variable, (_, key) in known.items() if name == f"MAINSPRING_{key.upper()}"]
+    if not meant:
+        import difflib
+
+        meant = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
+    if meant:
+        raise _unknown(name, meant, "environment", "variable")
 
 
 def _from_text(text: str, hint: object, name: str) -> object:

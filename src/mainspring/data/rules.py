@@ -181,7 +181,8 @@ def describe_frame(frame: pl.DataFrame, target: str) -> Guess:
         elif name != target:
             features.append(name)
     if not features:
-        raise Invalid("no column to learn from", where="data", hint="; ".join(f"{n}: {r}" for n, r in left_out.items()))
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise Invalid("no column to learn from", where="data", hint=reasons or "bring more columns than the target")
     text = [name for name in features if frame.schema[name] == pl.String]
     return Guess(task, tuple(features), tuple(text), left_out, times[0] if len(times) == 1 else "")
 
@@ -195,6 +196,8 @@ def _no_feature(column: pl.Series, dtype: pl.DataType) -> str:
         return "tells the time"
     if values < 2:
         return "constant"
+    if dtype == pl.String and values > _FEW and (odd := _spoiled_numbers(column)):
+        return odd
     if values == len(column) and (dtype == pl.String or (dtype.is_integer() and _counts_up(known))):
         return "looks like an id"
     if dtype == pl.String and values > max(_FEW, len(column) // 4):
@@ -202,6 +205,21 @@ def _no_feature(column: pl.Series, dtype: pl.DataType) -> str:
     if not (dtype.is_numeric() or dtype in (pl.String, pl.Boolean)):
         return f"type {dtype}"
     return ""
+
+
+def _spoiled_numbers(column: pl.Series) -> str:
+    """What keeps a column of text from being numbers, when nearly all of it are some; else empty."""
+    from mainspring.data.columns import parse
+
+    if column.drop_nulls().str.contains(r"^[+-]?[0-9]+,[0-9]+$").all():
+        return "numbers with a comma for the point"
+    odd = column.is_not_null() & parse(column, "number").is_null()
+    if not 0 < odd.sum() <= len(column) // _FEW:
+        return ""
+    first = odd.arg_max() or 0
+    return f"numbers, but {str(column[first])[:40]!r} in row {first + 1:,}" + f" and {odd.sum() - 1} more" * (
+        odd.sum() > 1
+    )
 
 
 def _counts_up(column: pl.Series) -> bool:

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mainspring.gates.model import CheckResult, CheckSpec, GateSpec, SliceResult, Verdict, parse_gate
+from mainspring.gates.model import CheckResult, CheckSpec, GateSpec, SliceResult, Verdict, gates_of, parse_gate
 
 if TYPE_CHECKING:
     from mainspring.gates.service import Gates
 
-__all__ = ["CheckResult", "CheckSpec", "GateSpec", "Gates", "SliceResult", "Verdict", "parse_gate"]
+__all__ = ["CheckResult", "CheckSpec", "GateSpec", "Gates", "SliceResult", "Verdict", "gates_of", "parse_gate"]
 
 
 def __getattr__(name: str) -> object:

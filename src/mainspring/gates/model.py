@@ -108,6 +108,20 @@ def parse_gate(name: str, table: Mapping[str, object]) -> GateSpec:
     )
 
 
+def gates_of(table: object) -> dict[str, GateSpec]:
+    """Every gate of the `gate` table of `mainspring.toml`, by name.
+
+    Raises:
+        Invalid: The table is not made of sections, or a section is not written as a gate is.
+    """
+    if not isinstance(table, Mapping):
+        raise Invalid("gate is no section", where="mainspring.toml", hint="write [gate.NAME]")
+    for name, entry in table.items():
+        if not isinstance(entry, Mapping):
+            raise Invalid(f"gate.{name} is a value", where=f"gate.{name}", hint=f"write a section: [gate.{name}]")
+    return {str(name): parse_gate(str(name), entry) for name, entry in table.items()}
+
+
 def _with_own_titles(specs: list[CheckSpec]) -> list[CheckSpec]:
     """The second check of a title gets a number, so that results can be told apart."""
     seen: dict[str, int] = {}

@@ -16,7 +16,7 @@ from mainspring.gates.answers import Probe, answers_of, asking, check_label, pro
 from mainspring.gates.case import Answers, Case
 from mainspring.gates.events import VerdictReached
 from mainspring.gates.judging import all_errors, reason_for, run_checks
-from mainspring.gates.model import CheckResult, GateSpec, Verdict, parse_gate
+from mainspring.gates.model import CheckResult, GateSpec, Verdict, gates_of
 from mainspring.gates.rules.verdict import combine
 from mainspring.registry import check_usable
 from mainspring.storage.ports import Journal, Tables
@@ -80,9 +80,7 @@ class Gates:
         if section is None:
             hint = did_you_mean(name, self._sections) or f"write a section [gate.{name}] in mainspring.toml"
             raise NotFound(f"there is no gate {name!r}", where="gate", hint=hint)
-        if not isinstance(section, Mapping):
-            raise Invalid(f"gate.{name} is a value", where=f"gate.{name}", hint=f"write a section: [gate.{name}]")
-        return parse_gate(name, section)
+        return gates_of({name: section})[name]
 
     def run(
         self, gate: str, model: str, version: int | str, *, data: str = "", label: str = "", key: str = ""

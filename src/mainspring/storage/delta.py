@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mainspring.storage.s3 import S3Address
 
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_UNREADABLE = re.compile(r"[%\[\]|^\\\x00-\x1f\x7f]")  # deltalake 1.6 reads another path, or panics
 _KEEP = "interval 36500 days"
 _CONFIGURATION: dict[str, str | None] = {
     "delta.logRetentionDuration": _KEEP,
@@ -48,6 +49,7 @@ TARGET_BYTES = 128 << 20
 
 class _Place(Protocol):
     def uri(self, table: str) -> str: ...
+    def kind(self) -> type[DeltaTable]: ...
     def options(self) -> dict[str, str] | None: ...
     def lister(self) -> LocalStore | S3Store: ...
     def new_file(self, table: str) -> AbstractContextManager[_NewFile]: ...
@@ -186,12 +188,12 @@ class DeltaTables:
         return sorted(_tables(self._place.lister(), ""))
 
     def _open(self, table: str, version: int | None = None) -> DeltaTable | None:
-        from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError, TableNotFoundError
 
+        kind, uri = self._place.kind(), self._place.uri(table)
         with _answering(table):
             try:
-                return DeltaTable(self._place.uri(table), version=version, storage_options=self._place.options())
+                return kind(uri, version=version, storage_options=self._place.options())
             except TableNotFoundError:
                 return None
             except DeltaError as reason:
@@ -287,16 +289,29 @@ class DeltaTables:
 
 
 class FilePlace:
-    """Tables in folders below one folder."""
+    """Tables in folders below one folder.
+
+    Raises:
+        Invalid: The path has a sign that the Delta library can't read.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
+        if sign := _UNREADABLE.search(str(self._root)):
+            hint = "use another data folder: mainspring --data DIR ..."
+            raise Invalid(f"a path with {sign[0]!r} in it can't hold tables", where=str(self._root), hint=hint)
         with no_room(root):
             self._root.mkdir(parents=True, exist_ok=True)
 
     def uri(self, table: str) -> str:
-        """The folder of a table."""
-        return str(self._root / checked(table))
+        """The folder of a table, as an address: a path with a space or a bracket is none."""
+        return (self._root / checked(table)).as_uri()
+
+    def kind(self) -> type[DeltaTable]:
+        """Tables that name their files by path again."""
+        from mainspring.storage.plainpaths import PlainPaths
+
+        return PlainPaths
 
     def options(self) -> None:
         """Nothing to say to files."""
@@ -311,7 +326,7 @@ class FilePlace:
     @contextmanager
     def new_file(self, table: str) -> Iterator[_NewFile]:
         """A data file in the table's folder, synced; taken away again when it was not committed."""
-        folder = Path(self.uri(table))
+        folder = self._root / checked(table)
         folder.mkdir(parents=True, exist_ok=True)
         name = _data_name()
         file = _NewFile(folder / name, name, keep=lambda: _sync_file(folder / name))
@@ -343,6 +358,12 @@ class S3Place:
     def uri(self, table: str) -> str:
         """The address of a table."""
         return f"{self._address.uri}/{checked(table)}"
+
+    def kind(self) -> type[DeltaTable]:
+        """Tables as the library makes them."""
+        from deltalake import DeltaTable
+
+        return DeltaTable
 
     def options(self) -> dict[str, str]:
         """Keys and endpoint, for deltalake and Polars."""

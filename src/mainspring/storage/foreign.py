@@ -25,15 +25,18 @@ class ForeignDatabase:
 
     def __init__(self, url: str) -> None:
         self.folder: Path | None = None
-        if "://" not in url:
-            url = f"sqlite:///{url}"
-        parsed = sa.make_url(url.replace("postgres://", "postgresql://", 1))
+        if "://" in url:
+            parsed = sa.make_url(url.replace("postgres://", "postgresql://", 1))
+        else:
+            parsed = sa.URL.create("sqlite", database=url)
         if parsed.get_backend_name() == "sqlite":
             file = Path(parsed.database or "")
             if not file.is_file():
                 raise NotFound(f"there is no file {str(file)!r}", where=url, hint="give the path of the database file")
             self.folder, self.label = file.parent, f"sqlite:{file.absolute()}"
-            self._engine = sa.create_engine(f"sqlite:///file:{file.absolute()}?mode=ro&uri=true")
+            self._engine = sa.create_engine(
+                sa.URL.create("sqlite", database=file.absolute().as_uri(), query={"mode": "ro", "uri": "true"})
+            )
         else:
             parsed = parsed.set(drivername="postgresql+psycopg")
             self.label = parsed.set(username=None, password=None).render_as_string()

@@ -73,7 +73,8 @@ class PostgresTables:
             self._readers.connect().close()
         except sa.exc.OperationalError as reason:
             where = self._readers.url.render_as_string(hide_password=True)
-            raise Unavailable(f"no answer from Postgres: {reason.orig}", where=where, hint="check storage.db") from None
+            what = " ".join(f"no answer from Postgres: {reason.orig}".split())
+            raise Unavailable(what, where=where, hint="check storage.db") from None
         migrations.migrate(self)
 
     def now(self, conn: sa.Connection) -> int:

@@ -47,11 +47,12 @@ class SqliteTables:
         self._writing = threading.Lock()
         self._thread = threading.local()
         self._pid = os.getpid()
+        url = sa.URL.create("sqlite", database=str(path))
         self._writers = sa.create_engine(
-            f"sqlite:///{path}", poolclass=NullPool, connect_args={"timeout": BUSY_S, "check_same_thread": False}
+            url, poolclass=NullPool, connect_args={"timeout": BUSY_S, "check_same_thread": False}
         )
         self._readers = sa.create_engine(
-            f"sqlite:///{path}", isolation_level="AUTOCOMMIT", max_overflow=64, connect_args={"timeout": BUSY_S}
+            url, isolation_level="AUTOCOMMIT", max_overflow=64, connect_args={"timeout": BUSY_S}
         )
         sa.event.listen(self._writers, "connect", _prepare_writer)
         sa.event.listen(self._writers, "begin", _begin_immediate)

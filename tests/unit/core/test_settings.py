@@ -58,6 +58,8 @@ def test_a_wrong_file_says_what_where_and_try(tmp_path: Path, text: str, message
     ("name", "value", "message"),
     [
         ("MAINSPRING_SERVER_PROT", "1", 'did you mean "MAINSPRING_SERVER_PORT"?'),
+        ("MAINSPRING_SEVRER_PORT", "1", 'did you mean "MAINSPRING_SERVER_PORT"?'),
+        ("MAINSPRING_DATA", "here", 'did you mean "MAINSPRING_STORAGE_DATA"?'),
         ("MAINSPRING_SERVER_PORT", "x", "is not a whole number"),
         ("MAINSPRING_LOOP_ENABLED", "maybe", "is not true or false"),
     ],
@@ -66,6 +68,17 @@ def test_a_wrong_variable_is_refused(tmp_path: Path, name: str, value: str, mess
     with pytest.raises(Invalid) as caught:
         load(tmp_path, environ={name: value})
     assert message in str(caught.value)
+
+
+def test_variables_that_are_no_settings_are_left_alone(tmp_path: Path) -> None:
+    others = {"MAINSPRING_URL": "http://127.0.0.1:1", "MAINSPRING_OFFLINE": "1", "MAINSPRING_WEBHOOK_SECRET": "x"}
+    assert load(tmp_path, environ=others) == load(tmp_path, environ={})
+
+
+def test_a_data_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "")
+    with pytest.raises(Invalid, match=r"the data folder is a file\nwhere: .*mainspring\.toml\n"):
+        load(tmp_path, environ={}, flags={"storage.data": "mainspring.toml"})
 
 
 def test_the_tables_of_rooms_are_kept_as_read(tmp_path: Path) -> None:

@@ -158,6 +158,20 @@ def test_ids_constants_times_and_free_text_are_no_features() -> None:
 
 
 @pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ([*map(str, range(99)), "oops"], "numbers, but 'oops' in row 100"),
+        ([*map(str, range(98)), "n.a.", "?!"], "numbers, but 'n.a.' in row 99 and 1 more"),
+        ([f"{n},5" for n in range(100)], "numbers with a comma for the point"),
+        ([f"{n:05}" for n in range(100)], "looks like an id"),
+    ],
+)
+def test_what_spoils_a_column_of_numbers_is_said(values: list[str], reason: str) -> None:
+    frame = pl.DataFrame({"spoiled": values, "x": [n % 7 for n in range(100)], "y": [n % 2 for n in range(100)]})
+    assert describe_frame(frame, "y").left_out == {"spoiled": reason}
+
+
+@pytest.mark.parametrize(
     ("values", "task"),
     [
         ([0, 1, None], "binary"),

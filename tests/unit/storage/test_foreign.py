@@ -14,7 +14,7 @@ from mainspring.storage.foreign import ForeignDatabase
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    path = tmp_path / "their own.db"
+    path = tmp_path / "their own #1.db"
     with closing(sqlite3.connect(path)) as conn:
         conn.execute('create table lamp (id text, "order" integer, colour text)')
         conn.executemany(

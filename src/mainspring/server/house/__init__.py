@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 
 from mainspring.core.caller import Caller, adopt
+from mainspring.core.errors import Invalid, did_you_mean
 from mainspring.core.settings import Settings, fill, load
 from mainspring.core.wiring import Wiring
 from mainspring.server.house import floor
@@ -38,7 +39,7 @@ def open_house(settings: Settings | None = None) -> Wiring:
         Unavailable: The database or the object store does not answer.
     """
     settings = settings or load()
-    _check_rooms(settings)
+    check_rooms(settings)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     adopt(Caller(project=settings.project.name))
 
@@ -53,8 +54,12 @@ def open_house(settings: Settings | None = None) -> Wiring:
     return wiring
 
 
-def _check_rooms(settings: Settings) -> None:
-    """Refuse at once what a room would refuse later, where its settings are given."""
+def check_rooms(settings: Settings) -> None:
+    """Refuse at once what a room would refuse later, where its settings are given.
+
+    Raises:
+        Invalid: A name or value in the section of a room is not known or not right.
+    """
     if "monitor" in settings.tables:
         from mainspring.monitoring.model import MonitorSpec
 
@@ -67,4 +72,11 @@ def _check_rooms(settings: Settings) -> None:
     if "policy" in settings.tables:
         from mainspring.loop.model import policies_of
 
-        policies_of(settings.tables["policy"])
+        for policy in policies_of(settings.tables["policy"]).values():
+            if policy.gate not in settings.section("gate"):
+                hint = did_you_mean(policy.gate, settings.section("gate")) or f"write a section [gate.{policy.gate}]"
+                raise Invalid(f"there is no gate {policy.gate!r}", where=f"policy.{policy.name}.gate", hint=hint)
+    if "gate" in settings.tables:
+        from mainspring.gates import gates_of
+
+        gates_of(settings.tables["gate"])
