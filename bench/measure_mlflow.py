@@ -70,6 +70,7 @@ def measure() -> Iterator[Figure]:
 
 def _of(contestant: Contestant) -> Iterator[tuple[str, float]]:
     yield "start", contestant.started_s
+    yield "start_cpu", contestant.cpu_s()
     yield "memory", contestant.memory_mb()
     yield from batches_of(contestant)
     yield "metric", _single(contestant.address)
@@ -157,6 +158,7 @@ def _columns(address: str, run: str) -> float:
 def _shown(contestant: Contestant, found: dict[str, float]) -> Iterator[Figure]:
     name = contestant.name
     yield Figure(f"{name}: start to healthy, off a new database", found["start"], "s")
+    yield Figure(f"{name}: start to healthy, CPU of all processes", found["start_cpu"], "s")
     yield Figure(f"{name}: idle memory (PSS of all processes)", found["memory"], "MB")
     for clients in CLIENTS:
         yield Figure(f"{name}: log-batch of {BATCH} metrics, {clients} clients", found[f"rate{clients}"], "requests/s")
