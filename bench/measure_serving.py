@@ -74,6 +74,8 @@ def _measure() -> Iterator[Figure]:
             nothing[clients] = _ask(address, pid, "none", MATRIX, clients=clients)
             rate = nothing[clients].found.per_second
             yield Figure(f"no-op uvicorn POST, {_who(clients)}", rate, "requests/s")
+            spread = nothing[clients].found.ms(0.99) / nothing[clients].found.ms(0.5)
+            yield Figure(f"no-op uvicorn POST, {_who(clients)}: p99 / p50", spread, "times")
             yield Figure(f"no-op uvicorn POST, {_who(clients)}: CPU", 1e6 * nothing[clients].cpu_s, "us a request")
     with folder() as root:
         house = _house(root)

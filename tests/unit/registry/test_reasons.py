@@ -24,7 +24,7 @@ from sklearn.ensemble import (
 )
 from sklearn.feature_selection import SelectKBest
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor
+from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor, TweedieRegressor
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -34,6 +34,7 @@ from mainspring.core.errors import Refused
 from mainspring.registry.flavours import flavour_for
 from mainspring.registry.packages import Predictor, build, predictor_of
 from mainspring.registry.reasons import Means, Reasons
+from mainspring.registry.reasons.linear import scale_of
 
 Floats = NDArray[np.float64]
 NAMES = ["a", "b", "c"]
@@ -133,6 +134,20 @@ def test_codes_and_base_add_up_to_the_raw_output(family: str, seed: int, task: s
         share = raw if family == "forest" else np.exp(raw) / np.exp(raw).sum(axis=1, keepdims=True)
         assert share == pytest.approx(answers["probability"], abs=2e-5)
         assert total == pytest.approx(raw.max(axis=1), abs=1e-9)
+
+
+def test_codes_of_averaged_trees_add_up_and_those_of_another_scale_say_so() -> None:
+    import lightgbm as library
+
+    x = drawn(5)
+    about: dict[str, Any] = {"objective": "regression", "verbose": -1, "num_threads": 1, "min_data_in_leaf": 4}
+    forest = {"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.6}
+    found, answers, scale = explained(library.train({**about, **forest}, library.Dataset(x, x[:, 0]), 6), x)
+    assert found.values.sum(axis=1) + found.base == pytest.approx(answers["prediction"])
+    assert scale == "prediction"
+    assert explained(library.train({**about, "reg_sqrt": True}, library.Dataset(x, x[:, 0]), 2), x)[2] == "score"
+    assert scale_of(TweedieRegressor(power=0), "regression") == "prediction"
+    assert scale_of(TweedieRegressor(power=1.5), "regression") == "log"
 
 
 def by_definition(tree: Any, row: Floats) -> list[float]:

@@ -99,13 +99,15 @@ def explainer(model: object, trait: Trait, cells: Sequence[Cells] | None) -> Exp
     text = booster.model_to_string(num_iteration=1)
     if "\nis_linear=1" in text:
         raise refused("LightGBM's linear trees")
-    return _BoosterExplainer(booster, trait, _scale(text))
+    rounds = booster.best_iteration if booster.best_iteration > 0 else booster.current_iteration()
+    return _BoosterExplainer(booster, trait, _scale(text), rounds if "\naverage_output\n" in text else 1)
 
 
 class _BoosterExplainer:
-    def __init__(self, booster: lightgbm.Booster, trait: Trait, scale: str) -> None:
+    def __init__(self, booster: lightgbm.Booster, trait: Trait, scale: str, divisor: int) -> None:
         self.scale = scale
         self._booster = booster
+        self._divisor = divisor  # LightGBM's forests average their trees, and its codes do not
         self._outputs = len(trait.classes) if trait.task == "multiclass" else 1
 
     def explain(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
@@ -114,7 +116,7 @@ class _BoosterExplainer:
 
         threads = 1 if len(inputs) <= _FEW_EXPLAINED else 0
         found = np.asarray(self._booster.predict(inputs, pred_contrib=True, num_threads=threads))
-        return found.reshape(len(inputs), self._outputs, -1).transpose(0, 2, 1)
+        return found.reshape(len(inputs), self._outputs, -1).transpose(0, 2, 1) / self._divisor
 
 
 def _scale(text: str) -> str:
@@ -122,6 +124,8 @@ def _scale(text: str) -> str:
     objective = found[1] if found else ""
     if objective in ("binary", "cross_entropy"):
         return "log-odds"
+    if "sqrt" in text[: text.find("feature_names=")]:
+        return "score"  # of a root
     return "log" if objective in ("poisson", "gamma", "tweedie") else "score" if "class" in objective else "prediction"
 
 

@@ -51,8 +51,8 @@ class LinearExplainer:
 def scale_of(model: object, task: str) -> str:
     """What the raw outputs of a linear model are."""
     if task == "regression":
-        name = type(model).__name__
-        is_log = name in _OF_LOG or (name == "TweedieRegressor" and vars(model)["link"] != "identity")
+        link, power = vars(model).get("link"), vars(model).get("power", 0)
+        is_log = type(model).__name__ in _OF_LOG or link == "log" or (link == "auto" and power > 0)
         return "log" if is_log else "prediction"
     is_odds = type(model).__name__.startswith("LogisticRegression") or vars(model).get("loss") == "log_loss"
     return "log-odds" if task == "binary" and is_odds else "score"
