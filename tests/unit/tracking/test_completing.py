@@ -12,6 +12,8 @@ PLACES = [
     ("", "", "name"),
     ("sta", "sta", "name"),
     ("status", "status", "name"),
+    ("seed = 1 AND params.", "params.", "name"),
+    ("tags.`a b", "tags.`a b", "name"),
     ("status ", "", "operator"),
     ("status !", "!", "operator"),
     ("status=", "=", "operator"),

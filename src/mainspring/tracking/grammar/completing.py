@@ -99,9 +99,11 @@ def _cut(text: str) -> tuple[list[Token], str]:
     try:
         for token in tokens(text, "filter"):
             found.append(token)
-    except Invalid:  # a quote is not closed, or a number or operator not complete
-        rest = text[found[-1].at + len(found[-1].text) if found else 0 :].lstrip()
-        return found, rest
+    except Invalid:  # a quote is not closed, or a name, number or operator not complete
+        end = found[-1].at + len(found[-1].text) if found else 0
+        if text[end : end + 1] == "." and found and found[-1].kind == "name":
+            return found[:-1], text[found[-1].at :]
+        return found, text[end:].lstrip()
     found.pop()  # the end
     last = found[-1] if found else None
     touches = last is not None and last.at + len(last.text) == len(text)
