@@ -444,3 +444,6 @@ def test_an_unknown_library_is_named_with_the_near_one() -> None:
         ms.autolog(libraries=["lightgmb"])
     with pytest.raises(Invalid, match="children"):
         ms.autolog(children=-1)
+    for given in ({"on": "sklearn"}, {"libraries": "sklearn"}):
+        with pytest.raises(Invalid, match=r"libraries=\['sklearn'\]"):
+            ms.autolog(**given)  # type: ignore[arg-type]  # that is the mistake

@@ -157,6 +157,31 @@ def test_a_name_or_value_that_cannot_be_logged_is_refused_at_once(session: Sessi
         run.log({"loss": 1.0})
 
 
+@pytest.mark.parametrize(
+    ("metrics", "step", "said"),
+    [
+        ({"a": 1.0}, 1.5, "a float is no step"),
+        ({"a": 1.0}, "1", "a str is no step"),
+        ({"a": 1.0}, 2**63, "out of range"),
+        ({"a": 1.0, "b": "high"}, 1, "a str is no number"),
+        ({"a": 1.0, "b": 10**400}, 1, "beyond what a float"),
+        ({"a": 1.0, "b c\n": 1.0}, 1, "can't name a metric"),
+        ([0.5], 1, "a list is no mapping"),
+    ],
+)
+def test_a_call_of_log_that_makes_no_sense_is_refused_whole_and_spoils_no_other(
+    tracking: Tracking, files: Files, tmp_path: Path, metrics: dict[str, float], step: int, said: str
+) -> None:
+    session = Session(EmbeddedSink(tracking, files), tmp_path / "spool")
+    with session.run(capture=False) as run:
+        run.log({"loss": 0.5}, step=np.int64(3))
+        with pytest.raises(Invalid, match=said):
+            run.log(metrics, step=step)
+        run.log({"loss": 0.25})
+    assert [(p.step, p.value) for p in tracking.history(run.id, "loss")] == [(3, 0.5), (4, 0.25)]
+    assert set(tracking.get(run.id).metrics) == {"loss"}
+
+
 def test_steps_count_up_when_none_are_given(session: Session, tracking: Tracking) -> None:
     with session.run(capture=False) as run:
         for value in (3.0, 2.0, 1.0):

@@ -206,6 +206,8 @@ def test_runs_are_listed_and_compared_on_the_command_line(ids: dict[str, str], t
     assert [(run["name"], run["params"]["lr"]) for run in found] == [("a", "0.1"), ("b", "0.2")]
     assert ids["c"] not in command(tmp_path, "runs", "ls", "--experiment", "flights").output
     assert "no run is like that" in command(tmp_path, "runs", "ls", "--filter", "name = 'x'").output
+    with pytest.raises(Invalid, match="nothing to differ from"):
+        command(tmp_path, "runs", "compare", ids["a"], ids["a"])
     text = command(tmp_path, "runs", "compare", ids["a"], ids["b"]).output
     for part in ("params", "lr", "0.2", "package numpy", "datasets/flights/2", "commit", "++b"):
         assert part in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -52,7 +53,21 @@ def show(value: object, line: str = "", *, as_json: bool | None = None) -> None:
     if as_json:
         click.echo(json.dumps(plain(value), ensure_ascii=False, default=str))
     elif line:
-        click.echo(line)
+        click.echo(printable(line))
+
+
+def printable(text: str, *, keep: str = "\n\t") -> str:
+    """`text` with its control characters written out: a name may hold what would rewrite the terminal.
+
+    >>> printable("a\\x1b[2Jb")
+    'a\\\\x1b[2Jb'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        f"\\x{ord(letter):02x}" if unicodedata.category(letter) == "Cc" and letter not in keep else letter
+        for letter in text
+    )
 
 
 def table(rows: Sequence[object], columns: Sequence[str], *, empty: str = "nothing here yet") -> None:
@@ -77,6 +92,15 @@ def _cell(row: object, name: str) -> str:
     value = row.get(name) if isinstance(row, Mapping) else getattr(row, name)
     if isinstance(value, int) and (name == "at" or name.endswith("_at")):
         return iso(value)[:19]
+    return _shown(value)
+
+
+def _shown(value: object) -> str:
+    """A value in a cell: lists and mappings without the marks of Python."""
     if isinstance(value, float):
         return f"{value:.4g}"
-    return "" if value is None else str(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{_shown(key)} {_shown(entry)}" for key, entry in value.items())
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return ", ".join(_shown(entry) for entry in value)
+    return "" if value is None else printable(str(value), keep="")

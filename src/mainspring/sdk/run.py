@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, SupportsIndex
 
 from mainspring.core.errors import Conflict, Invalid, MainspringError, NotFound
 from mainspring.sdk import rendering
@@ -20,6 +21,8 @@ from mainspring.tracking.rules import check_key, check_path
 from mainspring.tracking.spool import Spool, end_line, input_line
 from mainspring.tracking.wire import encode, number_or_word
 
+_STEPS = 2**63
+"""Steps are at most this far from 0."""
 NOTE = "mlflow.note.content"
 """The tag that both doors show as the description of a run."""
 
@@ -99,27 +102,31 @@ class ActiveRun:
         """The step that `log` gives to the next point when none is said; in a resumed run, where to go on."""
         return self._steps
 
-    def log(self, metrics: Mapping[str, Number], step: int | None = None) -> None:
+    def log(self, metrics: Mapping[str, Number], step: SupportsIndex | None = None) -> None:
         """Log one point for each metric; it is safe from the death of this process within 200 ms.
 
         Args:
             metrics: Name to value; NaN and infinities are kept.
             step: Position on the x axis; counted up from `next_step` when absent.
         Raises:
-            Invalid: A name that can't be used, or a value that is no number.
+            Invalid: A name that can't be used, a value that is no number, or a step that is no whole number; then
+                nothing of this call is logged.
             Conflict: The run ended.
         """
         if self._ended:
             raise self._over()
-        if step is None:
-            step = self._steps
-        if step >= self._steps:
-            self._steps = step + 1
-        at = micros_now()
-        for key, value in metrics.items():
+        place = self._steps if step is None else step
+        if type(place) is not int or not -_STEPS <= place < _STEPS:
+            place = _whole(place)
+        at, rows = micros_now(), []
+        for key, value in _pairs(metrics):
             if key not in self._keys:
                 self._keys.add(check_key(key, "metric"))
-            self._sender.put((key, number_or_word(_number(key, value)), step, at))
+            rows.append((key, number_or_word(_number(key, value)), place, at))
+        if place >= self._steps:
+            self._steps = place + 1
+        for row in rows:
+            self._sender.put(row)
 
     def params(self, params: Mapping[str, object]) -> None:
         """Keep what the run was given, as text.
@@ -328,5 +335,27 @@ os.register_at_fork(after_in_child=_forget_after_fork)
 def _number(key: str, value: Number) -> float:
     try:
         return float(value)
+    except OverflowError:
+        what = f"a {type(value).__name__} beyond what a float can be"
+        raise Invalid(what, where=f"metric {key}", hint="log a param") from None
     except (TypeError, ValueError, RuntimeError):
         raise Invalid(f"a {type(value).__name__} is no number", where=f"metric {key}", hint="log a param") from None
+
+
+def _pairs(metrics: Mapping[str, Number]) -> Iterable[tuple[str, Number]]:
+    try:
+        return metrics.items()
+    except AttributeError:
+        what = f"a {type(metrics).__name__} is no mapping of names to numbers"
+        raise Invalid(what, where="metrics", hint='write run.log({"loss": 0.5})') from None
+
+
+def _whole(step: SupportsIndex) -> int:
+    """A step that is a whole number by another type, such as one of NumPy's."""
+    try:
+        found = operator.index(step)
+    except TypeError:
+        raise Invalid(f"a {type(step).__name__} is no step", where="step", hint="count in whole numbers") from None
+    if not -_STEPS <= found < _STEPS:
+        raise Invalid(f"step {str(found)[:30]} is out of range", where="step", hint="use one of 64 bits")
+    return found

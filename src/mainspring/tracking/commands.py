@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import click
 
 from mainspring.core.clock import iso
-from mainspring.core.console import json_option, room, show, table
+from mainspring.core.console import json_option, printable, room, show, table
+from mainspring.core.errors import Invalid
 from mainspring.tracking import file_commands
 from mainspring.tracking.comparing import cell, compared, plain_run
 from mainspring.tracking.files import Files
@@ -156,6 +157,9 @@ def restore(ctx: click.Context, run_ids: Sequence[str], as_json: bool) -> None:
 @click.pass_context
 def compare(ctx: click.Context, run_ids: Sequence[str], as_json: bool) -> None:
     """Show where runs differ, from params to environment.  Example: mainspring runs compare ID1 ID2"""
+    if len(set(run_ids)) < 2:
+        hint = "mainspring runs ls shows ids, mainspring runs show ID what one run is"
+        raise Invalid("one run alone has nothing to differ from", where="run_ids", hint=hint)
     tracking = room(ctx, Tracking)
     runs = [tracking.get(run_id) for run_id in run_ids]
     found = compared(runs)
@@ -170,7 +174,7 @@ def compare(ctx: click.Context, run_ids: Sequence[str], as_json: bool) -> None:
         table([{section: key} | dict(zip(names, row, strict=True)) for key, row in rows.items()], (section, *names))
         click.echo()
     for change in filter(None, found.changes):
-        click.echo(change)
+        click.echo(printable(change))
 
 
 @click.command("track")

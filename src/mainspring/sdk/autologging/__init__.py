@@ -48,7 +48,7 @@ def autolog(
         models: Keep the model files.
         children: Most child runs of one search.
     Raises:
-        Invalid: An unknown library, or a negative count.
+        Invalid: An unknown library, a negative count, or a name where True or False belongs.
 
     Example:
         >>> import mainspring
@@ -57,6 +57,11 @@ def autolog(
         >>> model = LogisticRegression(C=0.5).fit([[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1])  # this is a run now
         >>> mainspring.autolog(False)
     """
+    asked = next((given for given in (on, libraries) if isinstance(given, str)), None)
+    if asked is not None:
+        raise Invalid(
+            f"{asked!r} is a text alone", where="autolog", hint=f"write mainspring.autolog(libraries=[{asked!r}])"
+        )
     for name in libraries:
         if name not in LIBRARIES:
             hint = did_you_mean(name, LIBRARIES) or "known are " + ", ".join(LIBRARIES)
