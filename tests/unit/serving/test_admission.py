@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
 from tests.unit.serving.plane import Plane, Reply, plane
 
-from mainspring.core.errors import Invalid
+from mainspring.core.errors import Invalid, Overloaded
 from mainspring.serving.modelserver.answering import Call, read_headers
 from mainspring.serving.modelserver.batching import Line
 from mainspring.serving.modelserver.plan import Limits, Options
+from mainspring.serving.modelserver.pressure import FEW, Pressure
 
 
 async def _held(made: Plane) -> asyncio.Task[Reply | None]:
@@ -139,3 +141,43 @@ def test_rows_of_a_client_that_hung_up_are_dropped_and_neither_answered_nor_logg
 def test_a_timeout_that_is_no_number_of_seconds_is_refused(text: str) -> None:
     with pytest.raises(Invalid, match="seconds"):
         read_headers(Call(Line()), {b"request-timeout": text.encode()})
+
+
+def test_what_would_take_too_long_by_those_under_way_is_refused_unless_they_are_few() -> None:
+    pressure = Pressure(max_wait_s=1.0)
+    entered = [pressure.enter() for _ in range(FEW)]
+    pressure.each_s = 0.1
+    with pytest.raises(Overloaded, match=r"would take 6\.4 s"):
+        pressure.enter()
+    pressure.leave(entered.pop())
+    pressure.enter()
+    pressure.each_s = 0.001
+    for _ in range(900):
+        pressure.enter()
+    assert pressure.wait_s < 1.0
+
+
+def test_the_time_between_ends_is_that_of_the_server_and_not_of_those_who_wait_for_each_other() -> None:
+    pressure = Pressure(max_wait_s=1.0)
+    entered = [pressure.enter() for _ in range(50)]
+    for at in entered:
+        time.sleep(0.001)
+        pressure.leave(at)
+    assert pressure.under_way == 0
+    assert pressure.each_s >= 0.001
+    assert pressure.each_s < 2 * (time.perf_counter() - entered[0]) / 50
+
+
+def test_a_request_is_under_way_from_its_last_byte_until_its_answer(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with plane(tmp_path) as here:
+            here.scorer.door.clear()
+            asked = asyncio.create_task(here.ask())
+            await here.until(1)
+            assert here.app.pressure.under_way == 1
+            assert (await here.call("GET", "/v2/health/ready")) is not None
+            here.scorer.door.set()
+            await asked
+            assert here.app.pressure.under_way == 0
+
+    asyncio.run(scene())

@@ -49,7 +49,7 @@ class Call:
     `headers` are by their names in lower case.
     """
 
-    __slots__ = ("caller", "headers", "held_bytes", "length", "line", "started", "timeout_s")
+    __slots__ = ("caller", "entered_at", "headers", "held_bytes", "length", "line", "started", "timeout_s")
 
     def __init__(self, line: Line) -> None:
         self.line = line
@@ -57,6 +57,7 @@ class Call:
         self.timeout_s: float | None = None
         self.length = 0
         self.held_bytes = 0
+        self.entered_at = 0.0
         self.caller = ""
         self.headers: Mapping[bytes, bytes] = _NO_HEADERS
 

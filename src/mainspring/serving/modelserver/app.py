@@ -24,6 +24,7 @@ from mainspring.serving.modelserver.exchange import (
     status_of,
 )
 from mainspring.serving.modelserver.metrics import Counts, Metrics, summed, text
+from mainspring.serving.modelserver.pressure import Pressure
 from mainspring.serving.modelserver.protocols.kserve import KServe
 from mainspring.serving.modelserver.protocols.mlflow import Scoring
 from mainspring.serving.modelserver.protocols.openinference import OpenInference
@@ -52,6 +53,7 @@ class App:
         self._batcher = batcher
         self._spool = spool
         self._metrics = Metrics()
+        self.pressure = Pressure(batcher.max_wait_s)
         self._desk = Desk(batcher, spool, self._metrics)
         self.served = Served(self._desk)
         self._routes: dict[bytes, tuple[list[str], Dialect]] = {}
@@ -82,6 +84,8 @@ class App:
             reply = dialect.refuse(500, Failed("the model server failed", hint="its log says why"))
         finally:
             self.served.held_bytes -= call.held_bytes
+            if call.entered_at:
+                self.pressure.leave(call.entered_at)
         if reply.status == 200 and not self.served.draining:
             return reply
         return self._with_headers(reply, line)
@@ -122,6 +126,7 @@ class App:
                 )
             parts.append(part)
             if message.whole and not message.parts:
+                call.entered_at = self.pressure.enter()  # before that the client holds it up, not we
                 return part if len(parts) == 1 else b"".join(parts)
 
     async def answer(self, request: Request) -> Reply:
@@ -169,6 +174,7 @@ class App:
             "mainspring_cpu_seconds_total": round(time.process_time(), 2),
             "mainspring_cpu_waited_seconds_total": round(waited_for_cores_s(), 2),
             "mainspring_estimated_wait_seconds": self._batcher.wait_s,
+            "mainspring_requests_under_way": self.pressure.under_way,
             "mainspring_held_bytes": self.served.held_bytes,
             "mainspring_log_rows_total": self._spool.rows,
             "mainspring_log_failures_total": self._spool.failures,

@@ -106,7 +106,7 @@ class Batcher:
         self.waited_s = 0.0
         self._loop = loop
         self._max_rows = max_queued_rows
-        self._max_wait_s = max_wait_s
+        self.max_wait_s = max_wait_s
         self._quick: list[Job] = []
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="predict", daemon=True)
@@ -142,7 +142,7 @@ class Batcher:
     def _admit(self, rows: int, left_s: float) -> None:
         if self.queued_rows + rows > self._max_rows:
             raise Overloaded(f"{self.queued_rows} rows wait for a prediction already", hint=self._hint())
-        if self.wait_s > left_s or (self.wait_s > self._max_wait_s and self.queued_rows >= _FEW_ROWS):
+        if self.wait_s > left_s or (self.wait_s > self.max_wait_s and self.queued_rows >= _FEW_ROWS):
             raise Overloaded(f"a prediction would wait for {self.wait_s:.1f} s", hint=self._hint())
 
     def _hint(self) -> str:
