@@ -322,6 +322,9 @@ def test_options_are_given_one_by_one_and_taken_back(house: Wiring, http: TestCl
         "idle_s": 0,
         "cold_ms": 10_000,
         "max_open_reviews": 1_000,
+        "process": "server",
+        "threads": 0,
+        "cores": [],
     }
     assert first == {**usual, "deadline_ms": 900, "redact": ["carrier", "hour"]}
     second = told("--on-log-failure", "answer", "--log-share", "0.25")

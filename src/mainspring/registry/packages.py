@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from mainspring.core.canonical import canonical_json, digest
-from mainspring.core.errors import Conflict, Corrupt, Invalid, NotFound, Refused, TooLarge, Unavailable
-from mainspring.registry.flavours import Flavour, Scorer, Trait, explainer_of, flavour, flavour_for, names, pickle
+from mainspring.core.errors import Conflict, Corrupt, Invalid, NotFound, Refused, TooLarge
+from mainspring.registry.flavours import Trait, Unloaded, explainer_of, flavour, flavour_for, names, pickle, python
 from mainspring.registry.grants import Permit
 from mainspring.registry.model import Example, Field, Label, Scalar, Signature
 from mainspring.registry.pickles import require_safe, scan
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
+    from mainspring.registry.apart import Own
     from mainspring.registry.encoding import Encoder
+    from mainspring.registry.flavours import Flavour, Scorer
 
 MANIFEST = "manifest.json"
 SEAL = "signature.json"
@@ -139,13 +141,6 @@ class Package:
         return sum(size for _, size in self.manifest.files.values())
 
 
-class _NoModel:
-    """In the place of a model that was unloaded."""
-
-    def score(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
-        raise Unavailable("the model is not loaded", hint="load its package again")
-
-
 class Predictor:
     """A loaded model: typed columns in, NumPy arrays out. Safe to share between threads."""
 
@@ -178,7 +173,7 @@ class Predictor:
 
     def emptied(self) -> Predictor:
         """The same without the model: it says what it takes and gives, and can't answer."""
-        return Predictor(self._manifest, _NoModel(), digest=self.digest, example=self.example)
+        return Predictor(self._manifest, Unloaded(), digest=self.digest, example=self.example)
 
     @property
     def encoder(self) -> Encoder:
@@ -419,7 +414,9 @@ def granted(data: bytes, permit: Permit, *, where: str) -> pickle.PickleFile:
     return pickle.PickleFile(data, permit.despite_scan, permit.expires_at)
 
 
-def load_folder(path: Path, *, public_key: bytes | None, expected: str = "", grant: str = "") -> Predictor:
+def load_folder(
+    path: Path, *, public_key: bytes | None, expected: str = "", grant: str = "", own: Own | None = None
+) -> Predictor:
     """Load a package after checking every byte of it.
 
     Args:
@@ -427,23 +424,42 @@ def load_folder(path: Path, *, public_key: bytes | None, expected: str = "", gra
         public_key: Key of the instance that signed it (32 bytes); None checks digests only.
         expected: The digest it must have; "" takes the one of its signature file.
         grant: For a pickle the signed line of its grant.
+        own: Have it in a process of its own; formats that are code have one anyhow.
     Raises:
         NotFound: There is no package.
         Corrupt: A file was changed, added or taken away, or the signature is not of this key.
         Refused: A file is a pickle without a grant, or holds types that are not trusted.
+        Failed: Its process can't load it.
     """
     manifest, files, seal = read_folder(Path(path), public_key=public_key, expected=expected)
     kind = flavour(manifest.flavour)
     if kind.FILE not in files:
         raise Corrupt(f"the package has no {kind.FILE}", where=str(path))
+    example = _example_of(files.get(EXAMPLE, b"{}"))
+    if own is not None and manifest.flavour not in (pickle.NAME, python.NAME):
+        refuse_pickle(kind.FILE, files[kind.FILE][:64])
+        return _apart(manifest, kind.FILE, files[kind.FILE], own, digest=seal.digest, example=example)
     if manifest.flavour == pickle.NAME:
         permit = Permit.of(grant, digest=seal.digest, public_key=public_key, now=time.time_ns() // 1000)
         model: object = granted(files[kind.FILE], permit, where=str(path))
     else:
         refuse_pickle(kind.FILE, files[kind.FILE][:64])
         model = kind.read(files[kind.FILE])
-    example = _example_of(files.get(EXAMPLE, b"{}"))
     return predictor_of(manifest, kind, model, digest=seal.digest, example=example)
+
+
+def _apart(manifest: Manifest, file: str, data: bytes, own: Own, *, digest: str, example: Example) -> Predictor:
+    """A model whose bytes were checked here and are read in a process of its own."""
+    from mainspring.registry.apart import Apart
+    from mainspring.registry.apart.kept import job_of
+
+    process = Apart(job_of(manifest.flavour, manifest.trait, {file: data}, own))
+    process.describe()
+
+    def unexplained(_cells: Sequence[Cells] | None) -> Explainer:
+        raise refused("a model in a process of its own")
+
+    return Predictor(manifest, process, digest=digest, example=example, explainer=unexplained)
 
 
 def predictor_of(

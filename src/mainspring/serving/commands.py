@@ -39,6 +39,11 @@ _SHOWN_REASONS = 10
 @click.option("--log-share", type=click.FloatRange(0, 1), help="Part of the requests that are logged; 0: none.")
 @click.option("--idle-s", type=click.IntRange(min=0), help="Unload it when nobody asks for so long; 0: never.")
 @click.option("--cold-ms", type=click.IntRange(min=1), help="How long a request waits until it is loaded again.")
+@click.option("--process", type=click.Choice(["server", "own"]), help="Where its models are: each in its own process.")
+@click.option(
+    "--threads", type=click.IntRange(min=0), help="Of numeric libraries in its own process; 0: as the server."
+)
+@click.option("--core", "cores", multiple=True, type=click.IntRange(min=-1), help="For its own process; -1: any.")
 @click.option("--reason", default="", help="Kept in the event log.")
 @json_option
 @click.pass_context
@@ -176,6 +181,8 @@ def _options(serving: Serving, name: str, given: Mapping[str, object]) -> Option
     changes = {key: value for key, value in given.items() if value not in (None, ())}
     if changes.get("redact") == ("",):
         changes["redact"] = ()
+    if changes.get("cores") == (-1,):
+        changes["cores"] = ()
     if "rules" in changes:
         changes |= _rules(str(changes["rules"]))
     return replace(serving.options(name), **changes) if changes else None  # type: ignore[arg-type]  # checked by it

@@ -17,6 +17,7 @@ from mainspring.core.ids import check_name
 from mainspring.registry import check_usable, folder_name
 from mainspring.serving import records
 from mainspring.serving.calibration import Calibrations
+from mainspring.serving.environments import Environments
 from mainspring.serving.events import Deployed, TrafficChanged
 from mainspring.serving.log import PERSONAL, Compactor, table_of
 from mainspring.serving.model import Arm, Deployment, Shadow, Traffic, TrafficChange
@@ -107,6 +108,7 @@ class Endpoints:
         self._planned = -1
         self.folder = folder
         self._declared = dict(declared or {})
+        self._environments = Environments(folder / "environments")
         self._seen = SeenStore(folder / "seen", data)
         self._calibrations = Calibrations(folder / "calibrations", registry, data)
         self._compactor = Compactor(folder / SPOOLS, delta, self._on_rows)
@@ -177,6 +179,8 @@ class Endpoints:
             if column not in version.columns:
                 hint = did_you_mean(column, version.columns) or f"its inputs are {', '.join(version.columns)}"
                 raise Invalid(f"no input {column!r} to redact", where=version.ref, hint=hint)
+        if options.process == "own" and self._environments.why(version):
+            self._environments.make(version)
         if options.interval is not None:
             self._calibrations.of(version, options.interval)
         if options.rules:
@@ -353,6 +357,7 @@ class Endpoints:
             seen=seen,
             half_width=None if interval is None else self._calibrations.of(found, interval),
             means=self._seen.means(found),
+            own=self._environments.own(of.options, found),
         )
 
     def _find(self, conn: Connection, name: str, *, lock: bool = False) -> Deployment:

@@ -161,8 +161,9 @@ def end(*_):
 signal.signal(signal.SIGTERM, end)
 while True:
     busy += 0.1 if (folder / "load").exists() else 0.0
-    (folder / "part").write_text('{"values":{"mainspring_model_seconds_total":%.2f}}' % busy)
-    os.replace(folder / "part", folder / f"tally-{os.getpid()}.json")
+    part = folder / f"part-{os.getpid()}"
+    part.write_text('{"values":{"mainspring_model_seconds_total":%.2f}}' % busy)
+    os.replace(part, folder / f"tally-{os.getpid()}.json")
     time.sleep(0.1)
 """
 

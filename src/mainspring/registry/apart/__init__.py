@@ -6,6 +6,6 @@ alone. It runs as the same user and is no sandbox against an enemy: what this us
 
 from __future__ import annotations
 
-from mainspring.registry.apart.process import Apart, Job
+from mainspring.registry.apart.process import Apart, Job, Own
 
-__all__ = ["Apart", "Job"]
+__all__ = ["Apart", "Job", "Own"]

@@ -65,6 +65,10 @@ def _loaded(sock: socket.socket, folder: Path) -> Hosted:
         from mainspring.registry.apart.unpickled import Unpickled
 
         hosted: Hosted = Unpickled(files, settings)
+    elif head["kind"] == "kept":
+        from mainspring.registry.apart.kept import Kept
+
+        hosted = Kept(files, settings)
     else:
         from mainspring.registry.apart.function import Function
 
@@ -75,9 +79,10 @@ def _loaded(sock: socket.socket, folder: Path) -> Hosted:
 
 def _answer(sock: socket.socket, hosted: Hosted, head: Head, body: bytes) -> Hosted:
     import numpy as np
-    import polars as pl
 
     if head["frame"]:
+        import polars as pl
+
         scores = hosted.score(pl.read_ipc(io.BytesIO(body)))
     else:
         shape = cast("list[int]", head["shape"])

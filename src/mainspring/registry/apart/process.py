@@ -33,16 +33,32 @@ _MOST_THREADS = 4
 
 
 @dataclass(frozen=True, slots=True)
+class Own:
+    """What a process has of its own.
+
+    Args:
+        python: The interpreter, which may be of another environment; "" is the one that runs here.
+        threads: How many threads numeric libraries take; 0 leaves it to the one that starts it.
+        cores: Cores it runs on; empty lets the system choose.
+    """
+
+    python: str = ""
+    threads: int = 0
+    cores: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """What the process shall be.
 
     Args:
-        kind: "python" or "pickle".
+        kind: "python", "pickle", or "kept" for a format that is data.
         settings: Plain JSON for it.
         files: Files it gets, by path below its folder.
         deadline_s: Longest time of one answer.
         memory_mb: Most memory it may ask for.
         what: What errors call it.
+        own: Its interpreter, threads and cores.
     """
 
     kind: str
@@ -51,6 +67,7 @@ class Job:
     deadline_s: float = 10.0
     memory_mb: int = 4096
     what: str = "the model"
+    own: Own = Own()
 
 
 @dataclass(slots=True)
@@ -161,29 +178,38 @@ def _end_all(living: list[_Child]) -> None:
 def _start(job: Job) -> _Child:
     folder = Path(tempfile.mkdtemp(prefix="mainspring-apart-"))
     ours, theirs = socket.socketpair()
-    command = [sys.executable, "-P", "-m", "mainspring.registry.apart.child"]
+    command = [job.own.python or sys.executable, "-P", "-m", "mainspring.registry.apart.child"]
     command += [str(theirs.fileno()), str(folder), str(job.memory_mb)]
     try:
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env=_environment(folder),
+            env=_environment(folder, job.own),
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        if job.own.cores:  # threads that it starts later are on these cores too
+            os.sched_setaffinity(process.pid, job.own.cores)
+    except FileNotFoundError:
+        ours.close()
+        shutil.rmtree(folder, ignore_errors=True)
+        hint = "deploy it again: its environment is made anew"
+        raise Failed(f"there is no Python at {command[0]}", where=job.what, hint=hint) from None
     finally:
         theirs.close()
     return _Child(process, ours, folder, {})
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def _environment(folder: Path, own: Own) -> dict[str, str]:
     """Nothing of ours that could be a secret: what Python needs to start, and how many threads it may use."""
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    if own.python:
+        kept.pop("PYTHONPATH", None)  # packages of ours that its own environment has in another version
     threads = str(min(_MOST_THREADS, os.cpu_count() or 1))
-    counted = {name: os.environ.get(name, threads) for name in _THREADS}
+    counted = {name: str(own.threads) if own.threads else os.environ.get(name, threads) for name in _THREADS}
     return {**kept, **counted, "HOME": str(folder), "TMPDIR": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
 
 

@@ -12,7 +12,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol, cast
 
-from mainspring.core.errors import Failed, Invalid, NotFound, did_you_mean
+from mainspring.core.errors import Failed, Invalid, NotFound, Unavailable, did_you_mean
 from mainspring.registry.model import Label
 
 if TYPE_CHECKING:
@@ -54,6 +54,19 @@ class Scorer(Protocol):
         Returns: Binary: probability of the second class (rows,). Multiclass: (rows, classes). Regression: (rows,).
         """
         ...
+
+
+class Unloaded:
+    """In the place of a model that was unloaded."""
+
+    waits = False
+
+    def score(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
+        """Nothing can be scored.
+
+        Raises: Unavailable: Always.
+        """
+        raise Unavailable("the model is not loaded", hint="load its package again")
 
 
 class Flavour(Protocol):

@@ -125,7 +125,7 @@ def load_model(arm: ArmPlan, *, public_key: bytes | None, max_rows: int) -> Load
     """
     from mainspring.registry.packages import load_folder
 
-    loaded = load_folder(Path(arm.folder), public_key=public_key, expected=arm.digest, grant=arm.grant)
+    loaded = load_folder(Path(arm.folder), public_key=public_key, expected=arm.digest, grant=arm.grant, own=arm.own)
     model = LoadedModel(arm.version, loaded, max_rows=max_rows, means=arm.means)
     model.warm()
     return model

@@ -17,6 +17,7 @@ import msgspec
 
 from mainspring.core.errors import Corrupt, Invalid
 from mainspring.core.settings import fill
+from mainspring.registry.apart import Own
 from mainspring.serving.rules.conformal import Interval
 from mainspring.serving.rules.humility import Rule, Seen
 
@@ -51,6 +52,7 @@ class ArmPlan(msgspec.Struct, frozen=True, kw_only=True):
     grant: str = ""
     seen: dict[str, Seen] = {}
     half_width: float | None = None
+    own: Own | None = None
     means: dict[str, float | dict[str, float]] = {}
 
 
@@ -71,6 +73,10 @@ class Options:
             that they got and are in the log with the rule that held, but are not put before anybody later either.
         idle_s: A worker that nobody asks for it so long unloads its models, until somebody does; 0 never.
         cold_ms: How long a request waits for models to be loaded again before it is refused with 503.
+        process: Where models are: in the "server", or each in a process of its "own", which has the packages that the
+            version was made with where those here are no substitute.
+        threads: How many threads numeric libraries take in such a process; 0 as many as in the server.
+        cores: Cores that such a process runs on; empty lets the system choose.
     """
 
     deadline_ms: int = 0
@@ -82,6 +88,9 @@ class Options:
     max_open_reviews: int = 1_000
     idle_s: int = 0
     cold_ms: int = 10_000
+    process: Literal["server", "own"] = "server"
+    threads: int = 0
+    cores: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises: Invalid: A time or queue out of range, a log failure with another fate, or a share that is none."""
@@ -100,6 +109,16 @@ class Options:
             )
         if self.on_log_failure not in ("refuse", "answer"):
             raise Invalid(f"on_log_failure {self.on_log_failure!r}", where="options", hint="use refuse or answer")
+        self._check_process()
+
+    def _check_process(self) -> None:
+        if self.process not in ("server", "own"):
+            raise Invalid(f"process {self.process!r}", where="options", hint="use server or own")
+        if not 0 <= self.threads <= 1024 or any(core < 0 for core in self.cores):
+            raise Invalid(f"{self.threads} threads on cores {self.cores}", where="options", hint="use 0 or more")
+        if (self.threads or self.cores) and self.process != "own":
+            what = "threads and cores are those of a process of its own"
+            raise Invalid(what, where="options", hint='process = "own"')
 
 
 def options_of(section: object, where: str) -> Options:
@@ -115,6 +134,8 @@ def options_of(section: object, where: str) -> Options:
         given["rules"] = rules_of(given["rules"], where)
     if isinstance(given.get("interval"), Mapping):
         given["interval"] = fill(Interval, cast("Mapping[str, object]", given["interval"]), where=f"{where}.interval")
+    if "cores" in given:
+        given["cores"] = _numbers(given["cores"], f"{where}.cores")
     if "redact" in given:
         given["redact"] = _texts(given["redact"], f"{where}.redact")
     return fill(Options, given, where=where)
@@ -133,6 +154,12 @@ def rules_of(entries: object, where: str) -> tuple[Rule, ...]:
         fill(Rule, {**entry, "values": _texts(entry.get("values", []), f"{there}.values")}, where=there)
         for entry in entries
     )
+
+
+def _numbers(entry: object, where: str) -> tuple[int, ...]:
+    if not isinstance(entry, (list, tuple)) or not all(type(one) is int for one in entry):
+        raise Invalid(f"{entry!r} is no list of whole numbers", where=where, hint="write [0, 1]")
+    return tuple(entry)
 
 
 def _texts(entry: object, where: str) -> tuple[str, ...]:

@@ -26,7 +26,8 @@ class Resting:
         served: Has the table.
         totals: How many requests were counted, by endpoint.
         declare: Called with every loaded model before it can answer.
-        settled: Called with every new table.
+        told: Called with every new table.
+        settle: Called when models were unloaded.
     """
 
     def __init__(
@@ -35,14 +36,16 @@ class Resting:
         *,
         totals: Callable[[], Mapping[str, int]],
         declare: Callable[[str, LoadedModel], None],
-        settled: Callable[[Table], None],
+        told: Callable[[Table], None],
+        settle: Callable[[], None],
     ) -> None:
         self.lock = asyncio.Lock()
         self.asked_at: dict[str, int] = {}
         self._served = served
         self._totals = totals
         self._declare = declare
-        self._settled = settled
+        self._told = told
+        self._settle = settle
         self._counted: dict[str, int] = {}
         self._since: dict[str, float] = {}
         self._loading: dict[str, asyncio.Task[Endpoint]] = {}
@@ -95,8 +98,9 @@ class Resting:
             if self._tired():
                 async with self.lock:
                     self._unload()
-                    self._settled(self._served.table)  # by now nothing holds what was unloaded, but requests under way
+                    self._settle()  # by now nothing holds what was unloaded, but requests under way
                     _give_back()
+                    self._told(self._served.table)
 
     def _unload(self) -> None:
         table = self._served.table
@@ -134,7 +138,7 @@ class Resting:
         if problem and name not in problems:
             problems[name] = self._problems[name] = problem
         self._served.table = Table(table.plan, {**table.endpoints, name: endpoint}, problems)
-        self._settled(self._served.table)
+        self._told(self._served.table)
 
 
 def _give_back() -> None:

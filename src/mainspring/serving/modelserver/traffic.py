@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from mainspring.core.errors import MainspringError, NotFound, Unavailable, did_you_mean
+from mainspring.registry.apart import Own
 from mainspring.serving.modelserver.humility import Humility
 from mainspring.serving.modelserver.models import LoadedModel, load_model
 from mainspring.serving.modelserver.plan import HEADER, ArmPlan, EndpointPlan, Options, Plan, RoutePlan
@@ -26,6 +27,7 @@ class ServedArm:
     digest: str
     grant: str = ""
     humility: Humility | None = None
+    own: Own | None = None
 
 
 class Choice(NamedTuple):
@@ -177,20 +179,21 @@ def _is_revoked(wanted: EndpointPlan, old: Endpoint) -> bool:
 def _endpoint(
     wanted: EndpointPlan, plan: Plan, old: Endpoint | None, declare: Callable[[str, LoadedModel], None]
 ) -> Endpoint:
-    loaded = {(arm.model.version, arm.digest, arm.grant): arm.model for arm in old.arms} if old else {}
+    loaded = {(a.model.version, a.digest, a.grant, a.own): a.model for a in old.arms} if old else {}
     asleep = old is not None and old.asleep
-    if asleep and not (wanted.options.idle_s and all((a.version, a.digest, a.grant) in loaded for a in wanted.arms)):
+    keys = [(arm.version, arm.digest, arm.grant, arm.own) for arm in wanted.arms]
+    if asleep and not (wanted.options.idle_s and all(key in loaded for key in keys)):
         asleep, loaded = False, {}
     arms = []
-    for arm in wanted.arms:
-        model = loaded.get((arm.version, arm.digest, arm.grant))
+    for arm, key in zip(wanted.arms, keys, strict=True):
+        model = loaded.get(key)
         if model is None:
             model = _load(arm, plan)
             declare(wanted.name, model)
         rules, width = wanted.options.rules, arm.half_width
         humbled = not asleep and (rules or width is not None)
         humility = Humility(rules, model, arm.seen, width) if humbled else None
-        arms.append(ServedArm(arm.name, arm.share, model, arm.digest, arm.grant, humility))
+        arms.append(ServedArm(arm.name, arm.share, model, arm.digest, arm.grant, humility, arm.own))
     options, shadows = plan.options_of(wanted), tuple(Target(one, plan.limits.max_rows) for one in wanted.shadows)
     about = (wanted.name, tuple(arms), wanted.salt, wanted.rollout, options, shadows, wanted.routes)
     return Endpoint(*about, origin=wanted, asleep=asleep)

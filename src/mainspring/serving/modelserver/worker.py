@@ -96,7 +96,9 @@ class Worker:
         self.app.served.shadows = Handover(loop)
         self.companion = Companion(options.folder, self.app.served.shadows)
         self.app.gauges.append(self._shadow_gauges)
-        self.resting = Resting(self.app.served, totals=self.app.totals, declare=self._declare, settled=self._settled)
+        self.resting = Resting(
+            self.app.served, totals=self.app.totals, declare=self._declare, told=self._tell_of, settle=_settle
+        )
         self.app.served.wake = self.resting.wake
         self.app.asked_at = lambda: self.resting.asked_at
 
@@ -104,19 +106,15 @@ class Worker:
         """Load a plan in a thread, then swap the whole table at once."""
         async with self.resting.lock:
             self.app.served.table = await asyncio.to_thread(build, plan, self.app.served.table, self._declare)
-            self._take(self.app.served.table)
+            _settle()
+            self._say(self.app.served.table)
 
-    def _settled(self, table: Table) -> None:
-        """The same where a request waits for it: that it can't be told, for want of disk, does not keep the answer."""
+    def _tell_of(self, table: Table) -> None:
+        """Say it where a request waits: that it can't be said, for want of disk, does not keep the answer."""
         try:
-            self._take(table)
+            self._say(table)
         except OSError as reason:
             _log.warning("what is loaded could not be told: %s", reason)
-
-    def _take(self, table: Table) -> None:
-        """There is a new table: free what the one before held, and tell of it."""
-        _settle()
-        self._say(table)
 
     async def watch(self, door: _Door) -> None:
         """Follow the plan file and the parent until cancelled."""
