@@ -27,8 +27,9 @@ from sklearn.linear_model import LinearRegression
 from mainspring.core.clock import ManualClock
 from mainspring.core.errors import Conflict
 from mainspring.registry import Registry
-from mainspring.serving import RolloutSpec, Serving
+from mainspring.serving import RolloutSpec, Serving, Traffic
 from mainspring.serving.log import frame_of, table_of
+from mainspring.serving.model import Route
 from mainspring.serving.modelserver.plan import DEATHS, Applied, note_death, read_plan, write_applied, write_plan
 from mainspring.storage import open_tables
 from mainspring.storage.journal import SqlJournal
@@ -100,8 +101,18 @@ def house() -> Iterator[House]:
         yield made
 
 
+Live = tuple[dict[int, float], frozenset[int], frozenset[tuple[str, int]]]
+"""Shares by version, shadows, and the version that each value of a header leads to."""
+
+
+def live_of(traffic: Traffic) -> Live:
+    routes = frozenset((route.value, route.version or 0) for route in traffic.routes)
+    shares = {arm.version: arm.share for arm in traffic.arms}
+    return shares, frozenset(shadow.version for shadow in traffic.shadows), routes
+
+
 class Machine(RuleBasedStateMachine):
-    """The model: who is champion, the rollout under way, and every traffic there was, by its time."""
+    """The model: who is champion, the rollout under way, shadows, routes, and every traffic there was, by its time."""
 
     house: ClassVar[House]
     names: ClassVar[Iterator[int]] = iter(range(10_000))
@@ -109,19 +120,61 @@ class Machine(RuleBasedStateMachine):
     @initialize(version=st.sampled_from(VERSIONS))
     def begin(self, version: int) -> None:
         self.name = f"line-{next(self.names)}"
-        self.past: list[tuple[int, dict[int, float]]] = []
+        self.past: list[tuple[int, Live]] = []
         self.champions: list[int] = []
+        self.shadows: set[int] = set()
+        self.routes: dict[str, int] = {}
         self.trial: dict[str, object] | None = None
         self.house.serving.deploy(self.name, "line", version)
         self._is_live({version: 1.0})
 
     def _is_live(self, shares: dict[int, float]) -> None:
         self.champions.append(next(iter(shares)))
-        self.past.append((self.house.serving.get(self.name).updated_at, shares))
+        self.shadows -= shares.keys()
+        live = shares, frozenset(self.shadows), frozenset(self.routes.items())
+        self.past.append((self.house.serving.get(self.name).updated_at, live))
 
     @property
     def champion(self) -> int:
         return self.champions[-1]
+
+    @property
+    def shares(self) -> dict[int, float]:
+        return self.past[-1][1][0]
+
+    @rule(version=st.sampled_from(VERSIONS))
+    def shadow(self, version: int) -> None:
+        if version in self.shares:
+            with pytest.raises(Conflict, match="answers already"):
+                self.house.serving.shadow(self.name, version)
+        elif version in self.shadows:
+            self.house.serving.unshadow(self.name, version)
+            self.shadows.remove(version)
+            self._is_live(self.shares)
+        else:
+            self.house.serving.shadow(self.name, version)
+            self.shadows.add(version)
+            self._is_live(self.shares)
+
+    @rule(value=st.sampled_from(["a", "b"]), version=st.sampled_from(VERSIONS))
+    def route(self, value: str, version: int) -> None:
+        if self.routes.get(value) == version:
+            self.house.serving.unroute(self.name, "x-who", value)
+            del self.routes[value]
+        else:
+            self.house.serving.route(self.name, Route("x-who", value, version))
+            self.routes[value] = version
+        self._is_live(self.shares)
+
+    @rule(champion=st.sampled_from(VERSIONS), other=st.sampled_from(VERSIONS))
+    def weigh(self, champion: int, other: int) -> None:
+        shares = {champion: 0.75, other: 0.25} if champion != other else {champion: 1.0}
+        if self.trial:
+            with pytest.raises(Conflict, match="under way"):
+                self.house.serving.weigh(self.name, shares, champion=champion)
+            return
+        self.house.serving.weigh(self.name, shares, champion=champion)
+        self._is_live(shares)
 
     @rule(seconds=st.sampled_from([0, 0, 60]))
     def time_passes(self, seconds: int) -> None:
@@ -138,7 +191,10 @@ class Machine(RuleBasedStateMachine):
 
     @rule(version=st.sampled_from(VERSIONS))
     def start(self, version: int) -> None:
-        if (self.trial and self.trial["version"] != version) or (not self.trial and version == self.champion):
+        alone = len(self.shares) == 1
+        if (self.trial and self.trial["version"] != version) or (
+            not self.trial and (version == self.champion or not alone)
+        ):
             with pytest.raises(Conflict):
                 self.house.serving.start_rollout(self.name, version, share=0.25, spec=SPEC)
             return
@@ -172,6 +228,7 @@ class Machine(RuleBasedStateMachine):
             self._ends(self.champion)
             return
         before = next((version for version in reversed(self.champions) if version != self.champion), None)
+        before = self.champion if len(self.shares) > 1 else before
         if before is None:
             with pytest.raises(Conflict, match="no other version"):
                 self.house.serving.rollback(self.name)
@@ -209,22 +266,23 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def what_is_stored_is_what_was_done(self) -> None:
-        live = self.house.serving.get(self.name).traffic
-        assert {arm.version: arm.share for arm in live.arms} == self.past[-1][1]
+        assert live_of(self.house.serving.get(self.name).traffic) == self.past[-1][1]
         under_way = self.house.serving.rollouts(self.name, open_only=True)
         assert [(entry.id, entry.state, entry.share) for entry in under_way] == (
             [(self.trial["id"], self.trial["state"], self.trial["share"])] if self.trial else []
         )
         plan = next(entry for entry in read_plan(self.house.serving.folder).endpoints if entry.name == self.name)
-        assert {arm.version: arm.share for arm in plan.arms} == self.past[-1][1]
+        assert {arm.version: arm.share for arm in plan.arms if arm.share} == self.shares
+        assert {arm.version for arm in plan.arms} == {*self.shares, *self.routes.values()}
+        assert {shadow.arm.version for shadow in plan.shadows} == self.shadows
 
     @invariant()
     def every_past_moment_is_known(self) -> None:
-        for (at, shares), until in zip(self.past, [*(at for at, _ in self.past[1:]), 0], strict=True):
+        for (at, live), until in zip(self.past, [*(at for at, _ in self.past[1:]), 0], strict=True):
             for moment in (at, until - 1 if until else at + 10**12):
                 change = self.house.serving.live_at(self.name, moment)
                 assert change is not None
-                assert {arm.version: arm.share for arm in change.traffic.arms} == shares
+                assert live_of(change.traffic) == live
                 assert (change.at, change.until) == (at, until)
         assert self.house.serving.live_at(self.name, self.past[0][0] - 1) is None
 

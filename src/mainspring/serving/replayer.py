@@ -15,7 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
-from mainspring.serving.batch.scoring import Scored, score
+from mainspring.serving.batch.scoring import Scored, score, status_of
 from mainspring.serving.log import output_of
 from mainspring.serving.modelserver.columns import Column, Raw
 from mainspring.serving.modelserver.humility import Humility
@@ -25,7 +25,6 @@ from mainspring.serving.modelserver.plan import read_plan
 TIMED_ROWS = 25
 """Rows of a chunk that both versions are asked one by one, for their latency."""
 BEFORE_US = "before_us"
-RAISED = "the model raised"
 _SCHEMA = {
     "id": pl.String,
     "version": pl.Int64,
@@ -105,7 +104,7 @@ def _frame(ids: Sequence[str], version: int, scored: Scored) -> pl.DataFrame:
     said = []
     for row, reason in enumerate(scored.reasons):
         answer = None if reason else {name: values[row] for name, values in scored.outputs.items()}
-        status = 200 if not reason else 500 if RAISED in reason else 422
+        status = status_of(reason)
         outputs = [output_of(name, answer) for name in ("probability", "prediction", "label_out")]
         said.append((ids[row], version, status, reason, None, None, *outputs))
     return pl.DataFrame(said, schema=_SCHEMA, orient="row")

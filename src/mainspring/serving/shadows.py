@@ -20,6 +20,7 @@ from pathlib import Path
 
 from mainspring.core.errors import Corrupt, MainspringError
 from mainspring.core.ids import new_id
+from mainspring.serving.batch.scoring import score, status_of
 from mainspring.serving.modelserver.humility import Humility
 from mainspring.serving.modelserver.models import LoadedModel, load_model
 from mainspring.serving.modelserver.plan import SHADOW, SPOOLS, EndpointPlan, Plan, ShadowPlan, read_plan, shadows_of
@@ -29,8 +30,6 @@ from mainspring.serving.modelserver.spool import INSERT, Row, begin, connect, en
 _READ_BYTES = 1 << 18
 _MOST_ROWS = 4096
 _MAX_ROWS = 1_000_000
-RAISED = "the model raised"
-"""How a failure of the model begins, other than rows that do not fit."""
 _Ready = tuple[LoadedModel, Humility | None]
 _log = logging.getLogger(__name__)
 
@@ -127,8 +126,6 @@ def _answered(ready: _Ready | str, group: Sequence[Copied]) -> list[Row]:
     if isinstance(ready, str):
         reasons = [ready] * count
     else:
-        from mainspring.serving.batch.scoring import score
-
         model, humility = ready
         columns = {
             name: [cell for copied in group for cell in copied.columns[place]]
@@ -144,7 +141,7 @@ def _answered(ready: _Ready | str, group: Sequence[Copied]) -> list[Row]:
         for row in range(copied.rows):
             place = len(rows)
             reason = reasons[place]
-            status = 200 if not reason else 500 if isinstance(ready, str) or RAISED in reason else 422
+            status = 500 if isinstance(ready, str) else status_of(reason)
             rows.append(
                 (copied.id_of(row), copied.request_id, at, at if copied.event_at is None else copied.event_at,
                  copied.version, SHADOW, copied.share, copied.key, "", (),

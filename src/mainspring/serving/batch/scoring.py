@@ -14,6 +14,15 @@ from mainspring.serving.modelserver.humility import Humility, Judged
 from mainspring.serving.modelserver.models import LoadedModel
 
 Reasons = dict[int, list[str]]
+RAISED = "the model raised"
+"""How the reason begins where the model failed, rather than the row did not fit."""
+
+
+def status_of(reason: str) -> int:
+    """What the model server would have said to a row that was put aside for this reason; 200 without one."""
+    if not reason:
+        return 200
+    return 500 if reason.startswith(RAISED) else 422
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +123,7 @@ def _predicted(model: LoadedModel, columns: Sequence[Column]) -> tuple[Outputs, 
         return model.predict(columns), {}
     except Exception as reason:  # noqa: BLE001 - a model may raise anything, and one row must not fail another
         if rows == 1:
-            return {name: [None] for name in model.outputs}, {0: f"the model raised {type(reason).__name__}"}
+            return {name: [None] for name in model.outputs}, {0: f"{RAISED} {type(reason).__name__}"}
     half = rows // 2
     first, failed = _predicted(model, [column[:half] for column in columns])
     second, more = _predicted(model, [column[half:] for column in columns])
