@@ -20,6 +20,7 @@ from pathlib import Path
 
 from mainspring.core.errors import Corrupt, MainspringError
 from mainspring.core.ids import new_id
+from mainspring.registry.apart import Own
 from mainspring.serving.batch.scoring import score, status_of
 from mainspring.serving.modelserver.humility import Humility
 from mainspring.serving.modelserver.models import LoadedModel, load_model
@@ -48,7 +49,7 @@ class ShadowDesk:
         self._plan = Plan(generation=-1)
         self._alive = begin(spool)
         self._conn = connect(spool, "process")
-        self._models: dict[tuple[str, int, str], LoadedModel] = {}
+        self._models: dict[tuple[str, int, str, Own | None], LoadedModel] = {}
         self._ready: dict[tuple[str, int], _Ready | str] = {}
 
     def answer(self, copies: Sequence[Copied]) -> None:
@@ -95,7 +96,7 @@ class ShadowDesk:
         for endpoint in self._plan.endpoints:
             for shadow in endpoint.shadows:
                 arm = shadow.arm
-                key = (arm.folder, arm.version, arm.grant)
+                key = (arm.folder, arm.version, arm.grant, arm.own)
                 found = self._loaded(endpoint, shadow, before.get(key))
                 self._ready[endpoint.name, arm.version] = found
                 if not isinstance(found, str):
