@@ -169,7 +169,7 @@ class Predictor:
         self._scorer = scorer
         self._explainer = explainer
         self._encoder = Encoder(self.signature.inputs)
-        self._wants_frame = manifest.trait.wants_frame
+        self._wants_frame = manifest.trait.wants_frame and not getattr(scorer, "takes_matrix", False)
 
     def emptied(self) -> Predictor:
         """The same without the model: it says what it takes and gives, and can't answer."""

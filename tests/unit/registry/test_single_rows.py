@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import gc
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import cache
 from typing import Any
 
 import lightgbm
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mainspring.registry.flavours import Scorer, Trait
+from mainspring.registry.flavours import Scorer, Trait, flavour_for
 from mainspring.registry.flavours import lightgbm as flavour
 from mainspring.registry.flavours import sklearn as sklearn_flavour
+from mainspring.registry.packages import build, predictor_of
 
 OBJECTIVES = {"regression": 0, "binary": 2, "multiclass": 3}
 
@@ -122,3 +125,25 @@ def test_rows_that_a_forest_does_not_take_are_left_to_it() -> None:
             scorer.score(x)
     else:
         assert np.array_equal(scorer.score(x), expected)
+
+
+@pytest.mark.parametrize("kind", ["logistic", "forest"])
+def test_models_that_were_fitted_on_a_frame_take_the_same_short_way(kind: str) -> None:
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(4)
+    frame = pl.DataFrame(rng.normal(size=(60, 2)), schema=["b", "a"])
+    truth = (frame["a"] > 0).to_numpy().astype(int)
+    model = (LogisticRegression() if kind == "logistic" else RandomForestClassifier(3, random_state=0)).fit(
+        frame, truth
+    )
+    package = build(model, frame.select("a", "b").head(4))
+    found = flavour_for(model)
+    loaded = predictor_of(package.manifest, found, found.read(package.files[found.FILE]))
+    expected = model.predict_proba(frame)[:, 1]
+    assert np.array_equal(loaded.predict(frame.select("a", "b"))["probability"], expected)
+    one = loaded.predict_checked([[float(frame["b"][0])], [float(frame["a"][0])]])
+    assert np.array_equal(one["probability"], expected[:1])
+    with pytest.raises(ValueError, match="NaN") if kind == "logistic" else nullcontext():
+        loaded.predict_checked([[None], [1.0]])

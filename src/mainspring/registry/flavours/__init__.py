@@ -45,7 +45,8 @@ class Trait:
 class Scorer(Protocol):
     """A loaded model. Safe to share between threads.
 
-    One that only computes, and waits for no other process, says `waits = False`.
+    One that only computes, and waits for no other process, says `waits = False`. One that wants a matrix although its
+    model wants a frame says `takes_matrix = True`.
     """
 
     def score(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:

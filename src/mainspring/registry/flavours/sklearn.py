@@ -104,14 +104,19 @@ def scorer(model: object, trait: Trait) -> Scorer:
     """Score with `predict_proba` or `predict`."""
     method = "predict" if trait.task == "regression" else "predict_proba"
     whole = _EstimatorScorer(getattr(model, method), second_class_only=trait.task == "binary")
-    if trait.wants_frame:
-        return whole
     quick: _LogisticScorer | _ForestScorer | None = None
     if trait.task == "binary" and _is_logistic(model):
         quick = _LogisticScorer(model, whole)
     elif forests.is_averaged(model):
         quick = _ForestScorer(model, trait.task, whole)
-    return quick if quick is not None and _agree(quick, whole) else whole
+    if quick is None:
+        return whole
+    if trait.wants_frame:
+        whole.names = trait.trained_on
+    if _agree(quick, whole):
+        return quick
+    whole.names = ()
+    return whole
 
 
 def explainer(model: object, trait: Trait, cells: Sequence[Cells] | None) -> Explainer:
@@ -166,14 +171,21 @@ def _means(
 
 
 class _EstimatorScorer:
+    """The estimator itself; with `names` it is given a matrix and asked with a frame of these columns."""
+
     waits = False
 
     def __init__(self, method: Callable[[object], NDArray[np.float64]], *, second_class_only: bool) -> None:
+        self.names: tuple[str, ...] = ()
         self._method = method
         self._second = second_class_only
 
     def score(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
         """One call of the estimator."""
+        if self.names:
+            import polars as pl
+
+            inputs = pl.DataFrame(inputs, schema=list(self.names))
         scores = self._method(inputs)
         return scores[:, 1] if self._second else scores
 
@@ -185,6 +197,7 @@ class _LogisticScorer:
     says what it does not take.
     """
 
+    takes_matrix = True
     waits = False
 
     def __init__(self, model: object, whole: _EstimatorScorer) -> None:
@@ -213,6 +226,7 @@ class _ForestScorer:
     or infinite values are left to the estimator, which may take them, or says that it does not.
     """
 
+    takes_matrix = True
     waits = False
 
     def __init__(self, model: object, task: str, whole: _EstimatorScorer) -> None:
