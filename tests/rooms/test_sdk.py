@@ -182,6 +182,20 @@ def test_a_call_of_log_that_makes_no_sense_is_refused_whole_and_spoils_no_other(
     assert set(tracking.get(run.id).metrics) == {"loss"}
 
 
+def test_what_is_given_in_the_wrong_kind_is_told_at_once(session: Session, tracking: Tracking) -> None:
+    for given in ({"params": ["lr"]}, {"tags": "blue"}):
+        with pytest.raises(Invalid, match="no mapping of names"):
+            session.run(**given)
+    with session.run(capture=False) as run:
+        for relative in ("much", -1.0, {"loss": float("nan")}):
+            with pytest.raises(Invalid, match=r"is no (number|tolerance)"):
+                run.tolerance(relative)  # type: ignore[arg-type]
+        for dataset in ("", 5):
+            with pytest.raises(Invalid, match="names no dataset"):
+                run.input(dataset)  # type: ignore[arg-type]
+    assert only(tracking).tags.get("mainspring.tolerance") is None
+
+
 def test_steps_count_up_when_none_are_given(session: Session, tracking: Tracking) -> None:
     with session.run(capture=False) as run:
         for value in (3.0, 2.0, 1.0):

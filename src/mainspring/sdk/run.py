@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, SupportsIndex
+from typing import Protocol, Self, SupportsIndex, TypeVar
 
 from mainspring.core.errors import Conflict, Invalid, MainspringError, NotFound
 from mainspring.sdk import rendering
@@ -21,6 +21,7 @@ from mainspring.tracking.rules import check_key, check_path
 from mainspring.tracking.spool import Spool, end_line, input_line
 from mainspring.tracking.wire import encode, number_or_word
 
+V = TypeVar("V")
 _STEPS = 2**63
 """Steps are at most this far from 0."""
 NOTE = "mlflow.note.content"
@@ -119,7 +120,7 @@ class ActiveRun:
         if type(place) is not int or not -_STEPS <= place < _STEPS:
             place = _whole(place)
         at, rows = micros_now(), []
-        for key, value in _pairs(metrics):
+        for key, value in pairs(metrics, "metrics"):
             if key not in self._keys:
                 self._keys.add(check_key(key, "metric"))
             rows.append((key, number_or_word(_number(key, value)), place, at))
@@ -134,11 +135,11 @@ class ActiveRun:
         Raises:
             Conflict: A param has another value already, or the run ended.
         """
-        self._tell(encode([], params={key: str(value) for key, value in params.items()}))
+        self._tell(encode([], params={key: str(value) for key, value in pairs(params, "params")}))
 
     def tags(self, tags: Mapping[str, object]) -> None:
         """Set tags; they may change."""
-        self._tell(encode([], tags={key: str(value) for key, value in tags.items()}))
+        self._tell(encode([], tags={key: str(value) for key, value in pairs(tags, "tags")}))
 
     def note(self, text: str) -> None:
         """Set the description that people read on the page of the run, at most 8000 characters; it may change."""
@@ -149,10 +150,16 @@ class ActiveRun:
 
         Args:
             relative: Greatest difference divided by the recorded value, for all metrics or by name.
+        Raises:
+            Invalid: It is no number of at least 0.
         """
         import json
 
-        known = dict(relative) if isinstance(relative, Mapping) else {"*": float(relative)}
+        given = relative if isinstance(relative, Mapping) else {"*": relative}
+        known = {key: _number(key, value) for key, value in given.items()}
+        for key, value in known.items():
+            if not value >= 0:
+                raise Invalid(f"{value} is no tolerance", where=f"metric {key}", hint="use 0 or more, such as 1e-6")
         self.tags({TOLERANCE: json.dumps(known)})
 
     def file(self, content: str | Path | bytes, name: str = "") -> None:
@@ -241,8 +248,15 @@ class ActiveRun:
         """Note that the run read a dataset version, by reference or as the value that `Data.get` gives.
 
         A dataset that is kept elsewhere is named by what tells its content from others: `NAME@DIGEST`.
+
+        Raises:
+            Invalid: It names nothing.
         """
-        self._tell(input_line(dataset if isinstance(dataset, str) else dataset.ref, context))
+        ref = dataset if isinstance(dataset, str) else getattr(dataset, "ref", "")
+        if not ref:
+            hint = 'write run.input("datasets/NAME/1"), or give what data.get gave'
+            raise Invalid(f"{str(dataset)[:60]!r} names no dataset", where="input", hint=hint)
+        self._tell(input_line(ref, context))
 
     def finish(self, status: str = "finished") -> None:
         """Send what is left and end the run. A second call does nothing.
@@ -342,12 +356,19 @@ def _number(key: str, value: Number) -> float:
         raise Invalid(f"a {type(value).__name__} is no number", where=f"metric {key}", hint="log a param") from None
 
 
-def _pairs(metrics: Mapping[str, Number]) -> Iterable[tuple[str, Number]]:
+def pairs(given: Mapping[str, V], what: str) -> Iterable[tuple[str, V]]:
+    """The names and values of a mapping.
+
+    Args:
+        what: What it holds, for errors: "metrics".
+    Raises:
+        Invalid: It is no mapping.
+    """
     try:
-        return metrics.items()
+        return given.items()
     except AttributeError:
-        what = f"a {type(metrics).__name__} is no mapping of names to numbers"
-        raise Invalid(what, where="metrics", hint='write run.log({"loss": 0.5})') from None
+        found = f"a {type(given).__name__} is no mapping of names to values"
+        raise Invalid(found, where=what, hint='write it like {"name": 0.5}') from None
 
 
 def _whole(step: SupportsIndex) -> int:

@@ -17,7 +17,7 @@ from mainspring.core.errors import Conflict, Invalid, MainspringError, Unavailab
 from mainspring.core.ids import is_id, new_id
 from mainspring.core.settings import load
 from mainspring.sdk import seeds
-from mainspring.sdk.run import ActiveRun, current
+from mainspring.sdk.run import ActiveRun, current, pairs
 from mainspring.sdk.sender import log, micros_now
 from mainspring.sdk.sinks import LATER, AbsentSink, EmbeddedSink, HttpSink, Resumed, Sink
 from mainspring.tracking.model import DEFAULT, REPRODUCES, REPRODUCES_VARIABLE
@@ -110,8 +110,9 @@ class Session:
             Conflict: Another process logs the run to go on with, or the session is closed.
         """
         self._check_open()
-        kept = {key: str(value) for key, value in (tags or {}).items()}
+        kept = {key: str(value) for key, value in pairs(tags or {}, "tags")}
         check_texts(kept, "tag", MAX_TAG)
+        pairs(params or {}, "params")  # before the run is there
         if resume:
             started = self._resumed(resume.removeprefix("runs/"))
             if kept:
