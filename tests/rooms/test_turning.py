@@ -9,15 +9,17 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from mainspring.core.caller import Caller, calling
-from mainspring.core.errors import Invalid
+from mainspring.core.errors import Invalid, Refused
 from mainspring.core.settings import load
 from mainspring.core.wiring import Wiring
 from mainspring.data import Data
-from mainspring.loop import Loop
+from mainspring.loop import Loop, records
+from mainspring.loop.model import Cycle, Policy
 from mainspring.monitoring import Monitoring
 from mainspring.registry import Registry
 from mainspring.server.background import Turner
 from mainspring.server.house import open_house
+from mainspring.server.house.floor import tables
 from mainspring.serving import Serving
 from mainspring.serving.supervisor import Supervisor
 
@@ -65,3 +67,29 @@ def test_a_project_whose_turn_fails_keeps_no_other_one_waiting(
     turner(house).turn("other")
     turner(house).turn("default")
     assert [record.getMessage().split()[1] for record in caplog.records] == ["project=other"]
+
+
+def test_a_policy_that_is_switched_off_starts_nothing_and_its_canary_waits(
+    house: Wiring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, serving = house.get(Loop), house.get(Serving)
+    monkeypatch.setitem(loop.policies, "keep", Policy("keep", "churn", "churn", "p.py:train", "good"))
+    with calling(Caller(project="other")):
+        house.get(Registry).register("churn", LogisticRegression().fit(ROWS.to_numpy(), [1, 0, 1, 0]), example=ROWS)
+        rollout = serving.start_rollout("churn", 2, share=0.25)
+        with tables(house).write() as conn:
+            canary = Cycle("c1", "keep", "churn", "churn", "canary", "", 1, 1, 1, version=2, rollout=rollout.id)
+            records.add_cycle(conn, canary)
+        loop.switch("*", enabled=False)
+        loop.turn()
+        assert serving.rollout(rollout.id).state == "paused"
+        with pytest.raises(
+            Refused, match=r"the policy is switched off\nwhere: policy.keep\ntry: mainspring loop on keep"
+        ):
+            loop.start("keep", reason="by hand")
+        loop.switch("*", enabled=True)
+        loop.turn()
+        assert serving.rollout(rollout.id).state == "running"
+        serving.pause("churn", "by hand")
+        loop.turn()
+        assert serving.rollout(rollout.id).state == "paused"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
 from mainspring.core.console import json_option, room, show, table
@@ -28,10 +30,11 @@ def list_cycles(ctx: click.Context, deployment: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def list_policies(ctx: click.Context, as_json: bool) -> None:
-    """Policies as declared in mainspring.toml."""
-    columns = ("name", "deployment", "model", "pipeline", "gate", "cool_down_days", "canary_share", "dry_run")
+    """Policies as declared in mainspring.toml, and whether they act: `loop off` ends that."""
+    loop = room(ctx, Loop)
+    columns = ("name", "acts", "deployment", "model", "pipeline", "gate", "cool_down_days", "canary_share", "dry_run")
     empty = "no policy yet\ntry: mainspring init --data my.csv --target column"
-    table(list(room(ctx, Loop).policies.values()), columns, empty=empty)
+    table([{**asdict(policy), "acts": loop.acts(name)} for name, policy in loop.policies.items()], columns, empty=empty)
 
 
 @group.command("start")

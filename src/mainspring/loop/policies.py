@@ -6,6 +6,7 @@
     gates.verdict_reached       pass, nothing is live yet                          -> DeployVersion
                                 pass, a champion is live                           -> StartCanary
                                 fail, undecided, error                             -> EndCycle refused
+    run_finished, verdict       the policy was switched off meanwhile              -> EndCycle refused
     serving.rollout_promoted    the cycle is in canary                             -> Crown, EndCycle promoted
     serving.rollout_rolled_back the cycle is in canary                             -> EndCycle rolled_back
 
@@ -25,6 +26,7 @@ ALARM = "monitoring.alarm_raised"
 TRAINED, UNTRAINED = "pipelines.run_finished", ("pipelines.run_failed", "pipelines.run_cancelled")
 JUDGED = "gates.verdict_reached"
 PROMOTED, ROLLED_BACK = "serving.rollout_promoted", "serving.rollout_rolled_back"
+OFF = "the policy is switched off"
 KINDS = (ALARM, TRAINED, *UNTRAINED, JUDGED, PROMOTED, ROLLED_BACK)
 
 
@@ -116,7 +118,7 @@ def decide(event: Event, policy: Policy, now: Situation) -> Action | None:
         return None
     if cycle.state == "training" and event.subject == f"pipeline-runs/{cycle.pipeline_run}":
         if event.kind == TRAINED:
-            return _on_trained(payload, cycle)
+            return _on_trained(payload, cycle) if now.enabled else EndCycle(cycle, "refused", OFF)
         return EndCycle(cycle, "failed", f"training failed: {payload.get('error') or 'see the pipeline run'}")
     if cycle.state == "gating" and event.kind == JUDGED:
         judged = (payload.get("gate"), payload.get("model"), payload.get("version"))
@@ -136,7 +138,7 @@ def _on_alarm(payload: Mapping[str, object], policy: Policy, now: Situation) -> 
     if cause not in policy.on or (cause != "performance" and not payload.get("performance_evidence")):
         return SkipAlarm(f"{cause} without performance evidence never retrains")
     if not now.enabled:
-        return SkipAlarm("the policy is switched off")
+        return SkipAlarm(OFF)
     if now.open is not None:
         return SkipAlarm(f"cycle {now.open.id} is still {now.open.state}")
     started = [cycle.as_of for cycle in now.cycles]
@@ -164,5 +166,7 @@ def _on_verdict(event: Event, cycle: Cycle, now: Situation) -> Action:
     if outcome != "pass":
         return EndCycle(cycle, "refused", f"the gate said {outcome}", verdict)
     if now.live in (None, cycle.version):  # live already: the deploy was done, and its end was not noted
-        return DeployVersion(cycle, verdict)
+        return DeployVersion(cycle, verdict) if now.enabled or now.live else EndCycle(cycle, "refused", OFF, verdict)
+    if not now.enabled:
+        return EndCycle(cycle, "refused", OFF, verdict)
     return StartCanary(cycle, verdict)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mainspring.core.caller import Caller, caller, calling
 from mainspring.core.canonical import digest
 from mainspring.core.clock import Clock
-from mainspring.core.errors import Invalid, MainspringError, NotFound, did_you_mean
+from mainspring.core.errors import Invalid, MainspringError, NotFound, Refused, did_you_mean
 from mainspring.core.events import Event
 from mainspring.loop import policies, records
 from mainspring.loop.chain import trace
@@ -116,7 +116,10 @@ class Loop:
             return records.find_switches(conn)
 
     def switch(self, policy: str, *, enabled: bool, reason: str = "") -> Switch:
-        """Switch one policy, or all with `*`, on or off. Takes effect before the next decision."""
+        """Switch one policy, or all with `*`, on or off. Takes effect before the next decision.
+
+        Off, nothing is started, gated, deployed or promoted; a canary keeps its share, and harm still rolls it back.
+        """
         if policy != ALL:
             self.policy(policy)
         made = Switch(policy, enabled, reason, self.clock.now())
@@ -124,6 +127,11 @@ class Loop:
             records.put_switch(conn, made)
             self.journal.append(conn, PolicySwitched(subject=f"policies/{policy}", enabled=enabled, reason=reason))
         return made
+
+    def acts(self, policy: str) -> bool:
+        """Whether the policy decides on anything: neither it nor all are switched off."""
+        off = {switch.policy for switch in self.switches() if not switch.enabled}
+        return self._enabled and not off & {ALL, policy}
 
     def start(self, name: str, *, reason: str, key: str = "", as_of: int = 0) -> Cycle:
         """Begin a cycle by hand: train, gate, then deploy or canary.
@@ -133,6 +141,7 @@ class Loop:
             as_of: Event time of the data that may be used, microseconds; 0 = now.
         Raises:
             Invalid: A cycle of the deployment is open.
+            Refused: The policy is switched off.
         """
         policy, at = self.policy(name), as_of or self.clock.now()
         cycle_id = digest(f"{caller().project}/{name}/by hand/{key or at}".encode())[:32]
@@ -140,6 +149,8 @@ class Loop:
             known = records.find_cycle(conn, cycle_id)
         if known is not None:
             return known
+        if not self.acts(name):
+            raise Refused(policies.OFF, where=f"policy.{name}", hint=f"mainspring loop on {name}")
         if self.cycles(policy.deployment, states=OPEN_STATES):
             raise Invalid(f"a cycle of {policy.deployment} is open", where=f"policy.{name}", hint="mainspring loop ls")
         return self._begin(policy, cycle_id, reason, at, trigger_seq=0, params={})
@@ -165,10 +176,21 @@ class Loop:
                 observed += self.monitoring.observe(deployment.name)
                 alarms += [alarm.id for alarm in self.monitoring.evaluate(deployment.name)]
             handled = self._handle_events()
+            self._hold_canaries()
             if self.serving.settle():
                 self._apply_traffic()
             handled += self._handle_events()
             return Turn(compacted, observed, handled, tuple(alarms), tuple(self.cycles(states=OPEN_STATES)))
+
+    def _hold_canaries(self) -> None:
+        """Canaries of policies that are switched off stay at their share until they act again; harm still ends them."""
+        for cycle in self.cycles(states=("canary",)):
+            found = self.serving.rollout(cycle.rollout)
+            if self.acts(cycle.policy):
+                if (found.state, found.reason) == ("paused", policies.OFF):
+                    self.serving.resume(cycle.deployment, "the policy is switched on")
+            elif found.state == "running":
+                self.serving.pause(cycle.deployment, policies.OFF)
 
     def _handle_events(self) -> int:
         handled = 0
@@ -190,10 +212,10 @@ class Loop:
             self.journal.advance(conn, CONSUMER, event.seq)
 
     def _situation(self, policy: Policy) -> policies.Situation:
-        off = {switch.policy for switch in self.switches() if not switch.enabled}
-        enabled = self._enabled and not off & {ALL, policy.name}
         live = {deployment.name: deployment.champion for deployment in self.serving.deployments()}
-        return policies.Situation(enabled, live.get(policy.deployment), tuple(self.cycles(policy.deployment)))
+        return policies.Situation(
+            self.acts(policy.name), live.get(policy.deployment), tuple(self.cycles(policy.deployment))
+        )
 
     # what an action does; doing it twice is doing it once
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 import threading
@@ -11,7 +13,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from mainspring.core.errors import Failed, Timeout, Unavailable
+from mainspring.core.errors import Conflict, Failed, Timeout, Unavailable
 from mainspring.serving.guards import is_alive, living
 from mainspring.serving.modelserver.plan import PLAN, Applied, note_death, read_applied, read_plan
 
@@ -132,7 +134,7 @@ class Supervisor:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             if self.pid is None:
-                raise Failed("the model server ended", where=str(self.folder), hint=self._last_words())
+                raise self._ended()
             workers = self._workers()
             if len(workers) >= self._options.workers and all(w.generation >= generation for w in workers):
                 self._port = workers[0].port
@@ -163,9 +165,15 @@ class Supervisor:
         with (self.folder / "modelserver.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
-    def _last_words(self) -> str:
-        lines = (self.folder / "modelserver.log").read_text(errors="replace").splitlines()
-        return lines[-1][:300] if lines else "it said nothing"
+    def _ended(self) -> Conflict | Failed:
+        """Why the model server ended, from what it said last."""
+        log = self.folder / "modelserver.log"
+        lines = log.read_text(errors="replace").splitlines() or ["it said nothing"]
+        if os.strerror(errno.EADDRINUSE) in lines[-1]:
+            host, port = self._options.host, self._options.port
+            hint = f"mainspring up --serving-port {port + 2}"
+            return Conflict(f"port {port} of the model server is taken", where=f"{host}:{port}", hint=hint)
+        return Failed(f"the model server ended: {lines[-1][:300]}", where=str(log), hint="read its last lines")
 
 
 def check_grpc(port: int) -> None:

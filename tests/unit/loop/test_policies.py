@@ -75,6 +75,19 @@ def test_a_switched_off_policy_does_nothing() -> None:
     assert action == policies.SkipAlarm("the policy is switched off")
 
 
+def test_a_policy_that_is_switched_off_meanwhile_neither_gates_nor_deploys() -> None:
+    training = replace(in_state("training"), enabled=False)
+    assert policies.decide(trained(), POLICY, training) == policies.EndCycle(
+        training.cycles[0], "refused", policies.OFF
+    )
+    gating = replace(in_state("gating", version=3), enabled=False)
+    for live in (None, 1):
+        action = policies.decide(judged("pass"), POLICY, replace(gating, live=live))
+        assert action == policies.EndCycle(gating.cycles[0], "refused", policies.OFF, "v1")
+    done = policies.decide(judged("pass"), POLICY, replace(gating, live=3))  # deployed before, and not noted
+    assert isinstance(done, policies.DeployVersion)
+
+
 def test_an_alarm_of_another_deployment_is_not_its_business() -> None:
     assert policies.decide(alarm(deployment="other"), POLICY, CALM) is None
 
