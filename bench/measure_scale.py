@@ -1,7 +1,7 @@
 """A burst of ten times the load, two workers against one, and 200 small models in one server.
 
-The burst comes when it comes, whether it is answered or not; seconds count from when a request was due. Clients share
-the machine with the servers: what two workers reach on two cores says little, so it has a limit from four cores on.
+The burst comes when it comes, whether it is answered or not. Clients share the machine with the servers: what two
+workers reach on two cores says little, so it has a limit from four cores on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import polars as pl
 from figure import Figure
 from load import Ask, drive
 from paced import Told, pace
-from place import folder, quantile
+from place import cpu_of, folder, quantile
 
 from mainspring.registry.packages import Seal, write_folder
 from mainspring.serving.client import Client
@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.e2e.plansite import Site, make_packages
 from tests.unit.serving.doors import packages
 
-MODELS, ROWS = 200, 200
+MODELS, ROWS = 200, 1000
 BEFORE_S, BURST_S, AFTER_S = 5.0, 4.0, 10.0
 DATA = [0.5] * (3 * ROWS)
 BODY = json.dumps({"inputs": [{"name": "rows", "shape": [ROWS, 3], "datatype": "FP64", "data": DATA}]}).encode()
@@ -75,6 +75,7 @@ def _burst(most: int) -> Iterator[Figure]:
     before = _p99([one for one in told if one.due < start + BEFORE_S])
     burst = [one for one in told if BEFORE_S <= one.due - start < BEFORE_S + BURST_S]
     yield Figure(f"burst, {who}: load before", rate, "requests/s")
+    yield Figure(f"burst, {who}: sent late meanwhile, p99", quantile([one.late_s for one in burst], 0.99), "s")
     yield Figure(f"burst, {who}: refused for now (429) meanwhile", _share(burst, 429), "of them")
     yield Figure(f"burst, {who}: 5xx and broken connections", sum(_bad(one) for one in told), "requests", 0)
     yield Figure(f"burst, {who}: most rows that waited", max(queued), "rows", Limits().max_queued_rows * most)
@@ -117,20 +118,25 @@ def _watch(url: str, queued: list[float], done: threading.Event) -> None:
 
 
 def _workers() -> Iterator[Figure]:
-    rates = {}
+    rates, costs = {}, {}
     for workers in (1, 2):
         with folder() as root:
             site = Site(root / "serving", open_delta("", root), *make_packages(root / "packages"))
             site.plan(1, 1)
             server = Supervisor(site.folder, ServerOptions(drain_s=0.3, workers=workers))
             drive(server.start(), _large, clients=16, seconds=1.0)
-            rates[workers] = drive(server.url, _large, clients=16, seconds=5.0).per_second
+            pids = [worker.pid for worker in living(site.folder)]
+            before = sum(map(cpu_of, pids))
+            found = drive(server.url, _large, clients=16, seconds=5.0)
+            costs[workers] = (sum(map(cpu_of, pids)) - before) / len(found.seconds)
+            rates[workers] = found.per_second
             server.stop()
-        yield Figure(
-            f"{ROWS} rows a request, 16 clients, {workers} worker{'s' * (workers > 1)}", rates[workers], "requests/s"
-        )
+        who = f"{ROWS} rows a request, 16 clients, {workers} worker{'s' * (workers > 1)}"
+        yield Figure(who, rates[workers], "requests/s")
+        yield Figure(f"{who}: CPU", 1000 * costs[workers], "ms a request")
     limit = 1.8 if len(os.sched_getaffinity(0)) >= 4 else None
     yield Figure("2 workers / 1 worker", rates[2] / rates[1], "times", limit, more_is_better=True)
+    yield Figure("CPU a request with 2 workers / with 1", costs[2] / costs[1], "times")
 
 
 def _many() -> Iterator[Figure]:

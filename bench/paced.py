@@ -1,6 +1,7 @@
 """Requests that come when they come, however slow the answers are (an open loop): what a burst is.
 
-The latency of a request counts from when it was due, so a server that holds up the client does not look better for it.
+How late a request was sent is told apart from how long its answer took: on a busy machine the client itself is late,
+and with all connections in use the server is the reason.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ Body = Callable[[int], tuple[str, bytes]]
 
 @dataclass(frozen=True)
 class Told:
-    """When a request was due, how long it took from then, and its status; 0 for a connection that broke."""
+    """When a request was due, how late it was sent, how long it took then, its status (0: the connection broke)."""
 
     due: float
+    late_s: float
     took_s: float
     status: int
 
@@ -97,9 +99,10 @@ class _Pace:
             self._free += [] if line._transport.is_closing() else [line]
             return
         number, at = self._waiting.popleft()
+        sent = time.perf_counter()
 
         def tell(status: int) -> None:
-            self.told.append(Told(at, time.perf_counter() - at, status))
+            self.told.append(Told(at, sent - at, time.perf_counter() - sent, status))
             self._open -= status == 0
 
         line.ask(*self._body(number), tell)

@@ -181,3 +181,15 @@ def test_a_request_is_under_way_from_its_last_byte_until_its_answer(tmp_path: Pa
             assert here.app.pressure.under_way == 0
 
     asyncio.run(scene())
+
+
+def test_those_that_end_together_share_the_time_that_they_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("mainspring.serving.modelserver.pressure.time.perf_counter", lambda: now[0])
+    pressure = Pressure(max_wait_s=1.0)
+    for _ in range(3):
+        entered = [pressure.enter() for _ in range(50)]
+        now[0] += 5.0
+        for at in entered:
+            pressure.leave(at)
+    assert pressure.each_s == pytest.approx(5.0 / 50, rel=0.1)

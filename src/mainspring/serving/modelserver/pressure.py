@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from math import exp
 
 from mainspring.core.errors import Overloaded
 
 FEW = 64
 """So many may be under way however long it takes: what one takes alone says little of what many take together."""
-_NEWEST = 0.05
+_REMEMBERED_S = 2.0
+"""By time and not by number: what a model answered at once ends at once, after all of them waited for it."""
 
 
 class Pressure:
@@ -26,6 +28,8 @@ class Pressure:
         self.each_s = 0.0
         self._max_wait_s = max_wait_s
         self._ended_at = 0.0
+        self._busy_s = 0.0
+        self._ends = 0.0
 
     @property
     def wait_s(self) -> float:
@@ -46,6 +50,8 @@ class Pressure:
         """A request ended, however it did."""
         now = time.perf_counter()
         took = now - max(entered_at, self._ended_at)
-        self.each_s += (took - self.each_s) * (_NEWEST if self._ended_at else 1.0)
+        kept = exp(-took / _REMEMBERED_S)
+        self._busy_s, self._ends = kept * self._busy_s + took, kept * self._ends + 1.0
+        self.each_s = self._busy_s / self._ends
         self.under_way -= 1
         self._ended_at = now
