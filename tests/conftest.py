@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -25,6 +25,8 @@ pytest.register_assert_rewrite(
 )
 
 Database = Callable[[], Tables]
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+HEAVY = ("torch", "safetensors", "kserve", "kserve.models", "kubernetes.client")
 
 # a test asserts what is true, not how fast a machine is that may be busy
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -53,6 +55,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         shares += [*first, *quick[:room]]
         del quick[:room]
     items[:] = shares
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In CI a test that lacks a package fails."""
+    return _not_silent((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """In CI a file that lacks a package fails."""
+    return _not_silent((yield))
+
+
+def _not_silent(report: Report) -> Report:
+    """A skip for want of a package is a failure in CI, but for those that take gigabytes and that nobody asked for."""
+    why = str(report.longrepr)
+    lacks = "could not import" in why and not any(f"could not import {name!r}" in why for name in HEAVY)
+    if os.environ.get("CI") == "true" and report.outcome == "skipped" and lacks:
+        report.outcome, report.longrepr = "failed", f"CI must have every package: {why}"
+    return report
 
 
 @pytest.fixture(autouse=True)
