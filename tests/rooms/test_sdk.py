@@ -20,7 +20,7 @@ import uvicorn
 from tests.disks import full
 
 from mainspring.core.clock import SystemClock
-from mainspring.core.errors import Conflict, Invalid, NoRoom, NotFound, Overloaded, Unavailable
+from mainspring.core.errors import Conflict, Invalid, NoRoom, NotFound, Overloaded, TooLarge, Unavailable
 from mainspring.core.settings import load
 from mainspring.core.wiring import Wiring
 from mainspring.sdk import ActiveRun, Session, connect, current, run, seed
@@ -174,12 +174,12 @@ def test_a_call_of_log_that_makes_no_sense_is_refused_whole_and_spoils_no_other(
 ) -> None:
     session = Session(EmbeddedSink(tracking, files), tmp_path / "spool")
     with session.run(capture=False) as run:
-        run.log({"loss": 0.5}, step=np.int64(3))
+        run.log({"loss": 0.5, 7: 1.0}, step=np.int64(3))  # type: ignore[dict-item]  # a name that is no text
         with pytest.raises(Invalid, match=said):
             run.log(metrics, step=step)
         run.log({"loss": 0.25})
     assert [(p.step, p.value) for p in tracking.history(run.id, "loss")] == [(3, 0.5), (4, 0.25)]
-    assert set(tracking.get(run.id).metrics) == {"loss"}
+    assert set(tracking.get(run.id).metrics) == {"loss", "7"}
 
 
 def test_what_is_given_in_the_wrong_kind_is_told_at_once(session: Session, tracking: Tracking) -> None:
@@ -194,6 +194,25 @@ def test_what_is_given_in_the_wrong_kind_is_told_at_once(session: Session, track
             with pytest.raises(Invalid, match="names no dataset"):
                 run.input(dataset)  # type: ignore[arg-type]
     assert only(tracking).tags.get("mainspring.tolerance") is None
+
+
+def test_offline_too_what_would_be_refused_later_is_refused_at_once(
+    tracking: Tracking, files: Files, tmp_path: Path
+) -> None:
+    session = Session(AbsentSink(EmbeddedSink.target, "default"), tmp_path / "spool", offline="always")
+    with session.run("away", params={"lr": 1}, capture=False) as run:
+        run.params({"lr": "1"})
+        with pytest.raises(Conflict, match="'lr' is '1' and can't become '2'"):
+            run.params({"lr": 2})
+        for act, given in ((run.params, {"a\nb": 1}), (run.tags, {"": 1})):
+            with pytest.raises(Invalid, match="can't name a"):
+                act(given)
+        with pytest.raises(TooLarge, match="at most 6000"):
+            run.params({"long": "x" * 6001})
+        run.log({"loss": 0.5})
+    Session(EmbeddedSink(tracking, files), tmp_path / "spool")
+    found = only(tracking)
+    assert (found.status, found.params, len(found.metrics)) == ("finished", {"lr": "1"}, 1)
 
 
 def test_steps_count_up_when_none_are_given(session: Session, tracking: Tracking) -> None:

@@ -17,7 +17,7 @@ from mainspring.sdk import rendering
 from mainspring.sdk.sender import Sender, log, micros_now
 from mainspring.sdk.sinks import LATER, Sink
 from mainspring.tracking.model import TOLERANCE
-from mainspring.tracking.rules import check_key, check_path
+from mainspring.tracking.rules import MAX_TAG, MAX_VALUE, changed_params, check_key, check_path, check_texts
 from mainspring.tracking.spool import Spool, end_line, input_line
 from mainspring.tracking.wire import encode, number_or_word
 
@@ -83,6 +83,7 @@ class ActiveRun:
         self._sender = Sender(run_id, sink, spool, offline=offline)
         self._close_s = close_s
         self._keys: set[str] = set()
+        self._params: dict[str, str] = {}
         self._steps = next_step
         self._ended = ""
         self._ending = threading.Lock()
@@ -122,7 +123,8 @@ class ActiveRun:
         at, rows = micros_now(), []
         for key, value in pairs(metrics, "metrics"):
             if key not in self._keys:
-                self._keys.add(check_key(key, "metric"))
+                key = check_key(str(key), "metric")
+                self._keys.add(key)
             rows.append((key, number_or_word(_number(key, value)), place, at))
         if place >= self._steps:
             self._steps = place + 1
@@ -134,12 +136,23 @@ class ActiveRun:
 
         Raises:
             Conflict: A param has another value already, or the run ended.
+            Invalid, TooLarge: A name or text that can't be kept.
         """
-        self._tell(encode([], params={key: str(value) for key, value in pairs(params, "params")}))
+        texts = {str(key): str(value) for key, value in pairs(params, "params")}
+        check_texts(texts, "param", MAX_VALUE)  # here too: offline nobody else would say so before all is sent
+        changed_params(self._params, texts)
+        self._tell(encode([], params=texts))
+        self._params |= texts
 
     def tags(self, tags: Mapping[str, object]) -> None:
-        """Set tags; they may change."""
-        self._tell(encode([], tags={key: str(value) for key, value in pairs(tags, "tags")}))
+        """Set tags; they may change.
+
+        Raises:
+            Invalid, TooLarge: A name or text that can't be kept.
+        """
+        texts = {str(key): str(value) for key, value in pairs(tags, "tags")}
+        check_texts(texts, "tag", MAX_TAG)
+        self._tell(encode([], tags=texts))
 
     def note(self, text: str) -> None:
         """Set the description that people read on the page of the run, at most 8000 characters; it may change."""

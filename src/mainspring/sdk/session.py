@@ -110,7 +110,7 @@ class Session:
             Conflict: Another process logs the run to go on with, or the session is closed.
         """
         self._check_open()
-        kept = {key: str(value) for key, value in pairs(tags or {}, "tags")}
+        kept = {str(key): str(value) for key, value in pairs(tags or {}, "tags")}
         check_texts(kept, "tag", MAX_TAG)
         pairs(params or {}, "params")  # before the run is there
         if resume:
