@@ -345,8 +345,9 @@ def appended(text: str, entry: Mapping[str, object], *, where: str) -> str:
 def filled(kept: CodeState | None, given: CodeState) -> CodeState:
     """A code state with the fields that `given` has in place of its own.
 
-    >>> filled(CodeState(commit="a", entry="x.py"), CodeState(commit="b"))
-    CodeState(commit='b', branch='', dirty=False, diff='', diff_cut=False, entry='x.py')
+    >>> found = filled(CodeState(commit="a", entry="x.py"), CodeState(commit="b"))
+    >>> found.commit, found.entry
+    ('b', 'x.py')
     """
     have = {name: getattr(given, name) for name in CodeState.__slots__ if getattr(given, name)}
     return replace(kept or CodeState(), **have)
