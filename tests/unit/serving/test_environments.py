@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.serving.doors import packages
 
@@ -25,6 +25,7 @@ from mainspring.serving.rules.environments import conflict, lock_of, pins_of
 VERSIONS = st.dictionaries(st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True), st.sampled_from(["1.0", "2.3.1"]))
 
 
+@settings(max_examples=25, deadline=None)
 @given(VERSIONS)
 def test_what_a_model_was_made_with_does_for_it(recorded: dict[str, str]) -> None:
     assert conflict(recorded, recorded, main=next(iter(recorded), "")) == ""
@@ -33,6 +34,7 @@ def test_what_a_model_was_made_with_does_for_it(recorded: dict[str, str]) -> Non
     }
 
 
+@settings(max_examples=25, deadline=None)
 @given(VERSIONS, VERSIONS)
 def test_a_lock_has_the_recorded_versions_in_one_order(recorded: dict[str, str], beside: dict[str, str]) -> None:
     lines = lock_of(recorded, beside).splitlines()

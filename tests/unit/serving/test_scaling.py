@@ -36,6 +36,7 @@ def settled(spec: Scaling, start: int, demand: float, looks: int = 150) -> list[
     return found
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.integers(2, 8), DEMAND)
 def test_at_a_constant_load_the_number_moves_one_way_and_then_stays(start: int, demand: float) -> None:
     found = [start, *settled(SPEC, start, demand)]
@@ -44,12 +45,14 @@ def test_at_a_constant_load_the_number_moves_one_way_and_then_stays(start: int, 
     assert found[-1] == 8 or min(demand, 8.0) <= SPEC.busy * found[-1] + 1e-9
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.integers(2, 8), DEMAND, DEMAND)
 def test_more_load_never_has_fewer_workers(start: int, one: float, other: float) -> None:
     low, high = (next_pace(SPEC, Pace(start, 0.0), Load(start, busy), CALM_S) for busy in sorted((one, other)))
     assert low.wanted <= high.wanted
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.integers(2, 8), DEMAND, st.floats(0, 10))
 def test_nothing_grows_while_workers_still_start(wanted: int, busy: float, wait_s: float) -> None:
     assert next_pace(SPEC, Pace(wanted), Load(wanted - 1, busy, wait_s), 0.0).wanted == wanted
