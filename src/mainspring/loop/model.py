@@ -156,7 +156,7 @@ class Why:
         if isinstance(codes, Mapping) and codes:
             strongest = [f"{name} {code:+.4g}" for name, code in list(codes.items())[:_SHOWN_REASONS]]
             said.append(f"  because of {', '.join(strongest)} from {self.prediction['reasons_base']:.4g}")
-        said += [f"  live since {change['at']}: {change['reason']}" for change in self.live]
+        said += [f"  live since {change['at']}: {change['reason'] or 'no reason given'}" for change in self.live]
         if self.run:
             said.append(f"  trained by run {self.run['id']} at commit {self.run['commit'] or 'unknown'}")
         said += [
