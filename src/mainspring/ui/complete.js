@@ -50,6 +50,7 @@
     if (number !== asked) return;
     if (!found.length) return close();
     rest = input.value.slice(end);
+    const held = chosen < 0 ? -1 : found.findIndex((one) => one.text === list.children[chosen].dataset.text);
     chosen = -1;
     list.replaceChildren(...found.map(option));
     list.style.left = input.offsetLeft + "px";
@@ -58,10 +59,12 @@
     list.hidden = false;
     input.setAttribute("aria-expanded", "true");
     input.removeAttribute("aria-activedescendant");
+    if (held >= 0) choose(held);  // an answer that came late takes no choice away
   }
 
   function take(option) {
     const text = option.dataset.text;
+    chosen = -1;
     input.value = text + rest.trimStart();
     input.setSelectionRange(text.length, text.length);
     input.focus();
