@@ -225,7 +225,7 @@ class Serving(ReplayDesk):
             NotFound: No such deployment. Conflict: No rollout is under way.
         """
         with self._tables.write() as conn:
-            found = self._under_way(conn, name)
+            _, found = self._under_way(conn, name)
             if found.state != "paused":
                 records.change_rollout(conn, found.id, state="paused", reason=reason or "paused by hand")
                 fact = RolloutPaused(subject=found.ref, deployment=name, version=found.version, reason=reason)
@@ -239,7 +239,7 @@ class Serving(ReplayDesk):
             NotFound: No such deployment. Conflict: No rollout is under way.
         """
         with self._tables.write() as conn:
-            found = self._under_way(conn, name)
+            _, found = self._under_way(conn, name)
             if found.state != "running":
                 spec = found.spec
                 if found.state == "held":
@@ -250,15 +250,15 @@ class Serving(ReplayDesk):
                 self._journal.append(conn, fact)
         return self.rollout(found.id)
 
-    def _under_way(self, conn: Connection, name: str) -> Rollout:
-        """The rollout of a deployment, which nobody else changes before the transaction ends."""
-        self._find(conn, name, lock=True)
+    def _under_way(self, conn: Connection, name: str) -> tuple[Deployment, Rollout]:
+        """A deployment and its rollout, which nobody else changes before the transaction ends."""
+        live = self._find(conn, name, lock=True)
         under_way = records.list_rollouts(conn, name, open_only=True)
         if not under_way:
             raise Conflict(
                 "no rollout is under way", where=f"deployments/{name}", hint=f"mainspring rollout start {name} VERSION"
             )
-        return under_way[0]
+        return live, under_way[0]
 
     def promote(self, name: str, reason: str = "") -> Rollout:
         """End the rollout of a deployment by hand: its version gets all traffic, proof or not.
@@ -267,8 +267,7 @@ class Serving(ReplayDesk):
             NotFound: No such deployment. Conflict: No rollout is under way.
         """
         with self._tables.write() as conn:
-            found = self._under_way(conn, name)
-            live = self._find(conn, name, lock=True)
+            live, found = self._under_way(conn, name)
             last = replace(found, state="running", spec=replace(found.spec, then=()))
             self._finish(conn, live, last, _by_hand("promote", found, reason))
         self.write_plan(fresh=False)
