@@ -23,6 +23,7 @@ from mainspring.serving.model import (
     TrafficChange,
 )
 from mainspring.serving.modelserver.plan import Options
+from mainspring.storage.references import names_no_blob
 from mainspring.storage.schema import Id, Json, Micros, Real, metadata
 from mainspring.storage.upsert import insert_into
 
@@ -142,7 +143,7 @@ replay = sa.Table(
     sa.Column("ended_at", Micros, nullable=False),
     sa.Column("actor", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False, info=names_no_blob("the report beside it")),
     sa.Column("report", Json, nullable=False),
     sa.Index("ix_replay_project_deployment_id", "project", "deployment", "id"),
     sqlite_strict=True,
