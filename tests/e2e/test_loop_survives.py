@@ -44,9 +44,10 @@ def history() -> pl.DataFrame:
     return pl.DataFrame({"a": a, "b": b, "label": label})
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(420)
-@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=[pytest.mark.postgres, pytest.mark.long])])
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def test_whatever_is_killed_the_loop_ends_in_the_same_state(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
