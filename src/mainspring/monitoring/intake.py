@@ -10,6 +10,7 @@ import polars as pl
 from mainspring.core.clock import DAY_US, HOUR_US, day_of
 from mainspring.data.sketch import Grid, Sketch, sketch
 from mainspring.monitoring.records import Answer
+from mainspring.serving.log import after
 
 Position = dict[str, int]
 
@@ -36,21 +37,16 @@ def next_batch(log: pl.LazyFrame, position: Position, limit: int) -> Batch | Non
     than a day ahead of the wall clock is a clock gone wrong and is not believed, so that one such row cannot close
     every window.
     """
-    new = [(pl.col("spool") == spool) & (pl.col("seq") > done) for spool, done in position.items()]
-    unseen = ~pl.col("spool").is_in(list(position))
-    places = (
-        log.filter(pl.any_horizontal(unseen, *new)).select("spool", "seq").collect().sort("spool", "seq").head(limit)
-    )
+    places = log.filter(after(position)).select("spool", "seq").collect().sort("spool", "seq").head(limit)
     if not places.height:
         return None
     ends = places.group_by("spool").agg(pl.col("seq").min().alias("first"), pl.col("seq").max().alias("last"))
-    after = {**position, **dict(ends.select("spool", "last").iter_rows())}
+    reached = {**position, **dict(ends.select("spool", "last").iter_rows())}
     parts = [(pl.col("spool") == spool) & pl.col("seq").is_between(*between) for spool, *between in ends.iter_rows()]
-    # literals, not a join: files whose statistics say that they hold older rows are not read
     rows = log.filter(pl.any_horizontal(parts) & (pl.col("status") < 400)).collect()
     event = pl.min_horizontal(pl.col("event_at"), pl.col("at") + DAY_US).clip(lower_bound=0)
     unique = rows.with_columns(event.alias("event")).unique("id", keep="first", maintain_order=True)
-    return Batch(unique, after, is_last=places.height < limit)
+    return Batch(unique, reached, is_last=places.height < limit)
 
 
 def answers_of(rows: pl.DataFrame) -> list[Answer]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from mainspring.serving.counting import ROW_COLUMNS, Gathered, labels_frame
+from mainspring.serving.log import after
 
 if TYPE_CHECKING:
     from mainspring.serving.model import Rollout, StoredFeedback
@@ -61,10 +62,8 @@ class Gatherer:
 
 
 def _read(turn: _Turn, log: pl.LazyFrame, labels: pl.DataFrame) -> None:
-    """Take in what is new. A row's place is its spool and its number in there, and a spool's rows come in order."""
-    new = [(pl.col("spool") == spool) & (pl.col("seq") > done) for spool, done in turn.position.items()]
-    unseen = ~pl.col("spool").is_in(list(turn.position))
-    rows = log.filter(pl.any_horizontal(unseen, *new)).select("spool", "seq", *ROW_COLUMNS).collect()
+    """Take in what is new: a spool's rows come in order."""
+    rows = log.filter(after(turn.position)).select("spool", "seq", *ROW_COLUMNS).collect()
     missing = turn.gathered.missing(labels)
     again = log.filter(pl.col("id").is_in(missing)).select(ROW_COLUMNS).collect() if missing else None
     turn.gathered.add(rows.select(ROW_COLUMNS), labels, again)

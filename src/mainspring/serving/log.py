@@ -32,6 +32,20 @@ def table_of(endpoint: str) -> str:
     return f"predictions/{endpoint}"
 
 
+def after(position: Mapping[str, int]) -> pl.Expr:
+    """Rows of a log behind a position: a row's place is its spool and its number in there.
+
+    Literals, not a join: files whose statistics say that they hold older rows are not read.
+
+    Args:
+        position: The last number that was read, by spool; all of other spools is new.
+    """
+    import polars as pl
+
+    new = [(pl.col("spool") == spool) & (pl.col("seq") > done) for spool, done in position.items()]
+    return pl.any_horizontal(~pl.col("spool").is_in(list(position)), *new)
+
+
 def holds_predictions(table: str) -> bool:
     """Whether a Delta table is one with the predictions of an endpoint, or of its shadows."""
     return table.startswith((table_of(""), shadows_of("")))

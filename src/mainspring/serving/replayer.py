@@ -18,7 +18,7 @@ import polars as pl
 from mainspring.serving.batch.scoring import Scored, score, status_of
 from mainspring.serving.log import output_of
 from mainspring.serving.modelserver.columns import Column, Raw
-from mainspring.serving.modelserver.humility import Humility
+from mainspring.serving.modelserver.humility import humility_of
 from mainspring.serving.modelserver.models import LoadedModel, load_model
 from mainspring.serving.modelserver.plan import read_plan
 
@@ -60,10 +60,7 @@ class Replayer:
         key = bytes.fromhex(plan.public_key) if plan.public_key else None
         most = plan.limits.max_rows
         self._models = [load_model(arm, public_key=key, max_rows=most) for arm in endpoint.arms]
-        arm, model, rules = endpoint.arms[0], self._models[0], endpoint.options.rules
-        self._humility = (
-            Humility(rules, model, arm.seen, arm.half_width) if rules or arm.half_width is not None else None
-        )
+        self._humility = humility_of(endpoint.arms[0], self._models[0], endpoint.options.rules)
         self._folder = folder
 
     def __call__(self, number: int) -> None:

@@ -22,7 +22,7 @@ from mainspring.core.errors import Corrupt, MainspringError
 from mainspring.core.ids import new_id
 from mainspring.registry.apart import Own
 from mainspring.serving.batch.scoring import score, status_of
-from mainspring.serving.modelserver.humility import Humility
+from mainspring.serving.modelserver.humility import Humility, humility_of
 from mainspring.serving.modelserver.models import LoadedModel, load_model
 from mainspring.serving.modelserver.plan import SHADOW, SPOOLS, EndpointPlan, Plan, ShadowPlan, read_plan, shadows_of
 from mainspring.serving.modelserver.shadowing import Copied, Inbox
@@ -107,15 +107,10 @@ class ShadowDesk:
         key = bytes.fromhex(self._plan.public_key) if self._plan.public_key else None
         try:
             model = before or load_model(shadow.arm, public_key=key, max_rows=_MAX_ROWS)
-            return model, _humility(endpoint, shadow, model)
+            return model, humility_of(shadow.arm, model, endpoint.options.rules)
         except Exception as reason:  # noqa: BLE001 - a package may raise anything; each row says that it does
             what = reason.what if isinstance(reason, MainspringError) else f"{type(reason).__name__}: {reason}"
             return f"could not be loaded: {what}"
-
-
-def _humility(endpoint: EndpointPlan, shadow: ShadowPlan, model: LoadedModel) -> Humility | None:
-    rules, width = endpoint.options.rules, shadow.arm.half_width
-    return Humility(rules, model, shadow.arm.seen, width) if rules or width is not None else None
 
 
 def _answered(ready: _Ready | str, group: Sequence[Copied]) -> list[Row]:

@@ -13,7 +13,7 @@ import polars as pl
 from mainspring.serving.batch.job import ID, REASON, RULES, Job, Parts, settle
 from mainspring.serving.batch.scoring import score
 from mainspring.serving.modelserver.columns import Features, Raw
-from mainspring.serving.modelserver.humility import Humility
+from mainspring.serving.modelserver.humility import humility_of
 from mainspring.serving.modelserver.models import LoadedModel, load_model
 from mainspring.serving.modelserver.protocols.parquet import raw_of
 from mainspring.serving.modelserver.protocols.rows import value_of
@@ -29,8 +29,7 @@ class Scorer:
         arm = job.plan.arms[0]
         key = bytes.fromhex(job.public_key) if job.public_key else None
         self.model: LoadedModel = load_model(arm, public_key=key, max_rows=max(job.request.chunk_rows, 1))
-        rules, width = job.plan.options.rules, arm.half_width
-        self._humility = Humility(rules, self.model, arm.seen, width) if rules or width is not None else None
+        self._humility = humility_of(arm, self.model, job.plan.options.rules)
         self._parts, self._job = parts, job
 
     def __call__(self, number: int) -> None:

@@ -10,6 +10,7 @@ from mainspring.core.errors import Refused
 from mainspring.serving.modelserver.asking import Outputs
 from mainspring.serving.modelserver.columns import Cell, Column, Feature, Features, Raw, plain
 from mainspring.serving.modelserver.models import LoadedModel
+from mainspring.serving.modelserver.plan import ArmPlan
 from mainspring.serving.rules.humility import Rule, Seen, answer_of, columns_of, range_of, texts_of
 
 Holds = Callable[[Cell], bool]
@@ -117,6 +118,11 @@ class Judged:
             "low": [None if number is None else _number(number) - half for number, half in pairs],
             "high": [None if number is None else _number(number) + half for number, half in pairs],
         }
+
+
+def humility_of(arm: ArmPlan, model: LoadedModel, rules: Sequence[Rule]) -> Humility | None:
+    """What judges the rows of a version; None where there are neither rules nor intervals."""
+    return Humility(rules, model, arm.seen, arm.half_width) if rules or arm.half_width is not None else None
 
 
 @dataclass(eq=False)

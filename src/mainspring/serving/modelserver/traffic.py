@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from mainspring.core.errors import MainspringError, NotFound, Unavailable, did_you_mean
 from mainspring.registry.apart import Own
-from mainspring.serving.modelserver.humility import Humility
+from mainspring.serving.modelserver.humility import Humility, humility_of
 from mainspring.serving.modelserver.models import LoadedModel, load_model
 from mainspring.serving.modelserver.plan import HEADER, ArmPlan, EndpointPlan, Options, Plan, RoutePlan
 from mainspring.serving.modelserver.shadowing import Target
@@ -190,9 +190,7 @@ def _endpoint(
         if model is None:
             model = _load(arm, plan)
             declare(wanted.name, model)
-        rules, width = wanted.options.rules, arm.half_width
-        humbled = not asleep and (rules or width is not None)
-        humility = Humility(rules, model, arm.seen, width) if humbled else None
+        humility = None if asleep else humility_of(arm, model, wanted.options.rules)
         arms.append(ServedArm(arm.name, arm.share, model, arm.digest, arm.grant, humility, arm.own))
     options, shadows = plan.options_of(wanted), tuple(Target(one, plan.limits.max_rows) for one in wanted.shadows)
     about = (wanted.name, tuple(arms), wanted.salt, wanted.rollout, options, shadows, wanted.routes)
