@@ -124,7 +124,8 @@ def test_a_cancelled_job_stops_at_its_next_check(bench: Bench) -> None:
     stopped: list[BaseException] = []
 
     def work(lease: Lease) -> None:
-        bench.queue.cancel(job)
+        with bench.tables.write() as conn:
+            bench.queue.cancel(conn, job)
         end = time.monotonic() + PATIENCE_S
         try:
             while time.monotonic() < end:

@@ -216,7 +216,8 @@ def test_jobs_that_were_over_long_ago_are_forgotten_and_others_stay(tables: Tabl
         ids = [queue.put(conn, NewJob(queue="q", kind="k")) for _ in range(4)]
         now = tables.now(conn)
     for name in ids[:2]:
-        queue.cancel(name)
+        with tables.write() as conn:
+            queue.cancel(conn, name)
     assert queue.prune(now) == 0
     assert queue.prune(now + DAY_US, dry_run=True) == 2
     assert queue.prune(now + DAY_US) == 2

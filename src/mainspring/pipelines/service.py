@@ -191,7 +191,7 @@ class Pipelines:
                 return False
             records.end_steps(conn, run_id, running=StepState.CANCELLED, at=now)
             self._desk.journal.append(conn, RunCancelled(subject=run.ref, pipeline=run.pipeline, reason=reason))
-        self._desk.queue.cancel(run.job_id)
+            self._desk.queue.cancel(conn, run.job_id)
         close_tracked(self._desk.tracking, run_id, RunState.CANCELLED)
         return True
 
@@ -377,8 +377,7 @@ class Pipelines:
             records.end_steps(conn, run_id, running=StepState.FAILED, at=now)
             fact = RunFailed(subject=run.ref, pipeline=run.pipeline, step="", error=reason)
             self._desk.journal.append(conn, fact)
-        with suppress(Fenced):
-            self._desk.queue.cancel(run.job_id)
+            self._desk.queue.cancel(conn, run.job_id)
         close_tracked(self._desk.tracking, run_id, RunState.FAILED)
         return True
 

@@ -184,7 +184,7 @@ class Queue(Protocol):
         """
         ...
 
-    def cancel(self, job_id: str) -> bool:
+    def cancel(self, conn: Connection, job_id: str) -> bool:
         """Cancel an unfinished job; its worker is fenced at its next write. False when it was final already."""
         ...
 

@@ -90,12 +90,11 @@ class SqlQueue:
             values = {"state": JobState.DEAD, "finished_at": now}
         _write_fenced(conn, lease, {**values, "lease_until": 0, "error": error})
 
-    def cancel(self, job_id: str) -> bool:
+    def cancel(self, conn: sa.Connection, job_id: str) -> bool:
         """See `ports.Queue.cancel`."""
-        with self._tables.write() as conn:
-            stop = _job.update().where(_job.c.id == job_id, _job.c.state.in_(_UNFINISHED))
-            values = {"state": JobState.CANCELLED, "finished_at": self._now(conn), "lease_until": 0}
-            return conn.execute(stop.values(values)).rowcount == 1
+        stop = _job.update().where(_job.c.id == job_id, _job.c.state.in_(_UNFINISHED))
+        values = {"state": JobState.CANCELLED, "finished_at": self._now(conn), "lease_until": 0}
+        return conn.execute(stop.values(values)).rowcount == 1
 
     def get(self, job_id: str) -> Job:
         """See `ports.Queue.get`."""

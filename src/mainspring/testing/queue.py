@@ -43,6 +43,11 @@ def finish(tables: Tables, queue: Queue, lease: Lease) -> None:
         queue.finish(conn, lease, {"ok": True})
 
 
+def cancel(tables: Tables, queue: Queue, job_id: str) -> bool:
+    with tables.write() as conn:
+        return queue.cancel(conn, job_id)
+
+
 def fail(tables: Tables, queue: Queue, lease: Lease, retry_in_s: float | None) -> None:
     with tables.write() as conn:
         queue.fail(conn, lease, "it broke", retry_in_s=retry_in_s)
@@ -240,15 +245,15 @@ class QueueContract:
 
     def test_a_cancelled_job_is_not_given_out(self, tables: Tables, queue: FullQueue) -> None:
         job_id = put(tables, queue)
-        assert queue.cancel(job_id)
+        assert cancel(tables, queue, job_id)
         assert queue.lease("w", ["q"]) is None
         assert queue.get(job_id).state == JobState.CANCELLED
-        assert not queue.cancel(job_id)
-        assert not queue.cancel("0" * 32)
+        assert not cancel(tables, queue, job_id)
+        assert not cancel(tables, queue, "0" * 32)
 
     def test_cancelling_a_running_job_fences_its_worker(self, tables: Tables, queue: FullQueue) -> None:
         lease = taken_after_put(tables, queue)
-        assert queue.cancel(lease.job.id)
+        assert cancel(tables, queue, lease.job.id)
         with pytest.raises(Fenced), tables.write() as conn:
             queue.renew(conn, lease)
 
@@ -507,7 +512,7 @@ class QueueMachine(RuleBasedStateMachine):
             job_id = list(self.rows)[pick % len(self.rows)]
             row = self.rows[job_id]
             open_before = row["state"] in ("queued", "running")
-            assert self.queue.cancel(job_id) == open_before
+            assert cancel(self.tables, self.queue, job_id) == open_before
             row["state"] = "cancelled" if open_before else row["state"]
 
     @rule(pick=st.integers(0, 9))

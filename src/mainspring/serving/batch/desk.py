@@ -167,11 +167,12 @@ class BatchDesk:
             Conflict: It is over.
         """
         job = self._newest(batch_id)
-        if self._queue.cancel(job.id):
-            with self._tables.write() as conn:
+        with self._tables.write() as conn:
+            stopped = self._queue.cancel(conn, job.id)
+            if stopped:
                 deployment = order_of(job.payload).deployment
                 self._journal.append(conn, BatchCancelled(subject=f"batches/{batch_id}", deployment=deployment))
-        elif self._newest(batch_id).state is not JobState.CANCELLED:
+        if not stopped and self._newest(batch_id).state is not JobState.CANCELLED:
             raise Conflict("the batch is over", where=f"batches/{batch_id}", hint="start another one")
         return self.get(batch_id)
 
