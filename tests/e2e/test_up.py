@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from tests.ports import own_ports
 
@@ -102,3 +103,15 @@ def test_a_signal_ends_the_server_and_its_children(project: Path) -> None:
     made.wait()
     assert made.stop() == 0
     assert free_ports(1, near=serving_port) == [serving_port]
+
+
+def test_a_signal_while_it_starts_ends_the_server_and_its_model_server(project: Path) -> None:
+    port, serving_port = own_ports(2)
+    env = {**os.environ, "MAINSPRING_SERVER_PORT": str(port), "MAINSPRING_SERVING_PORT": str(serving_port)}
+    starting = subprocess.Popen([sys.executable, "-m", "mainspring", "up"], cwd=project, env=env)
+    seen = psutil.Process(starting.pid)
+    while not (children := seen.children()):
+        assert starting.poll() is None
+    os.kill(starting.pid, signal.SIGTERM)
+    assert starting.wait(30) == 0
+    assert not psutil.wait_procs(children, timeout=10)[1]

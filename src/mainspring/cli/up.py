@@ -44,6 +44,7 @@ def up(ctx: click.Context, /, verbose: bool, **given: object) -> None:
             host=settings.server.host,
             port=settings.server.port,
             project=settings.project.name,
+            on_listen=[background.launch],
             on_start=[background.start],
             on_stop=[background.stop],
             say=click.echo,

@@ -124,8 +124,12 @@ class Background:
         self._wiring = wiring
         self._parts: list[Worker | Turner | Courier | Sealer] = []
 
+    def launch(self) -> None:
+        """Start the model server, and return at once: it loads what it needs beside this process."""
+        self._wiring.get(Supervisor).launch()
+
     def start(self) -> None:
-        """Start the model server and wait until it serves, then worker, loop and sealer."""
+        """Wait until the model server serves, then start worker, loop and sealer."""
         settings, supervisor = self._wiring.get(Settings), self._wiring.get(Supervisor)
         LocalTaker(self._wiring.get(Tracking), self._wiring.get(Files)).recover(settings.data_dir / "spool" / "runs")
         self._wiring.get(Files).sweep()

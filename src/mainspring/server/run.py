@@ -32,6 +32,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 7600,
     project: str = "default",
+    on_listen: Sequence[Hook] = (),
     on_start: Sequence[Hook] = (),
     on_stop: Sequence[Hook] = (),
     say: Callable[[str], None] | None = None,
@@ -43,7 +44,8 @@ def serve(
         host: A loopback address.
         port: 0 takes a free one.
         project: The project of requests that name none.
-        on_start: Called in order once the port is taken and before the first request is answered.
+        on_listen: Called in order once the port is taken, before the app is built: what can go on beside that.
+        on_start: Called in order once the app is built and before the first request is answered.
         on_stop: Called in order after the last request; each is called even when one before it fails.
         say: Gets the address and a line "ready"; standard output by default.
     Raises:
@@ -53,12 +55,15 @@ def serve(
     check_binding(host)
     taken = take_port(host, port)
     try:
-        app = create_app(wiring, port=taken.getsockname()[1], project=project)
-        with _signals_return(), contextlib.ExitStack() as stops:
+        with _signals_return() as running, contextlib.ExitStack() as stops:
             for hook in reversed(on_stop):
                 stops.callback(hook)
+            for hook in on_listen:
+                hook()
+            app = create_app(wiring, port=taken.getsockname()[1], project=project)
             for hook in on_start:
                 hook()
+            running()
             _Server(app, taken, say or _print).run(sockets=[taken])
     finally:
         taken.close()
@@ -122,17 +127,31 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def _signals_return() -> Iterator[None]:
-    """Let `serve` return after a signal: when it is done, uvicorn sends it once more to whoever had it before."""
+def _signals_return() -> Iterator[Hook]:
+    """Let `serve` return after a signal, also while it starts.
+
+    Yields: To be called when the server runs: it looks after signals from then on, and when it is done it sends the one
+        it got once more to whoever had it before.
+    """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield lambda: None
         return
-    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
+    handled = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, _leave) for number in handled}
     try:
-        yield
+        yield lambda: _ignore(handled)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _leave(*_: object) -> None:
+    raise SystemExit(0)
+
+
+def _ignore(numbers: Sequence[signal.Signals]) -> None:
+    for number in numbers:
+        signal.signal(number, lambda *_: None)
 
 
 def _print(line: str) -> None:

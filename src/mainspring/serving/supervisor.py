@@ -72,6 +72,15 @@ class Supervisor:
         process = self._process
         return process.pid if process is not None and process.poll() is None else None
 
+    def launch(self) -> None:
+        """Start the model server if it is not alive, and return at once: `start` waits for it.
+
+        Raises: Failed, Conflict or Unavailable as `start` does, where it is known already.
+        """
+        with self._lock:
+            if self.pid is None:
+                self._spawn()
+
     def start(self, *, timeout_s: float = 60.0) -> str:
         """Start the model server if it is not alive, and wait until it serves the plan.
 
@@ -80,8 +89,7 @@ class Supervisor:
             installed.
         """
         with self._lock:
-            if self.pid is None:
-                self._spawn()
+            self.launch()
             self.wait_applied(read_plan(self.folder).generation, timeout_s=timeout_s, strict=False)
             return self.url
 
