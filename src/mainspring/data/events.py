@@ -18,3 +18,24 @@ class VersionAdded(Fact):
     digest: str
     parents: tuple[str, ...]
     source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureViewAdded(Fact):
+    """A feature view got a new version. Subject: `feature-views/NAME/N`."""
+
+    kind: ClassVar[str] = "data.feature_view_added"
+    dataset: str
+    features: tuple[str, ...]
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureViewMaterialized(Fact):
+    """The newest values of a feature view can be looked up. Subject: `feature-views/NAME/N`."""
+
+    kind: ClassVar[str] = "data.feature_view_materialized"
+    materialization: str
+    dataset: str
+    as_of: int
+    entities: int

@@ -1,4 +1,4 @@
-"""The data room's tables: datasets and their versions. The rows themselves are in Delta tables."""
+"""The data room's tables: datasets, feature views and their versions. The rows themselves are in Delta tables."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from mainspring.core.caller import caller
+from mainspring.data.features.model import Feature, FeatureView, Materialization, ViewSpec
 from mainspring.data.model import Column, Dataset, DatasetVersion
 from mainspring.storage.references import names_blob, names_no_blob
 from mainspring.storage.schema import Id, Json, Micros, metadata
@@ -56,6 +57,36 @@ sa.Index(
     unique=True,
     sqlite_where=_keyed,
     postgresql_where=_keyed,
+)
+
+feature_view = sa.Table(
+    "feature_view",
+    metadata,
+    sa.Column("project", Id, primary_key=True),
+    sa.Column("name", Id, primary_key=True),
+    sa.Column("number", Micros, primary_key=True, autoincrement=False),
+    sa.Column("spec", Json, nullable=False),
+    sa.Column("keys", Json, nullable=False),
+    sa.Column("columns", Json, nullable=False),
+    sa.Column("digest", Id, nullable=False, info=names_no_blob("what the view says")),
+    sa.Column("created_at", Micros, nullable=False),
+    sqlite_strict=True,
+)
+
+feature_materialization = sa.Table(
+    "feature_materialization",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("project", Id, nullable=False),
+    sa.Column("view", Id, nullable=False),
+    sa.Column("number", Micros, nullable=False),
+    sa.Column("dataset", sa.Text, nullable=False),
+    sa.Column("as_of", Micros, nullable=False),
+    sa.Column("entities", Micros, nullable=False),
+    sa.Column("size_bytes", Micros, nullable=False),
+    sa.Column("made_at", Micros, nullable=False),
+    sa.Index("ix_feature_materialization_view", "project", "view", "id"),
+    sqlite_strict=True,
 )
 
 _NAMES = [name for name in dataset_version.c.keys() if name not in ("project", "dedup_key")]  # noqa: SIM118
@@ -132,3 +163,66 @@ def _version(values: dict[str, object]) -> DatasetVersion:
     values["checks"] = tuple(cast("list[str]", values["checks"]))
     values["parents"] = tuple(cast("list[str]", values["parents"]))
     return DatasetVersion(**values)  # type: ignore[arg-type]
+
+
+def add_view(conn: Connection, made: FeatureView) -> None:
+    """Store a version of a feature view."""
+    said = {"spec": asdict(made.spec), "keys": [asdict(key) for key in made.keys]}
+    said["columns"] = [asdict(column) for column in made.columns]
+    about = {"name": made.name, "number": made.number, "digest": made.digest, "created_at": made.created_at}
+    conn.execute(feature_view.insert().values(project=caller().project, **about, **said))
+
+
+def find_view(conn: Connection, name: str, number: int | None = None) -> FeatureView | None:
+    """A version of a feature view, the newest by default."""
+    query = _views_of(name).limit(1)
+    if number is not None:
+        query = query.where(feature_view.c.number == number)
+    row = conn.execute(query).one_or_none()
+    return None if row is None else _view(dict(row._mapping))
+
+
+def list_view_versions(conn: Connection, name: str) -> list[FeatureView]:
+    """Versions of a feature view, newest first."""
+    return [_view(dict(row._mapping)) for row in conn.execute(_views_of(name))]
+
+
+def list_views(conn: Connection, *, limit: int, after: str) -> list[FeatureView]:
+    """The newest version of each feature view of the project by name, those after the name `after`."""
+    c = feature_view.c
+    mine = sa.and_(c.project == caller().project, c.name > after)
+    newest = sa.select(c.name, sa.func.max(c.number).label("number")).where(mine).group_by(c.name).subquery()
+    same = sa.and_(c.name == newest.c.name, c.number == newest.c.number)
+    query = sa.select(*_SAID).join(newest, same).where(mine).order_by(c.name).limit(limit)
+    return [_view(dict(row._mapping)) for row in conn.execute(query)]
+
+
+def add_materialization(conn: Connection, made: Materialization) -> None:
+    """Store what was made of a feature view for lookups."""
+    conn.execute(feature_materialization.insert().values(project=caller().project, **asdict(made)))
+
+
+def list_materializations(conn: Connection, name: str, *, limit: int) -> list[Materialization]:
+    """What was made of a feature view for lookups, newest first."""
+    c = feature_materialization.c
+    columns = [column for column in c if column.name != "project"]
+    query = sa.select(*columns).where(c.project == caller().project, c.view == name).order_by(c.id.desc()).limit(limit)
+    return [Materialization(**row._mapping) for row in conn.execute(query)]
+
+
+_SAID = [column for column in feature_view.c if column.name != "project"]
+
+
+def _views_of(name: str) -> sa.Select[tuple[object, ...]]:
+    mine = sa.and_(feature_view.c.project == caller().project, feature_view.c.name == name)
+    return sa.select(*_SAID).where(mine).order_by(feature_view.c.number.desc())
+
+
+def _view(values: dict[str, object]) -> FeatureView:
+    spec = cast("dict[str, object]", values["spec"])
+    spec["features"] = tuple(Feature(**one) for one in cast("list[dict[str, str]]", spec["features"]))
+    spec["entity"] = tuple(cast("list[str]", spec["entity"]))
+    values["spec"] = ViewSpec(**spec)  # type: ignore[arg-type]
+    for name in ("keys", "columns"):
+        values[name] = tuple(Column(**one) for one in cast("list[dict[str, object]]", values[name]))  # type: ignore[arg-type]
+    return FeatureView(**values)  # type: ignore[arg-type]

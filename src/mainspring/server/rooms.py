@@ -30,6 +30,7 @@ SERVICES = {
     "audit": "mainspring.access:Audit",
     "event_log": "mainspring.access:EventLog",
     "datasets": "mainspring.data:Data",  # the web framework keeps the name "data" for the body of a request
+    "feature_views": "mainspring.data.features.service:FeatureViews",
     "tracking": "mainspring.tracking:Tracking",
     "search": "mainspring.tracking:Search",
     "views": "mainspring.tracking.views:Views",

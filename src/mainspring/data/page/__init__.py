@@ -5,6 +5,7 @@ from __future__ import annotations
 from litestar import get
 from litestar.response import Template
 
+from mainspring.data.page import features
 from mainspring.data.service import Data
 
 _READ = {"permission": "datasets:read"}
@@ -51,4 +52,4 @@ def version_page(datasets: Data, name: str, version: int) -> Template:
     return Template("data/page/version.html", context=context)
 
 
-handlers = [datasets_page, dataset_page, version_page]
+handlers = [datasets_page, dataset_page, version_page, *features.handlers]

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from mainspring.core.settings import Settings
 from mainspring.core.wiring import Wiring
-from mainspring.data import Data
+from mainspring.data import Data, FeatureViews
 from mainspring.server.house.floor import CLOCK, blobs, delta, journal, tables
 
 
 def furnish(wiring: Wiring, settings: Settings) -> None:
-    """Say how the service of the room is made."""
+    """Say how the services of the room are made."""
     wiring.add(Data, lambda w: Data(tables=tables(w), journal=journal(w), delta=delta(w), blobs=blobs(w), clock=CLOCK))
+    wiring.add(FeatureViews, lambda w: _feature_views(w, settings))
+
+
+def _feature_views(w: Wiring, settings: Settings) -> FeatureViews:
+    folder = settings.data_dir / "features"
+    return FeatureViews(tables=tables(w), journal=journal(w), data=w.get(Data), clock=CLOCK, folder=folder)

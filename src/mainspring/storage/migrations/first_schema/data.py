@@ -11,6 +11,8 @@ from mainspring.storage import schema
 def upgrade() -> None:
     _dataset()
     _dataset_version()
+    _feature_materialization()
+    _feature_view()
 
 
 def _dataset() -> None:
@@ -57,4 +59,40 @@ def _dataset_version() -> None:
         unique=True,
         sqlite_where=sa.text("dedup_key != ''"),
         postgresql_where=sa.text("dedup_key != ''"),
+    )
+
+
+def _feature_materialization() -> None:
+    op.create_table(
+        "feature_materialization",
+        sa.Column("id", schema.Id(), nullable=False),
+        sa.Column("project", schema.Id(), nullable=False),
+        sa.Column("view", schema.Id(), nullable=False),
+        sa.Column("number", schema.Micros(), nullable=False),
+        sa.Column("dataset", sa.Text(), nullable=False),
+        sa.Column("as_of", schema.Micros(), nullable=False),
+        sa.Column("entities", schema.Micros(), nullable=False),
+        sa.Column("size_bytes", schema.Micros(), nullable=False),
+        sa.Column("made_at", schema.Micros(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_feature_materialization")),
+        sqlite_strict=True,
+    )
+    op.create_index(
+        "ix_feature_materialization_view", "feature_materialization", ["project", "view", "id"], unique=False
+    )
+
+
+def _feature_view() -> None:
+    op.create_table(
+        "feature_view",
+        sa.Column("project", schema.Id(), nullable=False),
+        sa.Column("name", schema.Id(), nullable=False),
+        sa.Column("number", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("spec", schema.Json(), nullable=False),
+        sa.Column("keys", schema.Json(), nullable=False),
+        sa.Column("columns", schema.Json(), nullable=False),
+        sa.Column("digest", schema.Id(), nullable=False),
+        sa.Column("created_at", schema.Micros(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "name", "number", name=op.f("pk_feature_view")),
+        sqlite_strict=True,
     )

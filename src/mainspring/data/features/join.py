@@ -1,4 +1,4 @@
-"""Features as they were known at the time: joins that never look ahead."""
+"""Features as they were known at the time: a join that never looks ahead."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def point_in_time_join(
     facts = _known_facts(right, on, by, created, left.schema[on])
     numbered = left.with_row_index(_ROW)
     whole = pl.all_horizontal(pl.col(on, *by).is_not_null())
-    rows = numbered.filter(whole).with_columns(_micros(pl.col(on), left.schema[on]).alias(_WHEN)).sort(_WHEN)
+    rows = numbered.filter(whole).with_columns(micros_of(pl.col(on), left.schema[on]).alias(_WHEN)).sort(_WHEN)
     joined = rows.join_asof(
         facts.select(_KNOWN, _AT, *by, *values),
         left_on=_WHEN,
@@ -70,8 +70,8 @@ def _known_facts(right: pl.DataFrame, on: str, by: Sequence[str], created: str, 
 
     for name in filter(None, (on, created)):
         _check_comparable(name, right.schema[name], left_type)
-    at = _micros(pl.col(on), right.schema[on])
-    known = _micros(pl.col(created), right.schema[created]) if created else at
+    at = micros_of(pl.col(on), right.schema[on])
+    known = micros_of(pl.col(created), right.schema[created]) if created else at
     facts = right.with_columns(at.alias(_AT), known.alias(_KNOWN)).drop_nulls([_AT, _KNOWN, *by])
     facts = facts.with_columns(pl.max_horizontal(_AT, _KNOWN).alias(_KNOWN))
     facts = facts.sort(_KNOWN, _AT, *_created_last(created, facts), maintain_order=True)
@@ -83,10 +83,11 @@ def _known_facts(right: pl.DataFrame, on: str, by: Sequence[str], created: str, 
 def _created_last(created: str, facts: pl.DataFrame) -> list[pl.Expr]:
     import polars as pl
 
-    return [_micros(pl.col(created), facts.schema[created])] if created else []
+    return [micros_of(pl.col(created), facts.schema[created])] if created else []
 
 
-def _micros(time: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+def micros_of(time: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """A time as whole microseconds; without a zone it is UTC."""
     import polars as pl
 
     if dtype.is_integer():
