@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 from datetime import datetime
@@ -12,6 +13,7 @@ import polars as pl
 import pytest
 
 from mainspring.core.errors import Invalid
+from mainspring.storage.files import write_through
 from mainspring.storage.open import open_delta
 from mainspring.storage.ports import Delta
 from mainspring.storage.s3 import S3Address
@@ -31,6 +33,12 @@ def appender(url: str, folder: Path, app: str, batches: int) -> subprocess.Popen
     """A process that appends batches of 100 rows once it gets a line."""
     command = [sys.executable, "-c", _APPENDER, url, str(folder), app, str(batches)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def is_written_through(path: Path) -> bool:
+    """Whether the attribute S of `chattr` is on it."""
+    with path.open("rb") as file:
+        return bool(fcntl.ioctl(file, 0x80086601, bytes(8))[0] & 8)  # FS_IOC_GETFLAGS, FS_SYNC_FL
 
 
 def run_all_at_once(children: list[subprocess.Popen[str]]) -> list[int]:
@@ -98,6 +106,21 @@ class TestDeltaOnFiles(DeltaContract, DeltaUpkeepContract):
         assert numbers(delta) == [n for n in range(last + 1) for _ in range(100)]
         assert run_all_at_once([appender("", tmp_path, "app", last + 3)]) == [0]
         assert numbers(delta) == [n for n in range(last + 3) for _ in range(100)]
+
+    def test_what_a_commit_consists_of_is_on_disk_before_it_has_its_name(self, delta: Delta, tmp_path: Path) -> None:
+        """The kernel says so of each file; the library writes them under other names and links them."""
+        if not write_through(tmp_path):
+            pytest.skip("this file system syncs no writes by itself")
+        write_through(tmp_path, wanted=False)
+        for batch in (0, 1):
+            delta.append(TABLE, pl.DataFrame({"n": [1]}), app="a", batch=batch)
+        delta.compact(TABLE)
+        files = [path for path in (tmp_path / "tables" / TABLE).rglob("*") if path.is_file()]
+        assert {path.suffix for path in files} == {".json", ".parquet", ""}  # "" has _last_checkpoint
+        assert [path for path in files if not is_written_through(path)] == []
+        delta.replace(TABLE, pl.DataFrame({"n": [2]}))
+        (slow,) = set((tmp_path / "tables" / TABLE).glob("*.parquet")) - set(files)
+        assert not is_written_through(slow), "it is written in many parts, and synced before it is committed"
 
     def test_naive_times_may_come_into_a_table_that_had_none(self, delta: Delta) -> None:
         delta.replace(TABLE, pl.DataFrame({"n": [1]}))

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from mainspring.core.errors import Invalid, NotFound, Overloaded, Unavailable, did_you_mean
 from mainspring.core.ids import new_id
-from mainspring.storage.files import no_room, sync_folder
+from mainspring.storage.files import no_room, sync_folder, write_through
 
 if TYPE_CHECKING:
     import polars as pl
@@ -53,6 +53,7 @@ class _Place(Protocol):
     def options(self) -> dict[str, str] | None: ...
     def lister(self) -> LocalStore | S3Store: ...
     def new_file(self, table: str) -> AbstractContextManager[_NewFile]: ...
+    def ready(self, table: str) -> None: ...
     def settle(self, table: str, version: int) -> None: ...
 
 
@@ -217,6 +218,7 @@ class DeltaTables:
                 return None
             try:
                 with _answering(table):
+                    self._place.ready(table)
                     version = attempt(now)
                 self._place.settle(table, version)
                 return version
@@ -330,14 +332,25 @@ class FilePlace:
         folder.mkdir(parents=True, exist_ok=True)
         name = _data_name()
         file = _NewFile(folder / name, name, keep=lambda: _sync_file(folder / name))
+        file.path.touch()
+        write_through(file.path, wanted=False)  # it is written in many small parts, and synced once
         try:
             yield file
         finally:
             if not file.is_committed:
                 file.path.unlink(missing_ok=True)
 
+    def ready(self, table: str) -> None:
+        """Have the kernel bring each file to disk before it gets its name: the library links its entries of the log
+        without a sync, and after a power cut an entry must not stand there empty, or name data that is not."""
+        folder = self._root / table
+        folder.mkdir(parents=True, exist_ok=True)
+        for place in (folder, folder / "_delta_log"):  # what is made in them later takes after them
+            if place.exists():
+                write_through(place)
+
     def settle(self, table: str, version: int) -> None:
-        """Bring a commit to disk: the library renames files but does not sync them."""
+        """Bring a commit to disk, names and all."""
         folder = self._root / table
         entry = folder / "_delta_log" / f"{version:020}.json"
         for line in entry.read_text(encoding="utf-8").splitlines():
@@ -393,6 +406,9 @@ class S3Place:
             yield file
             if not file.is_committed:
                 obstore.delete(store, key)
+
+    def ready(self, table: str) -> None:
+        """There is nothing to prepare."""
 
     def settle(self, table: str, version: int) -> None:
         """An object that was accepted is durable."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +21,7 @@ CHUNK = 1 << 20
 LOOKS = 10
 """How often a blob must be in neither place before it is missing: others may be moving it from one to the other."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_GET_FLAGS, _SET_FLAGS, _SYNC = 0x80086601, 0x40086602, 0x8  # linux/fs.h: FS_IOC_GETFLAGS, _SETFLAGS, FS_SYNC_FL
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -272,6 +275,27 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def write_through(path: Path, *, wanted: bool = True) -> bool:
+    """Have the kernel sync each write to a file before the call that wrote it returns, as the attribute S of `chattr`
+    does; files and folders that are made later in a folder take after it.
+
+    Args:
+        path: A file or folder of this user's.
+        wanted: Or have it stop.
+    Returns: Whether it is so now; not every file system can (those in memory can't, and lose all in a power cut).
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        flags = int.from_bytes(fcntl.ioctl(handle, _GET_FLAGS, bytes(8)), sys.byteorder)
+        if bool(flags & _SYNC) != wanted:
+            fcntl.ioctl(handle, _SET_FLAGS, (flags ^ _SYNC).to_bytes(8, sys.byteorder))
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return wanted
 
 
 @contextmanager

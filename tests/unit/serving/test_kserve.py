@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from tests.unit.serving.doors import doors
 
 from mainspring.core.errors import Invalid, Refused
@@ -18,6 +19,7 @@ from mainspring.serving.modelserver.plan import Options
 from mainspring.serving.rules.humility import Rule
 from mainspring.serving.standalone import serve
 
+SCHEMA = Path(__file__).with_name("inferenceservice.crd.yaml")
 PLACE = Place("hub.example/mainspring:1", "s3://models/late", max_workers=3, max_replicas=4)
 
 
@@ -87,8 +89,50 @@ def test_what_cannot_be_served_there_is_refused_and_what_is_left_out_is_told() -
     assert len(left_out(many)) == len(left_out(deployment())) + 2
 
 
+def problems(made: object) -> list[str]:
+    """What the schema of KServe's own CRD says against it; a part that is not in there is one, as for `kubectl`."""
+    schema = yaml.safe_load(SCHEMA.read_text())
+    return [error.message for error in Draft202012Validator(_closed(schema)).iter_errors(made)]
+
+
+def _closed(schema: Any) -> Any:
+    """An object has no parts but those that are named; those of a "metadata" are Kubernetes' own."""
+    if isinstance(schema, list):
+        return [_closed(entry) for entry in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {key: _closed(entry) for key, entry in schema.items()}
+    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
+        closed.setdefault("additionalProperties", False)
+    return closed
+
+
+def test_the_crd_of_kserve_takes_it_and_would_not_take_it_otherwise() -> None:
+    for place in (PLACE, Place("a", "pvc://b/c", namespace="n", replicas=0), Place("a", "s3://b", cpu="500m")):
+        made: Any = manifest(deployment(), version(), "ab" * 32, place)
+        assert problems(made) == []
+    found, predictor = container(made), made["spec"]["predictor"]
+    wrongs: list[tuple[dict[str, Any], str, object]] = [
+        (predictor, "minReplica", 1),
+        (predictor, "minReplicas", "1"),
+        (found, "args", "serve"),
+        (found["startupProbe"]["httpGet"], "port", None),
+        (found["resources"]["limits"], "memory", "one GiB"),
+        (found["securityContext"], "runAsNonRoot", "yes"),
+        (found["ports"][0], "containerPort", "8080"),
+    ]
+    for part, name, value in wrongs:
+        before = dict(part)
+        part[name] = value
+        assert problems(made), name
+        part.clear()
+        part.update(before)
+    del found["name"]
+    assert problems(made) == ["'name' is a required property"]
+
+
 def test_every_part_of_it_is_of_the_type_that_kserve_declares() -> None:
-    """KServe's own package has its resources as classes made from the OpenAPI document of its CRD."""
+    """KServe's own package has its resources as classes, also for what the copy of the schema leaves out."""
     ours = pytest.importorskip("kserve.models")
     theirs = pytest.importorskip("kubernetes.client")
     made = manifest(deployment(), version(), "ab" * 32, Place("a", "s3://b", namespace="n", max_replicas=2))
