@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from mainspring.core.clock import DAY_US, moment
 from mainspring.data.sketch import ColumnSketch, GridColumn, Sketch, learn_profile
 from mainspring.monitoring.model import MonitorSpec, WatchedVersion
-from mainspring.monitoring.rules.judging import Reference, judge_inputs, judge_loss
+from mainspring.monitoring.rules.judging import judge_inputs, judge_loss
 from mainspring.monitoring.rules.performance import Outcomes
+from mainspring.monitoring.rules.reference import Reference
 from mainspring.monitoring.rules.windows import InputWindow, LabelWindow
 
 Floats = NDArray[np.float64]

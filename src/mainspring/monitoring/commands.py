@@ -6,7 +6,8 @@ import click
 
 from mainspring.core.clock import iso
 from mainspring.core.console import json_option, room, show, table
-from mainspring.monitoring.model import ALARM_STATES, Alarm, Judgement, MonitorStatus
+from mainspring.monitoring import alarm_commands
+from mainspring.monitoring.model import ALARM_STATES, UNSEEN_STATES, Alarm, Judgement, MonitorStatus
 from mainspring.monitoring.service import Monitoring
 
 _COLUMNS = ("id", "state", "deployment", "version", "cause", "window_start_at", "window_end_at", "text")
@@ -70,6 +71,10 @@ def ack(ctx: click.Context, alarm: str, note: str, as_json: bool) -> None:
     show(seen, f"{seen.ref} ({seen.cause} of {seen.deployment}) is {seen.state}.")
 
 
+for _command in alarm_commands.commands:
+    group.add_command(_command)
+
+
 def _alarm_row(alarm: Alarm) -> dict[str, object]:
     row = {name: getattr(alarm, name) for name in ("id", "state", "deployment", "version", "cause", "text")}
     return {**row, "window_start_at": alarm.window_start, "window_end_at": alarm.window_end}
@@ -90,7 +95,7 @@ def _status_lines(found: MonitorStatus) -> list[str]:
     latest = {window.cause: window for window in found.windows if window.version == found.version}
     lines += [_window_line(window) for window in latest.values()]
     lines += [f"not judged: {problem}" for problem in found.problems]
-    open_ones = [alarm for alarm in found.alarms if alarm.state == "open"]
+    open_ones = [alarm for alarm in found.alarms if alarm.state in UNSEEN_STATES]
     return [*lines, *(f"alarm {alarm.id}: {alarm.text}" for alarm in open_ones)]
 
 

@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mainspring.core.clock import Clock, day_of
+from mainspring.core.clock import HOUR_US, SECOND_US, Clock, day_of
 from mainspring.core.ids import new_id
 from mainspring.data.sketch import Sketch
 from mainspring.monitoring import records
-from mainspring.monitoring.events import AlarmRaised
-from mainspring.monitoring.model import Alarm, MonitorSpec, WatchedVersion
+from mainspring.monitoring.events import AlarmClosed, AlarmRaised
+from mainspring.monitoring.model import Alarm, MonitorSpec, Silence, WatchedVersion
 from mainspring.monitoring.references import References
 from mainspring.monitoring.rules.drift import smallest_change
+from mainspring.monitoring.rules.gap import GapWindow, judge_gap
 from mainspring.monitoring.rules.judging import (
     INDEPENDENT_ROWS,
     Draft,
     Finding,
-    Reference,
     drift_level,
     drift_text,
     judge_inputs,
     judge_loss,
 )
+from mainspring.monitoring.rules.reference import Reference
+from mainspring.monitoring.rules.service import closed_service, judge_service, service_drafts, service_judgement
+from mainspring.monitoring.rules.silencing import silence_of
+from mainspring.monitoring.rules.stale import HORIZON_US, judge_stale, stale_draft
 from mainspring.monitoring.rules.windows import closed_inputs, closed_labels
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from mainspring.storage.ports import Journal, Tables
+
+
+_LIVE_STATES = ("open", "escalated", "silenced", "acknowledged")
+_LATE_US = 30 * SECOND_US
+"""So long after it was answered a request is in the log and counted."""
+Gaps = Callable[["Connection", WatchedVersion], Sequence[GapWindow]]
+"""Gives the closed windows of a version that have both a realized and an estimated loss, in order of time."""
 
 
 class Evaluator:
@@ -41,13 +52,21 @@ class Evaluator:
         clock: Tells when an alarm was raised.
         references: Gives what windows are compared with.
         spec: The visible settings.
+        gaps: Gives realized and estimated losses side by side.
     """
 
     def __init__(
-        self, *, tables: Tables, journal: Journal, clock: Clock, references: References, spec: MonitorSpec
+        self,
+        *,
+        tables: Tables,
+        journal: Journal,
+        clock: Clock,
+        references: References,
+        spec: MonitorSpec,
+        gaps: Gaps = lambda conn, version: (),
     ) -> None:
         self._tables, self._journal, self._clock = tables, journal, clock
-        self._references = references
+        self._references, self._gaps = references, gaps
         self.spec = spec
 
     def evaluate(self, deployment: str, live: int) -> list[Alarm]:
@@ -63,9 +82,10 @@ class Evaluator:
                 entry = watched.get(version.version)
                 reference = entry.reference if entry else None
                 raised += self._judge(conn, version, reference, watermark, is_live=version.version == live)
-            self._close_old(conn, deployment, live)
-            for alarm in raised:
-                self._journal.append(conn, _raised(alarm, next(e.version.model for e in watched.values())))
+            closed = self._close_old(conn, deployment, live)
+            facts = [_raised(alarm, next(e.version.model for e in watched.values())) for alarm in raised]
+            if facts or closed:
+                self._journal.append(conn, *closed, *facts)
         return raised
 
     def _judge(
@@ -90,9 +110,40 @@ class Evaluator:
             found = judge_loss(version, labelled, self.spec)
             version, more = self._keep(conn, version, found)
             version, drafts = replace(version, loss_until=max(until, version.loss_until)), drafts + more
+        version, more = self._judge_requests(conn, version, is_live=is_live)
+        found = judge_gap(version, self._gaps(conn, version), self.spec)
+        version, yet_more = self._keep(conn, version, found) if found.judgements else (version, [])
         if version != before:
             records.put_version(conn, version)
-        return self._raise(conn, version, drafts) if is_live else []
+        return self._raise(conn, version, [*drafts, *more, *yet_more]) if is_live else []
+
+    def _judge_requests(
+        self, conn: Connection, version: WatchedVersion, *, is_live: bool
+    ) -> tuple[WatchedVersion, list[Draft]]:
+        """Judge how a version answers, and of the live one whether it is still asked. This is of wall time."""
+        before = version.state.get("service", {})
+        state = dict(before) if isinstance(before, dict) else {}
+        deployment, since = version.deployment, state.get("until", 0)
+        now = max(self._clock.now() - _LATE_US, records.requests.last_service(conn, deployment))
+        counted = records.requests.list_service(conn, deployment, version=version.version, since=since)
+        after, findings = judge_service(state, closed_service(counted, now), self.spec)
+        drafts = [draft for found in findings for draft in service_drafts(found)]
+        for found in findings:
+            records.put_judgement(conn, service_judgement(version, found))
+        version = replace(version, state={**version.state, "service": after}) if findings else version
+        return self._judge_stillness(conn, version, now, drafts) if is_live else (version, drafts)
+
+    def _judge_stillness(
+        self, conn: Connection, version: WatchedVersion, now: int, drafts: list[Draft]
+    ) -> tuple[WatchedVersion, list[Draft]]:
+        before = version.state.get("stale", {})
+        state = before if isinstance(before, dict) else {}
+        if state.get("until", 0) + HOUR_US > now:
+            return version, drafts
+        hours = records.requests.hourly_requests(conn, version.deployment, since=now - now % HOUR_US - HORIZON_US)
+        after, stillness = judge_stale(state, hours, now, self.spec)
+        drafts = drafts if stillness is None else [*drafts, stale_draft(stillness)]
+        return replace(version, state={**version.state, "stale": after}) if after else version, drafts
 
     def _keep(self, conn: Connection, version: WatchedVersion, found: Finding) -> tuple[WatchedVersion, list[Draft]]:
         for judgement in found.judgements:
@@ -100,38 +151,59 @@ class Evaluator:
         return replace(version, state=found.state), found.drafts
 
     def _raise(self, conn: Connection, version: WatchedVersion, drafts: Sequence[Draft]) -> list[Alarm]:
-        """Raise alarms. Drift joins an open alarm of its kind; about performance the newer alarm replaces the older."""
+        """Raise alarms, one for each cause of a version.
+
+        What is said again while nobody has looked joins the alarm that says so already. About performance, and once
+        somebody has looked, the newer alarm replaces the older. Alarms that fall under a silence are silenced.
+        """
         raised: list[Alarm] = []
+        silences = records.silences.list_silences(conn, holding_at=self._clock.now()) if drafts else []
         for draft in drafts:
-            open_ones = records.list_alarms(conn, version.deployment, states=("open",))
-            same = [a for a in open_ones if a.version == version.version and a.cause == draft.cause]
-            if same and draft.cause != "performance":
-                columns = _joined(same[0].evidence, draft.evidence)
-                changed = {"evidence": {**draft.evidence, "columns": columns}, "text": drift_text(columns)}
-                records.change_alarm(conn, same[0].id, **changed, window_end=draft.window_end)
+            known = records.list_alarms(conn, version.deployment, states=_LIVE_STATES)
+            same = [a for a in known if a.version == version.version and a.cause == draft.cause]
+            unseen = [alarm for alarm in same if alarm.state != "acknowledged"]
+            if unseen and draft.cause != "performance":
+                self._join(conn, unseen[0], draft, silences)
                 continue
             for older in same:
                 records.change_alarm(conn, older.id, state="repeated")
+            now = self._clock.now()
+            silence = silence_of(silences, version.deployment, draft.cause, draft.evidence, now)
             alarm = Alarm(
                 id=new_id(),
                 deployment=version.deployment,
                 version=version.version,
                 cause=draft.cause,
-                state="open",
+                state="silenced" if silence else "open",
                 text=draft.text,
                 evidence=draft.evidence,
                 window_start=draft.window_start,
                 window_end=draft.window_end,
-                raised_at=self._clock.now(),
+                raised_at=now,
+                silence=silence.id if silence else "",
             )
             records.add_alarm(conn, alarm)
             raised.append(alarm)
         return raised
 
-    def _close_old(self, conn: Connection, deployment: str, live: int) -> None:
-        for alarm in records.list_alarms(conn, deployment, states=("open",)):
+    def _join(self, conn: Connection, alarm: Alarm, draft: Draft, silences: Sequence[Silence]) -> None:
+        """Bring what an alarm says up to date; one more column may end the silence it falls under."""
+        columns = _joined(alarm.evidence, draft.evidence)
+        evidence = {**draft.evidence, **({"columns": columns} if columns else {})}
+        text = drift_text(columns) if columns else draft.text
+        records.change_alarm(conn, alarm.id, evidence=evidence, text=text, window_end=draft.window_end)
+        still = silence_of(silences, alarm.deployment, alarm.cause, evidence, self._clock.now())
+        if alarm.state == "silenced" and still is None:
+            records.change_alarm(conn, alarm.id, silence="")  # the desk opens it, and says so
+
+    def _close_old(self, conn: Connection, deployment: str, live: int) -> list[AlarmClosed]:
+        closed = []
+        for alarm in records.list_alarms(conn, deployment, states=("open", "escalated", "silenced")):
             if alarm.version != live:
-                records.change_alarm(conn, alarm.id, state="closed")
+                records.change_alarm(conn, alarm.id, state="closed", closed_at=self._clock.now())
+                note = f"version {live} is live"
+                closed.append(AlarmClosed(subject=alarm.ref, deployment=deployment, cause=alarm.cause, note=note))
+        return closed
 
     def smallest_change(self, deployment: str, live: int) -> float | None:
         """See `Monitoring.smallest_change`."""
@@ -163,6 +235,7 @@ def _raised(alarm: Alarm, model: str) -> AlarmRaised:
         window_start=alarm.window_start,
         window_end=alarm.window_end,
         performance_evidence=alarm.cause == "performance",
+        silenced=alarm.state == "silenced",
         evidence=alarm.evidence,
     )
 

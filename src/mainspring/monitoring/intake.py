@@ -10,16 +10,23 @@ import polars as pl
 from mainspring.core.clock import DAY_US, HOUR_US, day_of
 from mainspring.data.sketch import Grid, Sketch, sketch
 from mainspring.monitoring.records import Answer
+from mainspring.monitoring.rules.budget import SERVICE_US
+from mainspring.monitoring.rules.requests import CELLS_PER_OCTAVE, ServiceCounts
 from mainspring.serving.log import after
 
 Position = dict[str, int]
+_ASKED = ("id", "request_id", "version", "at", "latency_us", "status")
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows of the log that were not counted yet, the position after them, and whether they are all there were."""
+    """Rows of the log that were not counted yet, the position after them, and whether they are all there were.
+
+    `asked` has every row, answered or not, with how long it took and how it ended; `rows` those that were answered.
+    """
 
     rows: pl.DataFrame
+    asked: pl.DataFrame
     position: Position
     is_last: bool
 
@@ -33,9 +40,8 @@ class Batch:
 def next_batch(log: pl.LazyFrame, position: Position, limit: int) -> Batch | None:
     """The next rows of the log after a position, at most `limit`; None when there are none.
 
-    A row's place is its spool and its number in there. Rows that were not answered are passed over. An event time more
-    than a day ahead of the wall clock is a clock gone wrong and is not believed, so that one such row cannot close
-    every window.
+    A row's place is its spool and its number in there. An event time more than a day ahead of the wall clock is a clock
+    gone wrong and is not believed, so that one such row cannot close every window.
     """
     places = log.filter(after(position)).select("spool", "seq").collect().sort("spool", "seq").head(limit)
     if not places.height:
@@ -43,10 +49,11 @@ def next_batch(log: pl.LazyFrame, position: Position, limit: int) -> Batch | Non
     ends = places.group_by("spool").agg(pl.col("seq").min().alias("first"), pl.col("seq").max().alias("last"))
     reached = {**position, **dict(ends.select("spool", "last").iter_rows())}
     parts = [(pl.col("spool") == spool) & pl.col("seq").is_between(*between) for spool, *between in ends.iter_rows()]
-    rows = log.filter(pl.any_horizontal(parts) & (pl.col("status") < 400)).collect()
+    asked = log.filter(pl.any_horizontal(parts)).collect()
+    rows = asked.filter(pl.col("status") < 400)
     event = pl.min_horizontal(pl.col("event_at"), pl.col("at") + DAY_US).clip(lower_bound=0)
     unique = rows.with_columns(event.alias("event")).unique("id", keep="first", maintain_order=True)
-    return Batch(unique, reached, is_last=places.height < limit)
+    return Batch(unique, asked.select(_ASKED), reached, is_last=places.height < limit)
 
 
 def answers_of(rows: pl.DataFrame) -> list[Answer]:
@@ -61,6 +68,28 @@ def hours_of(rows: pl.DataFrame, grids: Mapping[int, Grid]) -> Iterator[tuple[in
     keyed = rows.with_columns((pl.col("event") - pl.col("event") % HOUR_US).alias("hour"))
     for (version, hour), part in keyed.partition_by("version", "hour", as_dict=True, maintain_order=True).items():
         yield int(version), int(hour), sketch(part["inputs"].struct.unnest(), grids.get(int(version), Grid(())))
+
+
+def requests_of(asked: pl.DataFrame) -> dict[tuple[int, int], ServiceCounts]:
+    """Requests by (version, first microsecond of their five minutes); a request of many rows counts once."""
+    first = (pl.col("id") == pl.col("request_id")) | (pl.col("id") == pl.col("request_id") + ".0")
+    rows = asked.filter(first).select(
+        pl.col("version").fill_null(0),
+        (pl.col("at") - pl.col("at") % SERVICE_US).alias("start"),
+        latency_cells(pl.col("latency_us").fill_null(0)).alias("cell"),
+        (pl.col("status") >= 500).alias("failed"),
+        pl.col("status").is_between(400, 499).alias("refused"),
+    )
+    counted: dict[tuple[int, int], list[ServiceCounts]] = {}
+    for version, start, cell, failed, refused, rows_ in rows.group_by(rows.columns).len().iter_rows():
+        one = ServiceCounts(rows_, rows_ * failed, rows_ * refused, {int(cell): rows_})
+        counted.setdefault((version, start), []).append(one)
+    return {window: ServiceCounts.total(ones) for window, ones in counted.items()}
+
+
+def latency_cells(micros: pl.Expr) -> pl.Expr:
+    """As `latency_cell`, of a column."""
+    return (micros.clip(lower_bound=1).log(2) * CELLS_PER_OCTAVE + 1e-9).floor().cast(pl.Int64)
 
 
 def predictions_per_day(rows: pl.DataFrame) -> dict[tuple[int, int], int]:

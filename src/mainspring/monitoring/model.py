@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 
 from mainspring.core.errors import Invalid
 
-CAUSES = ("drift", "performance", "missing")
-ALARM_STATES = ("open", "acknowledged", "repeated", "closed")
+CAUSES = ("drift", "performance", "missing", "latency", "errors", "stale", "memory", "gap")
+UNSEEN_STATES = ("open", "escalated")
+"""Of an alarm that nobody has looked at."""
+ALARM_STATES = (*UNSEEN_STATES, "silenced", "acknowledged", "repeated", "closed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,11 @@ class MonitorSpec:
         drift_tolerance: Share of the rows that may have moved before it counts.
         label_share: A day is judged once this share of its predictions has a label ...
         label_wait_days: ... or once the stream is this many days past its end.
+        latency_ms: An answer that takes longer is slow; 0 = twice the 99th percentile of the first hours of a version.
+        slow_share: Share of the answers that may be slow before it counts.
+        error_share: Share of the requests that may fail before it counts.
+        escalate_hours: An alarm that nobody has acknowledged for so long goes to those who want escalated ones; 0 =
+            never.
     Raises:
         Invalid: A value is out of range.
     """
@@ -29,15 +36,25 @@ class MonitorSpec:
     drift_tolerance: float = 0.02
     label_share: float = 0.9
     label_wait_days: float = 2.0
+    latency_ms: float = 0.0
+    slow_share: float = 0.05
+    error_share: float = 0.01
+    escalate_hours: float = 24.0
 
     def __post_init__(self) -> None:
         if not 0 < self.budget <= 10_000:
             raise Invalid(f"a budget of {self.budget} alarms a year", where="monitor.budget", hint="use 0.1 to 10")
-        for name in ("tolerance", "drift_tolerance", "label_share"):
+        for name in ("tolerance", "drift_tolerance", "label_share", "slow_share", "error_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise Invalid(f"{getattr(self, name)} is no share", where=f"monitor.{name}", hint="use 0 to 1")
         if self.label_wait_days < 0:
             raise Invalid("a negative wait", where="monitor.label_wait_days", hint="use 0 or more days")
+        if not 0 <= self.escalate_hours <= 8760:
+            what = f"{self.escalate_hours:g} hours until an alarm is escalated"
+            raise Invalid(what, where="monitor.escalate_hours", hint="use 0 (never) to 8760")
+        if not 0 <= self.latency_ms <= 3_600_000:
+            hint = "use milliseconds, or 0 for twice the 99th percentile of the first hours"
+            raise Invalid(f"an objective of {self.latency_ms:g} ms", where="monitor.latency_ms", hint=hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +95,8 @@ class Alarm:
         deployment: What is watched.
         version: Version of the model that answered.
         cause: One of `CAUSES`.
-        state: "open", "acknowledged", "repeated" (a newer one says the same) or "closed" (the version is no longer
-            live).
+        state: "open", "escalated" (nobody looked at it for long), "silenced" (nobody is told), "acknowledged",
+            "repeated" (a newer one says the same) or "closed" (it is over, or the version is no longer live).
         text: One sentence for people.
         evidence: The figures behind it.
         window_start: Since when, event time.
@@ -87,7 +104,11 @@ class Alarm:
         raised_at: Wall time.
         acknowledged_at: Wall time, 0 before.
         acknowledged_by: Who, "" before.
-        note: What was said at the acknowledgement.
+        note: What was said at the acknowledgement, or at the end.
+        escalated_at: Wall time, 0 before.
+        closed_at: Wall time, 0 before.
+        closed_by: Who, "" before and when its version was replaced.
+        silence: Id of the silence it falls under, "" for none.
     """
 
     id: str
@@ -103,11 +124,63 @@ class Alarm:
     acknowledged_at: int = 0
     acknowledged_by: str = ""
     note: str = ""
+    escalated_at: int = 0
+    closed_at: int = 0
+    closed_by: str = ""
+    silence: str = ""
 
     @property
     def ref(self) -> str:
         """Reference, `alarms/ID`."""
         return f"alarms/{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmStep:
+    """One thing that became of an alarm: when (wall time), what, by whom, and what was said."""
+
+    at: int
+    what: str
+    actor: str
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """What nobody is told of for a while.
+
+    Attributes:
+        id: Its id.
+        deployment: Only alarms of this one; "" = of every one.
+        cause: Only of this one of `CAUSES`; "" = of every one.
+        column: Only about this column; "" = about any, or none.
+        until: Wall time.
+        why: What was said.
+        created_at: Wall time.
+        created_by: Who.
+        ended_at: Wall time it was ended before its time, 0 when it was not.
+        ended_by: Who ended it.
+    """
+
+    id: str
+    deployment: str
+    cause: str
+    column: str
+    until: int
+    why: str
+    created_at: int
+    created_by: str
+    ended_at: int = 0
+    ended_by: str = ""
+
+    @property
+    def ref(self) -> str:
+        """Reference, `silences/ID`."""
+        return f"silences/{self.id}"
+
+    def holds(self, now: int) -> bool:
+        """Whether it holds at a wall time."""
+        return not self.ended_at and self.until > now
 
 
 @dataclass(frozen=True, slots=True)

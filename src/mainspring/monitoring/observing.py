@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mainspring.storage.ports import Tables
 
 LABEL_HORIZON_US = 90 * DAY_US
+SERVICE_HORIZON_US = 35 * DAY_US
 
 
 class Observer:
@@ -73,7 +74,9 @@ class Observer:
             known = records.find_answers(conn, deployment, [answer.prediction_id for answer in answers])
         rows = _without(batch.rows, known)
         fresh = [answer for answer in answers if answer.prediction_id not in known]
-        watched = self._references.of(deployment, {int(number) for number in rows["version"].unique()})
+        watched = self._references.of(
+            deployment, {int(number) for number in batch.asked["version"].unique().drop_nulls()}
+        )
         grids = {number: entry.reference.profile.grid for number, entry in watched.items() if entry.reference}
         hours = list(intake.hours_of(rows, grids))
         with self._tables.write() as conn:
@@ -83,11 +86,14 @@ class Observer:
             self._store_hours(conn, deployment, hours, watched)
             for (number, day), count in intake.predictions_per_day(rows).items():
                 records.add_outcomes(conn, deployment, number, day, Outcomes(predictions=count))
+            records.requests.add_service(conn, deployment, intake.requests_of(batch.asked))
             records.add_answers(conn, deployment, fresh)
             early = records.take_early_labels(conn, deployment, [answer.prediction_id for answer in fresh])
             labels = self._count_labels(conn, deployment, early, _by_id(fresh), watched)
             watermark = max(monitor.watermark, batch.watermark)
             records.forget(conn, deployment, watermark - LABEL_HORIZON_US)
+            last = records.requests.last_service(conn, deployment)
+            records.requests.forget_service(conn, deployment, last - SERVICE_HORIZON_US)
             records.change_monitor(
                 conn,
                 deployment,

@@ -11,7 +11,7 @@ from mainspring.core.errors import MainspringError, NotFound
 from mainspring.monitoring import records
 from mainspring.monitoring.model import WatchedVersion
 from mainspring.monitoring.rules import performance
-from mainspring.monitoring.rules.judging import Reference
+from mainspring.monitoring.rules.reference import Reference
 
 if TYPE_CHECKING:
     from mainspring.data import Data

@@ -9,6 +9,7 @@ from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
+from mainspring.monitoring import alarm_routes
 from mainspring.monitoring.model import Alarm, Coverage, Monitor, MonitorStatus
 from mainspring.monitoring.service import Monitoring
 
@@ -88,4 +89,5 @@ handlers = [
     list_alarms,
     show_alarm,
     acknowledge_alarm,
+    *alarm_routes.handlers,
 ]

@@ -11,8 +11,9 @@ from mainspring.core.caller import caller
 from mainspring.core.clock import DAY_US, Clock, day_of
 from mainspring.core.errors import NotFound, did_you_mean
 from mainspring.monitoring import records
+from mainspring.monitoring.alarms import AlarmDesk
 from mainspring.monitoring.events import AlarmAcknowledged, MonitorStarted
-from mainspring.monitoring.model import Alarm, Coverage, Judgement, Monitor, MonitorSpec, MonitorStatus
+from mainspring.monitoring.model import UNSEEN_STATES, Alarm, Coverage, Judgement, Monitor, MonitorSpec, MonitorStatus
 from mainspring.monitoring.rules import performance
 from mainspring.monitoring.rules.performance import Outcomes
 
@@ -61,6 +62,7 @@ class Monitoring:
         self._serving, self._registry, self._data = serving, registry, data
         self.spec = spec or MonitorSpec()
         self._batch_rows = batch_rows
+        self.desk = AlarmDesk(tables=tables, journal=journal, clock=clock, spec=self.spec)
 
     # What counts and judges brings the libraries of arrays and frames: a server that watches nothing goes without.
 
@@ -153,7 +155,9 @@ class Monitoring:
             NotFound: The deployment is not watched.
         """
         self.get(deployment)
-        return self._evaluator.evaluate(deployment, self._serving.get(deployment).champion)
+        raised = self._evaluator.evaluate(deployment, self._serving.get(deployment).champion)
+        self.desk.mind()
+        return raised
 
     # look
 
@@ -167,7 +171,7 @@ class Monitoring:
         live = self._serving.get(deployment).champion
         with self._tables.read() as conn:
             versions = tuple(replace(entry, state={}) for entry in records.list_versions(conn, deployment))
-            judged = tuple(records.list_judgements(conn, deployment, limit=windows))
+            judged = tuple(records.list_judgements(conn, deployment, without="service", limit=windows))
             alarms = tuple(records.list_alarms(conn, deployment))
             since = day_of(monitor.watermark) - _RECENT_DAYS * DAY_US
             recent = records.list_outcomes(conn, deployment, live, since=since)
@@ -233,7 +237,7 @@ class Monitoring:
             alarm = _found(records.find_alarm(conn, alarm_id, lock=True), alarm_id)
             if not alarm.acknowledged_at:
                 seen = {"acknowledged_at": self._clock.now(), "acknowledged_by": caller().actor, "note": note}
-                state = "acknowledged" if alarm.state == "open" else alarm.state
+                state = "acknowledged" if alarm.state in (*UNSEEN_STATES, "silenced") else alarm.state
                 records.change_alarm(conn, alarm.id, state=state, **seen)
                 self._journal.append(
                     conn,
@@ -251,7 +255,7 @@ def _found(alarm: Alarm | None, alarm_id: str) -> Alarm:
 def _state(monitor: Monitor, windows: Sequence[Judgement], alarms: Sequence[Alarm], live: int) -> str:
     if not monitor.watermark:
         return "waiting"
-    if any(alarm.state == "open" for alarm in alarms):
+    if any(alarm.state in UNSEEN_STATES for alarm in alarms):
         return "alarm"
     latest = {window.cause: window for window in windows if window.version == live}
     return "watch" if any(window.state != "ok" for window in latest.values()) else "ok"

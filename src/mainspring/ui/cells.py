@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mainspring.core.wiring import Wiring
+from mainspring.monitoring.model import UNSEEN_STATES
 from mainspring.ui.pages import ago, count, percent, time
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def _watch(monitoring: Monitoring) -> Cell:
     monitors = monitoring.monitors()
     if not monitors:
         return Cell("Watch", "/monitors", detail="Nothing is watched.", command="mainspring deploy MODEL --version 1")
-    alarms = monitoring.alarms(states=("open",))
+    alarms = monitoring.alarms(states=UNSEEN_STATES)
     seen = max(monitors, key=lambda monitor: monitor.watermark)
     until = f", seen up to {time(seen.watermark)[:16]}" if seen.watermark else ""
     return Cell(

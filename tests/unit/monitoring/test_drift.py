@@ -17,8 +17,8 @@ from mainspring.core.clock import DAY_US, HOUR_US
 from mainspring.data.sketch import ColumnSketch, Grid, Profile, WindowSketch, learn_grid, learn_profile, sketch
 from mainspring.monitoring.model import MonitorSpec, WatchedVersion
 from mainspring.monitoring.rules.causes import cause
+from mainspring.monitoring.rules.dispersion import dispersions
 from mainspring.monitoring.rules.drift import (
-    dispersions,
     distance,
     kolmogorov_survival,
     level_p_value,
@@ -26,7 +26,8 @@ from mainspring.monitoring.rules.drift import (
     smallest_change,
     which_columns,
 )
-from mainspring.monitoring.rules.judging import Finding, Reference, drift_level, judge_inputs
+from mainspring.monitoring.rules.judging import Finding, drift_level, judge_inputs
+from mainspring.monitoring.rules.reference import Reference
 from mainspring.monitoring.rules.windows import InputWindow, closed_inputs
 
 VERSION = WatchedVersion("late", 1, "flights", "binary", "datasets/flights/1")

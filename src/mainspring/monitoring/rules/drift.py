@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mainspring.data.sketch import ColumnSketch, WindowSketch
+from mainspring.data.sketch import ColumnSketch
+from mainspring.monitoring.rules.dispersion import cells_of
 
 Floats = NDArray[np.float64]
 TOLERANCE = 0.02
 LEAST_ROWS = 200
-REFERENCE_WINDOWS = 20
-_MEAN_SQUARE = math.pi**2 / 12
-_POOLED_MARGIN = 1.3
-_BLOCKS = (1, 2, 4, 8)
 _COMMON_ERROR = math.pi / math.sqrt(12)
 
 
@@ -39,20 +34,18 @@ class Distance:
 
 def shares(column: ColumnSketch) -> Floats:
     """Share of the rows in each cell, the invalid and the null ones last; shape (cells + 2,), zeros without rows."""
-    counts = np.append(column.counts, [column.invalid, column.nulls]).astype(np.float64)
-    return counts / max(column.rows, 1)
+    return cells_of(column) / max(column.rows, 1)
 
 
-def is_watched(column: ColumnSketch) -> bool:
-    """Whether values are watched for drift: those of a timestamp, which always moves on, only for being there."""
-    return column.cells.kind != "timestamp"
+def distance(reference: ColumnSketch, window: ColumnSketch, expected: Floats | None = None) -> Distance:
+    """The distance of a window from the reference; no values in either of them is no distance but for the nulls.
 
-
-def distance(reference: ColumnSketch, window: ColumnSketch) -> Distance:
-    """The distance of a window from the reference; no values in either of them is no distance but for the nulls."""
-    before, now = shares(reference), shares(window)
-    if not is_watched(reference):
-        before, now = (np.array([side[:-2].sum(), side[-2], side[-1]]) for side in (before, now))
+    Args:
+        reference: The column of the reference.
+        window: That of the window.
+        expected: Shares by cell that the window should have, when they are not those of the reference as a whole.
+    """
+    before, now = shares(reference) if expected is None else expected, shares(window)
     ks = float(np.abs(np.cumsum(before - now)).max()) if reference.rows and window.rows else 0.0
     if reference.cells.kind != "categorical" or not window.rows:
         return Distance(min(ks, 1.0))
@@ -122,65 +115,6 @@ def smallest_change(*, reference_rows: int, rows: int, dispersion: float, column
         p = p_value(middle, reference_rows=reference_rows, rows=rows, dispersion=dispersion, columns=columns)
         low, high = (middle, high) if p * level**2 > 0.25 else (low, middle)
     return high
-
-
-def dispersions(windows: Sequence[WindowSketch]) -> list[float]:
-    """How much more windows vary than rows drawn independently, for each column.
-
-    The mean of n D^2 over reference windows is pi^2/12 for independent rows, n the effective rows of a window against
-    all others. The same is done for runs of 2, 4 and 8 consecutive windows and the largest is taken, so that days that
-    follow each other in mood (storms, sales weeks) are not counted as independent. Few windows get a margin of 1 + 1.7
-    / sqrt(windows); under 20 of them, columns are pooled, with a margin of 1.3.
-
-    Returns:
-        At least 1 for each column; empty without windows.
-    """
-    if len(windows) < 2:
-        return [1.0] * len(windows[0].sketch.columns) if windows else []
-    columns = range(len(windows[0].sketch.columns))
-    pooled = len(windows) < REFERENCE_WINDOWS
-    found = [_dispersion(windows, column, pooled=pooled) for column in columns]
-    return [max(1.0, sum(found) / len(found))] * len(found) if pooled and found else [max(1.0, phi) for phi in found]
-
-
-def _dispersion(windows: Sequence[WindowSketch], column: int, *, pooled: bool) -> float:
-    parts = [window.sketch.columns[column] for window in windows]
-    counts = np.array([np.append(part.counts, [part.invalid, part.nulls]) for part in parts], np.float64)
-    if not is_watched(parts[0]):
-        counts = np.stack([counts[:, :-2].sum(1), counts[:, -2], counts[:, -1]], axis=1)
-    largest = 0.0
-    for size in _BLOCKS:
-        blocks = np.array([counts[low : low + size].sum(0) for low in _runs(windows, size)])
-        if len(blocks) < (2 if size == 1 else 3):
-            continue
-        margin = _POOLED_MARGIN if pooled else 1 + 1.7 / math.sqrt(len(blocks))
-        largest = max(largest, margin * _mean_statistic(blocks) / _MEAN_SQUARE)
-    return largest
-
-
-def _runs(windows: Sequence[WindowSketch], size: int) -> list[int]:
-    """Where runs of `size` windows without a gap begin, not overlapping."""
-    joined = [left.end == right.start for left, right in pairwise(windows)]
-    starts, at = [], 0
-    while at + size <= len(windows):
-        whole = all(joined[at : at + size - 1])
-        if whole:
-            starts.append(at)
-        at += size if whole else 1
-    return starts
-
-
-def _mean_statistic(blocks: Floats) -> float:
-    total = blocks.sum(0)
-    rows = blocks.sum(1)
-    rest = rows.sum() - rows
-    kept = (rows > 0) & (rest > 0)
-    if not kept.any():
-        return 0.0
-    mine = np.cumsum(blocks[kept], axis=1) / rows[kept, None]
-    others = np.cumsum(total - blocks[kept], axis=1) / rest[kept, None]
-    effective = rows[kept] * rest[kept] / rows.sum()
-    return float((effective * np.abs(mine - others).max(axis=1) ** 2).mean())
 
 
 def which_columns(p_values: dict[str, float], effects: dict[str, float], *, rate: float = 0.01) -> list[str]:

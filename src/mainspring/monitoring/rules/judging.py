@@ -5,59 +5,39 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import msgspec
 
 from mainspring.core.clock import DAY_US, iso
-from mainspring.data.sketch import ColumnSketch, Grid, Profile, Sketch, no_rows
+from mainspring.data.sketch import ColumnSketch, Grid, Sketch, no_rows
 from mainspring.monitoring.model import Judgement, MonitorSpec, WatchedVersion
-from mainspring.monitoring.rules import drift, evidence, performance
+from mainspring.monitoring.rules import drift, evidence, performance, rates
+from mainspring.monitoring.rules.budget import level_of
 from mainspring.monitoring.rules.causes import cause
+from mainspring.monitoring.rules.reference import Expected, Reference
 from mainspring.monitoring.rules.windows import InputWindow, LabelWindow
 
-WINDOWS_PER_YEAR = 365.0
-_SHARES = 2
 _MISSING = ("absent", "missing", "invalid")
+_INNER = ("crossed", "state", "missing_crossed", "missing_state")
 _DAYS_KEPT = 90
 INDEPENDENT_ROWS = 8
 _LONGEST_US = 28 * DAY_US
 
 
-@dataclass(frozen=True)
-class Reference:
-    """What windows of inputs are compared with: the profile of the training data, with the inputs of the model only."""
-
-    profile: Profile
-
-    @cached_property
-    def dispersions(self) -> list[float]:
-        """How much more days vary than independent rows, per column."""
-        return drift.dispersions(self.profile.windows) or [1.0] * len(self.profile.grid.columns)
-
-    @classmethod
-    def of(cls, profile: Profile, inputs: Sequence[str]) -> Reference:
-        """The columns of a profile that a model takes."""
-        kept = [i for i, column in enumerate(profile.grid.columns) if column.name in inputs]
-        grid = Grid(tuple(profile.grid.columns[i] for i in kept))
-
-        def part(sketch: Sketch) -> Sketch:
-            return Sketch(grid, sketch.rows, tuple(sketch.columns[i] for i in kept))
-
-        windows = tuple(type(window)(window.start, window.end, part(window.sketch)) for window in profile.windows)
-        return cls(Profile(grid, part(profile.sketch), windows))
-
-
 class ColumnState(msgspec.Struct, frozen=True):
     """Evidence about a column: how much, since when, and whether it has raised its alarm and not come back since.
 
-    `pending` is the start of rows that wait to be judged with the next ones, -1 when none do.
+    `pending` is the start of rows that wait to be judged with the next ones, -1 when none do. The share of its missing
+    values has a detector of its own, with the same three in `missing_m`, `missing_since` and `missing_alarmed`.
     """
 
     m: float = 0.0
     since: int = 0
     alarmed: bool = False
     pending: int = -1
+    missing_m: float = 0.0
+    missing_since: int = 0
+    missing_alarmed: bool = False
 
 
 class LossState(msgspec.Struct, frozen=True):
@@ -91,13 +71,13 @@ class Finding:
 
 
 def drift_level(columns: int, spec: MonitorSpec) -> float:
-    """What a column's evidence must reach: the columns share one half of the budget, performance has the other."""
-    return evidence.alarm_level(columns * _SHARES, WINDOWS_PER_YEAR, spec.budget)
+    """What a column's evidence must reach: the columns share what drift has of the budget."""
+    return level_of("drift", columns, spec)
 
 
 def loss_level(spec: MonitorSpec) -> float:
     """What the evidence about the realized loss must reach."""
-    return evidence.alarm_level(_SHARES, WINDOWS_PER_YEAR, spec.budget)
+    return level_of("performance", 1, spec)
 
 
 def judge_inputs(
@@ -140,27 +120,61 @@ class _Column:
 def _judge_column(
     reference: Reference, at: int, column: ColumnSketch, before: ColumnState, window: InputWindow, spec: MonitorSpec
 ) -> _Column:
-    base, columns, phi = reference.profile.sketch.columns[at], len(reference.dispersions), reference.dispersions[at]
+    base, columns = reference.profile.sketch.columns[at], len(reference.dispersions)
     start = before.pending if before.pending >= 0 else window.start
-    d, level = drift.distance(base, column), drift_level(columns, spec)
+    normal = reference.expected(at, start, window.end, column.rows)
+    d, level = drift.distance(base, column, normal.shares), drift_level(columns, spec)
+    before, gone = _judge_missing(reference, at, window, before, spec)
     detail: dict[str, object] = {"d": d.ks, "effect": max(0.0, d.ks - spec.drift_tolerance), "rows": column.rows}
     detail |= {"change": d.change, "level": d.level} if d.change else {}
-    if column.rows < INDEPENDENT_ROWS * phi and window.end - start < _LONGEST_US:
+    detail |= gone
+    if column.rows < INDEPENDENT_ROWS * normal.dispersion and window.end - start < _LONGEST_US:
         state = "alarm" if before.alarmed else evidence.state_of(before.m, level)
         waiting = {"p": 1.0, "m": before.m, "state": state, "since": before.since or start, "crossed": False}
+        waiting |= _account(base, column, gone) if gone.get("missing_crossed") else {}
         return _Column(msgspec.structs.replace(before, pending=start), {**detail, **waiting}, column)
-    p = _p_value(d, base, column, dispersion=phi, columns=columns, tolerance=spec.drift_tolerance)
+    p = _p_value(d, base, column, normal, columns=columns, tolerance=spec.drift_tolerance)
     e = evidence.e_value(p)
     m = 0.0 if before.alarmed else evidence.gather(before.m, e)
     crossed = m >= level
     since = before.since if before.since and (before.m > 1 or before.alarmed) else start
-    after = ColumnState(0.0 if crossed else m, since, crossed or (before.alarmed and e >= 1))
+    alarmed = crossed or (before.alarmed and e >= 1)
+    after = msgspec.structs.replace(before, m=0.0 if crossed else m, since=since, alarmed=alarmed, pending=-1)
     state = "alarm" if after.alarmed else evidence.state_of(m, level)
     detail |= {"p": p, "m": m, "state": state, "since": since, "crossed": crossed}
-    if e > 1:
-        what = cause(base, column)
-        detail |= {"finding": what.kind, "text": what.text}
+    detail |= _account(base, column, gone) if e > 1 or gone.get("missing_crossed") else {}
     return _Column(after, detail, no_rows(base.cells))
+
+
+def _account(base: ColumnSketch, column: ColumnSketch, gone: Mapping[str, object]) -> dict[str, object]:
+    what = cause(base, column)
+    if gone.get("missing_crossed") and what.kind not in _MISSING:
+        share, before = _number(gone["missing_share"]), (base.nulls + base.invalid) / max(base.rows, 1)
+        return {"finding": "missing", "text": f"{share:.1%} of the values are missing, {before:.1%} in the reference"}
+    return {"finding": what.kind, "text": what.text}
+
+
+def _judge_missing(
+    reference: Reference, at: int, window: InputWindow, before: ColumnState, spec: MonitorSpec
+) -> tuple[ColumnState, dict[str, object]]:
+    """The detector of missing values: its state afterwards, and what the judgement says where they are more."""
+    column, phi = window.sketch.columns[at], reference.missing_dispersions[at]
+    gone, bar = column.nulls + column.invalid, min(1.0, reference.missing_bars[at] + spec.drift_tolerance)
+    p = rates.rate_p_value(gone, column.rows, bar, phi)
+    e, level = evidence.e_value(p), level_of("missing", len(reference.dispersions), spec)
+    m = 0.0 if before.missing_alarmed else evidence.gather(before.missing_m, e)
+    crossed = m >= level
+    held = before.missing_since and (before.missing_m > 1 or before.missing_alarmed)
+    since = before.missing_since if held else window.start
+    alarmed = crossed or (before.missing_alarmed and e >= 1)
+    after = msgspec.structs.replace(
+        before, missing_m=0.0 if crossed else m, missing_since=since, missing_alarmed=alarmed
+    )
+    if e <= 1 and not alarmed:
+        return after, {}
+    state = "alarm" if alarmed else evidence.state_of(m, level)
+    said = {"share": gone / max(column.rows, 1), "bar": bar, "p": p, "m": m, "since": since, "state": state}
+    return after, {**{f"missing_{name}": value for name, value in said.items()}, "missing_crossed": crossed}
 
 
 def _packed(pending: Sequence[ColumnSketch], grid: Grid) -> str:
@@ -173,20 +187,20 @@ def _unpacked(packed: object, grid: Grid) -> list[ColumnSketch]:
 
 
 def _p_value(
-    d: drift.Distance, base: ColumnSketch, column: ColumnSketch, *, dispersion: float, columns: int, tolerance: float
+    d: drift.Distance, base: ColumnSketch, column: ColumnSketch, normal: Expected, *, columns: int, tolerance: float
 ) -> float:
-    rows = {"reference_rows": base.rows, "rows": column.rows}
-    p = drift.p_value(d.ks, **rows, dispersion=dispersion, columns=columns, tolerance=tolerance)
-    if base.cells.kind != "categorical" or base.rows < 10 * column.rows:
+    rows, phi = {"reference_rows": normal.rows, "rows": column.rows}, normal.dispersion
+    p = drift.p_value(d.ks, **rows, dispersion=phi, columns=columns, tolerance=tolerance)
+    if base.cells.kind != "categorical" or normal.rows < 10 * column.rows:
         return p
-    single = drift.level_p_value(d.change, **rows, dispersion=dispersion, levels=base.cells.cells, tolerance=tolerance)
+    single = drift.level_p_value(d.change, **rows, dispersion=phi, levels=base.cells.cells, tolerance=tolerance)
     return min(1.0, 2 * min(p, single))
 
 
 def _input_judgement(
     version: WatchedVersion, window: InputWindow, details: Mapping[str, dict[str, object]], spec: MonitorSpec
 ) -> Judgement:
-    states = {str(detail["state"]) for detail in details.values()}
+    states = {str(detail.get(name)) for detail in details.values() for name in ("state", "missing_state")}
     return Judgement(
         deployment=version.deployment,
         version=version.version,
@@ -202,7 +216,6 @@ def _input_judgement(
 
 
 def _input_drafts(window: InputWindow, details: Mapping[str, dict[str, object]], level: float) -> list[Draft]:
-    crossed = {name: detail for name, detail in details.items() if detail["crossed"]}
     moved = drift.which_columns(
         {name: _number(detail["p"]) for name, detail in details.items()},
         {name: _number(detail["effect"]) for name, detail in details.items()},
@@ -210,13 +223,14 @@ def _input_drafts(window: InputWindow, details: Mapping[str, dict[str, object]],
     drafts = []
     for kind in ("missing", "drift"):
         mine = [
-            {"column": name, **{key: value for key, value in detail.items() if key not in ("crossed", "state")}}
-            for name, detail in crossed.items()
-            if (detail.get("finding") in _MISSING) == (kind == "missing")
+            {"column": name, **{key: value for key, value in detail.items() if key not in _INNER}}
+            for name, detail in details.items()
+            if _crossed_by(detail) == kind
         ]
         if mine:
             mine.sort(key=lambda entry: -_number(entry["effect"]))
-            start = min(int(_number(entry["since"])) for entry in mine)
+            starts = "missing_since" if kind == "missing" else "since"
+            start = min(int(_number(entry.get(starts, entry["since"]))) for entry in mine)
             facts: dict[str, object] = {
                 "columns": mine,
                 "alarm_level": level,
@@ -225,6 +239,19 @@ def _input_drafts(window: InputWindow, details: Mapping[str, dict[str, object]],
             }
             drafts.append(Draft(kind, drift_text(mine), facts, start, window.end))
     return drafts
+
+
+def _crossed_by(detail: Mapping[str, object]) -> str:
+    """Which alarm a column asks for: "missing", "drift" or none, "".
+
+    A column whose missing values have raised their alarm does not raise it again because of what that does to its
+    distance.
+    """
+    if detail.get("missing_crossed"):
+        return "missing"
+    if not detail["crossed"] or (detail.get("missing_state") == "alarm" and detail.get("finding") in _MISSING):
+        return ""
+    return "missing" if detail.get("finding") in _MISSING else "drift"
 
 
 def drift_text(columns: Sequence[Mapping[str, object]]) -> str:

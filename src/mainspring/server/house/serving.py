@@ -80,6 +80,7 @@ def _serving(w: Wiring, settings: Settings) -> Serving:
 def _alarms(w: Wiring) -> dict[str, str]:
     """Open alarms by deployment, the newest of each. Monitoring is imported when a page asks."""
     from mainspring.monitoring import Monitoring
+    from mainspring.monitoring.model import UNSEEN_STATES
 
-    found = w.get(Monitoring).alarms(states=["open"])
+    found = w.get(Monitoring).alarms(states=UNSEEN_STATES)
     return {alarm.deployment: alarm.id for alarm in reversed(found)}

@@ -17,6 +17,8 @@ def upgrade() -> None:
     _monitor_version()
     _monitor_window()
     _performance_window()
+    _service_window()
+    _silence()
 
 
 def _alarm() -> None:
@@ -36,6 +38,10 @@ def _alarm() -> None:
         sa.Column("acknowledged_at", schema.Micros(), nullable=False),
         sa.Column("acknowledged_by", sa.Text(), nullable=False),
         sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("escalated_at", schema.Micros(), nullable=False),
+        sa.Column("closed_at", schema.Micros(), nullable=False),
+        sa.Column("closed_by", sa.Text(), nullable=False),
+        sa.Column("silence", schema.Id(), nullable=False),
         sa.PrimaryKeyConstraint("project", "id", name=op.f("pk_alarm")),
         sqlite_strict=True,
     )
@@ -152,5 +158,39 @@ def _performance_window() -> None:
         sa.Column("start", schema.Micros(), autoincrement=False, nullable=False),
         sa.Column("outcomes", schema.Json(), nullable=False),
         sa.PrimaryKeyConstraint("project", "deployment", "version", "start", name=op.f("pk_performance_window")),
+        sqlite_strict=True,
+    )
+
+
+def _service_window() -> None:
+    op.create_table(
+        "service_window",
+        sa.Column("project", schema.Id(), nullable=False),
+        sa.Column("deployment", schema.Id(), nullable=False),
+        sa.Column("version", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("start", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("requests", schema.Micros(), nullable=False),
+        sa.Column("counts", schema.Json(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "deployment", "version", "start", name=op.f("pk_service_window")),
+        sqlite_strict=True,
+    )
+    op.create_index("ix_service_window_start", "service_window", ["project", "deployment", "start"], unique=False)
+
+
+def _silence() -> None:
+    op.create_table(
+        "silence",
+        sa.Column("project", schema.Id(), nullable=False),
+        sa.Column("id", schema.Id(), nullable=False),
+        sa.Column("deployment", schema.Id(), nullable=False),
+        sa.Column("cause", schema.Id(), nullable=False),
+        sa.Column("column", sa.Text(), nullable=False),
+        sa.Column("until", schema.Micros(), nullable=False),
+        sa.Column("why", sa.Text(), nullable=False),
+        sa.Column("created_at", schema.Micros(), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("ended_at", schema.Micros(), nullable=False),
+        sa.Column("ended_by", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "id", name=op.f("pk_silence")),
         sqlite_strict=True,
     )

@@ -12,6 +12,8 @@ from sqlalchemy import Connection
 
 from mainspring.core.caller import caller
 from mainspring.monitoring.model import Alarm, Judgement, Monitor, WatchedVersion
+from mainspring.monitoring.records import requests as requests
+from mainspring.monitoring.records import silences as silences
 from mainspring.monitoring.rules.performance import Outcomes
 from mainspring.storage.schema import Flag, Id, Json, Micros, Real, metadata
 from mainspring.storage.upsert import insert_into
@@ -138,6 +140,10 @@ alarm = sa.Table(
     sa.Column("acknowledged_at", Micros, nullable=False),
     sa.Column("acknowledged_by", sa.Text, nullable=False),
     sa.Column("note", sa.Text, nullable=False),
+    sa.Column("escalated_at", Micros, nullable=False),
+    sa.Column("closed_at", Micros, nullable=False),
+    sa.Column("closed_by", sa.Text, nullable=False),
+    sa.Column("silence", Id, nullable=False),
     sa.Index("ix_alarm_deployment", "project", "deployment", "id"),
     sqlite_strict=True,
 )
@@ -324,12 +330,13 @@ def put_judgement(conn: Connection, made: Judgement) -> None:
 
 
 def list_judgements(
-    conn: Connection, deployment: str, *, cause: str = "", version: int = 0, limit: int = 400
+    conn: Connection, deployment: str, *, cause: str = "", without: str = "", version: int = 0, limit: int = 400
 ) -> list[Judgement]:
-    """The newest decisions, in order of time."""
+    """The newest decisions, in order of time; `without` those of one cause."""
     c = monitor_judgement.c
     query = sa.select(monitor_judgement).where(c.project == caller().project, c.deployment == deployment)
     query = query.where(c.cause == cause) if cause else query
+    query = query.where(c.cause != without) if without else query
     query = query.where(c.version == version) if version else query
     rows = conn.execute(query.order_by(c.window_end.desc(), c.version.desc(), c.cause.desc()).limit(limit)).all()
     return [_convert(row, Judgement) for row in reversed(rows)]

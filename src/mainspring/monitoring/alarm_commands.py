@@ -1,0 +1,76 @@
+"""What is done to alarms, on the command line."""
+
+from __future__ import annotations
+
+import click
+
+from mainspring.core.clock import iso, span_us
+from mainspring.core.console import json_option, room, show, table
+from mainspring.monitoring.model import CAUSES
+from mainspring.monitoring.service import Monitoring
+
+_SILENCES = ("id", "deployment", "cause", "column", "until_at", "why", "created_by", "state")
+
+
+@click.command("silence")
+@click.argument("deployment", default="")
+@click.option("--for", "span", required=True, help="How long, such as 8h or 7d.")
+@click.option("--why", required=True, help="For those who wonder.")
+@click.option("--cause", default="", type=click.Choice(["", *CAUSES]), help="Only alarms of this cause.")
+@click.option("--column", default="", help="Only alarms about this column.")
+@json_option
+@click.pass_context
+def silence(
+    ctx: click.Context, /, deployment: str, span: str, why: str, cause: str, column: str, as_json: bool
+) -> None:
+    """Tell nobody of alarms for a while.  Example: mainspring monitor silence late-flights --for 8h --why "storm" """
+    desk = room(ctx, Monitoring).desk
+    until = desk.after(span_us(span, "--for"))
+    made = desk.silence(until=until, why=why, deployment=deployment, cause=cause, column=column)
+    show(made, f"{made.ref} holds until {iso(made.until)[:16]}; end it: mainspring monitor unsilence {made.id[-8:]}")
+
+
+@click.command("unsilence")
+@click.argument("silence_id")
+@json_option
+@click.pass_context
+def unsilence(ctx: click.Context, silence_id: str, as_json: bool) -> None:
+    """End a silence before its time.  Example: mainspring monitor unsilence 33445566"""
+    ended = room(ctx, Monitoring).desk.unsilence(silence_id)
+    show(ended, f"{ended.ref} is over; its alarms are open again.")
+
+
+@click.command("silences")
+@click.option("--ended", is_flag=True, help="Those that are over too.")
+@json_option
+@click.pass_context
+def silences(ctx: click.Context, ended: bool, as_json: bool) -> None:
+    """List silences, newest first.  Example: mainspring monitor silences"""
+    desk = room(ctx, Monitoring).desk
+    found = desk.silences(ended=ended)
+    if as_json:
+        show(found, as_json=True)
+        return
+    rows = [
+        {
+            **{name: getattr(entry, name) for name in ("id", "deployment", "cause", "column", "why", "created_by")},
+            "until_at": entry.until,
+            "state": "holds" if entry.holds(desk.after(0)) else "over",
+        }
+        for entry in found
+    ]
+    table(rows, _SILENCES, empty="nothing is silenced")
+
+
+@click.command("close")
+@click.argument("alarm")
+@click.option("--note", default="", help="Kept with the alarm and in the event log.")
+@json_option
+@click.pass_context
+def close(ctx: click.Context, alarm: str, note: str, as_json: bool) -> None:
+    """Note that an alarm is over.  Example: mainspring monitor close 33445566 --note "fixed upstream" """
+    closed = room(ctx, Monitoring).desk.close(alarm, note)
+    show(closed, f"{closed.ref} ({closed.cause} of {closed.deployment}) is closed.")
+
+
+commands = (silence, unsilence, silences, close)
