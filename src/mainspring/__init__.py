@@ -5,15 +5,16 @@ from __future__ import annotations
 TYPE_CHECKING = False  # typing itself is not loaded for it; type checkers know the name
 if TYPE_CHECKING:
     from mainspring.pipelines import context, pipeline, step
-    from mainspring.sdk import autolog, connect, current, files, run, seed
+    from mainspring.sdk import autolog, connect, current, drift, files, run, seed
 
 __version__ = "0.1.0"
-__all__ = ["autolog", "connect", "context", "current", "files", "pipeline", "run", "seed", "step"]
+__all__ = ["autolog", "connect", "context", "current", "drift", "files", "pipeline", "run", "seed", "step"]
 _HOMES = {
     "autolog": "mainspring.sdk",
     "connect": "mainspring.sdk",
     "context": "mainspring.pipelines",
     "current": "mainspring.sdk",
+    "drift": "mainspring.sdk",
     "files": "mainspring.sdk",
     "pipeline": "mainspring.pipelines",
     "run": "mainspring.sdk",

@@ -50,8 +50,10 @@ def _shape(column: Column, counted: ColumnSketch | None) -> ColumnShape:
     )
 
 
-def number_bars(counted: ColumnSketch, *, whole: bool = False) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """At most 20 bars of a column of numbers: rows, and where each bar starts.
+def number_bars(
+    counted: ColumnSketch, *, whole: bool = False, like: ColumnSketch | None = None
+) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """At most 20 bars of a column of numbers: rows, and where each bar starts, which `like` fixes when it is given.
 
     A column of few values gets a bar for each. Else bars are equally wide from the 0.5 % to the 99.5 % quantile, and
     what lies outside is counted in the first and the last. Bars of whole numbers hold equally many numbers each.
@@ -60,9 +62,10 @@ def number_bars(counted: ColumnSketch, *, whole: bool = False) -> tuple[tuple[in
     atoms = edges[1::2]
     if len(atoms) <= BARS and len(edges) == 2 * len(atoms) and np.array_equal(edges[::2], np.nextafter(atoms, -np.inf)):
         return tuple(int(n) for n in counted.counts[1::2]), tuple(float(atom) for atom in atoms)
-    low, high = counted.quantile(_TAIL), counted.quantile(1 - _TAIL)
+    fixing = like or counted
+    low, high = fixing.quantile(_TAIL), fixing.quantile(1 - _TAIL)
     if low is None or high is None or low == high:
-        return (total,), (counted.least,)
+        return (total,), (fixing.least,)
     bounds = _bounds(low, high, whole=whole)
     reached = np.interp(bounds[1:-1], edges, np.cumsum(counted.counts)[:-1])
     counts = np.diff(np.round(np.concatenate([[0.0], reached, [float(total)]])))

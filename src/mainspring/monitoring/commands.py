@@ -8,6 +8,7 @@ from mainspring.core.clock import iso
 from mainspring.core.console import json_option, room, show, table
 from mainspring.monitoring import alarm_commands
 from mainspring.monitoring.model import ALARM_STATES, UNSEEN_STATES, Alarm, Judgement, MonitorStatus
+from mainspring.monitoring.report_commands import drift
 from mainspring.monitoring.service import Monitoring
 
 _COLUMNS = ("id", "state", "deployment", "version", "cause", "window_start_at", "window_end_at", "text")
@@ -16,6 +17,9 @@ _COLUMNS = ("id", "state", "deployment", "version", "cause", "window_start_at", 
 @click.group("monitor")
 def group() -> None:
     """Drift and performance of what is live."""
+
+
+group.add_command(drift)
 
 
 @group.command("ls")

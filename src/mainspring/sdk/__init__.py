@@ -11,8 +11,9 @@ spool to the target. A process that is killed loses at most the last moments; th
 from __future__ import annotations
 
 from mainspring.sdk.autologging import autolog
+from mainspring.sdk.drifting import drift
 from mainspring.sdk.run import ActiveRun, current
 from mainspring.sdk.seeds import seed
 from mainspring.sdk.session import Session, connect, files, run
 
-__all__ = ["ActiveRun", "Session", "autolog", "connect", "current", "files", "run", "seed"]
+__all__ = ["ActiveRun", "Session", "autolog", "connect", "current", "drift", "files", "run", "seed"]

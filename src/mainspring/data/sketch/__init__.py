@@ -11,7 +11,7 @@ raises on bad data."""
 
 from __future__ import annotations
 
-from mainspring.data.sketch.counting import ColumnSketch, Sketch, no_rows, sketch
+from mainspring.data.sketch.counting import ColumnSketch, Sketch, count_column, learn_column, no_rows, sketch
 from mainspring.data.sketch.grid import Grid, GridColumn, learn_grid
 from mainspring.data.sketch.profile import Profile, WindowSketch, learn_profile
 
@@ -22,6 +22,8 @@ __all__ = [
     "Profile",
     "Sketch",
     "WindowSketch",
+    "count_column",
+    "learn_column",
     "learn_grid",
     "learn_profile",
     "no_rows",

@@ -24,6 +24,7 @@ LEVELS = 1000
 SELECTION_BIAS = 0.002
 _WORST_BIAS = 0.05
 _FEW_VALUES = 64
+_GROUPS = 10
 _MAGIC = b"MSG1"
 
 
@@ -60,6 +61,29 @@ class GridColumn:
         if self.is_number:
             return len(self.edges) + 1
         return len(self.levels) + 1 if self.kind == "categorical" else 1
+
+    @cached_property
+    def groups(self) -> NDArray[np.int64]:
+        """The coarse group of each cell, shape (cells,), fixed by the grid alone so that any two windows compare.
+
+        A level is a group of its own, and so is a value of a column of few values, the gaps between them being one
+        more. Of other numbers, the cells between the tails are cut into ten groups, and an atom is a group of its own.
+        """
+        if not self.is_number:
+            return np.arange(self.cells)
+        atoms = np.zeros(self.cells, bool)
+        atoms[1:-1] = np.nextafter(self.edges[:-1], np.inf) == self.edges[1:]
+        found = int(atoms.sum())
+        few = 2 * found == len(self.edges)
+        if found > _FEW_VALUES:
+            atoms[:] = False
+        between = np.flatnonzero(~atoms)
+        tail = TAIL if len(between) > 4 * TAIL else 0
+        groups = np.empty(self.cells, np.int64)
+        groups[atoms] = _GROUPS + np.arange(int(atoms.sum()))
+        steps = (np.arange(len(between)) - tail) * _GROUPS // max(len(between) - 2 * tail, 1)
+        groups[between] = 0 if few else np.clip(steps, 0, _GROUPS - 1)
+        return groups
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,12 +204,16 @@ def _learn_column(column: pl.Series) -> GridColumn:
         return GridColumn(column.name, kind, np.empty(0))
     if kind == "categorical":
         return GridColumn(column.name, kind, np.empty(0), learn_levels(column))
-    values, _ = numbers(column)
-    finite = values[np.isfinite(values)]
+    return learn_cells(column.name, kind, numbers(column)[0])
+
+
+def learn_cells(name: str, kind: Kind, values: Floats) -> GridColumn:
+    """The cells of a column that is read as numbers, from its sorted values."""
     if kind == "boolean":
-        return GridColumn(column.name, kind, _around(np.array([0.0, 1.0])))
+        return GridColumn(name, kind, _around(np.array([0.0, 1.0])))
+    finite = values[np.isfinite(values)]
     origin = float(finite[len(finite) // 2]) if len(finite) else 0.0
-    return GridColumn(column.name, kind, learn_edges(finite), (), origin)
+    return GridColumn(name, kind, learn_edges(finite), (), origin)
 
 
 def learn_edges(values: Floats) -> Floats:
