@@ -82,6 +82,10 @@ def _contestants(x: np.ndarray, models: dict[str, Any]) -> Iterator[Contestant]:
         yield Contestant("MLServer", "logistic", partial(rivals.mlserver, model="logistic"), _proba, _second, 9)
     if rivals.python_of("MAINSPRING_BENTOML"):
         yield Contestant("BentoML", "logistic", rivals.bentoml, _rows, lambda said: float(said[0][1]), 30)
+    if rivals.python_of("MAINSPRING_KSERVE"):
+        yield Contestant("KServe", "logistic", rivals.kserve, _matrix, _second)
+    if rivals.python_of("MAINSPRING_RAY"):
+        yield Contestant("Ray Serve", "logistic", rivals.ray_serve, _rows, lambda said: float(said[0][1]))
     if rivals.python_of("MAINSPRING_PEER"):
         plain, signed = (partial(rivals.mlflow, signed=which) for which in (False, True))
         yield Contestant("MLflow without a signature", "logistic", plain, _inputs, _label, 12)

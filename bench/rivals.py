@@ -3,6 +3,8 @@
     MAINSPRING_MLSERVER   its Python, with mlserver and mlserver-sklearn
     MAINSPRING_BENTOML    its Python, with bentoml and scikit-learn
     MAINSPRING_PEER       its Python, with mlflow and scikit-learn
+    MAINSPRING_KSERVE     its Python, with kserve and scikit-learn
+    MAINSPRING_RAY        its Python, with ray[serve] and scikit-learn
 
 Each serves the same estimator of scikit-learn, fitted in its own environment on the same rows.
 """
@@ -61,6 +63,43 @@ class Logistic:
     @bentoml.api
     def predict(self, rows: np.ndarray) -> np.ndarray:
         return self.model.predict_proba(rows)
+"""
+# As KServe's server for scikit-learn does, which is in its repository and in no registry.
+KSERVE = """
+import sys, joblib, kserve
+from kserve.utils.utils import get_predict_input, get_predict_response
+
+class Logistic(kserve.Model):
+    def load(self):
+        self.model = joblib.load("logistic.joblib")
+        self.ready = True
+        return True
+
+    def predict(self, payload, headers=None, response_headers=None):
+        return get_predict_response(payload, self.model.predict_proba(get_predict_input(payload)), self.name)
+
+model = Logistic("m")
+model.load()
+kserve.ModelServer(http_port=int(sys.argv[1]), enable_grpc=False, workers=1).start([model])
+"""
+RAY = """
+import sys, time, joblib, numpy as np, ray
+from ray import serve
+
+@serve.deployment(num_replicas=1, max_ongoing_requests=100)
+class Logistic:
+    def __init__(self, place):
+        self.model = joblib.load(place)
+
+    async def __call__(self, request):
+        if request.method == "GET":
+            return "ready"
+        return self.model.predict_proba(np.array((await request.json())["rows"])).tolist()
+
+ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100_000_000)
+serve.start(http_options={"port": int(sys.argv[1])})
+serve.run(Logistic.bind(sys.argv[2]))
+time.sleep(100_000)
 """
 
 
@@ -126,6 +165,28 @@ def bentoml(root: Path) -> Iterator[Rival]:
 
 
 @contextmanager
+def kserve(root: Path) -> Iterator[Rival]:
+    """KServe's Python server over the logistic regression, one worker, without gRPC."""
+    python = python_of("MAINSPRING_KSERVE")
+    subprocess.run([python, "-c", JOBLIB], cwd=root, check=True)
+    (port,) = free_ports(1, near=18300)
+    command = [python, "-c", KSERVE, str(port)]
+    with _running(command, root, f"http://127.0.0.1:{port}", "/v2/models/m/ready", "/v2/models/m/infer") as made:
+        yield made
+
+
+@contextmanager
+def ray_serve(root: Path) -> Iterator[Rival]:
+    """Ray Serve over the logistic regression, one replica; all of its processes count."""
+    python = python_of("MAINSPRING_RAY")
+    subprocess.run([python, "-c", JOBLIB], cwd=root, check=True)
+    (port,) = free_ports(1, near=18400)
+    command = [python, "-c", RAY, str(port), str(root / "logistic.joblib")]
+    with _running(command, root, f"http://127.0.0.1:{port}", "/", "/") as made:
+        yield made
+
+
+@contextmanager
 def mlflow(root: Path, *, signed: bool) -> Iterator[Rival]:
     """MLflow's scoring server over the logistic regression, one worker, with a signature or without."""
     python = python_of("MAINSPRING_PEER")
@@ -141,6 +202,7 @@ def mlflow(root: Path, *, signed: bool) -> Iterator[Rival]:
 def _running(command: list[str], place: Path, address: str, ready: str, path: str) -> Iterator[Rival]:
     bin_ = str(Path(command[0]).parent)
     quiet = {**os.environ, "DO_NOT_TRACK": "true", "BENTOML_DO_NOT_TRACK": "True", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    quiet["RAY_USAGE_STATS_ENABLED"] = "0"
     quiet["PATH"] = f"{bin_}:{quiet['PATH']}"
     quiet.pop("PYTHONPATH", None)
     began = time.perf_counter()

@@ -26,7 +26,7 @@ pytest.register_assert_rewrite(
 
 Database = Callable[[], Tables]
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
-HEAVY = ("torch", "safetensors", "kserve", "kserve.models", "kubernetes.client")
+HEAVY = ("torch", "safetensors", "ray", "kserve", "kserve.models", "kubernetes.client")
 
 # a test asserts what is true, not how fast a machine is that may be busy
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -181,6 +181,16 @@ def s3_url(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
     return s3_server.url("mainspring-tests", new_id())
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """A cluster of Ray on this machine, with two cores. Where Ray is not installed, tests are skipped."""
+    ray = pytest.importorskip("ray")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray.init(num_cpus=2, object_store_memory=80_000_000, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
 
 
 def _opened(database: Database) -> Iterator[Tables]:

@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "monitor": ("mainspring.monitoring.commands:group", "Drift and performance of what is live."),
     "pipeline": ("mainspring.pipelines.commands:group", "Run pipelines and look at their runs."),
     "predict": ("mainspring.serving.commands:predict", "Ask an endpoint."),
+    "ray": ("mainspring.serving.ray_commands:ray", "Every deployment on Ray Serve."),
     "replay": ("mainspring.serving.replay_commands:replay", "Logged traffic on a version that has no user yet."),
     "reproduce": ("mainspring.tracking.reproduction.commands:reproduce", "Run a run again and compare its metrics."),
     "reviews": ("mainspring.serving.review_commands:group", "Predictions that wait for a person."),

@@ -1,4 +1,5 @@
-"""Where work runs: one port (`Engine`), one file per engine: `inline` in this process, `process` in a child of its own.
+"""Where work runs: one port (`Engine`), one file per engine: `inline` in this process, `process` in a child of its own,
+`ray` in such a child on a node of a cluster.
 
 A task names a function by an import string; the function may ask its watcher questions while it runs, and the watcher
 may stop it at any time.
@@ -9,6 +10,7 @@ from __future__ import annotations
 from mainspring.engines.inline import InlineEngine
 from mainspring.engines.port import Ask, Engine, Message, Outcome, OutcomeState, Task, Watch
 from mainspring.engines.process import ProcessEngine
+from mainspring.engines.ray import RayEngine
 
 __all__ = [
     "Ask",
@@ -18,6 +20,7 @@ __all__ = [
     "Outcome",
     "OutcomeState",
     "ProcessEngine",
+    "RayEngine",
     "Task",
     "Watch",
 ]

@@ -13,7 +13,7 @@ from mainspring.core.clock import Clock, SystemClock
 from mainspring.core.errors import Failed, Fenced, Invalid, NotFound, did_you_mean
 from mainspring.core.ids import new_id
 from mainspring.core.wiring import Wiring
-from mainspring.engines import Engine, InlineEngine, OutcomeState, ProcessEngine, Task
+from mainspring.engines import Engine, InlineEngine, OutcomeState, ProcessEngine, RayEngine, Task
 from mainspring.pipelines import child, logs, records, rules
 from mainspring.pipelines.decorators import Pipeline
 from mainspring.pipelines.events import RunCancelled, RunFailed, RunRequested
@@ -51,7 +51,7 @@ class Pipelines:
         house: "module:function" that opens the house in a child process.
         house_env: Environment variables that the child needs for it.
         root: Folder that relative targets start from, and working directory of children; the current one by default.
-        engine: "process" or "inline": how workers run pipelines that do not say it themselves.
+        engine: "process", "inline" or "ray": how workers run pipelines that do not say it themselves.
         engines: The engines by name.
         lease_s: How long a run stays with a worker that shows no sign of life.
     """
@@ -76,7 +76,7 @@ class Pipelines:
         lease_s: float = 30.0,
     ) -> None:
         self._desk = Desk(tables, journal, queue, blobs, clock or SystemClock(), data, tracking, lease_s)
-        self._engines = {each.name: each for each in engines or (InlineEngine(), ProcessEngine())}
+        self._engines = {each.name: each for each in engines or (InlineEngine(), ProcessEngine(), RayEngine())}
         self._engine = self._known_engine(engine)
         self._wiring = wiring or _small_house(self._desk)
         self._house = house
@@ -100,7 +100,7 @@ class Pipelines:
             target: "path/to/file.py:function" or "package.module:function".
             params: JSON values by parameter name; texts are read as the parameter's type.
             key: The same key in the same project is the same run, however often it is submitted.
-            engine: "process" or "inline"; empty for the default.
+            engine: "process", "inline" or "ray"; empty for the default.
             confined: Refuse files outside the project folder: for those who ask from another machine.
         Returns: The id of the run.
         Raises:

@@ -74,6 +74,7 @@ def deploy(
 @click.option("--keep-reasons", is_flag=True, help="The same, and put them into the prediction log.")
 @click.option("--batch", nargs=2, metavar="IN OUT", help="Answer a Parquet or CSV file, or datasets/NAME, into a file.")
 @click.option("--processes", type=click.IntRange(1, 256), default=1, show_default=True, help="How many answer a batch.")
+@click.option("--engine", type=click.Choice(["process", "ray"]), default="process", help="Where a batch is answered.")
 @click.option("--keep", multiple=True, metavar="COLUMN", help="Column of the batch that goes to OUT (default: all).")
 @click.option("--log", is_flag=True, help="Put the rows of a batch into the prediction log, where monitors count them.")
 @click.option("--time-column", default="", help="Event time of the rows of a batch in the log (default: now).")
@@ -138,18 +139,19 @@ def _batch(ctx: click.Context, given: Mapping[str, object]) -> None:
     from mainspring.data import Data
     from mainspring.registry import Registry
     from mainspring.serving.batch.job import BatchRequest
-    from mainspring.serving.batch.running import Batches
+    from mainspring.serving.batch.running import Batches, EngineName
 
     def tell(done: int, of: int) -> None:
         if sys.stderr.isatty():
             click.echo(f"\r{done} of {of} chunks", err=True, nl=False)
 
-    plain = {key: value for key, value in given.items() if key != "processes"}
+    plain = {key: value for key, value in given.items() if key not in ("processes", "engine")}
     request = msgspec.convert(plain, BatchRequest)
     batches = Batches(
         serving=room(ctx, Serving), registry=room(ctx, Registry), data=room(ctx, Data), clock=SystemClock()
     )
-    report = batches.run(request, processes=cast(int, given["processes"]), tell=tell)
+    processes, engine = cast(int, given["processes"]), cast(EngineName, given["engine"])
+    report = batches.run(request, processes=processes, engine=engine, tell=tell)
     aside = f", {report.quarantined} put aside in {report.quarantine}" if report.quarantined else ""
     show(report, f"{report.answered} of {report.rows} rows answered by version {report.model_version}{aside}")
 

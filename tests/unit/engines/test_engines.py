@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from mainspring.core.errors import Fenced, Invalid, NotFound
-from mainspring.engines import Engine, InlineEngine, Message, OutcomeState, ProcessEngine, Task
+from mainspring.core.errors import Fenced, Invalid, NotFound, Unavailable
+from mainspring.engines import Engine, InlineEngine, Message, OutcomeState, ProcessEngine, RayEngine, Task
 
 ENTRIES = """
 import os, signal, subprocess, sys, time
@@ -86,8 +86,10 @@ def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Task]
     return make
 
 
-@pytest.fixture(params=[InlineEngine, ProcessEngine])
+@pytest.fixture(params=[InlineEngine, ProcessEngine, pytest.param(RayEngine, marks=pytest.mark.ray)])
 def engine(request: pytest.FixtureRequest) -> Engine:
+    if request.param is RayEngine:
+        request.getfixturevalue("ray_cluster")
     made: Engine = request.param()
     return made
 
@@ -188,6 +190,50 @@ class Late(Listener):
 
     def beat(self) -> float | None:
         return 0.0 if self.said else None
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_on_ray_a_task_is_stopped_timed_out_and_described_as_in_a_process_of_our_own(task: Callable[..., Task]) -> None:
+    listener = Listener(stop_when=lambda said: bool(said))
+    with pytest.raises(Fenced):
+        RayEngine(beat_s=0.05).run(task("linger"), listener)
+    pids = listener.said[0]["pids"]
+    assert isinstance(pids, list)
+    assert until_gone(pids) == []
+    late = RayEngine(grace_s=0.2).run(task("deaf"), Late())
+    assert late.state is OutcomeState.TIMED_OUT
+    shot = RayEngine().run(task("shoot"), Listener())
+    assert shot.state is OutcomeState.DIED
+    assert shot.error is not None
+    assert "was killed by SIGKILL" in shot.error.what
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_task_whose_actor_of_ray_is_killed_has_died_and_takes_its_family_along(task: Callable[..., Task]) -> None:
+    class Killing(Listener):
+        def beat(self) -> float | None:
+            if self.said:
+                pid = self.said[0]["pids"][1]  # type: ignore[index]  # the guard, whose parent is the actor
+                os.kill(int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]), signal.SIGKILL)
+            return None
+
+    listener = Killing()
+    outcome = RayEngine(beat_s=0.05).run(task("linger"), listener)
+    assert outcome.state is OutcomeState.DIED
+    assert "actor is gone" in str(outcome.error)
+    pids = listener.said[0]["pids"]
+    assert isinstance(pids, list)
+    assert until_gone(pids) == []
+
+
+def test_without_ray_its_engine_says_what_to_install(
+    task: Callable[..., Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mainspring.engines.ray.find_spec", lambda name: None)
+    with pytest.raises(Unavailable, match="Ray is not installed"):
+        RayEngine().run(task("double", n=1), Listener())
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import polars as pl
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 Told = Callable[[int, int], None]
 """Gets how many chunks are done, and how many there are."""
+EngineName = Literal["process", "ray"]
 OUTPUTS = {"regression": ("prediction",), "binary": ("probability", "label"), "multiclass": ("probability", "label")}
 
 
@@ -48,18 +49,27 @@ class Batches:
     def __init__(self, *, serving: Serving, registry: Registry, data: Data, clock: Clock) -> None:
         self._serving, self._registry, self._data, self._clock = serving, registry, data, clock
 
-    def run(self, request: BatchRequest, *, processes: int = 1, tell: Told = lambda done, of: None) -> BatchReport:
+    def run(
+        self,
+        request: BatchRequest,
+        *,
+        processes: int = 1,
+        engine: EngineName = "process",
+        tell: Told = lambda done, of: None,
+    ) -> BatchReport:
         """Answer a table, or go on with it. Killed at any moment, the same request goes on; done, it says so again.
 
         Args:
             request: What is asked for.
-            processes: How many answer at once; 1 answers in this one.
+            processes: How many answer at once; 1 answers in this one, unless the engine is Ray.
+            engine: Where they are: on this machine, or wherever a cluster of Ray has cores for them.
             tell: Hears how far it is.
         Raises:
             NotFound: No such deployment, version, file or dataset.
             Invalid: The table does not fit the model, or the output has a column of it twice.
             Conflict: The output is there, another request is under way for it, or the source changed since it began.
             Failed: A process died.
+            Unavailable: Ray is not installed, or its cluster can't be reached.
         """
         out = Path(request.out)
         if out.suffix not in SUFFIXES:
@@ -73,7 +83,7 @@ class Batches:
         parts.folder.mkdir(parents=True, exist_ok=True)
         with _alone(parts.folder):
             job = self._begun(parts, request)
-            _answer(parts, job, processes, tell)
+            _answer(parts, job, processes, engine, tell)
             if job.request.log:
                 log_chunks(self._serving, self._version(job.request).inputs, parts, job)
             return self._put_together(parts, job)
@@ -256,12 +266,17 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _answer(parts: Parts, job: Job, processes: int, tell: Told) -> None:
+def _answer(parts: Parts, job: Job, processes: int, engine: EngineName, tell: Told) -> None:
     """Answer the chunks that are not there yet."""
     todo = [number for number in range(job.chunks) if not parts.chunk(number).exists()]
     done = job.chunks - len(todo)
     tell(done, job.chunks)
     if not todo:
+        return
+    if engine == "ray":
+        from mainspring.serving.batch.onray import answer_on_ray
+
+        answer_on_ray(parts.folder.absolute(), todo, processes, lambda count: tell(done + count, job.chunks))
         return
     if processes == 1:
         scorer = Scorer(parts, job)

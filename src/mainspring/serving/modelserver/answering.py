@@ -20,7 +20,7 @@ from mainspring.serving.modelserver.explaining import Explaining, hidden, withou
 from mainspring.serving.modelserver.humility import Judged
 from mainspring.serving.modelserver.metrics import Labels, Metrics
 from mainspring.serving.modelserver.plan import Options
-from mainspring.serving.modelserver.spool import Row, Spool
+from mainspring.serving.modelserver.spool import Log, Row
 from mainspring.serving.modelserver.traffic import Choice, Endpoint
 from mainspring.serving.rules.assignment import fraction
 
@@ -118,7 +118,7 @@ class Desk:
         max_unlogged_rows: Rows that may wait for the log before new requests are refused.
     """
 
-    def __init__(self, batcher: Batcher, spool: Spool, metrics: Metrics, *, max_unlogged_rows: int = 50_000) -> None:
+    def __init__(self, batcher: Batcher, spool: Log, metrics: Metrics, *, max_unlogged_rows: int = 50_000) -> None:
         self._batcher = batcher
         self._spool = spool
         self._metrics = metrics

@@ -29,7 +29,7 @@ from mainspring.serving.modelserver.protocols.kserve import KServe
 from mainspring.serving.modelserver.protocols.mlflow import Scoring
 from mainspring.serving.modelserver.protocols.openinference import OpenInference
 from mainspring.serving.modelserver.served import Served
-from mainspring.serving.modelserver.spool import Spool
+from mainspring.serving.modelserver.spool import Log
 from mainspring.serving.modelserver.watching import waited_for_cores_s
 
 _SMALL_BYTES = 64 * 1024  # a body up to this is read however much is held: many small ones are bounded by their number
@@ -46,7 +46,7 @@ class App:
         spool: Logs; an answer leaves after its rows are committed.
     """
 
-    def __init__(self, batcher: Batcher, spool: Spool) -> None:
+    def __init__(self, batcher: Batcher, spool: Log) -> None:
         self.gauges: list[Callable[[], dict[str, float]]] = [self._gauges]
         self.others: Callable[[], list[Counts]] = list
         self.asked_at: Callable[[], dict[str, int]] = dict

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from queue import SimpleQueue
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import msgspec
 
@@ -70,6 +70,18 @@ def entries_of(groups: Mapping[str, Sequence[Row]], last: int) -> tuple[list[tup
         last += len(found)
         packed.append((last, deployment, len(found), _pack(found)))
     return packed, last
+
+
+class Log(Protocol):
+    """Where the rows of answers go: how many went, failed and wait, and a way to append more."""
+
+    rows: int
+    failures: int
+    waiting_rows: int
+
+    def append(self, deployment: str, rows: Sequence[Row]) -> asyncio.Future[None]:
+        """Log rows of an endpoint; the future resolves once they are committed, or raises `Unavailable`."""
+        ...
 
 
 class Spool:

@@ -1,0 +1,70 @@
+"""Chunks of a batch answered by actors of Ray, wherever in the cluster there is room for them.
+
+An actor reads and writes the files of the batch itself, so that they must be at the same paths on every node.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mainspring.core.errors import Failed
+from mainspring.engines.ray import connected
+
+
+class Actor:
+    """Answers chunks on a node, with the model in memory.
+
+    Args:
+        folder: The parts of the batch.
+        threads: How many threads numeric libraries take.
+    """
+
+    def __init__(self, folder: str, threads: int) -> None:
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
+            os.environ[name] = str(threads)  # before they are imported
+        from mainspring.serving.batch.chunks import work
+
+        self._scorer = work(Path(folder))
+
+    def answer(self, number: int) -> int:
+        """Answer one chunk, and say which."""
+        self._scorer(number)
+        return number
+
+
+def answer_on_ray(folder: Path, todo: Sequence[int], actors: int, tell: Callable[[int], None]) -> None:
+    """Return when all these chunks are there.
+
+    Args:
+        folder: The parts of the batch.
+        todo: Numbers of chunks.
+        actors: How many answer at once, each on a core.
+        tell: Hears how many are done.
+    Raises: Unavailable: There is no Ray. Failed: An actor died, or a chunk can't be answered.
+    """
+    ray, left = connected(), list(reversed(todo))
+    made = ray.remote(Actor).options(num_cpus=1)
+    crew = [made.remote(str(folder), 1) for _ in range(min(actors, len(todo)))]
+    try:
+        busy = {actor.answer.remote(left.pop()): actor for actor in crew}
+        done = 0
+        while busy:
+            (ended,), _ = ray.wait(list(busy), num_returns=1)
+            actor = busy.pop(ended)
+            ray.get(ended)
+            done += 1
+            tell(done)
+            if left:
+                busy[actor.answer.remote(left.pop())] = actor
+    except ray.exceptions.RayError as reason:
+        hint = "the same command goes on where it was"
+        raise Failed(f"an actor of the batch failed: {_last_line(reason)}", where="batch", hint=hint) from None
+    finally:
+        for actor in crew:
+            ray.kill(actor)
+
+
+def _last_line(reason: Exception) -> str:
+    return next((line.strip() for line in reversed(str(reason).splitlines()) if line.strip()), "it said nothing")[:300]
