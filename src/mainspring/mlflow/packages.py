@@ -15,6 +15,7 @@ from mainspring.core.clock import iso
 from mainspring.core.errors import Forbidden, NotFound, did_you_mean
 from mainspring.registry import ModelVersion, Registry
 from mainspring.registry.flavours import catboost, lightgbm, onnx, sklearn, xgboost
+from mainspring.registry.flavours.trusted import TRUSTED
 from mainspring.registry.folders import FOLDER as WRAPPED
 from mainspring.registry.model import Field
 from mainspring.registry.packages import Manifest
@@ -129,7 +130,7 @@ def _flavour(manifest: Manifest) -> tuple[str, dict[str, object]] | None:
             {
                 "pickled_model": sklearn.FILE,
                 "serialization_format": "skops",
-                "skops_trusted_types": sorted(sklearn.TRUSTED),
+                "skops_trusted_types": sorted(TRUSTED),
             },
         ),
         lightgbm.NAME: (lightgbm.FILE, {"data": lightgbm.FILE, "model_class": "lightgbm.basic.Booster"}),

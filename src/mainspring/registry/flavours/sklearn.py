@@ -8,6 +8,7 @@ from mainspring.core.errors import Corrupt, Invalid, Refused
 from mainspring.registry import forests
 from mainspring.registry.flavours import Scorer, Trait, scalars
 from mainspring.registry.flavours.lightgbm import BoosterScorer
+from mainspring.registry.flavours.trusted import TRUSTED
 from mainspring.registry.reasons import Cells, Explainer
 
 if TYPE_CHECKING:
@@ -22,35 +23,6 @@ FILE = "model.skops"
 _FEW_ROWS = 64  # for more, LightGBM takes longer than the trees one after the other
 _MOST_LEAVES = 100_000  # of a forest that is kept twice, so that LightGBM runs it
 PACKAGES = ("scikit-learn", "skops", "numpy", "scipy")
-
-TRUSTED = frozenset(
-    {
-        "collections.OrderedDict",
-        "functools.partial",
-        "lightgbm.basic.Booster",
-        "lightgbm.sklearn.LGBMClassifier",
-        "lightgbm.sklearn.LGBMRegressor",
-        "numpy.dtype",
-        "scipy.interpolate._bsplines.BSpline",
-        "sklearn._loss.loss.HalfTweedieLossIdentity",
-        "sklearn.calibration._CalibratedClassifier",
-        "sklearn.calibration._SigmoidCalibration",
-        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-        "sklearn.feature_selection._univariate_selection.f_classif",
-        "sklearn.feature_selection._univariate_selection.f_regression",
-        "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
-        "sklearn.gaussian_process.kernels.ConstantKernel",
-        "sklearn.gaussian_process.kernels.Product",
-        "sklearn.gaussian_process.kernels.RBF",
-        "sklearn.gaussian_process.kernels.WhiteKernel",
-        "sklearn.metrics._dist_metrics.EuclideanDistance64",
-        "sklearn.neighbors._kd_tree.KDTree",
-        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-        "sklearn.tree._tree.Tree",
-        "sklearn.utils.validation.check_array",
-    }
-)
-"""Types beyond those skops trusts itself: each holds arrays and settings and runs nothing when it is loaded."""
 
 
 def handles(model: object) -> bool:
