@@ -67,6 +67,7 @@ def test_a_model_of_arrays_and_settings_is_kept_and_answers_as_before(model: Bas
         warnings.simplefilter("ignore")  # what they say about few rows and few turns
         model.fit(X, target)
     again = sklearn.read(sklearn.dump(model))
+    assert isinstance(again, type(model))
     assert np.array_equal(again.predict(X), model.predict(X))
 
 
