@@ -207,6 +207,24 @@ class SliceResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """What a version said to rows it was judged on, which it was not trained on.
+
+    Args:
+        data_ref: The data version they are.
+        label: Column with the truth.
+        rows: How many.
+        scores: For two classes: rows of class 0, rows of class 1 and the sum of their scores, by the cell of the score
+            as `core.scores` has it; empty for other tasks.
+    """
+
+    data_ref: str
+    label: str
+    rows: int
+    scores: dict[str, tuple[float, float, float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What a gate came to, with its evidence. Stored once, never changed.
 

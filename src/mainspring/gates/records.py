@@ -7,7 +7,7 @@ from dataclasses import fields
 import msgspec
 import sqlalchemy as sa
 
-from mainspring.gates.model import CheckResult, Verdict
+from mainspring.gates.model import CheckResult, HeldOut, Verdict
 from mainspring.storage.references import names_no_blob
 from mainspring.storage.schema import Id, Json, Micros, Real, metadata
 from mainspring.storage.upsert import insert_into
@@ -36,11 +36,14 @@ verdict = sa.Table(
     sa.Column("created_at", Micros, nullable=False),
     sa.Column("actor", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("label", sa.Text, nullable=False),
+    sa.Column("scores", Json, nullable=False),
     sa.Index("ix_verdict_model", "project", "model", "id"),
     sa.Index("ix_verdict_data_ref", "project", "data_ref"),
     sqlite_strict=True,
 )
-"""Verdicts with their evidence; `idempotency_key` is empty when none was given."""
+"""Verdicts with their evidence; `idempotency_key` is empty when none was given, `scores` when they are of no two
+classes."""
 
 _keyed = verdict.c.idempotency_key != ""
 sa.Index(
@@ -54,10 +57,11 @@ sa.Index(
 _PLAIN = [field.name for field in fields(Verdict)]
 
 
-def add(conn: sa.Connection, project: str, found: Verdict, *, spec: object, key: str) -> bool:
+def add(conn: sa.Connection, project: str, found: Verdict, held_out: HeldOut, *, spec: object, key: str) -> bool:
     """Store a verdict; False when one with the same key is there already."""
     values: dict[str, object] = msgspec.to_builtins(found)
     values.update(project=project, spec=msgspec.to_builtins(spec), idempotency_key=key)
+    values.update(label=held_out.label, scores=held_out.scores)
     insert = insert_into(conn, verdict).values(values)
     if key:
         insert = insert.on_conflict_do_nothing(index_elements=["project", "idempotency_key"], index_where=_keyed)
@@ -89,6 +93,18 @@ def newest(
         query = query.where(column == value) if value else query
     query = query.where(verdict.c.id < before) if before else query
     return [_verdict(row) for row in conn.execute(query.order_by(verdict.c.id.desc()).limit(limit))]
+
+
+def held_out(conn: sa.Connection, project: str, model: str, version: int) -> HeldOut | None:
+    """The rows of the newest verdict over a version that say where they are."""
+    c = verdict.c
+    query = sa.select(c.data_ref, c.label, c.n, c.scores).where(c.project == project, c.model == model)
+    query = query.where(c.version == version, c.outcome != "error", c.data_ref != "", c.label != "")
+    row = conn.execute(query.order_by(c.id.desc()).limit(1)).first()
+    if row is None:
+        return None
+    scores = msgspec.convert(row.scores, dict[str, tuple[float, float, float]], strict=False)
+    return HeldOut(data_ref=row.data_ref, label=row.label, rows=row.n, scores=scores)
 
 
 def uses(conn: sa.Connection, project: str, data_ref: str) -> int:

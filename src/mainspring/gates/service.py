@@ -11,12 +11,13 @@ from mainspring.core.canonical import canonical_json, digest
 from mainspring.core.clock import Clock, SystemClock
 from mainspring.core.errors import Conflict, Invalid, MainspringError, NotFound, did_you_mean
 from mainspring.core.ids import new_id
+from mainspring.core.scores import count_scores
 from mainspring.gates import records
 from mainspring.gates.answers import Probe, answers_of, asking, check_label, probing, truth_of
 from mainspring.gates.case import Answers, Case
 from mainspring.gates.events import VerdictReached
 from mainspring.gates.judging import all_errors, reason_for, run_checks
-from mainspring.gates.model import CheckResult, GateSpec, Verdict, gates_of
+from mainspring.gates.model import CheckResult, GateSpec, HeldOut, Verdict, gates_of
 from mainspring.gates.rules.verdict import combine
 from mainspring.registry import check_usable
 from mainspring.storage.ports import Journal, Tables
@@ -142,13 +143,28 @@ class Gates:
             return _same(stored, gate, candidate, data_ref)
         check_label(frame, label)
         seed = _seed(gate, candidate, champion, data_ref)
+        scores: dict[str, tuple[float, float, float]] = {}
         try:
-            results = run_checks(gate, self._case(gate, candidate, champion, frame, label, seed))
+            case = self._case(gate, candidate, champion, frame, label, seed)
+            results = run_checks(gate, case)
+            if case.task == "classification":
+                scores = count_scores(case.answers.score, case.truth)
         except MainspringError as reason:
             results = all_errors(gate, reason)
         found = self._verdict(gate, candidate, champion, results)
         found = replace(found, n=frame.height, data_ref=data_ref, seed=seed)
-        return self._store(gate, found, key)
+        return self._store(gate, found, HeldOut(data_ref=data_ref, label=label, rows=frame.height, scores=scores), key)
+
+    def held_out(self, model: str, version: int) -> HeldOut | None:
+        """What a version said to the rows it was last judged on: what its scores mean on rows it did not learn from.
+
+        Args:
+            model: Name of the model.
+            version: Number of the version.
+        Returns: None when no gate judged it.
+        """
+        with self._tables.read() as conn:
+            return records.held_out(conn, caller().project, model, version)
 
     def verdict(self, verdict_id: str) -> Verdict:
         """One verdict.
@@ -287,11 +303,11 @@ class Gates:
             reason=reason_for(outcome, results),
         )
 
-    def _store(self, gate: GateSpec, found: Verdict, key: str) -> Verdict:
+    def _store(self, gate: GateSpec, found: Verdict, held_out: HeldOut, key: str) -> Verdict:
         project = caller().project
         with self._tables.write() as conn:
             found = replace(found, use=records.uses(conn, project, found.data_ref) + 1)
-            if not records.add(conn, project, found, spec=gate, key=key):
+            if not records.add(conn, project, found, held_out, spec=gate, key=key):
                 return records.by_key(conn, project, key) or found
             self._journal.append(conn, _reached(found))
         return found

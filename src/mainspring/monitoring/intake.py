@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
-from mainspring.core.clock import DAY_US, HOUR_US, day_of
+from mainspring.core.clock import DAY_US, HOUR_US
+from mainspring.core.scores import score_cells
 from mainspring.data.sketch import Grid, Sketch, sketch
 from mainspring.monitoring.records import Answer
 from mainspring.monitoring.rules.budget import SERVICE_US
+from mainspring.monitoring.rules.performance import Outcomes
 from mainspring.monitoring.rules.requests import CELLS_PER_OCTAVE, ServiceCounts
 from mainspring.serving.log import after
 
 Position = dict[str, int]
 _ASKED = ("id", "request_id", "version", "at", "latency_us", "status")
+BETWEEN = "\x1f"
+"""Stands between the segments of a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +60,31 @@ def next_batch(log: pl.LazyFrame, position: Position, limit: int) -> Batch | Non
     return Batch(unique, asked.select(_ASKED), reached, is_last=places.height < limit)
 
 
+def with_segments(rows: pl.DataFrame, levels: Mapping[str, Sequence[str]]) -> pl.DataFrame:
+    """Rows with the column "segments": the segments each lies in, such as "carrier=AA", between `BETWEEN`.
+
+    Args:
+        rows: Of the log.
+        levels: The levels that are counted of each column; all others are one segment, "carrier=(other)".
+    """
+    inputs = rows["inputs"].struct.unnest() if levels else pl.DataFrame()
+    parts = [
+        pl.when(inputs[name].is_null())
+        .then(pl.lit(f"{name}=(missing)"))
+        .when(inputs[name].cast(pl.String).is_in(list(known)))
+        .then(pl.concat_str(pl.lit(f"{name}="), inputs[name].cast(pl.String)))
+        .otherwise(pl.lit(f"{name}=(other)"))
+        for name, known in levels.items()
+        if name in inputs.columns
+    ]
+    return rows.with_columns((pl.concat_str(parts, separator=BETWEEN) if parts else pl.lit("")).alias("segments"))
+
+
 def answers_of(rows: pl.DataFrame) -> list[Answer]:
     """What was answered to each row, as much as a label needs."""
-    score = pl.coalesce("probability", "prediction")
-    columns = rows.select("id", "version", "event", score, pl.col("label_out").fill_null(""))
+    labelled = pl.lit(value=False).alias("is_labelled")
+    score = pl.coalesce("probability", "prediction", pl.col("probabilities").list.max())
+    columns = rows.select("id", "version", "event", score, pl.col("label_out").fill_null(""), labelled, "segments")
     return [Answer(*values) for values in columns.iter_rows()]
 
 
@@ -92,9 +117,23 @@ def latency_cells(micros: pl.Expr) -> pl.Expr:
     return (micros.clip(lower_bound=1).log(2) * CELLS_PER_OCTAVE + 1e-9).floor().cast(pl.Int64)
 
 
-def predictions_per_day(rows: pl.DataFrame) -> dict[tuple[int, int], int]:
-    """Rows by (version, first microsecond of the day)."""
-    counted: dict[tuple[int, int], int] = {}
-    for version, event in rows.select("version", "event").iter_rows():
-        counted[version, day_of(event)] = counted.get((version, day_of(event)), 0) + 1
-    return counted
+def predicted_per_day(rows: pl.DataFrame) -> dict[tuple[int, int, str], Outcomes]:
+    """Predictions and their scores by (version, first microsecond of the day, segment)."""
+    chance = rows.select(pl.coalesce("probability", pl.col("probabilities").list.max())).to_series()
+    known = chance.is_between(0.0, 1.0).fill_null(value=False)
+    cells = pl.Series(score_cells(chance.fill_null(0.5).fill_nan(0.5).to_numpy()))
+    day = (pl.col("event") - pl.col("event") % DAY_US).alias("day")
+    counted = rows.select("version", day, "segments").with_columns(
+        pl.when(known).then(cells).alias("cell"), pl.when(known).then(chance).alias("chance")
+    )
+    parts = [counted.with_columns(segments=pl.lit(""))]
+    if (rows["segments"] != "").any():
+        parts.append(counted.with_columns(pl.col("segments").str.split(BETWEEN)).explode("segments"))
+    keys = ["version", "day", "segments"]
+    summed = pl.concat(parts).group_by([*keys, "cell"]).agg(pl.len().alias("rows"), pl.col("chance").sum())
+    found: dict[tuple[int, int, str], Outcomes] = {}
+    for key, part in summed.partition_by(keys, as_dict=True, include_key=False).items():
+        version, start, segment = key
+        scored = {cell: [float(n), total] for cell, n, total in part.iter_rows() if cell is not None}
+        found[int(version), int(start), str(segment)] = Outcomes(predictions=sum(part["rows"]), scored=scored)
+    return found

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mainspring.core.errors import Invalid
+from mainspring.core.errors import Invalid, did_you_mean
 
 CAUSES = ("drift", "performance", "missing", "latency", "errors", "stale", "memory", "gap")
 UNSEEN_STATES = ("open", "escalated")
 """Of an alarm that nobody has looked at."""
 ALARM_STATES = (*UNSEEN_STATES, "silenced", "acknowledged", "repeated", "closed")
+WORTHS = ("true_positive", "false_positive", "false_negative", "true_negative", "right", "wrong", "per_unit")
+MOST_SEGMENTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,10 @@ class MonitorSpec:
         error_share: Share of the requests that may fail before it counts.
         escalate_hours: An alarm that nobody has acknowledged for so long goes to those who want escalated ones; 0 =
             never.
+        segments: Inputs whose levels are counted apart, such as ["carrier"].
+        worth: What a row of each outcome is worth in money, such as { true_positive = 40, false_positive = -5 };
+            "right" and "wrong" for many classes, "per_unit" of the absolute error for a number.
+        currency: What the money is called.
     Raises:
         Invalid: A value is out of range.
     """
@@ -40,6 +47,9 @@ class MonitorSpec:
     slow_share: float = 0.05
     error_share: float = 0.01
     escalate_hours: float = 24.0
+    segments: Sequence[str] = ()
+    worth: Mapping[str, float] = field(default_factory=dict)
+    currency: str = ""
 
     def __post_init__(self) -> None:
         if not 0 < self.budget <= 10_000:
@@ -55,6 +65,21 @@ class MonitorSpec:
         if not 0 <= self.latency_ms <= 3_600_000:
             hint = "use milliseconds, or 0 for twice the 99th percentile of the first hours"
             raise Invalid(f"an objective of {self.latency_ms:g} ms", where="monitor.latency_ms", hint=hint)
+        self._check_lists()
+
+    def _check_lists(self) -> None:
+        if isinstance(self.segments, str) or not all(isinstance(name, str) and name for name in self.segments):
+            hint = 'write a list of inputs: segments = ["carrier"]'
+            raise Invalid(f"{self.segments!r} is no list of names", where="monitor.segments", hint=hint)
+        if len(self.segments) > MOST_SEGMENTS:
+            hint = "slices of all columns are looked for anyway"
+            raise Invalid(f"more than {MOST_SEGMENTS} columns of segments", where="monitor.segments", hint=hint)
+        for name, money in self.worth.items():
+            if name not in WORTHS:
+                hint = did_you_mean(name, WORTHS) or f"use {', '.join(WORTHS)}"
+                raise Invalid(f"no outcome is called {name!r}", where="monitor.worth", hint=hint)
+            if isinstance(money, bool) or not isinstance(money, (int, float)) or not abs(money) < float("inf"):
+                raise Invalid(f"{money!r} is no amount", where=f"monitor.worth.{name}", hint="use a number")
 
 
 @dataclass(frozen=True, slots=True)

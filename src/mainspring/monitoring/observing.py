@@ -13,6 +13,7 @@ from mainspring.monitoring import intake, records
 from mainspring.monitoring.model import Monitor
 from mainspring.monitoring.references import References, Watched
 from mainspring.monitoring.rules import performance
+from mainspring.monitoring.rules.feedback import said_of
 from mainspring.monitoring.rules.performance import Outcomes
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 LABEL_HORIZON_US = 90 * DAY_US
 SERVICE_HORIZON_US = 35 * DAY_US
+MOST_LEVELS = 50
+"""So many levels of a declared column are counted apart."""
 
 
 class Observer:
@@ -39,11 +42,20 @@ class Observer:
         serving: Gives predictions and feedback.
         references: Gives the cells that inputs are counted in.
         batch_rows: Most predictions, and most labels, that are counted in one transaction.
+        segments: Columns whose levels are counted apart too.
     """
 
-    def __init__(self, *, tables: Tables, serving: Serving, references: References, batch_rows: int) -> None:
+    def __init__(
+        self,
+        *,
+        tables: Tables,
+        serving: Serving,
+        references: References,
+        batch_rows: int,
+        segments: Sequence[str] = (),
+    ) -> None:
         self._tables, self._serving, self._references = tables, serving, references
-        self._batch_rows = batch_rows
+        self._batch_rows, self._segments = batch_rows, tuple(segments)
 
     def observe(self, monitor: Monitor) -> int:
         """Count new predictions, then new labels. Returns how many were new."""
@@ -69,24 +81,25 @@ class Observer:
                 return counted
 
     def _count_predictions(self, deployment: str, batch: intake.Batch, *, before: intake.Position) -> int:
-        answers = intake.answers_of(batch.rows)
         with self._tables.read() as conn:
-            known = records.find_answers(conn, deployment, [answer.prediction_id for answer in answers])
+            known = records.find_answers(conn, deployment, batch.rows["id"].to_list())
         rows = _without(batch.rows, known)
-        fresh = [answer for answer in answers if answer.prediction_id not in known]
         watched = self._references.of(
             deployment, {int(number) for number in batch.asked["version"].unique().drop_nulls()}
         )
+        rows = intake.with_segments(rows, self._levels(watched))
+        fresh = intake.answers_of(rows)
         grids = {number: entry.reference.profile.grid for number, entry in watched.items() if entry.reference}
         hours = list(intake.hours_of(rows, grids))
+        predicted = intake.predicted_per_day(rows)
         with self._tables.write() as conn:
             monitor = records.find_monitor(conn, deployment, lock=True)
             if monitor is None or json.loads(monitor.position or "{}") != before:
                 return 0  # somebody else counted these rows; while nobody did, what was not known is new
             self._store_hours(conn, deployment, hours, watched)
-            for (number, day), count in intake.predictions_per_day(rows).items():
-                records.add_outcomes(conn, deployment, number, day, Outcomes(predictions=count))
             records.requests.add_service(conn, deployment, intake.requests_of(batch.asked))
+            for (number, day, segment), found in predicted.items():
+                records.add_outcomes(conn, deployment, number, day, found, segment=segment)
             records.add_answers(conn, deployment, fresh)
             early = records.take_early_labels(conn, deployment, [answer.prediction_id for answer in fresh])
             labels = self._count_labels(conn, deployment, early, _by_id(fresh), watched)
@@ -103,6 +116,15 @@ class Observer:
                 position=json.dumps(batch.position, sort_keys=True),
             )
         return rows.height + labels
+
+    def _levels(self, watched: Mapping[int, Watched]) -> dict[str, list[str]]:
+        """The most frequent levels of each declared column, by the references of these versions."""
+        found: dict[str, dict[str, None]] = {name: {} for name in self._segments}
+        for entry in watched.values():
+            for name in self._segments if entry.reference else ():
+                column = entry.reference.profile.sketch.column(name) if entry.reference else None
+                found[name] |= dict.fromkeys(list(column.levels())[:MOST_LEVELS] if column else [])
+        return {name: list(levels) for name, levels in found.items()}
 
     def _store_hours(
         self,
@@ -151,6 +173,7 @@ class Observer:
             if any(answer.version not in watched for answer in answers.values()):
                 return 0  # a version answered meanwhile that was not looked at yet
             counted = self._count_labels(conn, deployment, labels, answers, watched)
+            records.add_said(conn, deployment, said_of(page))
             records.change_monitor(conn, deployment, feedback_seq=page[-1].seq, labels=monitor.labels + counted)
         return counted
 
@@ -167,18 +190,19 @@ class Observer:
         early = {name: value for name, value in labels.items() if name not in answers}
         monitor = records.find_monitor(conn, deployment)
         records.add_early_labels(conn, deployment, early, monitor.watermark if monitor else 0)
-        days: dict[tuple[int, int], list[Outcomes]] = {}
+        days: dict[tuple[int, int, str], list[Outcomes]] = {}
         for name, answer in answers.items():
             if not answer.is_labelled:
                 version = watched[answer.version].version
                 one = performance.outcome(
                     version.task, answer.score, answer.answer, labels[name], version.reference_loss
                 )
-                days.setdefault((answer.version, day_of(answer.event_at)), []).append(one)
-        for (number, day), outcomes in days.items():
-            records.add_outcomes(conn, deployment, number, day, Outcomes.total(outcomes))
+                for segment in ("", *filter(None, answer.segments.split(intake.BETWEEN))):
+                    days.setdefault((answer.version, day_of(answer.event_at), segment), []).append(one)
+        for (number, day, segment), outcomes in days.items():
+            records.add_outcomes(conn, deployment, number, day, Outcomes.total(outcomes), segment=segment)
         records.mark_labelled(conn, deployment, answers)
-        return sum(map(len, days.values()))
+        return sum(len(found) for (_, _, segment), found in days.items() if not segment)
 
 
 def _by_id(answers: Iterable[Answer]) -> dict[str, Answer]:

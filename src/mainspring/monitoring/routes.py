@@ -9,7 +9,7 @@ from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
-from mainspring.monitoring import alarm_routes
+from mainspring.monitoring import alarm_routes, performance_routes
 from mainspring.monitoring.model import Alarm, Coverage, Monitor, MonitorStatus
 from mainspring.monitoring.service import Monitoring
 
@@ -90,4 +90,5 @@ handlers = [
     show_alarm,
     acknowledge_alarm,
     *alarm_routes.handlers,
+    *performance_routes.handlers,
 ]

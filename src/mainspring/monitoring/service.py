@@ -77,7 +77,11 @@ class Monitoring:
         from mainspring.monitoring.observing import Observer
 
         return Observer(
-            tables=self._tables, serving=self._serving, references=self._references, batch_rows=self._batch_rows
+            tables=self._tables,
+            serving=self._serving,
+            references=self._references,
+            batch_rows=self._batch_rows,
+            segments=self.spec.segments,
         )
 
     @cached_property

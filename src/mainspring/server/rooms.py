@@ -48,6 +48,7 @@ SERVICES = {
     "serving": "mainspring.serving:Serving",
     "batches": "mainspring.serving.batch.desk:BatchDesk",
     "monitoring": "mainspring.monitoring:Monitoring",
+    "performing": "mainspring.monitoring.performing:Performing",
     "loop": "mainspring.loop:Loop",
     "tables": "mainspring.storage.ports:Tables",
     "journal": "mainspring.storage.ports:Journal",

@@ -99,12 +99,21 @@ class FeedbackDesk(Endpoints):
         with self._tables.read() as conn:
             return records.list_feedback(conn, name, seq, limit)
 
-    def labels(self, name: str, *, stored_since: int = 0, after: int = 0) -> Iterator[StoredFeedback]:
-        """Labels of an endpoint in the order of arrival, stored at `stored_since` or later and above a number."""
+    def labels(
+        self, name: str, *, stored_since: int = 0, after: int = 0, kind: str = "label"
+    ) -> Iterator[StoredFeedback]:
+        """Labels of an endpoint, or feedback of another kind, in the order of arrival.
+
+        Args:
+            name: The endpoint.
+            stored_since: Stored then or later.
+            after: Above this number.
+            kind: Which feedback.
+        """
         last = after
         while True:
             with self._tables.read() as conn:
-                page = records.list_feedback(conn, name, last, _PAGE, kind="label", stored_since=stored_since)
+                page = records.list_feedback(conn, name, last, _PAGE, kind=kind, stored_since=stored_since)
             yield from page
             if len(page) < _PAGE:
                 return
@@ -151,13 +160,16 @@ class FeedbackDesk(Endpoints):
             known = records.feedback_of(conn, name, prediction_id)
         return replace(_logged(name, rows[0]), feedback=tuple(known))
 
-    def labelled(self, name: str, since: int | None = None, until: int | None = None) -> pl.DataFrame:
+    def labelled(
+        self, name: str, since: int | None = None, until: int | None = None, *, corrected: bool = False
+    ) -> pl.DataFrame:
         """Predictions with a label, for training and for measuring: inputs as columns, and the columns `ABOUT`.
 
         Args:
             name: The endpoint.
             since: Earliest event time, microseconds.
             until: First event time that is left out.
+            corrected: Whether a correction replaces the label of its prediction, or stands for it where there is none.
         Returns: One row for each labelled prediction in the order of event time. Columns that the live version takes
             as whole numbers are whole numbers. `score` is the probability of the second class, or the number predicted.
         Raises:
@@ -170,6 +182,9 @@ class FeedbackDesk(Endpoints):
 
         self.compact()
         known = list(self.labels(name))
+        if corrected:
+            better = {item.prediction_id: item for item in self.labels(name, kind="correction")}
+            known = [*(item for item in known if item.prediction_id not in better), *better.values()]
         when = pl.DataFrame(
             {"id": [item.prediction_id for item in known], "label_at": [item.at for item in known]},
             schema={"id": pl.String, "label_at": pl.Int64},

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainspring.core.clock import DAY_US
+from mainspring.core.scores import score_cell
 from mainspring.monitoring.model import MonitorSpec, WatchedVersion
 from mainspring.monitoring.rules.judging import Finding, judge_loss
 from mainspring.monitoring.rules.performance import (
@@ -19,7 +20,6 @@ from mainspring.monitoring.rules.performance import (
     measures,
     outcome,
     reference_loss,
-    score_cell,
 )
 from mainspring.monitoring.rules.windows import LabelWindow, closed_labels
 

@@ -14,6 +14,7 @@ from mainspring.core.caller import caller
 from mainspring.monitoring.model import Alarm, Judgement, Monitor, WatchedVersion
 from mainspring.monitoring.records import requests as requests
 from mainspring.monitoring.records import silences as silences
+from mainspring.monitoring.rules.feedback import Said
 from mainspring.monitoring.rules.performance import Outcomes
 from mainspring.storage.schema import Flag, Id, Json, Micros, Real, metadata
 from mainspring.storage.upsert import insert_into
@@ -71,11 +72,27 @@ performance_window = sa.Table(
     sa.Column("project", Id, primary_key=True),
     sa.Column("deployment", Id, primary_key=True),
     sa.Column("version", Micros, primary_key=True, autoincrement=False),
+    sa.Column("segment", Id, primary_key=True),
     sa.Column("start", Micros, primary_key=True, autoincrement=False),
     sa.Column("outcomes", Json, nullable=False),
     sqlite_strict=True,
 )
-"""Predictions and labelled rows per version and day of event time."""
+"""Predictions and labelled rows per version, segment and day of event time; segment "" is all of them."""
+
+feedback_window = sa.Table(
+    "feedback_window",
+    metadata,
+    sa.Column("project", Id, primary_key=True),
+    sa.Column("deployment", Id, primary_key=True),
+    sa.Column("kind", Id, primary_key=True),
+    sa.Column("start", Micros, primary_key=True, autoincrement=False),
+    sa.Column("rows", Micros, nullable=False),
+    sa.Column("numbers", Micros, nullable=False),
+    sa.Column("total", Real, nullable=False),
+    sa.Column("squares", Real, nullable=False),
+    sqlite_strict=True,
+)
+"""What people said of predictions, other than labels, per kind and day at which it became known."""
 
 awaiting_label = sa.Table(
     "awaiting_label",
@@ -88,6 +105,7 @@ awaiting_label = sa.Table(
     sa.Column("score", Real),
     sa.Column("answer", sa.Text, nullable=False),
     sa.Column("is_labelled", Flag, nullable=False),
+    sa.Column("segments", sa.Text, nullable=False),
     sa.Index("ix_awaiting_label_event_at", "project", "deployment", "event_at"),
     sqlite_strict=True,
 )
@@ -163,6 +181,7 @@ class Answer:
     score: float | None
     answer: str
     is_labelled: bool = False
+    segments: str = ""
 
 
 def add_monitor(conn: Connection, deployment: str, at: int) -> bool:
@@ -237,17 +256,33 @@ def list_windows(
     return [(row.start, row.rows, row.sketch) for row in conn.execute(query.order_by(c.start))]
 
 
-def list_outcomes(conn: Connection, deployment: str, version: int, *, since: int = 0) -> list[tuple[int, Outcomes]]:
-    """The days of a version that begin at `since` or later: (start, outcomes), in order."""
+def list_outcomes(
+    conn: Connection, deployment: str, version: int, *, since: int = 0, segment: str = ""
+) -> list[tuple[int, Outcomes]]:
+    """The days of a version and segment that begin at `since` or later: (start, outcomes), in order."""
     c = performance_window.c
     where = c.project == caller().project, c.deployment == deployment, c.version == version, c.start >= since
-    query = sa.select(c.start, c.outcomes).where(*where).order_by(c.start)
+    query = sa.select(c.start, c.outcomes).where(*where, c.segment == segment).order_by(c.start)
     return [(row.start, _outcomes(row.outcomes)) for row in conn.execute(query)]
 
 
-def add_outcomes(conn: Connection, deployment: str, version: int, start: int, more: Outcomes) -> None:
+def list_segments(conn: Connection, deployment: str, version: int, *, since: int = 0) -> list[tuple[str, Outcomes]]:
+    """The segments of a version with their outcomes since then, by name."""
+    c = performance_window.c
+    where = c.project == caller().project, c.deployment == deployment, c.version == version, c.start >= since
+    query = sa.select(c.segment, c.outcomes).where(*where, c.segment != "").order_by(c.segment, c.start)
+    parts: dict[str, list[Outcomes]] = {}
+    for row in conn.execute(query):
+        parts.setdefault(row.segment, []).append(_outcomes(row.outcomes))
+    return [(name, Outcomes.total(found)) for name, found in parts.items()]
+
+
+def add_outcomes(
+    conn: Connection, deployment: str, version: int, start: int, more: Outcomes, *, segment: str = ""
+) -> None:
     """Add outcomes to a day."""
-    values = {"project": caller().project, "deployment": deployment, "version": version, "start": start}
+    values = {"project": caller().project, "deployment": deployment, "version": version}
+    values |= {"segment": segment, "start": start}
     c = performance_window.c
     query = sa.select(c.outcomes).where(*(c[name] == value for name, value in values.items()))
     before = conn.execute(query).scalar()
@@ -255,6 +290,26 @@ def add_outcomes(conn: Connection, deployment: str, version: int, start: int, mo
     insert = insert_into(conn, performance_window).values(**values, outcomes=outcomes)
     changed = {"outcomes": insert.excluded.outcomes}
     conn.execute(insert.on_conflict_do_update(index_elements=list(values), set_=changed))
+
+
+def add_said(conn: Connection, deployment: str, said: Iterable[Said]) -> None:
+    """Add feedback to its days."""
+    for one in said:
+        values = {"project": caller().project, "deployment": deployment, **_plain(one)}
+        insert = insert_into(conn, feedback_window).values(values)
+        c = feedback_window.c
+        sums = {name: c[name] + insert.excluded[name] for name in ("rows", "numbers", "total", "squares")}
+        keys = ["project", "deployment", "kind", "start"]
+        conn.execute(insert.on_conflict_do_update(index_elements=keys, set_=sums))
+
+
+def list_said(conn: Connection, deployment: str, *, since: int = 0) -> list[Said]:
+    """Feedback other than labels by kind and day, in order."""
+    c = feedback_window.c
+    query = sa.select(feedback_window).where(
+        c.project == caller().project, c.deployment == deployment, c.start >= since
+    )
+    return [_convert(row, Said) for row in conn.execute(query.order_by(c.kind, c.start))]
 
 
 def add_answers(conn: Connection, deployment: str, answers: Sequence[Answer]) -> None:
@@ -380,7 +435,7 @@ def _chunks(ids: Iterable[_Key]) -> Iterable[list[_Key]]:
     return (every[at : at + _CHUNK] for at in range(0, len(every), _CHUNK))
 
 
-def _plain(value: Monitor | WatchedVersion | Judgement | Alarm | Answer) -> dict[str, object]:
+def _plain(value: Monitor | WatchedVersion | Judgement | Alarm | Answer | Said) -> dict[str, object]:
     return {field.name: getattr(value, field.name) for field in fields(value)}
 
 

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
+from mainspring.core.scores import LEAST_SCORE, score_cell
 from mainspring.monitoring.model import Coverage
 
-CELLS = 256
-_LOGIT_STEP = 1 / 16
 LOSSES = ("brier", "error", "mae")
 TOLERANCE = 0.05
 LEAST_ROWS = 30
 _CAP = 10.0
-_LEAST_SCORE = 1e-6
+_HUGE = 1e60
+BETWEEN = " < "
+"""Stands between the answer and the truth in the keys of a confusion."""
+MOMENTS = ("rows", "absolute", "error", "square", "fourth", "truth", "truth_square")
+"""What is summed over rows of a regression: 1; of e = predicted - truth |e|, e, e^2, e^4; of the truth y, y^2."""
+_MOST_ENTRIES = 2_500
+_OTHERS = f"others{BETWEEN}others"
+
+
+Amount = TypeVar("Amount", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +33,17 @@ class Outcomes:
 
     Attributes:
         predictions: Rows that were predicted, labelled or not.
-        counts: Labelled rows per (class 0 or 1, cell of the score); empty for other tasks than binary.
+        counts: Labelled rows per cell of the score: of class 0 and of class 1; of many classes those answered wrong
+            and those answered right, by the probability of the answer. Empty for a regression.
         scores: Sum of the scores per cell, for the calibration.
         rows: Labelled rows.
         correct: Labelled rows whose answer was right.
         loss: Sum of the loss that is watched.
         log_loss: Sum of the negative log likelihood, binary only.
         unread: Labels that are no value of the task.
+        scored: Predictions per cell of the score, labelled or not: [rows, sum of the scores].
+        confusion: Labelled rows per answer and truth, for many classes.
+        moments: Sums over labelled rows of a regression, as `MOMENTS` says; empty for other tasks.
     """
 
     predictions: int = 0
@@ -40,6 +54,9 @@ class Outcomes:
     loss: float = 0.0
     log_loss: float = 0.0
     unread: int = 0
+    scored: dict[int, list[float]] = field(default_factory=dict)
+    confusion: dict[str, int] = field(default_factory=dict)
+    moments: list[float] = field(default_factory=list)
 
     @property
     def coverage(self) -> float:
@@ -59,35 +76,48 @@ class Outcomes:
     def total(parts: Iterable[Outcomes]) -> Outcomes:
         """The outcomes of any number of sets of rows, also none."""
         every = list(parts)
-        counts: dict[int, list[int]] = {}
         scores: dict[int, float] = {}
         for part in every:
-            for cell, (no, yes) in part.counts.items():
-                pair = counts.setdefault(cell, [0, 0])
-                pair[0] += no
-                pair[1] += yes
             for cell, score in part.scores.items():
                 scores[cell] = scores.get(cell, 0.0) + score
         return Outcomes(
-            sum(part.predictions for part in every),
-            counts,
-            scores,
-            sum(part.rows for part in every),
-            sum(part.correct for part in every),
-            math.fsum(part.loss for part in every),
-            math.fsum(part.log_loss for part in every),
-            sum(part.unread for part in every),
+            predictions=sum(part.predictions for part in every),
+            counts=_added(part.counts for part in every),
+            scores=scores,
+            rows=sum(part.rows for part in every),
+            correct=sum(part.correct for part in every),
+            loss=math.fsum(part.loss for part in every),
+            log_loss=math.fsum(part.log_loss for part in every),
+            unread=sum(part.unread for part in every),
+            scored=_added(part.scored for part in every),
+            confusion=_bounded(part.confusion for part in every),
+            moments=[math.fsum(sums) for sums in zip(*(part.moments for part in every if part.moments), strict=True)],
         )
 
 
-def score_cell(score: float) -> int:
-    """The cell of a probability: 256 cells of equal width in log odds, so that rare classes are told apart too.
+def _bounded(tables: Iterable[dict[str, int]]) -> dict[str, int]:
+    """The most frequent entries; a stream of labels nobody knows must not grow a row without end."""
+    whole: Counter[str] = Counter()
+    for table in tables:
+        whole.update(table)
+    if len(whole) <= _MOST_ENTRIES:
+        return dict(whole)
+    kept = dict(whole.most_common(_MOST_ENTRIES))
+    return {**kept, _OTHERS: kept.get(_OTHERS, 0) + whole.total() - sum(kept.values())}
 
-    >>> score_cell(0.5), score_cell(0.0), score_cell(1.0)
-    (128, 0, 255)
-    """
-    p = min(max(score, _LEAST_SCORE), 1 - _LEAST_SCORE)
-    return min(max(math.floor(math.log(p / (1 - p)) / _LOGIT_STEP) + CELLS // 2, 0), CELLS - 1)
+
+def _added(tables: Iterable[dict[int, list[Amount]]]) -> dict[int, list[Amount]]:
+    """Pairs by cell, added up."""
+    whole: dict[int, list[Amount]] = {}
+    for table in tables:
+        for cell, (first, second) in table.items():
+            pair = whole.get(cell)
+            if pair is None:
+                whole[cell] = [first, second]
+            else:
+                pair[0] += first
+                pair[1] += second
+    return whole
 
 
 def outcome(task: str, score: float | None, answer: str, label: object, reference_loss: float) -> Outcomes:
@@ -106,18 +136,30 @@ def outcome(task: str, score: float | None, answer: str, label: object, referenc
     0.04
     """
     if task == "multiclass":
-        right = _text(label) == answer
-        return Outcomes(rows=1, correct=int(right), loss=float(not right))
+        truth_text = _text(label)
+        right = truth_text == answer
+        known = score is not None and 0 <= score <= 1
+        return Outcomes(
+            counts={score_cell(score): [int(not right), int(right)]} if score is not None and known else {},
+            scores={score_cell(score): score} if score is not None and known else {},
+            rows=1,
+            correct=int(right),
+            loss=float(not right),
+            confusion={f"{answer}{BETWEEN}{truth_text}": 1},
+        )
     truth = _number(label)
     if truth is None or score is None or not math.isfinite(score):
         return Outcomes(unread=1)
     if task == "regression":
         cap = _CAP * reference_loss if reference_loss > 0 else math.inf
-        return Outcomes(rows=1, loss=min(abs(score - truth), cap))
+        error = score - truth
+        moments = [1.0, abs(error), error, error**2, error**4, truth, truth**2]
+        usable = abs(error) < _HUGE and abs(truth) < _HUGE
+        return Outcomes(rows=1, loss=min(abs(error), cap), moments=moments if usable else [])
     if truth not in (0.0, 1.0) or not 0 <= score <= 1:
         return Outcomes(unread=1)
     cell, yes = score_cell(score), int(truth)
-    p = min(max(score, _LEAST_SCORE), 1 - _LEAST_SCORE)
+    p = min(max(score, LEAST_SCORE), 1 - LEAST_SCORE)
     return Outcomes(
         counts={cell: [1 - yes, yes]},
         scores={cell: score},

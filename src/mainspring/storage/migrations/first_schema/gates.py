@@ -36,6 +36,8 @@ def _verdict() -> None:
         sa.Column("created_at", schema.Micros(), nullable=False),
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("label", sa.Text(), nullable=False),
+        sa.Column("scores", schema.Json(), nullable=False),
         sa.PrimaryKeyConstraint("project", "id", name=op.f("pk_verdict")),
         sqlite_strict=True,
     )

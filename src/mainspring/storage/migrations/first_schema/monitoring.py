@@ -12,6 +12,7 @@ def upgrade() -> None:
     _alarm()
     _awaiting_label()
     _early_label()
+    _feedback_window()
     _monitor()
     _monitor_judgement()
     _monitor_version()
@@ -59,6 +60,7 @@ def _awaiting_label() -> None:
         sa.Column("score", schema.Real(), nullable=True),
         sa.Column("answer", sa.Text(), nullable=False),
         sa.Column("is_labelled", schema.Flag(), nullable=False),
+        sa.Column("segments", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("project", "deployment", "prediction_id", name=op.f("pk_awaiting_label")),
         sqlite_strict=True,
     )
@@ -74,6 +76,22 @@ def _early_label() -> None:
         sa.Column("value", schema.Json(), nullable=False),
         sa.Column("at", schema.Micros(), nullable=False),
         sa.PrimaryKeyConstraint("project", "deployment", "prediction_id", name=op.f("pk_early_label")),
+        sqlite_strict=True,
+    )
+
+
+def _feedback_window() -> None:
+    op.create_table(
+        "feedback_window",
+        sa.Column("project", schema.Id(), nullable=False),
+        sa.Column("deployment", schema.Id(), nullable=False),
+        sa.Column("kind", schema.Id(), nullable=False),
+        sa.Column("start", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("rows", schema.Micros(), nullable=False),
+        sa.Column("numbers", schema.Micros(), nullable=False),
+        sa.Column("total", schema.Real(), nullable=False),
+        sa.Column("squares", schema.Real(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "deployment", "kind", "start", name=op.f("pk_feedback_window")),
         sqlite_strict=True,
     )
 
@@ -155,9 +173,12 @@ def _performance_window() -> None:
         sa.Column("project", schema.Id(), nullable=False),
         sa.Column("deployment", schema.Id(), nullable=False),
         sa.Column("version", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("segment", schema.Id(), nullable=False),
         sa.Column("start", schema.Micros(), autoincrement=False, nullable=False),
         sa.Column("outcomes", schema.Json(), nullable=False),
-        sa.PrimaryKeyConstraint("project", "deployment", "version", "start", name=op.f("pk_performance_window")),
+        sa.PrimaryKeyConstraint(
+            "project", "deployment", "version", "segment", "start", name=op.f("pk_performance_window")
+        ),
         sqlite_strict=True,
     )
 

@@ -1,0 +1,415 @@
+"""The verbs of performance: what versions are worth, realized and estimated, by window and segment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from mainspring.core.clock import DAY_US, day_of
+from mainspring.core.errors import Invalid, NotFound, did_you_mean
+from mainspring.monitoring import records
+from mainspring.monitoring.model import WatchedVersion
+from mainspring.monitoring.performances import (
+    PERIODS,
+    FeedbackWindow,
+    Performance,
+    SegmentPerformance,
+    WindowPerformance,
+    WorstSlices,
+)
+from mainspring.monitoring.readings import Reading, unknown
+from mainspring.monitoring.rules.performance import Outcomes, coverage_of
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mainspring.data import Data, DatasetVersion
+    from mainspring.gates import Gates
+    from mainspring.monitoring.rules.estimating.calibrating import Calibration, Counted
+    from mainspring.monitoring.rules.feedback import Said
+    from mainspring.monitoring.rules.measuring import Floats
+    from mainspring.monitoring.service import Monitoring
+    from mainspring.serving import Serving
+    from mainspring.storage.ports import Tables
+
+WEEK_US = 7 * DAY_US
+ASSUMES = "estimates assume that the same inputs still mean the same (no concept change)"
+_MOST_WINDOWS = 400
+_MOST_ROWS = 100_000
+_CALIBRATE_ON = 1_000
+_OF_A_CLASS = 30
+_ANSWER, _LOSS = "answer of the version", "loss of the version"
+_Days = Sequence[tuple[int, Outcomes]]
+
+
+class Performing:
+    """Says what versions are worth, from counts only: no row is read again, except to look for the worst slices.
+
+    Args:
+        tables: Where the counts are.
+        monitoring: Knows what is watched.
+        serving: Gives labelled rows.
+        data: Keeps what is exported.
+        gates: Knows what versions said to rows they did not learn from.
+    """
+
+    def __init__(
+        self, *, tables: Tables, monitoring: Monitoring, serving: Serving, data: Data, gates: Gates | None = None
+    ) -> None:
+        self._tables, self._monitoring, self._serving = tables, monitoring, serving
+        self._data, self._gates = data, gates
+        self._calibrations: dict[tuple[str, int, float], Calibration | str] = {}
+
+    def performance(
+        self,
+        deployment: str,
+        *,
+        by: str = "day",
+        segment: str = "",
+        version: int = 0,
+        since: int = 0,
+        until: int = 0,
+        windows: int = 60,
+    ) -> Performance:
+        """Realized and estimated performance of a version.
+
+        Args:
+            deployment: What is watched.
+            by: "day", "week" (from Monday) or "all".
+            segment: Such as "carrier=AA"; "" for all rows.
+            version: Which one; 0 for the live one.
+            since: Earliest event time, microseconds.
+            until: First event time that is left out; 0 for none.
+            windows: At most so many, the newest.
+        Raises:
+            NotFound: The deployment is not watched, or the version or segment has no rows.
+            Invalid: There is no such period.
+        """
+        if by not in PERIODS:
+            hint = did_you_mean(by, PERIODS) or f"use {', '.join(PERIODS)}"
+            raise Invalid(f"no period is called {by!r}", where="by", hint=hint)
+        watched = self._watched(deployment, version)
+        with self._tables.read() as conn:
+            days = records.list_outcomes(conn, deployment, watched.version, segment=segment)
+        if segment and not days:
+            raise self._no_segment(deployment, watched.version, segment)
+        calibration, source, fitted_until = self._calibration(watched, deployment)
+        asked = [(at, found) for at, found in days if at >= since and (not until or at < until)]
+        parts = _grouped(asked, by)[-min(max(windows, 1), _MOST_WINDOWS) :]
+        seen = [self._window(watched.task, start, end, found, calibration, fitted_until) for start, end, found in parts]
+        whole = Outcomes.total(found for _, _, found in parts)
+        first, last = (parts[0][0], parts[-1][1]) if parts else (since, until)
+        return Performance(
+            deployment=deployment,
+            version=watched.version,
+            task=watched.task,
+            by=by,
+            segment=segment,
+            windows=tuple(seen),
+            total=self._window(watched.task, first, last, whole, calibration, fitted_until),
+            classes=_classes(watched.task, whole),
+            loss=watched.loss,
+            reference_loss=watched.reference_loss,
+            calibrated_on=source,
+            currency=self._monitoring.spec.currency,
+            notes=self._notes(watched, whole),
+        )
+
+    def segments(self, deployment: str, *, version: int = 0, since: int = 0) -> list[SegmentPerformance]:
+        """Performance of each declared segment, by name.
+
+        Raises:
+            NotFound: The deployment is not watched.
+        """
+        watched = self._watched(deployment, version)
+        calibration, _, fitted_until = self._calibration(watched, deployment)
+        with self._tables.read() as conn:
+            found = records.list_segments(conn, deployment, watched.version, since=since)
+            last = self._monitoring.get(deployment).watermark
+        return [
+            SegmentPerformance(name, self._window(watched.task, since, last, outcomes, calibration, fitted_until))
+            for name, outcomes in found
+        ]
+
+    def worst(self, deployment: str, *, days: int = 30, version: int = 0, most: int = 10) -> WorstSlices:
+        """The slices of one and two inputs on which a version is worst, over the newest labelled rows.
+
+        Args:
+            deployment: What is watched.
+            days: How far back, in event time.
+            version: Which one; 0 for the live one.
+            most: At most so many slices.
+        Raises:
+            NotFound: The deployment is not watched.
+        """
+        from mainspring.monitoring.rules.slices import worst_slices
+
+        watched = self._watched(deployment, version)
+        since = self._monitoring.get(deployment).watermark - days * DAY_US
+        name = {"binary": "brier", "regression": "absolute error"}.get(watched.task, "error")
+        try:
+            rows = self._serving.labelled(deployment, since)
+            if watched.task == "multiclass":
+                rows = self._with_answers(rows, deployment, since)
+        except (NotFound, Invalid) as reason:
+            return WorstSlices(0, name, (), unknown(reason.what).why)
+        rows, losses = _losses(rows, watched)
+        if rows.height < 100:
+            return WorstSlices(rows.height, name, (), unknown(f"{rows.height} labelled rows, 100 are needed").why)
+        return WorstSlices(rows.height, name, tuple(worst_slices(rows, losses.to_numpy(), most=most)))
+
+    def feedback(self, deployment: str, *, by: str = "day", since: int = 0) -> list[FeedbackWindow]:
+        """What people said of predictions besides labels, by kind and time at which it became known.
+
+        Raises:
+            NotFound: The deployment is not watched.
+        """
+        live = self._watched(deployment, 0)
+        with self._tables.read() as conn:
+            said = records.list_said(conn, deployment, since=since)
+            numbers = [entry.version for entry in records.list_versions(conn, deployment)] or [live.version]
+            asked: dict[int, int] = {}
+            for number in numbers:
+                for at, outcomes in records.list_outcomes(conn, deployment, number, since=since):
+                    asked[_start(at, by)] = asked.get(_start(at, by), 0) + outcomes.predictions
+        return _said_windows(said, asked, by)
+
+    def export(self, deployment: str, dataset: str, *, since: int | None = None) -> DatasetVersion:
+        """Store labelled predictions as a version of a dataset to train on: inputs, score, label, times.
+
+        A correction replaces the label it corrects, and stands for it where there was none.
+
+        Raises:
+            NotFound: There is no such deployment, or nothing was predicted yet.
+            Invalid: No prediction has a label or correction.
+        """
+        rows = self._serving.labelled(deployment, since, corrected=True)
+        if not rows.height:
+            hint = f"mainspring feedback {deployment} LABELS.csv"
+            raise Invalid("no prediction has a label or a correction yet", where=deployment, hint=hint)
+        return self._data.ingest(dataset, rows)
+
+    # parts
+
+    def _with_answers(self, rows: pl.DataFrame, deployment: str, since: int) -> pl.DataFrame:
+        import polars as pl
+
+        said = self._serving.predictions(deployment, since).select("id", pl.col("label_out").alias(_ANSWER))
+        return rows.join(said.collect().unique("id"), left_on="prediction_id", right_on="id", how="left")
+
+    def _watched(self, deployment: str, number: int) -> WatchedVersion:
+        self._monitoring.get(deployment)
+        live = number or self._serving.get(deployment).champion
+        with self._tables.read() as conn:
+            known = {entry.version: entry for entry in records.list_versions(conn, deployment)}
+        if live in known:
+            return known[live]
+        if number:
+            hint = f"versions that answered: {', '.join(map(str, known)) or 'none'}"
+            raise NotFound(f"version {number} of {deployment} answered nothing", where="monitors", hint=hint)
+        return WatchedVersion(deployment, live, self._serving.get(deployment).model, "binary")
+
+    def _no_segment(self, deployment: str, version: int, segment: str) -> NotFound:
+        with self._tables.read() as conn:
+            names = [name for name, _ in records.list_segments(conn, deployment, version)]
+        listed = ", ".join(names[:10]) or 'none: write segments = ["COLUMN"] in [monitor]'
+        hint = did_you_mean(segment, names) or f"segments: {listed}"
+        return NotFound(f"no segment {segment!r}", where=f"monitors/{deployment}", hint=hint)
+
+    def _calibration(self, watched: WatchedVersion, deployment: str) -> tuple[Calibration | str, str, int]:
+        """What the scores of a version mean, where that is from, and until when its labelled rows were used for it."""
+        if watched.task == "regression":
+            return "estimates of a regression need rows: see `mainspring monitor estimate`", "", 0
+        held_out = self._gates.held_out(watched.model, watched.version) if self._gates else None
+        if held_out is not None and held_out.scores:
+            from mainspring.monitoring.rules.estimating.calibrating import Counted
+
+            source = f"{held_out.rows} held-out rows of {held_out.data_ref}"
+            return self._fitted(watched, Counted.of(held_out.scores)), source, 0
+        with self._tables.read() as conn:
+            days = records.list_outcomes(conn, deployment, watched.version)
+        first, until = _first_labelled(days)
+        if not until:
+            reason = f"no gate judged the version and fewer than {_CALIBRATE_ON} rows are labelled"
+            return reason, unknown(reason).why, 0
+        source = f"the first {first.rows} labelled predictions"
+        return self._fitted(watched, _counted(first)), source, until
+
+    def _fitted(self, watched: WatchedVersion, counted: Counted) -> Calibration | str:
+        from mainspring.monitoring.rules.estimating.calibrating import calibrate
+
+        key = (watched.model, watched.version, float(counted.rows.sum()))
+        if key not in self._calibrations:
+            self._calibrations[key] = calibrate(counted, seed=watched.version)
+        return self._calibrations[key]
+
+    def _window(
+        self, task: str, start: int, end: int, outcomes: Outcomes, calibration: Calibration | str, fitted_until: int
+    ) -> WindowPerformance:
+        worth = self._monitoring.spec.worth
+        return WindowPerformance(
+            start,
+            end,
+            outcomes.predictions,
+            outcomes.rows,
+            outcomes.unread,
+            _realized(task, outcomes, worth),
+            _estimated(task, outcomes, worth, "these rows calibrate it" if start < fitted_until else calibration),
+        )
+
+    def _notes(self, watched: WatchedVersion, whole: Outcomes) -> tuple[str, ...]:
+        notes = [ASSUMES] if watched.task != "regression" else []
+        if whole.unread:
+            notes.append(f"{whole.unread} labels are no value of a {watched.task} model and count as missing")
+        if watched.task == "multiclass":
+            notes.append("areas under the curve of many classes need every probability and are not counted")
+        return tuple(notes)
+
+
+def _grouped(days: _Days, by: str) -> list[tuple[int, int, Outcomes]]:
+    """Days joined to periods: (start, end, outcomes), in order."""
+    if by == "all":
+        total = Outcomes.total(found for _, found in days)
+        return [(days[0][0], days[-1][0] + DAY_US, total)] if days else []
+    size = DAY_US if by == "day" else WEEK_US
+    parts: dict[int, list[Outcomes]] = {}
+    for at, found in days:
+        parts.setdefault(_start(at, by), []).append(found)
+    return [(start, start + size, Outcomes.total(found)) for start, found in sorted(parts.items())]
+
+
+def _start(at: int, by: str) -> int:
+    """Where the period of a moment begins; weeks begin on Monday, and the epoch was a Thursday."""
+    if by == "week":
+        return at - (at + 3 * DAY_US) % WEEK_US
+    return day_of(at) if by == "day" else 0
+
+
+def _first_labelled(days: _Days) -> tuple[Outcomes, int]:
+    """The first days with enough labels of both classes to calibrate on, and their end; 0 when there are too few."""
+    gathered: list[Outcomes] = []
+    rows = no = yes = 0
+    for at, found in days:
+        gathered.append(found)
+        rows += found.rows
+        no += sum(pair[0] for pair in found.counts.values())
+        yes += sum(pair[1] for pair in found.counts.values())
+        if rows >= _CALIBRATE_ON and min(no, yes) >= _OF_A_CLASS:
+            return Outcomes.total(gathered), at + DAY_US
+    return Outcomes(), 0
+
+
+def _counted(outcomes: Outcomes) -> Counted:
+    from mainspring.monitoring.rules.estimating.calibrating import Counted
+
+    cells = {str(cell): (no, yes, outcomes.scores.get(cell, 0.0)) for cell, (no, yes) in outcomes.counts.items()}
+    return Counted.of(cells)
+
+
+def _realized(task: str, outcomes: Outcomes, worth: Mapping[str, float]) -> dict[str, Reading]:
+    if task == "regression":
+        from mainspring.monitoring.rules.numbers import realized_numbers
+
+        return realized_numbers(outcomes, worth=worth)
+    if task == "multiclass":
+        from mainspring.monitoring.rules.manyclasses import realized_many
+
+        return realized_many(outcomes, worth=worth)
+    from mainspring.monitoring.rules.measuring import realized
+
+    counted = _counted(outcomes)
+    found = realized(counted.no, counted.yes, counted.sums, worth=worth)
+    if outcomes.rows:  # sums of rows, not of cells
+        found["brier"] = _moved(found["brier"], outcomes.loss / outcomes.rows)
+        found["log_loss"] = _moved(found["log_loss"], outcomes.log_loss / outcomes.rows)
+    return found
+
+
+def _moved(reading: Reading, value: float) -> Reading:
+    if reading.value is None or reading.low is None or reading.high is None:
+        return reading
+    by = value - reading.value
+    return Reading.of(value, max(0.0, reading.low + by), reading.high + by)
+
+
+def _estimated(
+    task: str, outcomes: Outcomes, worth: Mapping[str, float], calibration: Calibration | str
+) -> dict[str, Reading]:
+    from mainspring.monitoring.rules.measuring import MEASURES
+
+    names = {"binary": (*MEASURES, *(["value"] if worth else [])), "multiclass": ("accuracy",)}.get(task, ("mae",))
+    if isinstance(calibration, str):
+        return dict.fromkeys(names, unknown(calibration))
+    from mainspring.monitoring.rules.estimating.classes import estimate, estimate_right
+
+    scored = _scored(outcomes)
+    if task == "multiclass":
+        return {"accuracy": estimate_right(*scored, calibration)}
+    return estimate(*scored, calibration, worth=worth)
+
+
+def _scored(outcomes: Outcomes) -> tuple[Floats, Floats]:
+    import numpy as np
+
+    from mainspring.core.scores import CELLS
+
+    rows, sums = np.zeros(CELLS), np.zeros(CELLS)
+    for cell, (count, total) in outcomes.scored.items():
+        rows[cell], sums[cell] = count, total
+    return rows, sums
+
+
+def _classes(task: str, outcomes: Outcomes) -> dict[str, dict[str, Reading]]:
+    if task != "multiclass" or not outcomes.rows:
+        return {}
+    from mainspring.monitoring.rules.manyclasses import per_class
+
+    return per_class(outcomes)
+
+
+def _losses(rows: pl.DataFrame, watched: WatchedVersion) -> tuple[pl.DataFrame, pl.Series]:
+    """Inputs and losses of the newest rows of a version whose loss is known."""
+    import polars as pl
+
+    from mainspring.serving.feedback import ABOUT
+
+    rows = rows.filter(pl.col("version") == watched.version).tail(_MOST_ROWS)
+    label, score = pl.col("label"), pl.col("score")
+    if watched.task == "multiclass":
+        loss = (label.cast(pl.String) != pl.col(_ANSWER)).cast(pl.Float64)
+    else:
+        number = label.cast(pl.Float64, strict=False)
+        loss = (score - number) ** 2 if watched.task == "binary" else (score - number).abs()
+    known = rows.with_columns(loss.alias(_LOSS)).filter(pl.col(_LOSS).is_finite())
+    return known.drop(*ABOUT, _LOSS, _ANSWER, strict=False), known[_LOSS]
+
+
+def _said_windows(said: Iterable[Said], asked: Mapping[int, int], by: str) -> list[FeedbackWindow]:
+    from mainspring.monitoring.rules.feedback import Said
+
+    size = {"day": DAY_US, "week": WEEK_US}.get(by, 0)
+    parts: dict[tuple[str, int], list[Said]] = {}
+    for one in said:
+        parts.setdefault((one.kind, _start(one.start, by)), []).append(one)
+    found = []
+    for (kind, start), days in sorted(parts.items()):
+        whole = Said(
+            kind,
+            start,
+            sum(day.rows for day in days),
+            sum(day.numbers for day in days),
+            sum(day.total for day in days),
+            sum(day.squares for day in days),
+        )
+        end = start + size if size else max(day.start for day in days) + DAY_US
+        found.append(FeedbackWindow(kind, start, end, whole.rows, whole.mean, _rate(whole.rows, asked.get(start, 0))))
+    return found
+
+
+def _rate(said: int, asked: int) -> Reading:
+    if not asked:
+        return unknown("nothing was predicted in that time")
+    if said > asked:
+        return unknown(f"{said} were said of {asked} predictions: they are of earlier ones")
+    held = coverage_of(0, asked, said)
+    return Reading(held.share, held.low, held.high)
