@@ -31,21 +31,29 @@ def measure() -> Iterator[Figure]:
     with folder() as root:
         site = _site(root)
         server = Supervisor(site.folder, ServerOptions(drain_s=0.3))
-        server.start()
-        done, found = threading.Event(), Answers()
+        try:
+            server.start()
+            yield from _swapped(site, server)
+        finally:
+            server.stop()
 
-        def ask(_client: int, _count: int) -> tuple[str, bytes]:
-            return "/v2/models/m/infer", BODY
 
-        def load() -> None:
-            while not done.is_set():
-                part = drive(server.url, ask, clients=CLIENTS, seconds=2.0, strict=False)
-                found.seconds += part.seconds
-                found.failed += part.failed
+def _swapped(site: Site, server: Supervisor) -> Iterator[Figure]:
+    done, found = threading.Event(), Answers()
 
-        clients, watch = threading.Thread(target=load), Load(server.url, clients=4)
-        clients.start()
-        waits, wrong = [], 0
+    def ask(_client: int, _count: int) -> tuple[str, bytes]:
+        return "/v2/models/m/infer", BODY
+
+    def load() -> None:
+        while not done.is_set():
+            part = drive(server.url, ask, clients=CLIENTS, seconds=2.0, strict=False)
+            found.seconds += part.seconds
+            found.failed += part.failed
+
+    clients, watch = threading.Thread(target=load), Load(server.url, clients=4)
+    clients.start()
+    waits, wrong = [], 0
+    try:
         for number in range(SWAPS):
             version, before = 1 + (number + 1) % 2, len(watch.answered)
             started = time.perf_counter()
@@ -56,10 +64,10 @@ def measure() -> Iterator[Figure]:
             watch.wait_for(40)  # those under way when the swap ended may still name the version before
             wrong += sum(name != str(version) for _, name in watch.answered[after + 16 :])
             wrong += 0 if len(watch.answered) > before else 1
+    finally:  # whatever went wrong, nothing asks on, and the server is stopped
         done.set()
         clients.join()
         watch.end()
-        server.stop()
     answers = len(found.seconds) + len(watch.answered)
     yield Figure(f"{SWAPS} swaps, {CLIENTS} clients: answers", answers, "answers")
     yield Figure(f"{SWAPS} swaps: failed requests", len(found.failed) + len(watch.refused), "requests", 0)

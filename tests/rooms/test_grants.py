@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import joblib
 import numpy as np
@@ -121,7 +122,12 @@ def test_a_pickle_is_refused_without_a_grant(registry: Registry, path: Path) -> 
 def test_a_granted_pickle_answers_as_the_model_does(registry: Registry, version: ModelVersion) -> None:
     assert (version.flavour, version.task, version.classes) == ("pickle", "binary", (0, 1))
     expected = fitted(LogisticRegression()).predict_proba(FRAME.to_numpy())[:, 1]
-    np.testing.assert_array_equal(registry.load("churn").predict(FRAME)["probability"], expected)
+    loaded = registry.load("churn")
+    np.testing.assert_array_equal(loaded.predict(FRAME)["probability"], expected)
+    means = {name: cast(float, FRAME[name].mean()) for name in FRAME.columns}
+    columns = [FRAME[name].to_list() for name in FRAME.columns]
+    codes = loaded.reasoner(means).explain(columns, loaded.predict(FRAME))
+    assert expected == pytest.approx(1 / (1 + np.exp(-(codes.values.sum(axis=1) + codes.base))))
 
 
 def test_a_grant_is_an_event_with_digest_actor_reason_and_end(

@@ -310,6 +310,23 @@ def test_a_deployment_that_is_not_there_is_404_on_every_door(http: TestClient[Li
         assert http.get(place).status_code == 404
 
 
+def test_a_version_made_with_other_packages_is_served_with_a_warning_everywhere(
+    house: Wiring, http: TestClient[Litestar], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mainspring.serving.environments._present", lambda names: dict.fromkeys(names, "0.1"))
+    said = run(house, "deploy", "late", "--version", "1", "--name", "stale")
+    assert "warning: version 1: it was made with scikit-learn" in said
+    answer = http.get("/api/v1/deployments/stale/packages")
+    assert answer.status_code == 200, answer.text
+    why = answer.json()["1"]
+    assert why.endswith("here is 0.1")
+    assert why in http.get("/deployments/stale").text
+    run(house, "deploy", "late", "--version", "1", "--name", "stale")
+    journal = house.get(Journal)  # type: ignore[type-abstract]
+    told = journal.read(subject="deployments/stale", kinds=["serving.packages_differed"])
+    assert [event.payload for event in told] == [{"version": 1, "why": why}], "said once"
+
+
 def test_options_are_given_one_by_one_and_taken_back(house: Wiring, http: TestClient[Litestar]) -> None:
     def told(*options: str) -> dict[str, object]:
         run(house, "deploy", "late", "--version", "1", "--name", "quiet", *options)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, tuple[str, str]] = {
     "alarms": ("mainspring.monitoring.commands:alarms", "What is wrong, and since when."),
     "audit": ("mainspring.access.commands:group", "Seal and verify the event log."),
+    "bandit": ("mainspring.serving.bandit_commands:bandit", "Shares of versions that follow what comes back."),
     "batches": ("mainspring.serving.batch_commands:group", "Whole datasets, answered by a running server."),
     "card": ("mainspring.governance.commands:card", "The model card of a version."),
     "data": ("mainspring.data.commands:group", "Ingest and look at datasets."),

@@ -455,11 +455,7 @@ def _apart(manifest: Manifest, file: str, data: bytes, own: Own, *, digest: str,
 
     process = Apart(job_of(manifest.flavour, manifest.trait, {file: data}, own))
     process.describe()
-
-    def unexplained(_cells: Sequence[Cells] | None) -> Explainer:
-        raise refused("a model in a process of its own")
-
-    return Predictor(manifest, process, digest=digest, example=example, explainer=unexplained)
+    return Predictor(manifest, process, digest=digest, example=example, explainer=process.explainer)
 
 
 def predictor_of(

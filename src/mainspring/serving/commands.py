@@ -20,8 +20,8 @@ from mainspring.core.errors import Invalid, NotFound
 from mainspring.core.settings import Settings
 from mainspring.serving.client import Client, Reasons, Value
 from mainspring.serving.modelserver.plan import Options, options_of
+from mainspring.serving.notices import tell_served
 from mainspring.serving.service import Serving
-from mainspring.serving.supervisor import wait_served
 
 _SHOWN_REASONS = 10
 
@@ -58,8 +58,7 @@ def deploy(
     made = serving.deploy(
         name or model, model, version, reason=reason, options=_options(serving, name or model, options)
     )
-    if not wait_served(serving.folder):
-        click.echo("no model server runs; `mainspring up` starts it", err=True)
+    tell_served(serving, made.name)
     show(made, f"{made.ref} serves {made.model} {made.champion}; ask it with: mainspring predict {made.name} ROW.json")
 
 

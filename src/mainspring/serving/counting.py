@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 from mainspring.serving.model import CANARY, CHAMPION
@@ -54,6 +55,27 @@ def evidence_of(
     return gathered.evidence(spec, share=share, trouble=trouble)
 
 
+class Once:
+    """Ids that came already, as 8 bytes each: a request that a client sends twice is logged twice, and counts once."""
+
+    def __init__(self) -> None:
+        self._seen = np.empty(0, dtype=np.uint64)
+
+    def new(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Rows whose id never came before, each id once."""
+        rows = rows.unique("id", keep="first", maintain_order=True)
+        marks = rows["id"].hash(_HASH_SEED).to_numpy()
+        places = np.searchsorted(self._seen, marks)
+        known = np.zeros(len(marks), dtype=bool)
+        within = places < len(self._seen)
+        known[within] = self._seen[places[within]] == marks[within]
+        self._seen = np.sort(np.concatenate([self._seen, marks[~known]]), kind="stable")  # two runs: merged
+        return rows.filter(~known)
+
+
+_HASH_SEED = 4
+
+
 class Gathered:
     """What the rows of a rollout say, gathered as the log grows: the same however they are split up and when they come.
 
@@ -62,8 +84,8 @@ class Gathered:
     Errors, slow answers and rules that held count per key that had one, wrong answers by the first label that
     arrived for a key.
 
-    Rows that can become a bad event are kept, and those with a label; of the others there are sums, and the times of
-    those of the canary, between which errors may lie.
+    Rows that can become a bad event are kept, and those with a label; of the others there are sums, the times of those
+    of the canary, between which errors may lie, and a mark of each id, so that a request sent twice counts once.
 
     Args:
         spec: What is a bad event; of later ones only that may be the same.
@@ -77,6 +99,7 @@ class Gathered:
         self._spans: dict[float, tuple[int, int]] = {}
         self._good: list[pl.Series] = []
         self._has_values = False
+        self._once = Once()
 
     def missing(self, labels: pl.DataFrame) -> list[str]:
         """Ids of predictions with new labels that were good when they came: their rows have to be given once more."""
@@ -93,7 +116,7 @@ class Gathered:
             again: Rows of earlier turns that now have a label.
         """
         self._labels = pl.concat([self._labels, labels])
-        rows = _judgeable(rows)
+        rows = self._once.new(_judgeable(rows))
         self._has_values = self._has_values or not rows.filter(~_EMPTY).is_empty()
         self._requests.update(dict(rows["arm"].value_counts().iter_rows()))
         ends = pl.col("event_at").min().alias("first"), pl.col("event_at").max().alias("last")
@@ -181,14 +204,23 @@ def _once(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _is_wrong(spec: RolloutSpec) -> pl.Expr:
-    """Whether an answer differs from its label: by class for classifiers, by more than the limit for numbers."""
-    said_one = pl.col("probability") >= spec.threshold
+    return ~is_right(spec.error_limit, spec.threshold)
+
+
+def is_right(error_limit: float = 0.0, threshold: float = 0.5) -> pl.Expr:
+    """Whether an answer agrees with its label: by class for classifiers, to within the limit for numbers.
+
+    Args:
+        error_limit: How far a number may be off.
+        threshold: Probability from which a binary answer counts as 1.
+    """
+    said_one = pl.col("probability") >= threshold
     return (
         pl.when(pl.col("prediction").is_not_null())
-        .then((pl.col("prediction") - pl.col("number")).abs() > spec.error_limit)
+        .then((pl.col("prediction") - pl.col("number")).abs() <= error_limit)
         .when(pl.col("text").is_not_null() | pl.col("probability").is_null())
-        .then(pl.col("label_out") != pl.coalesce("text", pl.col("number").cast(pl.Int64).cast(pl.String)))
-        .otherwise(said_one != (pl.col("number") >= 0.5))
+        .then(pl.col("label_out") == pl.coalesce("text", pl.col("number").cast(pl.Int64).cast(pl.String)))
+        .otherwise(said_one == (pl.col("number") >= 0.5))
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,7 +18,7 @@ from mainspring.registry import check_usable, folder_name
 from mainspring.serving import records
 from mainspring.serving.calibration import Calibrations
 from mainspring.serving.environments import Environments
-from mainspring.serving.events import Deployed, TrafficChanged
+from mainspring.serving.events import Deployed, PackagesDiffered, TrafficChanged
 from mainspring.serving.log import PERSONAL, Compactor, table_of
 from mainspring.serving.model import Arm, Deployment, Shadow, Traffic, TrafficChange
 from mainspring.serving.modelserver import tally
@@ -143,10 +143,7 @@ class Endpoints:
                 raise Conflict(
                     f"{name!r} serves the model {before.model!r}", where=before.ref, hint="deploy under another name"
                 )
-            if records.list_rollouts(conn, name, open_only=True):
-                raise Conflict(
-                    "a rollout is under way", where=f"deployments/{name}", hint=f"mainspring rollout rollback {name}"
-                )
+            self._check_free(conn, name)
             self._registry.hold(conn, model, found.number)
             now = self._clock.now()
             endpoint = before.endpoint if before else records.free_endpoint(conn, name)
@@ -322,6 +319,7 @@ class Endpoints:
             arms=arms,
             salt=found.traffic.salt,
             rollout=found.traffic.rollout,
+            sticky=found.traffic.sticky,
             options=found.options,
             shadows=shadows,
             routes=[RoutePlan(header=r.header, value=r.value, version=r.version) for r in found.traffic.routes],
@@ -360,6 +358,14 @@ class Endpoints:
             own=self._environments.own(of.options, found),
         )
 
+    def _check_free(self, conn: Connection, name: str) -> None:
+        """Refuse to take shares out of the hands of a rollout or bandit. Call it with the deployment locked."""
+        where = f"deployments/{name}"
+        if records.list_rollouts(conn, name, open_only=True):
+            raise Conflict("a rollout is under way", where=where, hint=f"mainspring rollout rollback {name}")
+        if records.list_bandits(conn, deployment=name, open_only=True):
+            raise Conflict("a bandit steers the shares", where=where, hint=f"mainspring bandit stop {name}")
+
     def _find(self, conn: Connection, name: str, *, lock: bool = False) -> Deployment:
         found = records.find_deployment(conn, name, lock=lock)
         if found is None:
@@ -374,6 +380,9 @@ class Endpoints:
         A clock that stands still or went back does not reach the history: every change is later than the one before.
         """
         made = replace(made, updated_at=max(made.updated_at, records.last_changed_at(conn, made.name) + 1))
+        before = records.find_deployment(conn, made.name)
+        is_alike = before is not None and before.options.process == made.options.process
+        known = before.traffic.versions if before is not None and is_alike else frozenset()
         records.put_deployment(conn, made, reason=reason)
         traffic = made.traffic
         fact = TrafficChanged(
@@ -385,7 +394,27 @@ class Endpoints:
             reason=reason,
         )
         self._journal.append(conn, fact)
+        for version, why in self._differing(made, made.traffic.versions - known).items():
+            self._journal.append(conn, PackagesDiffered(subject=made.ref, version=version, why=why))
         return made
+
+    def differing(self, name: str) -> dict[int, str]:
+        """How the packages here differ from those that versions of an endpoint were made with, by version.
+
+        Versions that the packages here will do for are left out, and those that have an environment of their own.
+
+        Raises:
+            NotFound: No such deployment.
+        """
+        found = self.get(name)
+        return self._differing(found, found.traffic.versions)
+
+    def _differing(self, of: Deployment, versions: Iterable[int]) -> dict[int, str]:
+        found = {
+            version: self._environments.differs(of.options, self._registry.get(of.model, version))
+            for version in sorted(versions)
+        }
+        return {version: why for version, why in found.items() if why}
 
     def _check_columns(self, name: str, version: ModelVersion) -> None:
         """Refuse a version that takes another kind of value for a column than what is in the log."""

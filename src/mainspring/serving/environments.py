@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import mainspring
 from mainspring.core.canonical import digest
-from mainspring.core.errors import Refused, Timeout, Unavailable
+from mainspring.core.errors import Invalid, Refused, Timeout, Unavailable
 from mainspring.registry.apart import Own
-from mainspring.registry.flavours import flavour
+from mainspring.registry.flavours import flavour, pickle, python
 from mainspring.serving.rules.environments import conflict, lock_of
 
 if TYPE_CHECKING:
@@ -51,6 +51,15 @@ class Environments:
         """Why a version needs another environment than this; "" when it does not."""
         recorded = _recorded(found)
         return conflict(recorded, _present(recorded), main=flavour(found.flavour).PACKAGES[0])
+
+    def differs(self, options: Options, found: ModelVersion) -> str:
+        """How the packages a version is served with differ from those it was made with; "" where they do for it."""
+        if options.process == "own" and found.flavour not in (pickle.NAME, python.NAME):
+            return ""
+        try:
+            return self.why(found)
+        except Invalid as reason:  # what is on record is no version; served it is all the same
+            return reason.what
 
     def make(self, found: ModelVersion) -> Path:
         """The environment of a version, made unless it is there. That may take a minute.

@@ -32,6 +32,16 @@ class TrafficChanged(Fact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PackagesDiffered(Fact):
+    """A version that is new to an endpoint is served with other packages than it was made with. Subject:
+    `deployments/NAME`."""
+
+    kind: ClassVar[str] = "serving.packages_differed"
+    version: int
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class RolloutStarted(Fact):
     """A version gets its first share of the traffic. Subject: `rollouts/ID`."""
 
@@ -102,6 +112,31 @@ class RolloutHeld(Fact):
     kind: ClassVar[str] = "serving.rollout_held"
     deployment: str
     version: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BanditStarted(Fact):
+    """Shares of versions follow their rewards from now on. Subject: `bandits/ID`."""
+
+    kind: ClassVar[str] = "serving.bandit_started"
+    deployment: str
+    versions: tuple[int, ...]
+    feedback: str
+    reward: str
+    floor: float
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BanditStopped(Fact):
+    """Shares follow no rewards any more: one version has all traffic. Subject: `bandits/ID`."""
+
+    kind: ClassVar[str] = "serving.bandit_stopped"
+    deployment: str
+    version: int
+    rewards: dict[str, int]
+    means: dict[str, float]
     reason: str
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 from mainspring.core.errors import Invalid
 from mainspring.serving.modelserver.plan import Options
 from mainspring.serving.rules.assignment import check_shares
+from mainspring.serving.rules.bandit import ArmState, BanditSpec, regret
 from mainspring.serving.rules.decision import Decision, RolloutSpec
 from mainspring.serving.rules.pairs import Difference
 
@@ -25,6 +26,7 @@ _TAKEN = ("authorization", "cookie", "host", "content-type", "content-length", "
 _WEIGHTS = "weights"
 OPEN_STATES = ("running", "paused", "held")
 RolloutState = Literal["running", "paused", "held", "promoted", "rolled_back"]
+BanditState = Literal["running", "stopped"]
 ReplayState = Literal["running", "done", "cancelled", "failed"]
 ReviewState = Literal["open", "decided"]
 Label = float | str
@@ -94,8 +96,10 @@ class Route:
 class Traffic:
     """Who answers at an endpoint: the champion first, then the canary or others with their shares.
 
-    `salt` is that of the assignment of keys; `rollout` the one that the canary belongs to, "" without one. Requests
-    with the headers of `routes` go where these say; `shadows` are asked the same afterwards.
+    `salt` is that of the assignment of keys; `rollout` the one that the canary belongs to, or the bandit that the
+    shares are of, "" without one. A key stays with its version while the shares stand, where they are `sticky`; else
+    each request is drawn by itself. Requests with the headers of `routes` go where these say; `shadows` are asked the
+    same afterwards.
     """
 
     arms: tuple[Arm, ...]
@@ -103,6 +107,7 @@ class Traffic:
     rollout: str = ""
     shadows: tuple[Shadow, ...] = ()
     routes: tuple[Route, ...] = ()
+    sticky: bool = True
 
     def __post_init__(self) -> None:
         """Raises: Invalid: Shares that do not sum to 1, a version in two places, too many shadows or routes, or two
@@ -142,11 +147,15 @@ class Traffic:
         arms = (Arm(CHAMPION, champion, shares[champion]), *(Arm(f"v{n}", n, shares[n]) for n in others))
         return self._with(arms, salt=_WEIGHTS)
 
+    def steered(self, shares: Mapping[int, float], champion: int, *, bandit: str, sticky: bool) -> Traffic:
+        """The same with the shares of a bandit, whose id is the salt of the assignment."""
+        return replace(self.weighted(shares, champion), salt=bandit, rollout=bandit, sticky=sticky)
+
     def _with(self, arms: tuple[Arm, ...], *, salt: str = "", rollout: str = "") -> Traffic:
         """Other arms; what is in one of them is no shadow any more."""
         taken = {arm.version for arm in arms}
         shadows = tuple(shadow for shadow in self.shadows if shadow.version not in taken)
-        return replace(self, arms=arms, salt=salt, rollout=rollout, shadows=shadows)
+        return replace(self, arms=arms, salt=salt, rollout=rollout, shadows=shadows, sticky=True)
 
     @property
     def versions(self) -> frozenset[int]:
@@ -252,6 +261,50 @@ class Rollout:
     def next_share(self) -> float | None:
         """The canary's share after this step; None when full traffic is next."""
         return self.spec.then[self.step] if self.step < len(self.spec.then) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Bandit:
+    """Versions whose shares follow what comes back for their answers.
+
+    Attributes:
+        id: Its id; answers that its shares chose have it in the log, in the place of a rollout's.
+        deployment: Whose traffic.
+        versions: Those that take part, the champion first.
+        spec: What it learns from.
+        state: "running" or "stopped".
+        started_at: When, wall clock.
+        ended_at: When, 0 before.
+        reason: Why it was started, then why it was stopped.
+        arms: What was known of each version when that changed last.
+        learned_at: When that was.
+    """
+
+    id: str
+    deployment: str
+    versions: tuple[int, ...]
+    spec: BanditSpec
+    state: BanditState
+    started_at: int
+    ended_at: int = 0
+    reason: str = ""
+    arms: tuple[ArmState, ...] = ()
+    learned_at: int = 0
+
+    @property
+    def ref(self) -> str:
+        """Reference, `bandits/ID`."""
+        return f"bandits/{self.id}"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it was stopped."""
+        return self.state == "stopped"
+
+    @property
+    def regret(self) -> float:
+        """Reward that was missed beside asking the best version all along, by what is known now."""
+        return regret(self.arms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from mainspring.core.caller import caller
 from mainspring.serving.model import (
     OPEN_STATES,
+    Bandit,
     Deployment,
     Feedback,
     Replay,
@@ -85,6 +86,35 @@ sa.Index(
     unique=True,
     sqlite_where=_open,
     postgresql_where=_open,
+)
+
+bandit = sa.Table(
+    "bandit",
+    metadata,
+    sa.Column("project", Id, primary_key=True),
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("deployment", Id, nullable=False),
+    sa.Column("versions", Json, nullable=False),
+    sa.Column("spec", Json, nullable=False),
+    sa.Column("state", Id, nullable=False),
+    sa.Column("started_at", Micros, nullable=False),
+    sa.Column("ended_at", Micros, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("arms", Json, nullable=False),
+    sa.Column("learned_at", Micros, nullable=False),
+    sa.Index("ix_bandit_project_deployment_id", "project", "deployment", "id"),
+    sqlite_strict=True,
+)
+"""Versions whose shares follow their rewards. `arms` is for looking at: what counts is in the log and the feedback."""
+
+_running = bandit.c.state == "running"
+sa.Index(
+    "uq_bandit_running",
+    bandit.c.project,
+    bandit.c.deployment,
+    unique=True,
+    sqlite_where=_running,
+    postgresql_where=_running,
 )
 
 feedback = sa.Table(
@@ -267,6 +297,34 @@ def list_rollouts(conn: Connection, name: str, *, open_only: bool = False, limit
     query = query.where(rollout.c.deployment == name) if name else query
     query = query.where(_open) if open_only else query
     return [_rollout(row) for row in conn.execute(query.order_by(rollout.c.id.desc()).limit(limit))]
+
+
+def add_bandit(conn: Connection, made: Bandit) -> None:
+    """Store a new bandit."""
+    conn.execute(sa.insert(bandit).values(project=caller().project, **msgspec.to_builtins(made)))
+
+
+def change_bandit(conn: Connection, bandit_id: str, **values: object) -> None:
+    """Change a bandit."""
+    where = bandit.c.project == caller().project, bandit.c.id == bandit_id
+    conn.execute(sa.update(bandit).where(*where).values(msgspec.to_builtins(values)))
+
+
+def list_bandits(
+    conn: Connection, *, deployment: str = "", bandit_id: str = "", open_only: bool = False, limit: int = 100
+) -> list[Bandit]:
+    """Bandits, newest first; an empty text asks for all."""
+    query = sa.select(bandit).where(bandit.c.project == caller().project)
+    query = query.where(bandit.c.deployment == deployment) if deployment else query
+    query = query.where(bandit.c.id == bandit_id) if bandit_id else query
+    query = query.where(_running) if open_only else query
+    rows = conn.execute(query.order_by(bandit.c.id.desc()).limit(limit))
+    return [_bandit(row) for row in rows]
+
+
+def _bandit(row: sa.Row[*tuple[object, ...]]) -> Bandit:
+    values = {str(name): value for name, value in row._mapping.items() if name != "project"}
+    return msgspec.convert(values, Bandit, strict=False)
 
 
 def known_feedback(conn: Connection, name: str, items: Sequence[Feedback]) -> dict[tuple[str, str], float | str]:

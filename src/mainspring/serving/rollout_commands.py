@@ -11,9 +11,9 @@ from mainspring.core.clock import HOUR_US, iso, micros
 from mainspring.core.console import json_option, room, show, table
 from mainspring.core.errors import Invalid
 from mainspring.serving.model import Rollout
+from mainspring.serving.notices import tell_served
 from mainspring.serving.rules.decision import RolloutSpec, Signal
 from mainspring.serving.service import Serving
-from mainspring.serving.supervisor import wait_served
 
 SIGNALS = ("errors", "latency", "quality", "rules")
 
@@ -68,7 +68,7 @@ def start(
     )
     spec = replace(spec, judges=judges or spec.judges)
     made = serving.start_rollout(name, version, share=share, spec=spec, reason=reason)
-    _served(serving)
+    tell_served(serving, name)
     show(made, f"version {made.version} gets {share:.0%} of {name}; see: mainspring rollout status {name}")
 
 
@@ -117,7 +117,7 @@ def promote(ctx: click.Context, name: str, reason: str, as_json: bool) -> None:
     """Give the canary all traffic, proof or not."""
     serving = room(ctx, Serving)
     done = serving.promote(name, reason)
-    _served(serving)
+    tell_served(serving, name)
     show(done, f"{name} serves version {done.version}")
 
 
@@ -130,7 +130,7 @@ def rollback(ctx: click.Context, name: str, reason: str, as_json: bool) -> None:
     """Give all traffic back to the champion or, without a rollout, to the version before it."""
     serving = room(ctx, Serving)
     now = serving.rollback(name, reason)
-    _served(serving)
+    tell_served(serving, name)
     show(now, f"{name} serves version {now.champion}")
 
 
@@ -154,11 +154,6 @@ def live(ctx: click.Context, name: str, *, at: str, limit: int, as_json: bool) -
         return
     until = f"until {iso(change.until)[:19]}" if change.until else "and is live now"
     show(change, f"{change.traffic.words} since {iso(change.at)[:19]} {until}: {change.reason or 'no reason given'}")
-
-
-def _served(serving: Serving) -> None:
-    if not wait_served(serving.folder):
-        click.echo("no model server runs; `mainspring up` starts it", err=True)
 
 
 def _line(serving: Serving, found: Rollout) -> dict[str, object]:

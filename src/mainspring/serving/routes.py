@@ -10,7 +10,15 @@ from litestar.params import Parameter
 
 from mainspring.core.clock import micros
 from mainspring.core.settings import Settings
-from mainspring.serving import batch_routes, replay_routes, review_routes, rollout_routes, shadow_routes, traffic_routes
+from mainspring.serving import (
+    bandit_routes,
+    batch_routes,
+    replay_routes,
+    review_routes,
+    rollout_routes,
+    shadow_routes,
+    traffic_routes,
+)
 from mainspring.serving.bulk import BulkAnswer
 from mainspring.serving.client import Client, Prediction, Value
 from mainspring.serving.model import (
@@ -118,6 +126,12 @@ def predict(serving: Serving, settings: Settings, name: str, data: PredictReques
         )
 
 
+@get("/api/v1/deployments/{name:str}/packages", opt=_READ, sync_to_thread=True)
+def show_packages(serving: Serving, name: str) -> dict[int, str]:
+    """Versions that are served with other packages than they were made with, and how these differ."""
+    return serving.differing(name)
+
+
 @get("/api/v1/deployments/{name:str}/history", opt=_READ, sync_to_thread=True)
 def list_changes(serving: Serving, name: str, limit: Limit = 100) -> list[TrafficChange]:
     """The traffic of an endpoint, newest first."""
@@ -181,6 +195,7 @@ handlers = [
     show_deployment,
     deploy,
     predict,
+    show_packages,
     list_changes,
     show_live,
     give_feedback,
@@ -196,4 +211,5 @@ handlers = [
     *rollout_routes.handlers,
     *shadow_routes.handlers,
     *traffic_routes.handlers,
+    *bandit_routes.handlers,
 ]

@@ -12,6 +12,7 @@ from mainspring.core.errors import Conflict, Invalid, MainspringError, NotFound,
 from mainspring.core.ids import new_id
 from mainspring.registry import check_usable
 from mainspring.serving import records
+from mainspring.serving.bandits import BanditDesk
 from mainspring.serving.events import (
     RolloutAdvanced,
     RolloutHeld,
@@ -23,7 +24,6 @@ from mainspring.serving.events import (
 )
 from mainspring.serving.guards import trouble_of
 from mainspring.serving.model import Deployment, Rollout, Traffic
-from mainspring.serving.replaying import ReplayDesk
 from mainspring.serving.rules.decision import Action, Decision, Evidence, RolloutSpec, decide
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ log = logging.getLogger("mainspring.serving")
 _NEWEST = 100_000
 
 
-class Serving(ReplayDesk):
+class Serving(BanditDesk):
     """Endpoints, what they answered, what people decided and what became known, and rollouts judged by that."""
 
     _alarms: Callable[[], Mapping[str, str]] = staticmethod(dict)
@@ -90,6 +90,7 @@ class Serving(ReplayDesk):
                 raise Conflict(
                     f"version {other.version} is on trial", where=other.ref, hint=f"mainspring rollout status {name}"
                 )
+            self._check_free(conn, name)
             if len(live.traffic.arms) > 1:
                 hint = f"give one of them all of it first: mainspring traffic set {name} {live.champion}=1"
                 raise Conflict("several versions share the traffic", where=live.ref, hint=hint)
@@ -173,7 +174,8 @@ class Serving(ReplayDesk):
         return Gatherer()
 
     def settle(self) -> list[Rollout]:
-        """Carry every rollout as far as its evidence goes, and bring the plan of the model server up to date.
+        """Carry every rollout as far as its evidence goes, give the versions of bandits their shares, and bring the
+        plan of the model server up to date.
 
         Whoever was killed between a change and its plan is made up for here.
 
@@ -188,6 +190,7 @@ class Serving(ReplayDesk):
                 continue
             if (now.state, now.step) != (found.state, found.step):
                 moved.append(now)
+        self.learn_all()
         with self._tables.read() as conn:
             newest = records.last_change(conn)
         if newest != self._planned:
@@ -274,8 +277,8 @@ class Serving(ReplayDesk):
         return self.rollout(found.id)
 
     def rollback(self, name: str, reason: str = "") -> Deployment:
-        """Give all traffic back to the champion: from the canary, or from others that share it; where it has all of it
-        already, to the champion before it.
+        """Give all traffic back to the champion: from the canary, or from others that share it, which ends their
+        bandit; where it has all of it already, to the champion before it.
 
         Raises:
             NotFound: No such deployment. Conflict: There is nothing to go back to.
@@ -283,8 +286,11 @@ class Serving(ReplayDesk):
         with self._tables.write() as conn:
             live = self._find(conn, name, lock=True)
             under_way = records.list_rollouts(conn, name, open_only=True)
+            bandits = records.list_bandits(conn, deployment=name, open_only=True)
             if under_way:
                 self._finish(conn, live, under_way[0], _by_hand("rollback", under_way[0], reason))
+            elif bandits:
+                self._end_bandit(conn, live, bandits[0], live.champion, reason or "rolled back by hand")
             else:
                 past = [entry.traffic.champion for entry in records.history(conn, name, limit=1000)]
                 before = next((version for version in past if version != live.champion), None)

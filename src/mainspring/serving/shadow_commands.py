@@ -7,9 +7,9 @@ import click
 from mainspring.core.clock import micros
 from mainspring.core.console import json_option, room, show, table
 from mainspring.serving.model import Comparison
+from mainspring.serving.notices import tell_served
 from mainspring.serving.service import Serving
 from mainspring.serving.steering import ShadowReport
-from mainspring.serving.supervisor import wait_served
 
 
 @click.group()
@@ -30,7 +30,7 @@ def start(ctx: click.Context, name: str, version: str, *, share: float, reason: 
     """Ask a version the same as those that answer, after they did.  Example: mainspring shadow start flights 4"""
     serving = room(ctx, Serving)
     made = serving.shadow(name, version, share=share, reason=reason)
-    _served(serving)
+    tell_served(serving, name)
     show(made, f"version {made.traffic.shadows[-1].version} shadows {name}; see: mainspring shadow status {name}")
 
 
@@ -44,7 +44,7 @@ def stop(ctx: click.Context, name: str, version: int, *, reason: str, as_json: b
     """Ask a shadow no more; what it said stays."""
     serving = room(ctx, Serving)
     made = serving.unshadow(name, version, reason=reason)
-    _served(serving)
+    tell_served(serving, name)
     show(made, f"version {version} is no shadow of {name} any more")
 
 
@@ -98,8 +98,3 @@ def troubles(entry: Comparison) -> list[str]:
     """What a version could not answer, a line each."""
     refused = [f"version {entry.version}: input {name!r} was refused in {rows} rows" for name, rows in entry.columns]
     return refused + [f"version {entry.version}: {what or 'no reason'}, in {rows} rows" for what, rows in entry.errors]
-
-
-def _served(serving: Serving) -> None:
-    if not wait_served(serving.folder):
-        click.echo("no model server runs; `mainspring up` starts it", err=True)

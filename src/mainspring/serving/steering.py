@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, cast
 
 from mainspring.core.errors import Conflict, Invalid, NotFound
 from mainspring.registry import check_usable
-from mainspring.serving import records
 from mainspring.serving.comparing import ANSWERED, comparisons, paired
 from mainspring.serving.model import Comparison, Deployment, Route, Shadow
 from mainspring.serving.modelserver import tally
@@ -114,7 +113,7 @@ class TrafficDesk(Processes):
             reason: Kept in the history.
         Raises:
             NotFound: No such deployment or version.
-            Conflict: A rollout is under way.
+            Conflict: A rollout or bandit is under way.
             Invalid: Shares that do not sum to 1, or a champion without one.
             Refused: A version lacks what it takes to answer.
         """
@@ -127,8 +126,7 @@ class TrafficDesk(Processes):
             self._check_options(live.options, version)
         with self._tables.write() as conn:
             live = self._find(conn, name, lock=True)
-            if records.list_rollouts(conn, name, open_only=True):
-                raise Conflict("a rollout is under way", where=live.ref, hint=f"mainspring rollout rollback {name}")
+            self._check_free(conn, name)
             first = champion or (live.champion if live.champion in wanted else max(wanted, key=lambda n: wanted[n]))
             if first not in wanted:
                 raise Invalid(f"version {first} has no share", where="champion", hint="name a version that has one")

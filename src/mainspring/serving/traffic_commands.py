@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import click
 
 from mainspring.core.console import json_option, room, show
-from mainspring.core.errors import Invalid
 from mainspring.serving.model import Deployment, Route
+from mainspring.serving.notices import tell_served
+from mainspring.serving.rules.assignment import shares_of
 from mainspring.serving.service import Serving
-from mainspring.serving.supervisor import wait_served
 
 
 @click.group()
@@ -40,7 +40,7 @@ def set_shares(
 ) -> None:
     """Share the traffic between versions, without a rollout.  Example: mainspring traffic set flights 3=0.8 4=0.2"""
     serving = room(ctx, Serving)
-    _done(serving, serving.weigh(name, _shares(shares), champion=champion, reason=reason))
+    _done(serving, serving.weigh(name, shares_of(shares), champion=champion, reason=reason))
 
 
 @traffic.command("route")
@@ -76,20 +76,5 @@ def unroute(ctx: click.Context, name: str, *, header: str, value: str, reason: s
 
 
 def _done(serving: Serving, made: Deployment) -> None:
-    if not wait_served(serving.folder):
-        click.echo("no model server runs; `mainspring up` starts it", err=True)
+    tell_served(serving, made.name)
     show(made, made.traffic.words)
-
-
-def _shares(given: Sequence[str]) -> dict[int, float]:
-    found: dict[int, float] = {}
-    for text in given:
-        version, _, share = text.partition("=")
-        try:
-            number, part = int(version), float(share)
-        except ValueError:
-            raise Invalid(f"{text!r} is no version with a share", where="SHARES", hint="3=0.8 4=0.2") from None
-        if number in found:
-            raise Invalid(f"version {number} is given twice", where="SHARES", hint="give each version once")
-        found[number] = part
-    return found

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mainspring.serving.counting import ROW_COLUMNS, evidence_of, labels_frame
+from mainspring.serving.counting import ROW_COLUMNS, Gathered, evidence_of, labels_frame
 from mainspring.serving.gathering import Gatherer
 from mainspring.serving.model import Rollout, StoredFeedback
 from mainspring.serving.rules.decision import RolloutSpec
@@ -90,6 +90,13 @@ def test_a_row_logged_twice_counts_once() -> None:
     assert evidence_of(frame(row(1), row(1)), labels(p1=0.0), SPEC, share=0.25).counts["quality"] == (
         BadEvents(0.25, 1, 0),
     )
+
+
+def test_a_prediction_that_was_sent_again_in_a_later_turn_counts_once() -> None:
+    gathered = Gathered(SPEC)
+    for turn in (frame(row(1), row(2, "champion")), frame(row(1), row(3)), frame(row(3), row(2, "champion"))):
+        gathered.add(turn, labels())
+    assert gathered.evidence(SPEC, share=0.25).requests == (1, 2)
 
 
 def test_a_routing_key_counts_once_by_its_first_label() -> None:

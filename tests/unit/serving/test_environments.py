@@ -11,7 +11,7 @@ import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.serving.doors import packages
+from tests.unit.serving.doors import MEANS, packages
 
 from mainspring.core.errors import Failed, Invalid, Refused
 from mainspring.registry.apart import Own
@@ -79,9 +79,19 @@ def test_a_model_in_its_own_process_gives_the_same_answers_on_its_cores(tmp_path
     child = next(one for one in psutil.Process().children() if "mainspring.registry.apart.child" in one.cmdline())
     assert child.cpu_affinity() == [core]
     assert child.environ()["OMP_NUM_THREADS"] == "3"
-    with pytest.raises(Refused, match="process of its own"):
+    first, second = here.reasoner(MEANS), apart.reasoner(MEANS)
+    said = here.predict_checked(rows)
+    assert second.scale == first.scale
+    assert np.array_equal(second.explain(rows, said).values, first.explain(rows, said).values)
+    with pytest.raises(Refused, match="means of its training"):
         apart.reasoner({})
-    del apart
+    child.kill()
+    child.wait(30)
+    with pytest.raises(Failed, match="the process of the model"):
+        second.explain(rows, said)
+    assert np.array_equal(second.explain(rows, said).base, first.explain(rows, said).base), "started again"
+    (child,) = (one for one in psutil.Process().children() if "mainspring.registry.apart.child" in one.cmdline())
+    del apart, second
     child.wait(30)
     with pytest.raises(Failed, match="no Python at"):
         load_folder(place, public_key=None, own=Own(str(tmp_path / "gone")))
@@ -129,6 +139,9 @@ def test_an_environment_is_made_once_and_one_that_cannot_be_made_is_refused(tmp_
     assert made.make(found) == place
     assert place.stat().st_mtime_ns == before
     assert made.own(Options(), found) is None
+    assert "here is none" in made.differs(Options(), found)
+    assert made.differs(Options(process="own"), found) == ""
+    assert "is no package" in made.differs(Options(), version(tinything="; rm"))
     with pytest.raises(Refused, match="can't be made"):
         made.make(version(tinything="2.0"))
     assert [path.name for path in (tmp_path / "environments").iterdir() if path.is_dir()] == [place.name]

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
     from numpy.typing import NDArray
+
+    from mainspring.registry.reasons import Cells, Explainer
 
 _LOOK_S = 0.5
 
@@ -36,6 +38,30 @@ class Hosted(Protocol):
         """Scores of rows."""
         ...
 
+    def explainer(self, cells: Sequence[Cells] | None) -> Explainer:
+        """How to explain them.
+
+        Raises: Refused: There are no exact reason codes for it.
+        """
+        ...
+
+
+class Explaining:
+    """What runs in the process with the last explainer that was made of it: making one may take a moment."""
+
+    def __init__(self, hosted: Hosted) -> None:
+        self.hosted = hosted
+        self._cells: object = None
+        self._explainer: Explainer | None = None
+
+    def explainer(self, cells: object) -> Explainer:
+        """The explainer for what training had of the inputs, as it came in a message."""
+        if self._explainer is None or self._cells != cells:
+            entries = cast("list[list[list[float | str]]] | None", cells)
+            read = None if entries is None else [[(value, float(w)) for value, w in entry] for entry in entries]
+            self._explainer, self._cells = self.hosted.explainer(read), cells
+        return self._explainer
+
 
 def main(arguments: list[str]) -> None:
     """Load what is sent first, then answer until the other side is gone."""
@@ -45,7 +71,7 @@ def main(arguments: list[str]) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     try:
-        hosted = _guarded(sock, lambda: _loaded(sock, folder))
+        hosted = _guarded(sock, lambda: Explaining(_loaded(sock, folder)))
         while hosted is not None:
             head, body = receive(sock)
             _guarded(sock, lambda head=head, body=body: _answer(sock, hosted, head, body))  # type: ignore[misc]
@@ -77,24 +103,32 @@ def _loaded(sock: socket.socket, folder: Path) -> Hosted:
     return hosted
 
 
-def _answer(sock: socket.socket, hosted: Hosted, head: Head, body: bytes) -> Hosted:
+def _answer(sock: socket.socket, asked: Explaining, head: Head, body: bytes) -> Explaining:
     import numpy as np
 
-    if head["frame"]:
-        import polars as pl
-
-        scores = hosted.score(pl.read_ipc(io.BytesIO(body)))
-    else:
-        shape = cast("list[int]", head["shape"])
-        scores = hosted.score(np.frombuffer(body, dtype=np.float64).reshape(shape))
-    answer = np.ascontiguousarray(scores, dtype=np.float64)
+    if head["do"] == "explainer":
+        send(sock, {"scale": asked.explainer(head["cells"]).scale})
+        return asked
+    rows = _rows(head, body)
+    made = asked.explainer(head["cells"]).explain(rows) if head["do"] == "explain" else asked.hosted.score(rows)
+    answer = np.ascontiguousarray(made, dtype=np.float64)
     if not answer.ndim or len(answer) != head["rows"]:
         raise ValueError(f"{head['rows']} rows were asked, the answer has the shape {answer.shape}")
     send(sock, {"shape": list(answer.shape)}, answer.tobytes())
-    return hosted
+    return asked
 
 
-def _guarded(sock: socket.socket, work: Callable[[], Hosted]) -> Hosted | None:
+def _rows(head: Head, body: bytes) -> NDArray[np.float64] | pl.DataFrame:
+    if head["frame"]:
+        import polars as pl
+
+        return pl.read_ipc(io.BytesIO(body))
+    import numpy as np
+
+    return np.frombuffer(body, dtype=np.float64).reshape(cast("list[int]", head["shape"]))
+
+
+def _guarded(sock: socket.socket, work: Callable[[], Explaining]) -> Explaining | None:
     try:
         return work()
     except Gone:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mainspring.core.errors import Invalid
+from mainspring.registry.reasons import refused
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mainspring.registry.apart.wire import Head
+    from mainspring.registry.reasons import Cells, Explainer
 
 
 class Function:
@@ -47,6 +49,13 @@ class Function:
     def score(self, inputs: NDArray[np.float64] | pl.DataFrame) -> object:
         """Call the function."""
         return self._function(inputs, *self._loaded)
+
+    def explainer(self, cells: Sequence[Cells] | None) -> Explainer:
+        """There is none.
+
+        Raises: Refused: Always.
+        """
+        raise refused("a Python function")
 
 
 def _imported(path: Path) -> object:

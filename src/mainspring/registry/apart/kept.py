@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from mainspring.registry.apart.process import Job, Own
-from mainspring.registry.flavours import Trait, flavour
+from mainspring.registry.flavours import Trait, explainer_of, flavour
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mainspring.registry.apart.wire import Head
+    from mainspring.registry.reasons import Cells, Explainer
 
 
 _ANSWER_S = 600.0  # requests have deadlines of their own
@@ -46,7 +47,8 @@ class Kept:
             bool(settings["wants_frame"]),
             {name: tuple(levels) for name, levels in cast("dict[str, list[str]]", settings["levels"]).items()},
         )
-        self._scorer = kind.scorer(kind.read(data), trait)
+        self._kind, self._model, self._trait = kind, kind.read(data), trait
+        self._scorer = kind.scorer(self._model, trait)
 
     def said(self) -> Head:
         """Nothing: who packaged the model said it."""
@@ -55,3 +57,7 @@ class Kept:
     def score(self, inputs: NDArray[np.float64] | pl.DataFrame) -> object:
         """Score with the model."""
         return self._scorer.score(inputs)
+
+    def explainer(self, cells: Sequence[Cells] | None) -> Explainer:
+        """Explain the model, as a server would in its own process."""
+        return explainer_of(self._kind, self._model, self._trait, cells)

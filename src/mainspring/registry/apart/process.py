@@ -13,18 +13,20 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from mainspring.core.errors import Failed, Invalid, Timeout, TooLarge
+from mainspring.core.errors import Failed, Invalid, Refused, Timeout, TooLarge
 from mainspring.registry.apart.wire import MOST, Gone, Head, receive, send
 
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
     from numpy.typing import NDArray
+
+    from mainspring.registry.reasons import Cells
 
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
@@ -112,14 +114,33 @@ class Apart:
             Failed: The model raised, or its process died.
             Timeout: No answer within the deadline; the process is ended, the next call starts it again.
         """
+        return self._asked({"do": "score"}, inputs)
+
+    def explainer(self, cells: Sequence[Cells] | None) -> ExplainedApart:
+        """How to explain the model, in its process: the same numbers to the last bit as with it here.
+
+        Args:
+            cells: What training had of each input; None where that is not known.
+        Raises:
+            Refused: There are no exact reason codes for it.
+            Failed, Timeout: As `score`.
+        """
+        with self._lock:
+            said, _ = self._exchange(self._child(), {"do": "explainer", "cells": cells}, b"", self._job.deadline_s)
+        return ExplainedApart(self, cells, str(said["scale"]))
+
+    def explain(self, inputs: NDArray[np.float64] | pl.DataFrame, cells: Sequence[Cells] | None) -> NDArray[np.float64]:
+        """Shares of the columns in the raw outputs, (rows, columns + 1, outputs). Raises: As `explainer`."""
+        return self._asked({"do": "explain", "cells": cells}, inputs)
+
+    def _asked(self, what: Head, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
         import numpy as np
 
         head, body = _packed(inputs)
         if len(body) > MOST:
             raise TooLarge(f"{len(body)} bytes of rows at once", where=self._job.what, hint="send fewer rows")
         with self._lock:
-            child = self._child()
-            said, answer = self._exchange(child, {"do": "score", **head}, body, self._job.deadline_s)
+            said, answer = self._exchange(self._child(), {**what, **head}, body, self._job.deadline_s)
         shape = tuple(int(size) for size in cast("list[int]", said["shape"]))
         return np.frombuffer(answer, dtype=np.float64).reshape(shape)
 
@@ -155,7 +176,8 @@ class Apart:
         if "error" in said:
             if ended:
                 _end_all(self._living)
-            kind = Invalid if said.get("code") == "invalid" else Failed
+            known = {"invalid": Invalid, "refused": Refused if head.get("do") == "explainer" else Failed}
+            kind = known.get(str(said.get("code")), Failed)
             raise kind(str(said["error"])[:1000], where=self._job.what, hint=str(said.get("hint", ""))[:300])
         return said, answer
 
@@ -168,6 +190,19 @@ class Apart:
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
         hint = f"it may ask for {self._job.memory_mb} MB; the next request starts it again"
         return Failed(f"the process of the model {how}", where=self._job.what, hint=hint)
+
+
+class ExplainedApart:
+    """Explains a model in its process, which is started again with all it needs after it died."""
+
+    def __init__(self, process: Apart, cells: Sequence[Cells] | None, scale: str) -> None:
+        self.scale = scale
+        self._process = process
+        self._cells = cells
+
+    def explain(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
+        """One question to the process."""
+        return self._process.explain(inputs, self._cells)
 
 
 def _end_all(living: list[_Child]) -> None:

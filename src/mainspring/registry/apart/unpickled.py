@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import sys
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from mainspring.core.errors import Refused
-from mainspring.registry.flavours import flavour_for
+from mainspring.registry.flavours import explainer_of, flavour_for
 from mainspring.registry.pickles.allowed import use_of
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mainspring.registry.apart.wire import Head
+    from mainspring.registry.reasons import Cells, Explainer
 
 
 class Unpickled:
@@ -31,7 +32,7 @@ class Unpickled:
 
         model = cast(object, joblib.load(io.BytesIO(data)))
         kind = flavour_for(model)
-        self._trait = kind.trait(model)
+        self._kind, self._model, self._trait = kind, model, kind.trait(model)
         self._scorer = kind.scorer(model, self._trait)
 
     def said(self) -> Head:
@@ -48,6 +49,10 @@ class Unpickled:
     def score(self, inputs: NDArray[np.float64] | pl.DataFrame) -> object:
         """Score with the model."""
         return self._scorer.score(inputs)
+
+    def explainer(self, cells: Sequence[Cells] | None) -> Explainer:
+        """Explain the model by the format that would keep it as data."""
+        return explainer_of(self._kind, self._model, self._trait, cells)
 
 
 def _only_listed(event: str, args: tuple[object, ...]) -> None:

@@ -6,6 +6,7 @@ Nothing in this file unpickles. Task, classes and columns are what the process s
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mainspring.registry.apart import Apart
+    from mainspring.registry.reasons import Cells, Explainer
 
 NAME = "pickle"
 FILE = "model.pkl"
@@ -97,14 +99,41 @@ def scorer(model: object, trait: Trait) -> Scorer:
     return _GrantedScorer(cast(PickleFile, model))
 
 
+def explainer(model: object, trait: Trait, cells: Sequence[Cells] | None) -> Explainer:
+    """Explain there, until the grant ends.
+
+    Raises:
+        Refused: What was pickled has no exact reason codes, or the grant has ended.
+    """
+    file = cast(PickleFile, model)
+    _check_granted(file)
+    return _GrantedExplainer(file, cells)
+
+
+def _check_granted(file: PickleFile) -> None:
+    if file.expires_at and time.time() * 1e6 >= file.expires_at:
+        file.process.close()
+        hint = "mainspring models grant NAME VERSION --reason ..."
+        raise Refused("the grant of this pickle has ended", where=FILE, hint=hint)
+
+
 class _GrantedScorer:
     def __init__(self, file: PickleFile) -> None:
         self._file = file
 
     def score(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
         """One question to the process."""
-        if self._file.expires_at and time.time() * 1e6 >= self._file.expires_at:
-            self._file.process.close()
-            hint = "mainspring models grant NAME VERSION --reason ..."
-            raise Refused("the grant of this pickle has ended", where=FILE, hint=hint)
+        _check_granted(self._file)
         return self._file.process.score(inputs)
+
+
+class _GrantedExplainer:
+    def __init__(self, file: PickleFile, cells: Sequence[Cells] | None) -> None:
+        self._file = file
+        self._there = file.process.explainer(cells)
+        self.scale = self._there.scale
+
+    def explain(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
+        """One question to the process."""
+        _check_granted(self._file)
+        return self._there.explain(inputs)

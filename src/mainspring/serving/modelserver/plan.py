@@ -192,12 +192,15 @@ class RoutePlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EndpointPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """One endpoint: its arms (champion first), the salt of its assignment, the rollout it is in, and its options."""
+    """One endpoint: its arms (champion first), the salt of its assignment, the rollout or bandit it is in, and its
+    options. Where it is not `sticky`, each request is assigned by its id and not by its key.
+    """
 
     name: str
     arms: list[ArmPlan]
     salt: str = ""
     rollout: str = ""
+    sticky: bool = True
     options: Options = Options()
     shadows: list[ShadowPlan] = []
     routes: list[RoutePlan] = []

@@ -52,7 +52,7 @@ class Served:
         if endpoint.asleep:
             endpoint = await self._woken(endpoint, version, question, call)
         choice = endpoint.routed(call.headers) if endpoint.routes and version is None else None
-        choice = choice or endpoint.choose(about.key, version)
+        choice = choice or endpoint.choose(about.key, version, about.request_id)
         model = choice.model
         humility = choice.humility
         columns = question.columns(model.features if humility is None else humility.features)
@@ -105,7 +105,7 @@ class Served:
     async def _woken(self, endpoint: Endpoint, version: str | None, question: Question, call: Call) -> Endpoint:
         """An endpoint that was asleep, once it is loaded: its first request waits, but not for ever."""
         about, options = question.about, endpoint.options
-        choice = endpoint.choose(about.key, version)
+        choice = endpoint.choose(about.key, version, about.request_id)
         most_s = call.timeout_s or (about.timeout_ms or options.deadline_ms) / 1000
         left_s = min(options.cold_ms / 1000, most_s) - (time.perf_counter() - call.started)
         try:

@@ -58,6 +58,7 @@ class Endpoint:
     routes: Sequence[RoutePlan] = ()
     origin: EndpointPlan | None = None
     asleep: bool = False
+    sticky: bool = True
     choices: tuple[Choice, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -86,13 +87,15 @@ class Endpoint:
                 return self._named(wanted)._replace(arm=HEADER, labels=(self.name, wanted, HEADER), propensity=1.0)
         return None
 
-    def choose(self, key: str, version: str | None) -> Choice:
+    def choose(self, key: str, version: str | None, request_id: str = "") -> Choice:
         """The arm for a routing key, or the version that was named, outside of any rollout.
+
+        Where a key does not stay with its arm, the id of the request is in its place.
 
         Raises: NotFound: That version is not loaded.
         """
         if version is None:
-            return assign(self.choices, self.salt, key)
+            return assign(self.choices, self.salt, key if self.sticky else request_id)
         return self._named(version)
 
     def _named(self, version: str) -> Choice:
@@ -194,7 +197,7 @@ def _endpoint(
         arms.append(ServedArm(arm.name, arm.share, model, arm.digest, arm.grant, humility, arm.own))
     options, shadows = plan.options_of(wanted), tuple(Target(one, plan.limits.max_rows) for one in wanted.shadows)
     about = (wanted.name, tuple(arms), wanted.salt, wanted.rollout, options, shadows, wanted.routes)
-    return Endpoint(*about, origin=wanted, asleep=asleep)
+    return Endpoint(*about, origin=wanted, asleep=asleep, sticky=wanted.sticky)
 
 
 def woken(endpoint: Endpoint, plan: Plan, declare: Callable[[str, LoadedModel], None]) -> Endpoint:

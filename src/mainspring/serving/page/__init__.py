@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp
 from typing import Annotated, Literal
@@ -13,16 +14,17 @@ from litestar.params import Body
 from litestar.response import Redirect, Template
 
 from mainspring.core.clock import DAY_US, SystemClock
-from mainspring.core.errors import MainspringError, NotFound
+from mainspring.core.errors import Invalid, MainspringError, NotFound
 from mainspring.core.settings import Settings
 from mainspring.registry.model import Scalar
 from mainspring.registry.service import Registry
 from mainspring.serving.client import Client, Prediction
-from mainspring.serving.model import Comparison, Deployment, Rollout
+from mainspring.serving.model import Bandit, Comparison, Deployment, Rollout, TrafficChange
 from mainspring.serving.modelserver.answering import STATUS
 from mainspring.serving.overview import TONES, healths, pulses, stretches
 from mainspring.serving.page import batches, processes, reviews
 from mainspring.serving.page.asking import Form, example_row, fields_of, form_of, row_of
+from mainspring.serving.rules.bandit import BanditSpec
 from mainspring.serving.rules.decision import Decision
 from mainspring.serving.service import Serving
 from mainspring.serving.supervisor import address_of
@@ -152,9 +154,68 @@ def _deployment(serving: Serving, found: Deployment, form: Form) -> Template:
         "health": healths(serving.folder, [found.endpoint])[found.endpoint],
         "alarm": serving.alarms().get(found.name),
         "tones": TONES,
+        "bandit": _bandit(serving, found.name, history),
+        "differing": serving.differing(found.name),
         **_charts(serving, found.name),
     }
     return Template("serving/page/deployment.html", context=context)
+
+
+@dataclass(frozen=True, slots=True)
+class BanditPanel:
+    """The newest bandit of a deployment: what is known of it, and its shares over time as corners of steps."""
+
+    bandit: Bandit
+    curves: list[tuple[str, list[tuple[int, float]]]]
+
+
+def _bandit(serving: Serving, name: str, history: Sequence[TrafficChange]) -> BanditPanel | None:
+    for found in serving.bandits(name, limit=1):
+        until = found.ended_at or SystemClock().now()
+        changes = [change for change in reversed(history) if change.traffic.rollout == found.id]
+        ends = [*(change.at for change in changes[1:]), until]
+        curves = [
+            (
+                f"version {version}",
+                [
+                    (at, arm.share)
+                    for change, end in zip(changes, ends, strict=True)
+                    for arm in change.traffic.arms
+                    if arm.version == version
+                    for at in (change.at, end)
+                ],
+            )
+            for version in found.versions
+        ]
+        return BanditPanel(found, curves if changes else [])
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class BanditForm:
+    """What a person decides about a bandit on a page: versions apart by blanks; an absent reward of "" leaves out."""
+
+    verb: Literal["start", "stop", "best"]
+    versions: str = ""
+    feedback: str = "click"
+    absent: str = ""
+
+
+@post("/deployments/{name:str}/bandit", opt=_WRITE, sync_to_thread=True, include_in_schema=False)
+def steer_bandit(
+    serving: Serving, name: str, data: Annotated[BanditForm, Body(media_type=RequestEncodingType.URL_ENCODED)]
+) -> Redirect:
+    """Start or stop a bandit, and show where that led."""
+    if data.verb == "start":
+        try:
+            absent = float(data.absent) if data.absent.strip() else None
+        except ValueError:
+            raise Invalid(f"{data.absent[:40]!r} is no reward", where="absent", hint="0, 1 or nothing") from None
+        spec = BanditSpec(feedback=data.feedback, absent=absent)
+        serving.start_bandit(name, data.versions.replace(",", " ").split(), spec=spec)
+    else:
+        serving.stop_bandit(name, to="best" if data.verb == "best" else None)
+    return Redirect(f"/deployments/{name}#bandit", status_code=303)
 
 
 def _charts(serving: Serving, name: str) -> dict[str, object]:
@@ -243,5 +304,5 @@ def evidence_of(rollout: Rollout, decision: Decision) -> list[Evidence]:
     return lines
 
 
-handlers = [deployments_page, deployment_page, ask_page, rollout_page, steer, steer_shadow, start_replay]
+handlers = [deployments_page, deployment_page, ask_page, rollout_page, steer, steer_shadow, steer_bandit, start_replay]
 handlers += [*batches.handlers, *processes.handlers, *reviews.handlers]

@@ -70,3 +70,21 @@ def check_shares(shares: Sequence[float]) -> None:
             where="serving.rules.assignment",
             hint="give every arm a share between 0 and 1",
         )
+
+
+def shares_of(given: Sequence[str]) -> dict[int, float]:
+    """Versions with their shares, each as VERSION=SHARE.
+
+    Raises: Invalid: One is not that, or a version comes twice.
+    """
+    found: dict[int, float] = {}
+    for text in given:
+        version, _, share = text.partition("=")
+        try:
+            number, part = int(version), float(share)
+        except ValueError:
+            raise Invalid(f"{text!r} is no version with a share", where="shares", hint="3=0.8 4=0.2") from None
+        if number in found:
+            raise Invalid(f"version {number} is given twice", where="shares", hint="give each version once")
+        found[number] = part
+    return found

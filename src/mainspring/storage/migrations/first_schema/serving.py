@@ -9,12 +9,41 @@ from mainspring.storage import schema
 
 
 def upgrade() -> None:
+    _bandit()
     _deployment()
     _feedback()
     _replay()
     _review()
     _rollout()
     _traffic_change()
+
+
+def _bandit() -> None:
+    op.create_table(
+        "bandit",
+        sa.Column("project", schema.Id(), nullable=False),
+        sa.Column("id", schema.Id(), nullable=False),
+        sa.Column("deployment", schema.Id(), nullable=False),
+        sa.Column("versions", schema.Json(), nullable=False),
+        sa.Column("spec", schema.Json(), nullable=False),
+        sa.Column("state", schema.Id(), nullable=False),
+        sa.Column("started_at", schema.Micros(), nullable=False),
+        sa.Column("ended_at", schema.Micros(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("arms", schema.Json(), nullable=False),
+        sa.Column("learned_at", schema.Micros(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "id", name=op.f("pk_bandit")),
+        sqlite_strict=True,
+    )
+    op.create_index("ix_bandit_project_deployment_id", "bandit", ["project", "deployment", "id"], unique=False)
+    op.create_index(
+        "uq_bandit_running",
+        "bandit",
+        ["project", "deployment"],
+        unique=True,
+        sqlite_where=sa.text("state = 'running'"),
+        postgresql_where=sa.text("state = 'running'"),
+    )
 
 
 def _deployment() -> None:
