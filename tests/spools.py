@@ -25,7 +25,7 @@ def write(
     """A spool with rows of a version that takes these columns. A row says what is not as in `_USUAL`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     usual = {"version": version, "arm": "champion", "propensity": None, "rollout": "", "latency_us": 900}
-    usual |= {"status": 200, "error": "", "caller": "", "wait_us": 100, "model_us": 200, "marks": []}
+    usual |= {"status": 200, "error": "", "caller": "", "wait_us": 100, "model_us": 200, "marks": [], "features": []}
     packed = msgspec.msgpack.encode([[{**usual, **row}[name] for name in COLUMNS] for row in rows])
     with closing(sqlite3.connect(path)) as conn:
         conn.executescript(SCHEMA)

@@ -342,6 +342,7 @@ def test_options_are_given_one_by_one_and_taken_back(house: Wiring, http: TestCl
         "process": "server",
         "threads": 0,
         "cores": [],
+        "features": [],
     }
     assert first == {**usual, "deadline_ms": 900, "redact": ["carrier", "hour"]}
     second = told("--on-log-failure", "answer", "--log-share", "0.25")

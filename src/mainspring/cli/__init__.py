@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("mainspring.cli.doctor:doctor", "Where things live, and what is wrong."),
     "experiments": ("mainspring.tracking.experiment_commands:group", "Experiments: the names runs are kept under."),
     "export": ("mainspring.mlflow.commands:exporting", "Bring what is kept here to another tool."),
-    "features": ("mainspring.data.feature_commands:group", "Feature views: what is known of an entity, then and now."),
+    "features": ("mainspring.serving.skew_commands:group", "Feature views: what is known of an entity, then and now."),
     "feedback": ("mainspring.serving.commands:feedback", "Send labels for predictions."),
     "gate": ("mainspring.gates.commands:group", "Judge a version by declared checks."),
     "gc": ("mainspring.upkeep.commands:group", "Take away what nobody needs."),

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mainspring.loop.service import Loop
     from mainspring.registry import ModelVersion
     from mainspring.serving import Deployment
+    from mainspring.serving.model import LoggedLookup
 
 Link = dict[str, object]
 OUTPUTS = ("probability", "prediction", "label_out")
@@ -35,6 +36,7 @@ def trace(loop: Loop, prediction_id: str) -> Why:
         "inputs": dict(row.inputs),
         "outputs": outputs,
         "rules": ", ".join(row.marks),
+        "looked_up": {f"{one.view}/{one.number}": _looked(one) for one in row.features},
         "reasons": row.reasons,
         "reasons_base": row.reasons_base,
         "feedback": [{"kind": k.kind, "value": k.value, "at": iso(k.at)} for k in row.feedback],
@@ -49,6 +51,12 @@ def trace(loop: Loop, prediction_id: str) -> Why:
         None if cycle is None else {"id": cycle.id, "reason": cycle.reason, "state": cycle.state, "note": cycle.note},
         tuple(_live(loop, deployment, version, row.at)),
     )
+
+
+def _looked(one: LoggedLookup) -> str:
+    """What a feature view gave, in words."""
+    age = "" if one.age_s is None else f", {one.age_s:.0f} s old"
+    return f"{', '.join(one.names)}: {one.state}{age}"
 
 
 def _version(version: ModelVersion) -> Link:

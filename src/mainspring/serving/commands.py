@@ -19,7 +19,7 @@ from mainspring.core.console import json_option, room, show
 from mainspring.core.errors import Invalid, NotFound
 from mainspring.core.settings import Settings
 from mainspring.serving.client import Client, Reasons, Value
-from mainspring.serving.modelserver.plan import Options, options_of
+from mainspring.serving.modelserver.plan import Options, ViewUse, options_of
 from mainspring.serving.notices import tell_served
 from mainspring.serving.service import Serving
 
@@ -36,6 +36,9 @@ _SHOWN_REASONS = 10
 )
 @click.option("--redact", multiple=True, metavar="COLUMN", help="An input that is never logged; '': none.")
 @click.option("--rules", metavar="FILE", help="TOML with [[rules]] of humility and [interval]; '': none.")
+@click.option(
+    "--features", multiple=True, metavar="VIEW[:null|INPUT=VALUE,...]", help="Looks inputs up by entity; '': none."
+)
 @click.option("--log-share", type=click.FloatRange(0, 1), help="Part of the requests that are logged; 0: none.")
 @click.option("--idle-s", type=click.IntRange(min=0), help="Unload it when nobody asks for so long; 0: never.")
 @click.option("--cold-ms", type=click.IntRange(min=1), help="How long a request waits until it is loaded again.")
@@ -182,6 +185,8 @@ def _options(serving: Serving, name: str, given: Mapping[str, object]) -> Option
     changes = {key: value for key, value in given.items() if value not in (None, ())}
     if changes.get("redact") == ("",):
         changes["redact"] = ()
+    if "features" in changes:
+        changes["features"] = tuple(ViewUse.of(text) for text in cast("tuple[str, ...]", changes["features"]) if text)
     if changes.get("cores") == (-1,):
         changes["cores"] = ()
     if "rules" in changes:

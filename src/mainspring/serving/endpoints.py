@@ -12,7 +12,7 @@ from msgspec.structs import replace as replace_struct
 
 from mainspring.core.caller import Caller, caller, calling
 from mainspring.core.clock import Clock
-from mainspring.core.errors import Conflict, Invalid, NotFound, Refused, did_you_mean
+from mainspring.core.errors import Conflict, NotFound, Refused, did_you_mean
 from mainspring.core.ids import check_name
 from mainspring.registry import check_usable, folder_name
 from mainspring.serving import records
@@ -41,13 +41,15 @@ from mainspring.serving.modelserver.plan import (
 )
 from mainspring.serving.rules.humility import check_rules
 from mainspring.serving.seen import SeenStore
+from mainspring.serving.viewing import Viewing, check_redacted
 
 if TYPE_CHECKING:
     import polars as pl
     from sqlalchemy import Connection
 
-    from mainspring.data import Data
+    from mainspring.data import Data, FeatureViews
     from mainspring.registry import ModelVersion, Registry
+    from mainspring.serving.skew import SkewReport
     from mainspring.storage.ports import Delta, Journal, Tables
 
 
@@ -81,6 +83,7 @@ class Endpoints:
         durability: "fsync" or "process", see the model server's spool.
         limits: What each worker of the model server takes on.
         data: Knows what versions were trained on, for rules that go by it.
+        views: Knows the feature views that inputs are looked up in.
         declared: The sections `[deployment.NAME]` of the settings, by name: the options of an endpoint.
     """
 
@@ -96,6 +99,7 @@ class Endpoints:
         durability: str = "fsync",
         limits: Limits | None = None,
         data: Data | None = None,
+        views: FeatureViews | None = None,
         declared: Mapping[str, object] | None = None,
     ) -> None:
         self._tables = tables
@@ -109,6 +113,7 @@ class Endpoints:
         self.folder = folder
         self._declared = dict(declared or {})
         self._environments = Environments(folder / "environments")
+        self._viewing = Viewing(views)
         self._seen = SeenStore(folder / "seen", data)
         self._calibrations = Calibrations(folder / "calibrations", registry, data)
         self._compactor = Compactor(folder / SPOOLS, delta, self._on_rows)
@@ -125,8 +130,8 @@ class Endpoints:
             reason: Kept in the history.
             options: How it answers, from now on; None takes what the settings declare, else leaves it as it is.
         Raises:
-            NotFound: No such model or version.
-            Invalid: An input is to be redacted that the version does not take, or a rule does not fit it.
+            NotFound: No such model, version or feature view, or nothing was made of the view for lookups.
+            Invalid: An input is to be redacted that the version does not take, or a rule or a view does not fit it.
             Conflict: A rollout is under way, or the endpoint belongs to another model.
             Refused: The version lacks what it takes to answer, or it takes another type for a column than the
                 predictions logged so far.
@@ -134,7 +139,7 @@ class Endpoints:
         check_name(name, "deployment")
         found = check_usable(self._registry.get(model, version))
         self._check_columns(name, found)
-        wanted = self._calibrations.pinned(options or self.options(name))
+        wanted = self._viewing.pinned(self._calibrations.pinned(options or self.options(name)))
         self._check_options(wanted, found)
         names = self._registry.names(model)
         with self._tables.write() as conn:
@@ -172,10 +177,8 @@ class Endpoints:
         return before.options if before else Options()
 
     def _check_options(self, options: Options, version: ModelVersion) -> None:
-        for column in options.redact:
-            if column not in version.columns:
-                hint = did_you_mean(column, version.columns) or f"its inputs are {', '.join(version.columns)}"
-                raise Invalid(f"no input {column!r} to redact", where=version.ref, hint=hint)
+        self._viewing.check(options, version)
+        check_redacted(options.redact, version, self._viewing.entities(options))
         if options.process == "own" and self._environments.why(version):
             self._environments.make(version)
         if options.interval is not None:
@@ -253,6 +256,32 @@ class Endpoints:
         frame = frame if since is None else frame.filter(pl.col("event_at") >= since)
         return frame if until is None else frame.filter(pl.col("event_at") < until)
 
+    def skew(
+        self,
+        name: str,
+        since: int | None = None,
+        until: int | None = None,
+        *,
+        tolerance: float = 1e-9,
+        most: int = 100_000,
+    ) -> SkewReport:
+        """Compare what was looked up for predictions with what the point-in-time join says of those moments.
+
+        Args:
+            name: The endpoint.
+            since: Earliest event time, microseconds; None from the beginning.
+            until: First event time that is left out; None to the end.
+            tolerance: Numbers that differ by no more than this part of the larger one, or of 1, are the same.
+            most: So many predictions are compared, the newest.
+        Raises:
+            NotFound: There is no such deployment, or nothing was predicted yet.
+        """
+        from mainspring.serving.skew import skew_of
+
+        self.compact()
+        log, redact = self.predictions(name, since, until), self.get(name).options.redact
+        return skew_of(name, log, self._viewing.views, tolerance=tolerance, redact=redact, most=most)
+
     def metrics(self) -> str:
         """What all workers of the model server counted, as Prometheus reads it."""
         return tally.text_of(self.folder)
@@ -314,6 +343,7 @@ class Endpoints:
             beside = (Arm(HEADER, number, 0.0) for number in found.traffic.routed_only)
             arms = [self._arm(found, arm, known) for arm in (*found.traffic.arms, *beside)]
             shadows = [self._shadow(found, shadow, known) for shadow in found.traffic.shadows]
+            views = self._viewing.plans(found.options)
         return EndpointPlan(
             name=found.endpoint,
             arms=arms,
@@ -323,6 +353,7 @@ class Endpoints:
             options=found.options,
             shadows=shadows,
             routes=[RoutePlan(header=r.header, value=r.value, version=r.version) for r in found.traffic.routes],
+            views=views,
         )
 
     def _shadow(self, of: Deployment, shadow: Shadow, known: _Known) -> ShadowPlan:

@@ -271,6 +271,7 @@ def _plain(value: float | str) -> float | str:
 def _logged(name: str, row: Mapping[str, object]) -> LoggedPrediction:
     names = {field.name for field in fields(LoggedPrediction)} - {"feedback"}
     values = {**{key: row.get(key) for key in names}, "deployment": name, "marks": row.get("marks") or ()}
+    values["features"] = row.get("features") or ()
     codes = cast("list[dict[str, object]]", row.get("reasons") or [])
     found = {str(code["column"]): float(cast(float, code["contribution"])) for code in codes}
     values["reasons"] = strongest(found)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
     from polars._typing import PolarsDataType
 
-PERSONAL = ("inputs", "key")
+PERSONAL = ("inputs", "key", "features")
 """Columns of predictions that may say who somebody is: no least and greatest values are kept of them."""
 _CHUNK_ROWS = 20_000
 _TRIM_ENTRIES = 500
@@ -147,7 +147,9 @@ def frame_of(
 
     kinds = {name: kind for columns in signatures.values() for name, kind in columns}
     columns: dict[str, list[object]] = {
-        name: [row[i] for row in rows] for i, name in enumerate(("seq", *COLUMNS)) if name not in ("inputs", "outputs")
+        name: [row[i] for row in rows]
+        for i, name in enumerate(("seq", *COLUMNS))
+        if name not in ("inputs", "outputs", "features")
     }
     inputs = [_named(signatures.get(_int(row[_VERSION]), ()), row[_INPUTS]) for row in rows]
     outputs = [row[_INPUTS + 1] or {} for row in rows]
@@ -155,13 +157,14 @@ def frame_of(
     columns["deployment"] = [endpoint] * len(rows)
     columns["spool"] = [spool] * len(rows)
     columns["inputs"] = list(inputs)
+    columns["features"] = [_features(row[_FEATURES]) for row in rows]
     columns |= {name: [output_of(name, output) for output in outputs] for name in _OUTPUTS}
     columns["reasons"] = [_reasons(output, signatures.get(_int(row[_VERSION]), ())) for output, row in
                           zip(outputs, rows, strict=True)]  # fmt: skip
     return pl.DataFrame({name: columns[name] for name in schema}, schema=schema)
 
 
-_VERSION, _INPUTS = 1 + COLUMNS.index("version"), 1 + COLUMNS.index("inputs")
+_VERSION, _INPUTS, _FEATURES = (1 + COLUMNS.index(name) for name in ("version", "inputs", "features"))
 _OUTPUTS = ("probability", "prediction", "label_out", "probabilities", "low", "high", "reasons_base")
 
 
@@ -196,9 +199,28 @@ def _schema(kinds: Mapping[str, str]) -> dict[str, PolarsDataType]:
         "wait_us": pl.Int64,
         "model_us": pl.Int64,
         "marks": pl.List(pl.String),
+        "features": pl.List(pl.Struct(dict(zip(LOOKED, _looked_types(), strict=True)))),
         "spool": pl.String,
         "seq": pl.Int64,
     }
+
+
+LOOKED = ("view", "number", "materialization", "entity", "at", "event_at", "state", "names")
+"""What the log has of one lookup in a feature view; the entity's key is a JSON list, null where it is redacted."""
+
+
+def _looked_types() -> list[PolarsDataType]:
+    import polars as pl
+
+    return [pl.String, pl.Int64, pl.String, pl.String, pl.Int64, pl.Int64, pl.String, pl.List(pl.String)]
+
+
+def _features(entries: object) -> list[dict[str, object]] | None:
+    """The lookups of a row; None where there was none."""
+    found = [dict(zip(LOOKED, entry, strict=True)) for entry in entries] if isinstance(entries, list) else []
+    for entry in found:
+        entry["entity"] = None if entry["entity"] is None else msgspec.json.encode(entry["entity"]).decode()
+    return found or None
 
 
 def output_of(name: str, output: object) -> object:

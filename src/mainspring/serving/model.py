@@ -344,13 +344,44 @@ class StoredFeedback:
 
 
 @dataclass(frozen=True, slots=True)
+class LoggedLookup:
+    """What was looked up in a feature view for a prediction.
+
+    Attributes:
+        view: Its name.
+        number: Its version.
+        materialization: Where it was looked up.
+        entity: The key, a JSON list; None where it is redacted.
+        at: When it was looked up (wall clock, microseconds).
+        event_at: When what was found was so; None where nothing was.
+        state: "fresh", "expired" or "missing".
+        names: The inputs that it filled in.
+    """
+
+    view: str
+    number: int
+    materialization: str
+    entity: str | None
+    at: int
+    event_at: int | None
+    state: str
+    names: tuple[str, ...]
+
+    @property
+    def age_s(self) -> float | None:
+        """How old what was found was, in seconds."""
+        return None if self.event_at is None else (self.at - self.event_at) / 1e6
+
+
+@dataclass(frozen=True, slots=True)
 class LoggedPrediction:
     """One row of the log, and what became known of it. Outputs that the model does not give are None.
 
     `latency_us` is all of it but the commit of the log; of that `wait_us` was spent before the model and `model_us` in
     it. `caller` is what the client called itself, `marks` are the rules that held, as NAME:ACTION;
     `low` and `high` are the ends of its interval. `reasons` are the reason codes by input, the strongest first, where
-    they were asked for and kept; with `reasons_base` they add up to the raw output of the model.
+    they were asked for and kept; with `reasons_base` they add up to the raw output of the model. `features` says which
+    inputs were looked up in feature views, and how old they were.
     """
 
     id: str
@@ -376,6 +407,7 @@ class LoggedPrediction:
     high: float | None = None
     reasons: dict[str, float] = field(default_factory=dict)
     reasons_base: float | None = None
+    features: tuple[LoggedLookup, ...] = ()
     feedback: tuple[StoredFeedback, ...] = ()
 
     @property

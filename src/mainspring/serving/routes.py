@@ -32,6 +32,7 @@ from mainspring.serving.model import (
 from mainspring.serving.modelserver.plan import Options
 from mainspring.serving.processes import IdleDeployment, Workers
 from mainspring.serving.service import Serving
+from mainspring.serving.skew import SkewReport
 from mainspring.serving.supervisor import address_of
 
 _READ = {"permission": "deployments:read"}
@@ -138,6 +139,19 @@ def list_changes(serving: Serving, name: str, limit: Limit = 100) -> list[Traffi
     return serving.history(name, limit=limit)
 
 
+@get("/api/v1/deployments/{name:str}/skew", opt=_READ, sync_to_thread=True)
+def show_skew(
+    serving: Serving,
+    name: str,
+    since: int | None = None,
+    until: int | None = None,
+    tolerance: Annotated[float, Parameter(ge=0)] = 1e-9,
+    most: Annotated[int, Parameter(ge=1, le=1_000_000)] = 100_000,
+) -> SkewReport:
+    """Whether what was looked up for predictions is what the past says of those moments (event times, microseconds)."""
+    return serving.skew(name, since, until, tolerance=tolerance, most=most)
+
+
 @get("/api/v1/deployments/{name:str}/live", opt=_READ, sync_to_thread=True)
 def show_live(serving: Serving, name: str, at: str) -> TrafficChange | None:
     """The traffic of an endpoint at a time (ISO 8601); null when it was not there yet."""
@@ -198,6 +212,7 @@ handlers = [
     show_packages,
     list_changes,
     show_live,
+    show_skew,
     give_feedback,
     give_feedback_file,
     list_feedback,

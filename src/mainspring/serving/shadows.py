@@ -142,7 +142,7 @@ def _answered(ready: _Ready | str, group: Sequence[Copied]) -> list[Row]:
                 (copied.id_of(row), copied.request_id, at, at if copied.event_at is None else copied.event_at,
                  copied.version, SHADOW, copied.share, copied.key, "", (),
                  None if reason else {name: values[place] for name, values in outputs.items()},
-                 max(0, ended - at), status, reason, "", max(0, started - at), model_us, marks.get(place, ()))
+                 max(0, ended - at), status, reason, "", max(0, started - at), model_us, marks.get(place, ()), ())
             )  # fmt: skip
     return rows
 

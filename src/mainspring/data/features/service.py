@@ -134,6 +134,15 @@ class FeatureViews:
         dataset = dataset or self._data.resolve(view.spec.dataset)
         return self._selected(view.spec, self._data.frame(dataset.dataset, dataset.number))
 
+    def dataset_of(self, view: FeatureView, number: int | None = None) -> DatasetVersion:
+        """The dataset version that a view reads; that number of its dataset instead.
+
+        Raises:
+            NotFound: There is no such version.
+        """
+        found = self._data.resolve(view.spec.dataset)
+        return found if number is None else self._data.get(found.dataset, number)
+
     def history(
         self, frame: pl.DataFrame, views: Sequence[str], *, on: str, dataset_version: int | None = None
     ) -> pl.DataFrame:
@@ -150,14 +159,21 @@ class FeatureViews:
         """
         for ref in views:
             view = self.resolve(ref)
-            dataset = self._data.resolve(view.spec.dataset)
-            if dataset_version is not None:
-                dataset = self._data.get(dataset.dataset, dataset_version)
-            frame = self.join(frame, view, dataset, on=on)
+            frame = self.join(frame, view, self.dataset_of(view, dataset_version), on=on)
         return frame
 
-    def join(self, frame: pl.DataFrame, view: FeatureView, dataset: DatasetVersion, *, on: str) -> pl.DataFrame:
-        """The same for one version of a view over one version of its dataset."""
+    def join(
+        self, frame: pl.DataFrame, view: FeatureView, dataset: DatasetVersion, *, on: str, found_at: str = ""
+    ) -> pl.DataFrame:
+        """The same for one version of a view over one version of its dataset.
+
+        Args:
+            frame: The rows.
+            view: Which version.
+            dataset: Has the facts.
+            on: Name of the event time column.
+            found_at: Also add the time of the fact that was found, in microseconds, under this name.
+        """
         import polars as pl
 
         from mainspring.data.features.join import micros_of, point_in_time_join
@@ -170,6 +186,7 @@ class FeatureViews:
             raise Invalid(f"{on!r} is {frame.schema[on]}, which is no time", where="rows", hint="make it a time")
         keys = {name: f"__entity_{place}__" for place, name in enumerate(view.spec.entity)}
         right = self.facts(view, dataset).rename(keys).collect()
+        right = right.with_columns(pl.col(TIME).alias(found_at)) if found_at else right
         made = [micros_of(pl.col(on), frame.schema[on]).alias(TIME)]
         made += [_like(pl.col(name), right.schema[key]).alias(key) for name, key in keys.items()]
         left = frame.with_columns(made)
@@ -195,9 +212,7 @@ class FeatureViews:
         from mainspring.data.features.latest import latest, pieces
 
         view = self.get(name, number)
-        dataset = self._data.resolve(view.spec.dataset)
-        if dataset_version is not None:
-            dataset = self._data.get(dataset.dataset, dataset_version)
+        dataset = self.dataset_of(view, dataset_version)
         now = self._clock.now()
         as_of = now if as_of is None else as_of
         facts = self.facts(view, dataset)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mainspring.core.settings import LIMITS, Settings
 from mainspring.core.wiring import Wiring
-from mainspring.data import Data
+from mainspring.data import Data, FeatureViews
 from mainspring.engines import ProcessEngine
 from mainspring.registry import Registry
 from mainspring.server.house.floor import CLOCK, OPENER, delta, journal, queue, tables
@@ -70,6 +70,7 @@ def _serving(w: Wiring, settings: Settings) -> Serving:
         folder=settings.data_dir / "serving",
         durability=settings.serving.durability,
         data=w.get(Data),
+        views=w.get(FeatureViews),
         declared=settings.section("deployment"),
         limits=Limits(**{name: getattr(settings.serving, name) for name in LIMITS}),
     )

@@ -45,7 +45,7 @@ def _rows(features: Features, parts: Parts, job: Job, number: int) -> pl.DataFra
     times = _times(asked, job)
     rows = [
         (first + place, prediction_id, job.id, job.started_at, times[i], arm.version, ARM, None, prediction_id, "",
-         list(cells[i]), dict(zip(outputs, answer, strict=True)), 0, 200, "", "", 0, 0, rules)
+         list(cells[i]), dict(zip(outputs, answer, strict=True)), 0, 200, "", "", 0, 0, rules, ())
         for i, (place, prediction_id, rules, *answer) in enumerate(
             chunk.select("place", ID, RULES, *outputs).iter_rows()
         )

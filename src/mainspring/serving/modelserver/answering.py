@@ -18,6 +18,7 @@ from mainspring.serving.modelserver.batching import Batcher, Columns, HungUp, Jo
 from mainspring.serving.modelserver.columns import Cell, plain
 from mainspring.serving.modelserver.explaining import Explaining, hidden, without
 from mainspring.serving.modelserver.humility import Judged
+from mainspring.serving.modelserver.lookups import Filled, LoggedFeatures
 from mainspring.serving.modelserver.metrics import Labels, Metrics
 from mainspring.serving.modelserver.plan import Options
 from mainspring.serving.modelserver.spool import Log, Row
@@ -246,13 +247,20 @@ def _rows(
     cells = _written(ask)
     count = len(cells)
     outputs = _kept(ask, ask.explaining, outputs) if outputs and ask.explaining else outputs
-    marks: Sequence[Sequence[str]] = ask.judged.marks if ask.judged is not None else [()] * count
+    nothing: list[tuple[()]] = [()] * count
+    marks: Sequence[Sequence[str]] = ask.judged.marks if ask.judged is not None else nothing
+    features = _looked(ask.columns, ask.endpoint.options.redact) if type(ask.columns) is Filled else nothing
     return [
         (request_id if count == 1 else f"{request_id}.{i}", request_id, at, event_at, version, choice.arm,
          choice.propensity, about.key, rollout, cells[i], {k: v[i] for k, v in outputs.items()} if outputs else None,
-         latency_us, status, error, caller, wait_us, model_us, marks[i])
+         latency_us, status, error, caller, wait_us, model_us, marks[i], features[i])
         for i in range(count)
     ]  # fmt: skip
+
+
+def _looked(columns: Filled, redact: Sequence[str]) -> Sequence[Sequence[LoggedFeatures]]:
+    """For each row what was looked up for it."""
+    return [[one.logged(row, redact) for one in columns.looked] for row in range(len(columns[0]))]
 
 
 def _kept(ask: Ask, explaining: Explaining, outputs: Outputs) -> Outputs:

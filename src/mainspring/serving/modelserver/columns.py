@@ -298,7 +298,7 @@ class Features:
         """
         self.check_rows(len(rows))
         if isinstance(rows[0], dict):
-            return self.from_named(_by_name(rows, what, self.names))
+            return self.from_named(_by_name(rows, what, self.by_name))
         width = len(self.names)
         lists = [row if isinstance(row, list) else [row] for row in rows]
         for number, row in enumerate(lists):
@@ -315,7 +315,7 @@ class Features:
         return Invalid(f"input {feature.name!r} is missing", hint=hint)
 
 
-def _by_name(rows: Sequence[object], what: str, names: Sequence[str]) -> dict[str, list[object]]:
+def _by_name(rows: Sequence[object], what: str, names: Iterable[str]) -> dict[str, list[object]]:
     """Objects as columns. A name that some rows lack is missing in them; one that all lack is not there at all."""
     found: list[dict[str, object]] = []
     for number, row in enumerate(rows):

@@ -22,6 +22,7 @@ class OpenFeatures(Features):
     def __init__(self, features: Features, may_miss: frozenset[int]) -> None:
         self.fields = [_may_miss(field) if i in may_miss else field for i, field in enumerate(features.fields)]
         self.names, self.kinds, self.max_rows = features.names, features.kinds, features.max_rows
+        self.are_floats = features.are_floats
         self.by_name = {field.name: field for field in self.fields}
         self._may_miss = [self.names[i] for i in sorted(may_miss)]
 

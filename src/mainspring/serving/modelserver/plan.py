@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, cast
 
@@ -57,6 +57,60 @@ class ArmPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
+class ViewUse:
+    """A feature view that fills in what a request leaves out.
+
+    Args:
+        view: "NAME", which becomes the version that is newest when it is deployed, or "NAME/VERSION".
+        otherwise: What happens where nothing is known of an entity, or nothing that still holds: "refuse" the request,
+            take the inputs as missing ("null"), or take "default" values.
+        defaults: Those, by input.
+    """
+
+    view: str
+    otherwise: Literal["refuse", "null", "default"] = "refuse"
+    defaults: dict[str, float | str | bool] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises: Invalid: No view, another fate, or defaults that are none."""
+        if not self.view:
+            raise Invalid("no feature view", where="features", hint='view = "NAME"')
+        if self.otherwise not in ("refuse", "null", "default"):
+            raise Invalid(f"otherwise {self.otherwise!r}", where=self.view, hint="use refuse, null or default")
+        if (self.otherwise == "default") != bool(self.defaults):
+            hint = 'otherwise = "default" and defaults = { INPUT = VALUE }'
+            raise Invalid(f"otherwise {self.otherwise!r} with {len(self.defaults)} values", where=self.view, hint=hint)
+
+    @classmethod
+    def of(cls, text: str) -> ViewUse:
+        """From "VIEW", "VIEW:null", or "VIEW:INPUT=VALUE,INPUT=VALUE".
+
+        >>> ViewUse.of("carriers:delay=0").defaults
+        {'delay': 0}
+        """
+        view, _, fate = text.partition(":")
+        if "=" not in fate:
+            return cls(view, cast("Literal['refuse', 'null']", fate or "refuse"))
+        pairs = (pair.partition("=") for pair in fate.split(","))
+        return cls(view, "default", {name.strip(): _value(value.strip()) for name, _, value in pairs})
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        given = ", ".join(f"{name} {value}" for name, value in self.defaults.items())
+        fates = {"refuse": "refused", "null": "taken as missing", "default": f"taken as {given}"}
+        return f"what it does not know is {fates[self.otherwise]}"
+
+
+def _value(text: str) -> float | str | bool:
+    try:
+        found = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+    return found if isinstance(found, (float, int, str, bool)) else text
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """How an endpoint answers, whatever version is behind it.
 
@@ -77,6 +131,7 @@ class Options:
             version was made with where those here are no substitute.
         threads: How many threads numeric libraries take in such a process; 0 as many as in the server.
         cores: Cores that such a process runs on; empty lets the system choose.
+        features: Feature views that fill in inputs that requests leave out.
     """
 
     deadline_ms: int = 0
@@ -91,6 +146,7 @@ class Options:
     process: Literal["server", "own"] = "server"
     threads: int = 0
     cores: tuple[int, ...] = ()
+    features: tuple[ViewUse, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises: Invalid: A time or queue out of range, a log failure with another fate, or a share that is none."""
@@ -136,6 +192,8 @@ def options_of(section: object, where: str) -> Options:
         given["interval"] = fill(Interval, cast("Mapping[str, object]", given["interval"]), where=f"{where}.interval")
     if "cores" in given:
         given["cores"] = _numbers(given["cores"], f"{where}.cores")
+    if "features" in given:
+        given["features"] = _uses(given["features"], f"{where}.features")
     if "redact" in given:
         given["redact"] = _texts(given["redact"], f"{where}.redact")
     return fill(Options, given, where=where)
@@ -154,6 +212,13 @@ def rules_of(entries: object, where: str) -> tuple[Rule, ...]:
         fill(Rule, {**entry, "values": _texts(entry.get("values", []), f"{there}.values")}, where=there)
         for entry in entries
     )
+
+
+def _uses(entries: object, where: str) -> tuple[ViewUse, ...]:
+    """Feature views, each as `ViewUse.of` reads it or as a table."""
+    if not isinstance(entries, (list, tuple)) or not all(isinstance(entry, (str, Mapping)) for entry in entries):
+        raise Invalid(f"{entries!r} is no list of feature views", where=where, hint='write ["carriers"]')
+    return tuple(ViewUse.of(one) if isinstance(one, str) else fill(ViewUse, one, where=where) for one in entries)
 
 
 def _numbers(entry: object, where: str) -> tuple[int, ...]:
@@ -191,6 +256,23 @@ class RoutePlan(msgspec.Struct, frozen=True, kw_only=True):
     version: int | None = None
 
 
+class ViewPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """A feature view that inputs are looked up in: where its file is, what it is looked up by, and what it has.
+
+    `otherwise` and `defaults` say what happens to an entity that it knows nothing of, or only what is older than
+    `ttl_us` (0: nothing is).
+    """
+
+    name: str
+    number: int
+    path: str
+    keys: list[Input]
+    names: list[str]
+    ttl_us: int = 0
+    otherwise: str = "refuse"
+    defaults: dict[str, float | str | bool] = {}
+
+
 class EndpointPlan(msgspec.Struct, frozen=True, kw_only=True):
     """One endpoint: its arms (champion first), the salt of its assignment, the rollout or bandit it is in, and its
     options. Where it is not `sticky`, each request is assigned by its id and not by its key.
@@ -204,6 +286,7 @@ class EndpointPlan(msgspec.Struct, frozen=True, kw_only=True):
     options: Options = Options()
     shadows: list[ShadowPlan] = []
     routes: list[RoutePlan] = []
+    views: list[ViewPlan] = []
 
     @property
     def versions(self) -> dict[int, ArmPlan]:

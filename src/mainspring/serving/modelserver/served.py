@@ -55,7 +55,7 @@ class Served:
         choice = choice or endpoint.choose(about.key, version, about.request_id)
         model = choice.model
         humility = choice.humility
-        columns = question.columns(model.features if humility is None else humility.features)
+        columns = question.columns(choice.features)
         if question.wanted is not None:
             _check_wanted(question.wanted, model)
         judged = None if humility is None else humility.judge(columns)

@@ -19,11 +19,12 @@ from pathlib import Path
 
 import msgspec
 
-from mainspring.core.errors import Invalid
+from mainspring.core.errors import Invalid, Refused
 from mainspring.serving.modelserver.asking import Context, Question
 from mainspring.serving.modelserver.batching import Columns
 from mainspring.serving.modelserver.columns import Cell, Features, plain
 from mainspring.serving.modelserver.humility import OpenFeatures
+from mainspring.serving.modelserver.lookups import Lookup, filled
 from mainspring.serving.modelserver.plan import ShadowPlan
 from mainspring.serving.rules.assignment import fraction
 
@@ -96,12 +97,12 @@ class Target:
 
     __slots__ = ("features", "share", "version")
 
-    def __init__(self, planned: ShadowPlan, max_rows: int) -> None:
+    def __init__(self, planned: ShadowPlan, max_rows: int, lookups: Sequence[Lookup] = ()) -> None:
         self.version = planned.arm.version
         self.share = planned.arm.share
         features = Features(planned.inputs, max_rows=max_rows)
         # What it can't do without is found out where it is loaded: a column that is not sent is missing there.
-        self.features = OpenFeatures(features, frozenset(range(len(features.fields))))
+        self.features = filled(OpenFeatures(features, frozenset(range(len(features.fields)))), lookups)
 
     def takes(self, request_id: str) -> bool:
         """Whether it is asked this one."""
@@ -227,7 +228,7 @@ class Handover:
         if now.columns is None:
             try:
                 now.columns = now.question.columns(target.features)
-            except Invalid:
+            except (Invalid, Refused):
                 self._count(now.endpoint, target.version, "unfit", now.rows)
                 self._leave(now, now.rows)
                 return b""

@@ -23,12 +23,12 @@ create table if not exists signature(deployment text, version integer, inputs te
 INSERT = "insert into prediction values(?,?,?,?)"
 COLUMNS = (
     "id", "request_id", "at", "event_at", "version", "arm", "propensity", "key", "rollout", "inputs", "outputs",
-    "latency_us", "status", "error", "caller", "wait_us", "model_us", "marks",
+    "latency_us", "status", "error", "caller", "wait_us", "model_us", "marks", "features",
 )  # fmt: skip
 """What a row says; `inputs` are the cells in the order of the signature, `outputs` the answer by name or None."""
 Row = tuple[
     str, str, int, int, int, str, float | None, str, str, Sequence[object], Mapping[str, object] | None, int, int, str,
-    str, int, int, Sequence[str],
+    str, int, int, Sequence[str], Sequence[object],
 ]  # fmt: skip
 Entry = tuple[str, Sequence[Row], "asyncio.Future[None]"]
 _pack = msgspec.msgpack.Encoder().encode

@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 from mainspring.core.errors import MainspringError, NotFound, Unavailable, did_you_mean
 from mainspring.registry.apart import Own
+from mainspring.serving.modelserver.columns import Features
 from mainspring.serving.modelserver.humility import Humility, humility_of
+from mainspring.serving.modelserver.lookups import Lookup, filled
 from mainspring.serving.modelserver.models import LoadedModel, load_model
 from mainspring.serving.modelserver.plan import HEADER, ArmPlan, EndpointPlan, Options, Plan, RoutePlan
 from mainspring.serving.modelserver.shadowing import Target
@@ -19,7 +21,7 @@ DIRECT = "direct"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ServedArm:
-    """One loaded version behind an endpoint."""
+    """One loaded version behind an endpoint; `features` are the columns that it takes there."""
 
     name: str
     share: float
@@ -28,16 +30,25 @@ class ServedArm:
     grant: str = ""
     humility: Humility | None = None
     own: Own | None = None
+    lookups: Sequence[Lookup] = ()
+    features: Features = field(init=False)
+
+    def __post_init__(self) -> None:
+        """What it takes is made once, not for every request."""
+        base = self.model.features if self.humility is None else self.humility.features
+        object.__setattr__(self, "features", filled(base, self.lookups))
 
 
 class Choice(NamedTuple):
-    """Who answers one request, how likely that was (None: the version was named), what is counted by, which rules."""
+    """Who answers one request, how likely that was (None: the version was named), what is counted by, which columns it
+    takes, and which rules there are."""
 
     arm: str
     model: LoadedModel
     propensity: float | None
     rollout: str
     labels: tuple[str, str, str]
+    features: Features
     share: float = 0.0
     humility: Humility | None = None
 
@@ -68,7 +79,8 @@ class Endpoint:
 
     def _choice(self, arm: ServedArm, name: str, share: float | None) -> Choice:
         labels = (self.name, str(arm.model.version), name)
-        return Choice(name, arm.model, share, "" if share is None else self.rollout, labels, share or 0.0, arm.humility)
+        rollout = "" if share is None else self.rollout
+        return Choice(name, arm.model, share, rollout, labels, arm.features, share or 0.0, arm.humility)
 
     def routed(self, headers: Mapping[bytes, bytes]) -> Choice | None:
         """The version that the headers of a request ask for, by the first route that fits; None where none does.
@@ -187,6 +199,7 @@ def _endpoint(
     keys = [(arm.version, arm.digest, arm.grant, arm.own) for arm in wanted.arms]
     if asleep and not (wanted.options.idle_s and all(key in loaded for key in keys)):
         asleep, loaded = False, {}
+    lookups = [Lookup(view) for view in wanted.views]
     arms = []
     for arm, key in zip(wanted.arms, keys, strict=True):
         model = loaded.get(key)
@@ -194,8 +207,9 @@ def _endpoint(
             model = _load(arm, plan)
             declare(wanted.name, model)
         humility = None if asleep else humility_of(arm, model, wanted.options.rules)
-        arms.append(ServedArm(arm.name, arm.share, model, arm.digest, arm.grant, humility, arm.own))
-    options, shadows = plan.options_of(wanted), tuple(Target(one, plan.limits.max_rows) for one in wanted.shadows)
+        arms.append(ServedArm(arm.name, arm.share, model, arm.digest, arm.grant, humility, arm.own, lookups))
+    options = plan.options_of(wanted)
+    shadows = tuple(Target(one, plan.limits.max_rows, lookups) for one in wanted.shadows)
     about = (wanted.name, tuple(arms), wanted.salt, wanted.rollout, options, shadows, wanted.routes)
     return Endpoint(*about, origin=wanted, asleep=asleep, sticky=wanted.sticky)
 
