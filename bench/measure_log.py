@@ -168,7 +168,7 @@ def _kills() -> Iterator[Figure]:
 def _missing(root: Path) -> int:
     """How many commits lack between the first and the last of the table."""
     entries = sorted(int(path.stem) for path in (root / "tables" / table_of("m") / _LOG).glob("*.json"))
-    return entries[-1] + 1 - len(entries)
+    return entries[-1] - entries[0] + 1 - len(entries)
 
 
 def _steps() -> Iterator[Figure]:
@@ -221,7 +221,7 @@ def _wrong(root: Path) -> Counter[str]:
     for endpoint in ("m", "n"):
         found += Counter(delta.scan(table_of(endpoint)).select("id").collect()["id"].to_list())
         entries = sorted(int(path.stem) for path in (root / "tables" / table_of(endpoint) / _LOG).glob("*.json"))
-        missing += entries[-1] + 1 - len(entries)
+        missing += entries[-1] - entries[0] + 1 - len(entries)
     wanted = {f"i{number}" for number in range(90)}
     left = [path for path in (root / SPOOLS).glob("*") if path.name != "compact.lock"]
     return Counter(

@@ -85,6 +85,7 @@ kserve.ModelServer(http_port=int(sys.argv[1]), enable_grpc=False, workers=1).sta
 RAY = """
 import sys, time, joblib, numpy as np, ray
 from ray import serve
+from starlette.responses import JSONResponse
 
 @serve.deployment(num_replicas=1, max_ongoing_requests=100)
 class Logistic:
@@ -94,7 +95,8 @@ class Logistic:
     async def __call__(self, request):
         if request.method == "GET":
             return "ready"
-        return self.model.predict_proba(np.array((await request.json())["rows"])).tolist()
+        rows = np.array((await request.json())["rows"])
+        return JSONResponse(self.model.predict_proba(rows).tolist())  # has a length; a plain list comes in chunks
 
 ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100_000_000)
 serve.start(http_options={"port": int(sys.argv[1])})

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from mainspring.core.errors import Invalid
+from mainspring.storage.delta import _GROWING
 from mainspring.storage.files import write_through
 from mainspring.storage.open import open_delta
 from mainspring.storage.ports import Delta
@@ -121,6 +122,23 @@ class TestDeltaOnFiles(DeltaContract, DeltaUpkeepContract):
         delta.replace(TABLE, pl.DataFrame({"n": [2]}))
         (slow,) = set((tmp_path / "tables" / TABLE).glob("*.parquet")) - set(files)
         assert not is_written_through(slow), "it is written in many parts, and synced before it is committed"
+
+    def test_a_table_that_grows_forgets_what_it_was(
+        self, delta: Delta, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Else its log holds a line for every file that was ever merged, and each commit reads all of them."""
+        at_once = {name: text and text.replace("1 hours", "0 seconds") for name, text in _GROWING.items()}
+        monkeypatch.setattr("mainspring.storage.delta._GROWING", at_once | {"delta.checkpointInterval": "4"})
+        for batch in range(16):
+            delta.append(TABLE, pl.DataFrame({"n": [batch]}), app="a", batch=batch)
+            if batch % 5 == 4:
+                delta.compact(TABLE)
+        log = tmp_path / "tables" / TABLE / "_delta_log"
+        assert len(list(log.glob("*.json"))) < 12
+        newest = pl.read_parquet(max(log.glob("*.checkpoint.parquet")))
+        assert newest["remove"].struct.field("path").drop_nulls().len() <= 5
+        assert numbers(delta) == list(range(16))
+        assert delta.append(TABLE, pl.DataFrame({"n": [0]}), app="a", batch=15) is None, "it knows its batches still"
 
     def test_naive_times_may_come_into_a_table_that_had_none(self, delta: Delta) -> None:
         delta.replace(TABLE, pl.DataFrame({"n": [1]}))

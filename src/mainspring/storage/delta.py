@@ -40,6 +40,12 @@ _CONFIGURATION: dict[str, str | None] = {
     "delta.deletedFileRetentionDuration": _KEEP,
     "delta.enableExpiredLogCleanup": "false",
 }
+_GROWING: dict[str, str | None] = {
+    "delta.logRetentionDuration": "interval 1 hours",
+    "delta.deletedFileRetentionDuration": "interval 1 hours",
+    "delta.enableExpiredLogCleanup": "true",
+}
+"""Of tables that are appended to, every second for years: to open one reads all that its log still holds."""
 _PUBLIC = "delta.dataSkippingStatsColumns"
 _NULLS_ONLY = {"min": False, "max": False, "distinct_count": False, "null_count": True}
 _PATIENCE_S = 60.0
@@ -68,7 +74,8 @@ class _NewFile:
 
 
 class DeltaTables:
-    """Tables of rows with versions. Every version stays readable until `vacuum` is asked to keep fewer."""
+    """Tables of rows with versions. Every version stays readable until `vacuum` is asked to keep fewer; of tables that
+    `append` made, those of the last hour do."""
 
     def __init__(self, place: _Place) -> None:
         self._place = place
@@ -251,7 +258,7 @@ class DeltaTables:
             )
         version = 0 if now is None else now.version() + 1
         public = _public_columns(now)
-        configuration = dict(_CONFIGURATION)
+        configuration = dict(_GROWING)
         if now is None and personal:
             public = [name for name in frame.columns if name not in personal]
             configuration[_PUBLIC] = ",".join(f"`{name}`" for name in public)

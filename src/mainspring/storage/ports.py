@@ -387,7 +387,8 @@ class Delta(Protocol):
         """Add rows exactly once: `batch` must grow for each `app`; a batch at or below the last is a replay.
 
         New columns widen the table (older rows read as null). No least and greatest values are kept of `personal`
-        columns; the first append to a table decides, and also for columns that join it later there are none then.
+        columns; the first append to a table decides, and also for columns that join it later there are none then. Of
+        a table that begins with an append, versions are forgotten that are older than an hour, but for the newest.
 
         Returns: The new version, or None for a replay.
         Raises:
