@@ -74,7 +74,10 @@ class House:
         """Put answers of the rollout under way into the log: so many of each arm, all with this status."""
         found = self.serving.rollouts(name, open_only=True)[0]
         rows = []
-        for arm, count, share in (("canary", canary, found.share), ("champion", champion, 1 - found.share)):
+        for arm, count, share in (
+            ("canary", canary, found.share),
+            ("champion", champion, found.weight * (1 - found.share)),
+        ):
             for _ in range(count):
                 self._batch += 1
                 about = (self._batch, f"r{self._batch}", f"r{self._batch}", self.clock.now(), self.clock.now())
@@ -191,17 +194,15 @@ class Machine(RuleBasedStateMachine):
 
     @rule(version=st.sampled_from(VERSIONS))
     def start(self, version: int) -> None:
-        alone = len(self.shares) == 1
-        if (self.trial and self.trial["version"] != version) or (
-            not self.trial and (version == self.champion or not alone)
-        ):
+        if self.trial["version"] != version if self.trial else version in self.shares:
             with pytest.raises(Conflict):
                 self.house.serving.start_rollout(self.name, version, share=0.25, spec=SPEC)
             return
         made = self.house.serving.start_rollout(self.name, version, share=0.25, spec=SPEC)
         if self.trial is None:
+            self.standing = dict(self.shares)
             self.trial = {"id": made.id, "version": version, "state": "running", "share": 0.25}
-            self._is_live({self.champion: 0.75, version: 0.25})
+            self._is_beside(version, 0.25)
 
     @rule(verb=st.sampled_from(["pause", "resume"]))
     def hold_on(self, verb: str) -> None:
@@ -255,14 +256,19 @@ class Machine(RuleBasedStateMachine):
         elif self.trial["share"] == 0.25:
             assert (done.state, done.share) == ("running", 0.5)
             self.trial["share"] = 0.5
-            self._is_live({self.champion: 0.5, int(str(self.trial["version"])): 0.5})
+            self._is_beside(int(str(self.trial["version"])), 0.5)
         else:
             assert done.state == "promoted"
             self._ends(int(str(self.trial["version"])))
 
     def _ends(self, champion: int) -> None:
+        """Those that the canary took from have their shares again, in the champion's place the one that won."""
         self.trial = None
-        self._is_live({champion: 1.0})
+        before, *others = self.standing
+        self._is_live({champion: self.standing[before]} | {number: self.standing[number] for number in others})
+
+    def _is_beside(self, canary: int, share: float) -> None:
+        self._is_live({number: part * (1 - share) for number, part in self.standing.items()} | {canary: share})
 
     @invariant()
     def what_is_stored_is_what_was_done(self) -> None:

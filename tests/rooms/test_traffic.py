@@ -14,6 +14,7 @@ from mainspring.core.clock import DAY_US
 from mainspring.core.errors import Conflict, Invalid, NotFound, Refused
 from mainspring.serving.model import Feedback, Route, Shadow
 from mainspring.serving.modelserver.plan import SPOOLS, Options, read_plan
+from mainspring.serving.rules.decision import RolloutSpec
 from mainspring.storage.ports import Tables
 
 COLUMNS = [("delay", "float"), ("hour", "float"), ("carrier", "text")]
@@ -202,7 +203,7 @@ def test_shares_of_many_versions_are_one_change_and_end_with_a_rollback(house: H
     assert made.traffic.shadows == ()
     (entry,) = read_plan(house.serving.folder).endpoints
     assert [(arm.version, arm.share) for arm in entry.arms] == [(1, 0.5), (2, 0.25), (3, 0.25)]
-    with pytest.raises(Conflict, match="share the traffic"):
+    with pytest.raises(Conflict, match="version 2 has 25% of the traffic"):
         house.serving.start_rollout("flights", 2)
     house.clock.advance(DAY_US)
     assert house.serving.rollback("flights").traffic.words == "champion 1: 100%"
@@ -217,6 +218,30 @@ def test_shares_of_many_versions_are_one_change_and_end_with_a_rollback(house: H
     house.serving.start_rollout("flights", 1)
     with pytest.raises(Conflict, match="a rollout is under way"):
         house.serving.weigh("flights", {1: 0.5, 2: 0.5})
+
+
+def test_a_rollout_beside_standing_shares_takes_from_each_and_gives_back(house: House) -> None:
+    house.registry.register("late", classifier(2, 9), example=rows().head(3), encoding={"carrier": ["AA", "UA"]})
+    house.serving.weigh("flights", {1: 0.75, 2: 0.25})
+    spec = RolloutSpec(judges=("errors",), promote_on="errors", then=(0.5,))
+    made = house.serving.start_rollout("flights", 3, share=0.2, spec=spec)
+    assert (made.standing, made.weight) == ({1: 0.75, 2: 0.25}, 0.75)
+    live = house.serving.get("flights").traffic
+    assert [(arm.name, arm.version, arm.share) for arm in live.arms] == [
+        ("champion", 1, pytest.approx(0.6)),
+        ("v2", 2, pytest.approx(0.2)),
+        ("canary", 3, 0.2),
+    ]
+    (entry,) = read_plan(house.serving.folder).endpoints
+    assert (entry.salt, entry.rollout) == ("weights", made.id)
+    assert house.serving.rollback("flights").traffic.words == "champion 1: 75%, v2 2: 25%"
+    house.serving.start_rollout("flights", 3, share=0.2, spec=spec)
+    house.serving.promote("flights")
+    assert house.serving.get("flights").traffic.words == "champion 3: 75%, v2 2: 25%"
+    words = [change.traffic.words for change in house.serving.history("flights")][::-1]
+    trial = "champion 1: 60%, v2 2: 20%, canary 3: 20%"
+    before = "champion 1: 75%, v2 2: 25%"
+    assert words == ["champion 1: 100%", before, trial, before, trial, "champion 3: 75%, v2 2: 25%"]
 
 
 def test_shares_that_are_none_or_a_champion_without_one_are_refused(house: House) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from mainspring.serving.model import CANARY, CHAMPION
+from mainspring.serving.rules.assignment import share_beside
 from mainspring.serving.rules.decision import Evidence, RolloutSpec
 from mainspring.serving.rules.eprocess import BadEvents
 
@@ -47,10 +48,16 @@ def labels_frame(items: Iterable[StoredFeedback]) -> pl.DataFrame:
 
 
 def evidence_of(
-    rows: pl.DataFrame, labels: pl.DataFrame, spec: RolloutSpec, *, share: float, trouble: str = ""
+    rows: pl.DataFrame,
+    labels: pl.DataFrame,
+    spec: RolloutSpec,
+    *,
+    share: float,
+    weight: float = 1.0,
+    trouble: str = "",
 ) -> Evidence:
     """What all rows and labels of a rollout say, counted at once: see `Gathered`."""
-    gathered = Gathered(spec)
+    gathered = Gathered(spec, weight)
     gathered.add(rows, labels)
     return gathered.evidence(spec, share=share, trouble=trouble)
 
@@ -89,10 +96,13 @@ class Gathered:
 
     Args:
         spec: What is a bad event; of later ones only that may be the same.
+        weight: The champion's share of what the canary leaves. Less than 1 where other versions have one too: given a
+            bad event of either of the two, it is the canary's with what it has of the traffic of the two.
     """
 
-    def __init__(self, spec: RolloutSpec) -> None:
+    def __init__(self, spec: RolloutSpec, weight: float = 1.0) -> None:
         self._spec = spec
+        self._weight = weight
         self._kept = pl.DataFrame()
         self._labels = labels_frame(())
         self._requests: Counter[str] = Counter()
@@ -116,7 +126,7 @@ class Gathered:
             again: Rows of earlier turns that now have a label.
         """
         self._labels = pl.concat([self._labels, labels])
-        rows = self._once.new(_judgeable(rows))
+        rows = self._once.new(_judgeable(rows, self._weight))
         self._has_values = self._has_values or not rows.filter(~_EMPTY).is_empty()
         self._requests.update(dict(rows["arm"].value_counts().iter_rows()))
         ends = pl.col("event_at").min().alias("first"), pl.col("event_at").max().alias("last")
@@ -127,7 +137,7 @@ class Gathered:
         self._good.append(good["at"])
         is_labelled = pl.col("id").is_in(self._labels["id"].implode())
         kept = [rows.filter(is_labelled | _EMPTY | self._may_be_bad())]
-        kept += [] if again is None else [_judgeable(again)]
+        kept += [] if again is None else [_judgeable(again, self._weight)]
         kept = ([self._kept] if self._kept.height else []) + kept
         self._kept = pl.concat(kept).unique("id", keep="first", maintain_order=True)
 
@@ -144,7 +154,7 @@ class Gathered:
             share: The canary's share in the present step; elapsed time is event time within it.
             trouble: What a hard guard found.
         """
-        rows, now = self._kept.sort("at", "id"), round(share, 9)
+        rows, now = self._kept.sort("at", "id"), round(share_beside(share, self._weight), 9)
         labelled = rows.filter(pl.col("status") < 400).join(self._labels, on="id", how="inner").sort("seq")
         bad: dict[str, pl.DataFrame] = {"errors": _once(rows.filter(self._is_error()))}
         if spec.latency_us:
@@ -180,9 +190,11 @@ class Gathered:
         return max(Counter(between).values())
 
 
-def _judgeable(rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows of the two arms, each once, with the canary's share when it was asked."""
-    canary_share = pl.when(pl.col("arm") == CANARY).then(pl.col("propensity")).otherwise(1.0 - pl.col("propensity"))
+def _judgeable(rows: pl.DataFrame, weight: float) -> pl.DataFrame:
+    """Rows of the two arms, each once, with the canary's share of what the two got when it was asked."""
+    propensity = pl.col("propensity")
+    share = pl.when(pl.col("arm") == CANARY).then(propensity).otherwise(1.0 - propensity / weight)
+    canary_share = share / (share + weight * (1.0 - share))
     return (
         rows.filter(pl.col("arm").is_in([CANARY, CHAMPION]) & pl.col("propensity").is_not_null())
         .unique("id", keep="first", maintain_order=True)

@@ -53,7 +53,7 @@ class Gatherer:
         with self._lock:
             turn = self._turns.pop(found.id, None)  # comes back whole, or what broke off begins anew
             if turn is None or turn.bad != bad:
-                turn = _Turn(bad, Gathered(found.spec))
+                turn = _Turn(bad, Gathered(found.spec, found.weight))
             _read(turn, log.filter(pl.col("rollout") == found.id), labels_frame(labels(turn.label)))
             evidence = turn.gathered.evidence(found.spec, share=found.share, trouble=trouble)
             if not found.is_final:

@@ -134,10 +134,22 @@ class Traffic:
         """The same with all traffic to one version."""
         return self._with((Arm(CHAMPION, version, 1.0),))
 
-    def split(self, champion: int, canary: int, share: float, *, rollout: str) -> Traffic:
-        """The same with a share for a canary; keys are assigned by a hash salted with the rollout's id."""
-        arms = (Arm(CHAMPION, champion, 1.0 - share), Arm(CANARY, canary, share))
-        return self._with(arms, salt=rollout, rollout=rollout)
+    def split(
+        self, champion: int, canary: int, share: float, *, rollout: str, standing: Mapping[int, float] | None = None
+    ) -> Traffic:
+        """The same with a share for a canary, which it gets by a hash salted with the rollout's id.
+
+        Args:
+            champion: The version that it is compared with.
+            canary: Another one.
+            share: Of all of the traffic.
+            rollout: Its id.
+            standing: Shares that versions have without the canary; it takes its own from each in proportion. By default
+                the champion has all.
+        """
+        without = self.weighted(standing or {champion: 1.0}, champion)
+        arms = (*(replace(arm, share=arm.share * (1.0 - share)) for arm in without.arms), Arm(CANARY, canary, share))
+        return self._with(arms, salt=without.salt or rollout, rollout=rollout)
 
     def weighted(self, shares: Mapping[int, float], champion: int) -> Traffic:
         """The same with a share for each of several versions, without a rollout. A share of 0 is none."""
@@ -232,7 +244,11 @@ class TrafficChange:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """A version on its way to be champion, or back."""
+    """A version on its way to be champion, or back.
+
+    `standing` are the shares that versions had when it began, and have again when it ended, the canary then in the
+    champion's place if it was promoted; empty where the champion had all.
+    """
 
     id: str
     deployment: str
@@ -246,6 +262,7 @@ class Rollout:
     ended_at: int = 0
     reason: str = ""
     decision: Decision = field(default_factory=lambda: Decision("continue", "not judged yet"))
+    standing: dict[int, float] = field(default_factory=dict)
 
     @property
     def ref(self) -> str:
@@ -256,6 +273,16 @@ class Rollout:
     def is_final(self) -> bool:
         """Whether it ended, in promotion or back."""
         return self.state not in OPEN_STATES
+
+    @property
+    def weight(self) -> float:
+        """The champion's share of what the canary leaves."""
+        return self.standing.get(self.champion, 1.0)
+
+    def shares_after(self, version: int) -> dict[int, float]:
+        """The standing shares with a version in the champion's place."""
+        others = {number: share for number, share in self.standing.items() if number != self.champion}
+        return {version: self.weight, **others}
 
     @property
     def next_share(self) -> float | None:

@@ -74,6 +74,7 @@ rollout = sa.Table(
     sa.Column("ended_at", Micros, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("decision", Json, nullable=False),
+    sa.Column("standing", Json, nullable=False),
     sa.Index("ix_rollout_project_deployment_id", "project", "deployment", "id"),
     sqlite_strict=True,
 )

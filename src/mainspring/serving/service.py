@@ -61,6 +61,9 @@ class Serving(BanditDesk):
     ) -> Rollout:
         """Give a version its first share of an endpoint's traffic. Started twice with one version, it is started once.
 
+        Where several versions share the traffic, it takes its own from each in proportion, and is compared with the
+        champion among them.
+
         Args:
             name: The endpoint.
             version: Number or alias.
@@ -69,7 +72,7 @@ class Serving(BanditDesk):
             reason: Kept in the history.
         Raises:
             NotFound: No such deployment or version.
-            Conflict: Another version is on trial, or this one is live already.
+            Conflict: Another version is on trial, this one has a share already, or a bandit steers the shares.
             Invalid: The share is out of range, or a rule is to be a bad event that the endpoint does not have.
             Refused: The version lacks what it takes to answer.
         """
@@ -91,16 +94,17 @@ class Serving(BanditDesk):
                     f"version {other.version} is on trial", where=other.ref, hint=f"mainspring rollout status {name}"
                 )
             self._check_free(conn, name)
-            if len(live.traffic.arms) > 1:
-                hint = f"give one of them all of it first: mainspring traffic set {name} {live.champion}=1"
-                raise Conflict("several versions share the traffic", where=live.ref, hint=hint)
-            if live.champion == found.number:
-                raise Conflict(f"version {found.number} is live", where=live.ref, hint="roll out another version")
+            standing = {arm.version: arm.share for arm in live.traffic.arms}
+            if found.number in standing:
+                what = f"version {found.number} has {standing[found.number]:.0%} of the traffic"
+                hint = f"roll out another version, or take its share: mainspring traffic set {name} ..."
+                raise Conflict(what, where=live.ref, hint=hint)
             self._registry.hold(conn, model, found.number)
             now = self._clock.now()
             made = Rollout(new_id(), name, live.champion, found.number, share, 0, spec or RolloutSpec(), "running", now)
+            made = replace(made, standing=standing if len(standing) > 1 else {})
             records.add_rollout(conn, made)
-            traffic = live.traffic.split(live.champion, found.number, share, rollout=made.id)
+            traffic = live.traffic.split(live.champion, found.number, share, rollout=made.id, standing=made.standing)
             self._change(conn, replace(live, traffic=traffic, updated_at=now), reason or "canary")
             self._journal.append(
                 conn,
@@ -264,7 +268,7 @@ class Serving(BanditDesk):
         return live, under_way[0]
 
     def promote(self, name: str, reason: str = "") -> Rollout:
-        """End the rollout of a deployment by hand: its version gets all traffic, proof or not.
+        """End the rollout of a deployment by hand: its version gets what the champion had, proof or not.
 
         Raises:
             NotFound: No such deployment. Conflict: No rollout is under way.
@@ -277,8 +281,8 @@ class Serving(BanditDesk):
         return self.rollout(found.id)
 
     def rollback(self, name: str, reason: str = "") -> Deployment:
-        """Give all traffic back to the champion: from the canary, or from others that share it, which ends their
-        bandit; where it has all of it already, to the champion before it.
+        """Give traffic back: what the canary took to those that it took it from; without a rollout, all to the champion
+        from others that share it, which ends their bandit; where it has all of it already, to the champion before it.
 
         Raises:
             NotFound: No such deployment. Conflict: There is nothing to go back to.
@@ -315,15 +319,16 @@ class Serving(BanditDesk):
                 pass
             case "promote" if next_share is not None:
                 changes |= {"share": next_share, "step": found.step + 1, "state": "running"}
-                traffic = live.traffic.split(found.champion, found.version, next_share, rollout=found.id)
+                arms = found.champion, found.version, next_share
+                traffic = live.traffic.split(*arms, rollout=found.id, standing=found.standing)
                 fact = RolloutAdvanced(subject=of, deployment=name, version=version, share=next_share, reason=why)
             case "promote":
                 changes |= {"state": "promoted", "ended_at": now, "reason": decision.reason}
-                traffic = live.traffic.all_to(found.version)
+                traffic = live.traffic.weighted(found.shares_after(found.version), found.version)
                 fact = RolloutPromoted(subject=of, deployment=name, version=version, before=found.champion, reason=why)
             case "rollback":
                 changes |= {"state": "rolled_back", "ended_at": now, "reason": decision.reason}
-                traffic = live.traffic.all_to(found.champion)
+                traffic = live.traffic.weighted(found.shares_after(found.champion), found.champion)
                 fact = RolloutRolledBack(
                     subject=of, deployment=name, version=version, champion=found.champion, reason=why
                 )

@@ -115,6 +115,16 @@ def test_steps_are_told_apart_by_the_logged_propensity() -> None:
     assert found.elapsed_us == 10
 
 
+def test_beside_standing_shares_the_canary_is_held_against_what_it_and_the_champion_get() -> None:
+    champion = partial(row, arm="champion", propensity=0.6 * 0.8)  # of what is left beside a canary of a fifth
+    rows = frame(row(1, share=0.2), champion(2), row(3, "v3", propensity=0.4 * 0.8))
+    found = evidence_of(rows, labels(p1=0.0, p2=0.0, p3=0.0), SPEC, share=0.2, weight=0.6)
+    (both,) = found.step["quality"]
+    assert both.share == pytest.approx(0.2 / (0.2 + 0.48), abs=1e-9)
+    assert (both.canary, both.champion) == (1, 1)
+    assert found.requests == (1, 1)
+
+
 def test_numbers_are_wrong_beyond_the_limit_and_unjudged_without_one() -> None:
     rows = frame(*(row(i, probability=None, label_out=None, prediction=10.0) for i in (1, 2)))
     known = labels(p1=12.0, p2=19.0)

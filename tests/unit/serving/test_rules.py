@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mainspring.core.clock import DAY_US
 from mainspring.core.errors import Invalid
-from mainspring.serving.rules.assignment import assign, check_shares, fraction
+from mainspring.serving.rules.assignment import assign, assign_beside, check_shares, fraction
 from mainspring.serving.rules.decision import Evidence, RolloutSpec, Signal, decide
 from mainspring.serving.rules.eprocess import BadEvents, harm, limit, no_harm
 
@@ -48,6 +48,30 @@ def test_an_arm_without_a_share_never_answers(key: str) -> None:
 def test_the_share_of_keys_is_the_share_that_was_asked_for() -> None:
     hits = sum(assign(arms(0.1), "salt", f"key-{i}").name == "canary" for i in range(20_000))
     assert abs(hits / 20_000 - 0.1) < 0.01
+
+
+def beside(share: float) -> list[Part]:
+    return [Part(name, part * (1 - share)) for name, part in STANDING.items()] + [Part("canary", share)]
+
+
+STANDING = {"champion": 0.6, "v2": 0.3, "v3": 0.1}
+
+
+@given(st.text(max_size=20), st.floats(0.0, 0.99), st.floats(0.0, 0.99))
+def test_who_is_not_on_the_canary_has_the_arm_that_they_would_have_without_it(
+    key: str, one: float, other: float
+) -> None:
+    small, large = sorted((one, other))
+    usual = assign([Part(name, share) for name, share in STANDING.items()], "weights", key).name
+    found = [assign_beside(beside(share), "weights", key, trial="r").name for share in (small, large)]
+    assert set(found) <= {usual, "canary"}
+    assert found[1] == "canary" or found[0] == usual
+
+
+def test_a_canary_beside_standing_shares_takes_from_each_in_proportion() -> None:
+    chosen = [assign_beside(beside(0.2), "weights", f"key-{i}", trial="r").name for i in range(20_000)]
+    for part in beside(0.2):
+        assert abs(chosen.count(part.name) / 20_000 - part.share) < 0.012
 
 
 def test_two_salts_pick_independent_keys() -> None:

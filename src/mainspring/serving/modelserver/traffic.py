@@ -14,7 +14,7 @@ from mainspring.serving.modelserver.lookups import Lookup, filled
 from mainspring.serving.modelserver.models import LoadedModel, load_model
 from mainspring.serving.modelserver.plan import HEADER, ArmPlan, EndpointPlan, Options, Plan, RoutePlan
 from mainspring.serving.modelserver.shadowing import Target
-from mainspring.serving.rules.assignment import assign
+from mainspring.serving.rules.assignment import assign, assign_beside
 
 DIRECT = "direct"
 
@@ -106,6 +106,8 @@ class Endpoint:
 
         Raises: NotFound: That version is not loaded.
         """
+        if version is None and self.rollout and self.salt != self.rollout:
+            return assign_beside(self.choices, self.salt, key, trial=self.rollout)
         if version is None:
             return assign(self.choices, self.salt, key if self.sticky else request_id)
         return self._named(version)

@@ -59,6 +59,42 @@ def assign(arms: Sequence[ArmT], salt: str, key: str) -> ArmT:
     return max(arms, key=lambda arm: arm.share)  # shares that sum to just below 1 by rounding
 
 
+def assign_beside(arms: Sequence[ArmT], salt: str, key: str, *, trial: str) -> ArmT:
+    """The same where a canary, the last arm, takes its share from arms that have standing shares.
+
+    It takes it by a hash of its own, so from each of the others in proportion: who is not taken stays with the arm that
+    they had, and would have without it.
+
+    Args:
+        arms: Those with standing shares, each times what the canary leaves, then the canary.
+        salt: Of the standing shares.
+        key: The routing key.
+        trial: The salt of the canary.
+    """
+    *standing, canary = arms
+    if fraction(trial, key) < canary.share:
+        return canary
+    place, edge = fraction(salt, key) * (1.0 - canary.share), 0.0
+    for arm in reversed(standing):
+        edge += arm.share
+        if place < edge:
+            return arm
+    return max(standing, key=lambda arm: arm.share)  # as above
+
+
+def share_beside(share: float, weight: float) -> float:
+    """The canary's share of what it and the champion get together, where the champion has a standing share.
+
+    Args:
+        share: The canary's share of the traffic.
+        weight: The champion's share of what the canary leaves.
+
+    >>> share_beside(0.25, 1.0), share_beside(0.2, 0.5)
+    (0.25, 0.3333333333333333)
+    """
+    return share / (share + weight * (1.0 - share))
+
+
 def check_shares(shares: Sequence[float]) -> None:
     """Refuse shares that are no probability distribution.
 

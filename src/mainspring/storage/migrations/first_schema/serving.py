@@ -147,6 +147,7 @@ def _rollout() -> None:
         sa.Column("ended_at", schema.Micros(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("decision", schema.Json(), nullable=False),
+        sa.Column("standing", schema.Json(), nullable=False),
         sa.PrimaryKeyConstraint("project", "id", name=op.f("pk_rollout")),
         sqlite_strict=True,
     )
