@@ -191,6 +191,14 @@ def test_rare_levels_are_pooled_before_they_are_tested() -> None:
     assert (compare("chi2", *pair(*draws)).p or 0.0) > 0.001
 
 
+def test_a_new_level_of_three_rows_is_not_proof_and_one_of_thirty_is() -> None:
+    before = ["a", "b"] * 2500
+    three, thirty = ((compare("l_infinity", *pair(before, ["a"] * 470 + ["z"] * n)).p or 0.0) for n in (3, 30))
+    assert compare("shift", *pair(before, ["a", "b"] * 235 + ["z"] * 3)).p == pytest.approx(0.01, abs=0.01)
+    assert thirty < 1e-9
+    assert three < 1e-9  # all of them "a"
+
+
 def test_samples_in_other_cells_are_not_compared() -> None:
     left, _ = pair([1.0, 2.0], [1.0])
     right, _ = pair([1.0, 3.0], [1.0])

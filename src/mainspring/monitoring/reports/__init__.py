@@ -6,8 +6,8 @@ memory grows with the longest column and not with the table.
 
 from __future__ import annotations
 
-from mainspring.monitoring.reports.comparing import compare_tables
+from mainspring.monitoring.reports.comparing import compare_sketches, compare_tables
 from mainspring.monitoring.reports.report import ColumnDrift, DriftReport
 from mainspring.monitoring.reports.tables import Table, open_named, open_table
 
-__all__ = ["ColumnDrift", "DriftReport", "Table", "compare_tables", "open_named", "open_table"]
+__all__ = ["ColumnDrift", "DriftReport", "Table", "compare_sketches", "compare_tables", "open_named", "open_table"]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from mainspring.core.errors import Invalid, did_you_mean
-from mainspring.data.sketch import ColumnSketch, count_column, learn_column
+from mainspring.data.sketch import ColumnSketch, Sketch, count_column, learn_column
 from mainspring.monitoring.reports.report import ColumnDrift, DriftReport
 from mainspring.monitoring.reports.tables import Table
-from mainspring.monitoring.rules import multivariate, statistics
+from mainspring.monitoring.rules import multivariate, parity, statistics
 from mainspring.monitoring.rules.causes import cause
 from mainspring.monitoring.rules.drift import which_columns
 from mainspring.monitoring.rules.statistics import Estimate
@@ -32,7 +33,8 @@ def compare_tables(
     Args:
         reference: What is compared with.
         current: What is compared.
-        method: One of `rules.statistics.names()`; a column drifted when its p-value passes Benjamini-Hochberg at 1 %
+        method: One of `rules.statistics.names()`, or of `rules.parity.names()`, which shows the numbers of that tool
+            and leaves the verdict to "shift". A column drifted when its p-value passes Benjamini-Hochberg at 1 %
             over all columns and its value is above the floor of the method.
         columns: Which; all of the reference when empty.
         together: Also compare whole rows: domain classifier, PCA reconstruction, MMD, energy distance.
@@ -44,10 +46,16 @@ def compare_tables(
         NotFound: There is no such method.
         Invalid: There is no such column, or no column at all.
     """
-    statistics.method(method)
+    rule = RULE if method in parity.names() else method
+    statistics.method(rule)
     names = _asked(reference, columns)
     pairs = {name: _counted(reference, current, name) for name in names}
-    found = _judged(pairs, method, importance or {})
+    found = _judged(pairs, rule, importance or {})
+    if rule != method:
+        tool = parity.peer(method)
+        found = tuple(
+            replace(one, peer=tool.scores(reference.column(one.name), current.column(one.name))) for one in found
+        )
     whole: dict[str, Estimate] = {}
     if together:
         frames = reference.frame(names), current.frame(names)
@@ -58,7 +66,7 @@ def compare_tables(
         current=current.name,
         reference_rows=reference.rows,
         current_rows=current.rows,
-        columns=tuple(found),
+        columns=found,
         together=whole,
         absent=tuple(name for name in names if name not in current.columns),
         added=tuple(name for name in current.columns if name not in reference.columns),
@@ -80,27 +88,45 @@ def _counted(reference: Table, current: Table, name: str) -> tuple[ColumnSketch,
     return learned, count_column(current.column(name), learned.cells)
 
 
+def compare_sketches(
+    reference: Sketch, current: Sketch, *, method: str = RULE, importance: Mapping[str, float] | None = None
+) -> tuple[ColumnDrift, ...]:
+    """Compare two sketches on one grid, such as stored hours of a monitor, column by column.
+
+    Returns:
+        Every column, drifted ones first, the most severe first.
+    Raises:
+        NotFound: There is no such method.
+    """
+    pairs = zip(reference.columns, current.columns, strict=True)
+    return _judged({before.cells.name: (before, now) for before, now in pairs}, method, importance or {})
+
+
 def _judged(
     pairs: Mapping[str, tuple[ColumnSketch, ColumnSketch]], method: str, importance: Mapping[str, float]
-) -> Iterator[ColumnDrift]:
-    """Every column, the most severe first."""
+) -> tuple[ColumnDrift, ...]:
     found = {name: statistics.compare(method, *pair) for name, pair in pairs.items()}
     floor = statistics.method(method).FLOOR
     effects = {name: abs(one.value or 0.0) - floor for name, one in found.items()}
     p_values = {name: one.p for name, one in found.items() if one.p is not None}
     drifted = set(which_columns(p_values, effects, rate=RATE))
     severity = {name: max(0.0, effect) * importance.get(name, 1.0) for name, effect in effects.items()}
-    for name in sorted(pairs, key=lambda name: (name not in drifted, -severity[name])):
-        reference, current = pairs[name]
-        what = cause(reference, current) if name in drifted else None
-        yield ColumnDrift(
-            name=name,
-            kind=reference.cells.kind,
-            drifted=name in drifted,
-            estimate=found[name],
-            severity=severity[name],
-            cause=what.kind if what else "",
-            text=what.text if what else "",
-            reference=reference,
-            current=current,
-        )
+    ordered = sorted(pairs, key=lambda name: (name not in drifted, -severity[name]))
+    return tuple(_column(name, pairs[name], found[name], severity[name], name in drifted) for name in ordered)
+
+
+def _column(
+    name: str, pair: tuple[ColumnSketch, ColumnSketch], estimate: Estimate, severity: float, drifted: bool
+) -> ColumnDrift:
+    what = cause(*pair) if drifted else None
+    return ColumnDrift(
+        name=name,
+        kind=pair[0].cells.kind,
+        drifted=drifted,
+        estimate=estimate,
+        severity=severity,
+        cause=what.kind if what else "",
+        text=what.text if what else "",
+        reference=pair[0],
+        current=pair[1],
+    )

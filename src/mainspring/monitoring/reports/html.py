@@ -8,7 +8,7 @@ from html import escape
 from mainspring.core.clock import iso
 from mainspring.monitoring.reports.report import ColumnDrift, DriftReport
 from mainspring.monitoring.reports.shapes import pair
-from mainspring.monitoring.rules import multivariate, statistics
+from mainspring.monitoring.rules import multivariate, parity, statistics
 from mainspring.monitoring.rules.statistics import Estimate
 
 _WIDTH, _HEIGHT = 180, 44
@@ -43,7 +43,7 @@ def page(report: DriftReport) -> str:
 
 def fragment(report: DriftReport) -> str:
     """The report as a part of a page, with a style that reaches nothing else."""
-    says = escape(statistics.method(report.method).SAYS)
+    says = escape((parity.peer if report.method in parity.names() else statistics.method)(report.method).SAYS)
     parts = [
         f"<style>{_STYLE}</style><h1>{escape(report.summary)}</h1>",
         f"<p>{escape(report.current)} against {escape(report.reference)}; judged by {escape(report.method)} ({says}), "
@@ -78,7 +78,7 @@ def _row(column: ColumnDrift) -> str:
     every = [(name, statistics.method(name).SAYS, found) for name, found in column.estimates().items()]
     return (
         f'<tr><th scope="row">{escape(column.name)}<br><small>{column.kind}</small></th>'
-        f"<td>{verdict}<br><small>{escape(column.estimate.text)}</small></td>"
+        f"<td>{verdict}<br><small>{escape(column.said)}</small></td>"
         f"<td>{escape(column.text)}<details><summary>every method</summary>{_list(every)}</details></td>"
         f"<td>{_drawn(column)}</td></tr>"
     )

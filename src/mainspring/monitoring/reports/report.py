@@ -26,6 +26,7 @@ class ColumnDrift:
         text: The likely cause in a sentence.
         reference: The reference, counted.
         current: The current rows, counted.
+        peer: What the tool that was asked for says, by its measure, for each part of the current rows.
     """
 
     name: str
@@ -37,6 +38,13 @@ class ColumnDrift:
     text: str
     reference: ColumnSketch = field(repr=False)
     current: ColumnSketch = field(repr=False)
+    peer: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+
+    @property
+    def said(self) -> str:
+        """The value in words: that of the tool that was asked for, else that of the method."""
+        said = (f"{measure} {' '.join(map(_short, values))}" for measure, values in self.peer.items())
+        return "; ".join(said) or self.estimate.text
 
     def by(self, method: str) -> Estimate:
         """What another method says of this column.
@@ -56,7 +64,7 @@ class DriftReport:
     """What changed between two tables. In a notebook it shows itself.
 
     Attributes:
-        method: The method that judged.
+        method: The method that judged, or the tool whose numbers are shown beside the verdict of "shift".
         reference: Where the reference came from.
         current: Where the current rows came from.
         reference_rows: Rows of the reference.
@@ -115,7 +123,7 @@ class DriftReport:
         head = ["| column | kind | drifted | value | likely cause |", "|---|---|---|---|---|"]
         rows = [
             f"| {_cell(column.name)} | {column.kind} | {'**yes**' if column.drifted else 'no'} "
-            f"| {column.estimate.text} | {_cell(column.text)} |"
+            f"| {_cell(column.said)} | {_cell(column.text)} |"
             for column in self.columns
         ]
         notes = [f"- {what}: {found.text}" for what, found in self.together.items()]
@@ -152,6 +160,10 @@ def _cell(text: str) -> str:
     return plain
 
 
+def _short(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3g}"
+
+
 def _estimate(found: Estimate) -> dict[str, object]:
     if found.value is None:
         return {"value": None, "not_estimable": found.reason}
@@ -177,6 +189,7 @@ def _plain(report: DriftReport) -> dict[str, object]:
                 "severity": column.severity,
                 **_estimate(column.estimate),
                 **({"cause": column.cause, "text": column.text} if column.drifted else {}),
+                **({"peer": {name: list(values) for name, values in column.peer.items()}} if column.peer else {}),
                 "methods": {name: _estimate(found) for name, found in column.estimates().items()},
             }
             for column in report.columns

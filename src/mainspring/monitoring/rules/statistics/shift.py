@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 
 from mainspring.data.sketch import ColumnSketch
-from mainspring.monitoring.rules.drift import distance, kolmogorov_survival, level_p_value
+from mainspring.monitoring.rules.drift import distance, kolmogorov_survival
 from mainspring.monitoring.rules.statistics.estimates import Estimate, between
+from mainspring.monitoring.rules.statistics.l_infinity import one_group
+from mainspring.monitoring.rules.statistics.samples import samples
 
 SAYS = "share of rows that moved, missing values among them, 0 to 1"
 SYMMETRIC = True
@@ -30,9 +32,6 @@ def measure(reference: ColumnSketch, current: ColumnSketch) -> Estimate:
     reach = _REACH * (1 / math.sqrt(n) + 1 / math.sqrt(m)) * (2 if found.change > found.ks else 1)
     root = math.sqrt(n * m / (n + m))
     p = kolmogorov_survival((root + 0.12 + 0.11 / root) * found.ks)
-    if reference.cells.kind == "categorical":
-        levels = reference.cells.cells
-        rows = {"reference_rows": n, "rows": m}
-        single = level_p_value(found.change, **rows, dispersion=1.0, levels=levels, tolerance=0.0)
-        p = min(1.0, 2 * min(p, single))
+    if reference.cells.kind == "categorical" and reference.present and current.present:
+        p = min(1.0, 2 * min(p, one_group(samples(reference, current))))
     return between(value, value - reach, value + reach, p, most=1.0)
