@@ -15,11 +15,9 @@ from mlflow.store.tracking import rest_store as tracking_store
 from mlflow.utils.rest_utils import extract_api_info_for_service
 from tests.mlflow.http import Http
 
-NOT_THERE = re.compile(
-    r"scorer|label_schema|review_queue|user_queue|_issues?$|datasets?(_|$)|trace_filter_correlation|trace_metrics"
-)
-"""Of the docs' list of what is not there: scorers, label schemas, review queues, issues, evaluation datasets, and sums
-and correlations of traces. The gateway's methods are in a module of their own."""
+NOT_THERE = re.compile(r"label_schema|review_queue|user_queue|_issues?$|trace_filter_correlation|trace_metrics")
+"""Of the docs' list of what is not there: label schemas, review queues, issues, sums and correlations of traces. The
+gateway's methods are in a module of their own."""
 _ASKING = ("self._call_endpoint", "self._call_webhook_endpoint")
 UNKNOWN = (404, "ENDPOINT_NOT_FOUND")
 

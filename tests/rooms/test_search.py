@@ -187,6 +187,7 @@ def pages(search: Search, text: str, order: list[str], limit: int, ids: list[str
         {
             "FEW": st.sampled_from([0, 2, 4000]),
             "STEPS": st.sampled_from([0, 1, 2, 3000]),
+            "LEVELS": st.sampled_from([0, 1, 10]),
             "SOME": st.sampled_from([0, 1000]),
             "MANY": st.sampled_from([0, 1000]),
             "ROOMY": st.sampled_from([0, 10]),

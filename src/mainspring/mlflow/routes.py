@@ -14,8 +14,10 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from mainspring.core.errors import Invalid, MainspringError
 from mainspring.core.wiring import Wiring
 from mainspring.mlflow import (
+    absent,
     artifacts,
     direct,
+    evaluation_sets,
     experiments,
     histories,
     identity,
@@ -26,6 +28,7 @@ from mainspring.mlflow import (
     older_traces,
     registered_models,
     runs,
+    scorers,
     spans,
     traces,
     webhooks,
@@ -125,7 +128,10 @@ PARTS = (
     model_versions,
     traces,
     older_traces,
+    scorers,
+    evaluation_sets,
     webhooks,
+    absent,
 )
 """The parts of the protocol, each with a list `calls`."""
 

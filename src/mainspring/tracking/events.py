@@ -169,3 +169,47 @@ class ViewRemoved(Fact):
 
     kind: ClassVar[str] = "tracking.view_removed"
     filter: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScorerRegistered(Fact):
+    """A version of a scorer was kept. Subject: `experiments/ID`."""
+
+    kind: ClassVar[str] = "tracking.scorer_registered"
+    name: str
+    version: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScorerDeleted(Fact):
+    """A version of a scorer was deleted, or all of them. Subject: `experiments/ID`."""
+
+    kind: ClassVar[str] = "tracking.scorer_deleted"
+    name: str
+    version: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSetCreated(Fact):
+    """An evaluation set was made. Subject: `evaluation-sets/ID`."""
+
+    kind: ClassVar[str] = "tracking.evaluation_set_created"
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSetChanged(Fact):
+    """Records of an evaluation set were added, changed or deleted. Subject: `evaluation-sets/ID`."""
+
+    kind: ClassVar[str] = "tracking.evaluation_set_changed"
+    added: int
+    changed: int
+    deleted: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSetDeleted(Fact):
+    """An evaluation set was deleted for good, with its records. Subject: `evaluation-sets/ID`."""
+
+    kind: ClassVar[str] = "tracking.evaluation_set_deleted"
+    name: str

@@ -7,10 +7,12 @@ from mainspring.core.wiring import Wiring
 from mainspring.server.house.floor import CLOCK, blobs, journal, tables
 from mainspring.tracking import Files, LoggedModels, Search, Tracking
 from mainspring.tracking.arrivals import Arrivals
+from mainspring.tracking.evaluation_sets import EvaluationSets
 from mainspring.tracking.experiments import Experiments
 from mainspring.tracking.histories import Histories
 from mainspring.tracking.inputs import Inputs
 from mainspring.tracking.lifecycle import Runs
+from mainspring.tracking.scorers import Scorers
 from mainspring.tracking.traces import Traces
 from mainspring.tracking.views import Views
 
@@ -25,6 +27,8 @@ def furnish(wiring: Wiring, settings: Settings) -> None:
     wiring.add(LoggedModels, lambda w: LoggedModels(tables=tables(w), journal=journal(w), clock=CLOCK))
     wiring.add(Arrivals, lambda w: Arrivals(tables=tables(w), journal=journal(w), clock=CLOCK))
     wiring.add(Experiments, lambda w: Experiments(tables=tables(w), journal=journal(w), clock=CLOCK))
+    wiring.add(EvaluationSets, lambda w: EvaluationSets(tables=tables(w), journal=journal(w), clock=CLOCK))
+    wiring.add(Scorers, lambda w: Scorers(tables=tables(w), journal=journal(w), clock=CLOCK))
     wiring.add(Inputs, lambda w: Inputs(tables=tables(w)))
     wiring.add(Histories, lambda w: Histories(tables=tables(w)))
     wiring.add(Runs, lambda w: Runs(tables=tables(w), journal=journal(w), clock=CLOCK))

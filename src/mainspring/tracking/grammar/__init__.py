@@ -6,10 +6,11 @@ lengths of time. A comparison of what is missing is false, `!=` too; only IS NUL
 
 from mainspring.tracking.grammar.checking import read_fields, read_filter, read_order
 from mainspring.tracking.grammar.completing import fitting, names_of, place_in, values_for
-from mainspring.tracking.grammar.kinds import EXPERIMENTS, LOGGED_MODELS, RUNS, TRACES, Kind
+from mainspring.tracking.grammar.kinds import EVALUATION_SETS, EXPERIMENTS, LOGGED_MODELS, RUNS, TRACES, Kind
 from mainspring.tracking.grammar.paging import Mark, Page, fingerprint, mark_of, token_of
 
 __all__ = [
+    "EVALUATION_SETS",
     "EXPERIMENTS",
     "LOGGED_MODELS",
     "RUNS",

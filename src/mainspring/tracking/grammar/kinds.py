@@ -225,6 +225,20 @@ LOGGED_MODELS = Kind(
     ),
 )
 
+EVALUATION_SETS = Kind(
+    "evaluation set",
+    (
+        attributes(
+            name=_text("name", MATCHING | {"IN"}),
+            created_time=_MADE,
+            last_update_time=_CHANGED,
+            created_by=_text("created_by", MATCHING),
+            last_updated_by=_text("updated_by", MATCHING),
+        ),
+        tags(MATCHING, strict_order=False),
+    ),
+)
+
 _LENGTH = Attribute("duration_us", "time", NUMERIC, 1000, strict_order=True)
 _BEGAN = at("started_at", 1000, NUMERIC)
 _END = at("ended_at", 1000, NUMERIC)

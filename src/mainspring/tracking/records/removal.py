@@ -98,6 +98,7 @@ def hanging(table: sa.Table) -> Iterator[tuple[sa.Table, sa.Column[int]]]:
                 "trace", t.span, t.assessment, t.trace_link, t.trace_tag, t.trace_metadata
             ),  # before their traces
             *_columns("experiment", t.trace, t.experiment_tag, t.metric_key, t.input_dataset),
+            *_columns("experiment", t.scorer, t.evaluation_set_experiment),
         ),
     }[table.name]
 

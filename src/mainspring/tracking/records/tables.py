@@ -43,7 +43,7 @@ def _texts(name: str, owner: str) -> sa.Table:
         metadata,
         _number(owner),
         sa.Column("key", Id, primary_key=True),
-        sa.Column("value", sa.Text, nullable=False),
+        sa.Column("value", Id, nullable=False),
         sqlite_strict=True,
         sqlite_with_rowid=False,
     )
@@ -76,6 +76,7 @@ run = _interned(
     sa.Column("status", Id, nullable=False),
     sa.Column("started_at", Micros, nullable=False),
     sa.Column("ended_at", Micros),
+    sa.Column("duration", Micros, sa.Computed("ended_at - started_at", persisted=True)),
     sa.Column("deleted_at", Micros),
     sa.Column("seed", Micros),
     sa.Column("created_by", Id, nullable=False),
@@ -85,6 +86,7 @@ run = _interned(
     sa.Index("ix_run_experiment_started_at_id", "experiment", "started_at", "id"),
     sa.Index("ix_run_project_started_at_id", "project", "started_at", "id"),
     sa.Index("ix_run_experiment_ended_at", "experiment", "ended_at"),
+    sa.Index("ix_run_experiment_duration", "experiment", "duration"),
     sa.Index("ix_run_experiment_name", "experiment", "name"),
     sa.Index("ix_run_experiment_status_started_at", "experiment", "status", "started_at"),
     sa.Index("ix_run_parent", "parent"),
@@ -141,7 +143,7 @@ metric_latest = sa.Table(
     _number("run"),
     _number("key"),
     *_latest(),
-    sa.Index("ix_metric_latest_key_sort_value", "key", "sort", "value"),
+    sa.Index("ix_metric_latest_key_sort_value", "key", "sort", "value", postgresql_include=["run"]),
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )
@@ -149,9 +151,14 @@ metric_latest = sa.Table(
 param = _texts("param", "run")
 tag = _texts("tag", "run")
 _SHORT = sa.text(f"length(value) <= {INDEXED_TEXT}")
+_LONG = sa.text(f"length(value) > {INDEXED_TEXT}")
 sa.Index("ix_param_key_value", param.c.key, param.c.value, postgresql_where=_SHORT)
 sa.Index("ix_tag_key_value", tag.c.key, tag.c.value, sqlite_where=_SHORT, postgresql_where=_SHORT)
-"""Runs are also sorted by params, which on SQLite only an index that has all of them can give; tags may be long."""
+for _texts_of_runs in (param, tag):
+    _name = f"ix_{_texts_of_runs.name}_key_long"
+    sa.Index(_name, _texts_of_runs.c.key, sqlite_where=_LONG, postgresql_where=_LONG)
+"""Runs are also sorted by params, which on SQLite only an index that has all of them can give; tags may be long. The
+second index tells of which names there are texts that are not in the first."""
 
 artifact = sa.Table(
     "artifact",
@@ -319,3 +326,60 @@ assessment = sa.Table(
 )
 """What people and programs thought of traces, as they said it. What filters ask is also apart: `kind` is feedback or
 expectation, or empty for one that another took the place of; `value` its text or JSON, `number` its number."""
+
+scorer = sa.Table(
+    "scorer",
+    metadata,
+    _number("experiment"),
+    sa.Column("name", Id, primary_key=True),
+    _number("version"),
+    sa.Column("id", Id, nullable=False),
+    sa.Column("content", sa.Text, nullable=False),
+    sa.Column("created_at", Micros, nullable=False),
+    sqlite_strict=True,
+)
+"""Versions of scorers, all of one name with one `id`. `content` is what a client wrote, and nothing here runs it."""
+
+evaluation_set = _interned(
+    "evaluation_set",
+    sa.Column("id", Id, nullable=False, unique=True),
+    sa.Column("project", Id, nullable=False),
+    sa.Column("name", Id, nullable=False),
+    sa.Column("created_at", Micros, nullable=False),
+    sa.Column("updated_at", Micros, nullable=False),
+    sa.Column("created_by", Id, nullable=False),
+    sa.Column("updated_by", Id, nullable=False),
+    sa.Column("schema", Json),
+    sa.Column("size", Micros, nullable=False),
+    sa.Index("ix_evaluation_set_project_created_at", "project", "created_at"),
+)
+"""Questions to judge answers by; `size` is how many records it has, `created_by` who the client says it works for."""
+
+evaluation_set_tag = _texts("evaluation_set_tag", "evaluation_set")
+
+evaluation_set_experiment = sa.Table(
+    "evaluation_set_experiment",
+    metadata,
+    _number("evaluation_set"),
+    _number("experiment"),
+    sa.Index("ix_evaluation_set_experiment_experiment", "experiment"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+"""The experiments that an evaluation set is tied to."""
+
+evaluation_record = sa.Table(
+    "evaluation_record",
+    metadata,
+    _number("evaluation_set"),
+    sa.Column("inputs_digest", Id, primary_key=True, info=names_no_blob("the inputs of the record")),
+    sa.Column("id", Id, nullable=False),
+    sa.Column("content", Json, nullable=False),
+    sa.Column("created_at", Micros, nullable=False),
+    sa.Column("updated_at", Micros, nullable=False),
+    sa.Column("created_by", Id, nullable=False),
+    sa.Column("updated_by", Id, nullable=False),
+    sa.Index("ix_evaluation_record_evaluation_set_id", "evaluation_set", "id"),
+    sqlite_strict=True,
+)
+"""Records of evaluation sets; `content` has what it was asked, answered and expected, its tags and its source."""

@@ -12,6 +12,10 @@ def upgrade() -> None:
     _arrival()
     _artifact()
     _assessment()
+    _evaluation_record()
+    _evaluation_set()
+    _evaluation_set_experiment()
+    _evaluation_set_tag()
     _experiment()
     _experiment_tag()
     _input_dataset()
@@ -27,6 +31,7 @@ def upgrade() -> None:
     _run_input()
     _run_model()
     _run_view()
+    _scorer()
     _span()
     _tag()
     _trace()
@@ -78,6 +83,72 @@ def _assessment() -> None:
     )
 
 
+def _evaluation_record() -> None:
+    op.create_table(
+        "evaluation_record",
+        sa.Column("evaluation_set", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("inputs_digest", schema.Id(), nullable=False),
+        sa.Column("id", schema.Id(), nullable=False),
+        sa.Column("content", schema.Json(), nullable=False),
+        sa.Column("created_at", schema.Micros(), nullable=False),
+        sa.Column("updated_at", schema.Micros(), nullable=False),
+        sa.Column("created_by", schema.Id(), nullable=False),
+        sa.Column("updated_by", schema.Id(), nullable=False),
+        sa.PrimaryKeyConstraint("evaluation_set", "inputs_digest", name=op.f("pk_evaluation_record")),
+        sqlite_strict=True,
+    )
+    op.create_index(
+        "ix_evaluation_record_evaluation_set_id", "evaluation_record", ["evaluation_set", "id"], unique=False
+    )
+
+
+def _evaluation_set() -> None:
+    op.create_table(
+        "evaluation_set",
+        sa.Column("number", schema.Micros(), sa.Identity(always=False), nullable=False),
+        sa.Column("id", schema.Id(), nullable=False),
+        sa.Column("project", schema.Id(), nullable=False),
+        sa.Column("name", schema.Id(), nullable=False),
+        sa.Column("created_at", schema.Micros(), nullable=False),
+        sa.Column("updated_at", schema.Micros(), nullable=False),
+        sa.Column("created_by", schema.Id(), nullable=False),
+        sa.Column("updated_by", schema.Id(), nullable=False),
+        sa.Column("schema", schema.Json(), nullable=True),
+        sa.Column("size", schema.Micros(), nullable=False),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_evaluation_set")),
+        sa.UniqueConstraint("id", name=op.f("uq_evaluation_set_id")),
+        sqlite_autoincrement=True,
+        sqlite_strict=True,
+    )
+    op.create_index("ix_evaluation_set_project_created_at", "evaluation_set", ["project", "created_at"], unique=False)
+
+
+def _evaluation_set_experiment() -> None:
+    op.create_table(
+        "evaluation_set_experiment",
+        sa.Column("evaluation_set", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("experiment", schema.Micros(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("evaluation_set", "experiment", name=op.f("pk_evaluation_set_experiment")),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
+    )
+    op.create_index(
+        "ix_evaluation_set_experiment_experiment", "evaluation_set_experiment", ["experiment"], unique=False
+    )
+
+
+def _evaluation_set_tag() -> None:
+    op.create_table(
+        "evaluation_set_tag",
+        sa.Column("evaluation_set", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("key", schema.Id(), nullable=False),
+        sa.Column("value", schema.Id(), nullable=False),
+        sa.PrimaryKeyConstraint("evaluation_set", "key", name=op.f("pk_evaluation_set_tag")),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
+    )
+
+
 def _experiment() -> None:
     op.create_table(
         "experiment",
@@ -102,7 +173,7 @@ def _experiment_tag() -> None:
         "experiment_tag",
         sa.Column("experiment", schema.Micros(), autoincrement=False, nullable=False),
         sa.Column("key", schema.Id(), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("value", schema.Id(), nullable=False),
         sa.PrimaryKeyConstraint("experiment", "key", name=op.f("pk_experiment_tag")),
         sqlite_strict=True,
         sqlite_with_rowid=False,
@@ -179,7 +250,7 @@ def _logged_model_param() -> None:
         "logged_model_param",
         sa.Column("model", schema.Micros(), autoincrement=False, nullable=False),
         sa.Column("key", schema.Id(), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("value", schema.Id(), nullable=False),
         sa.PrimaryKeyConstraint("model", "key", name=op.f("pk_logged_model_param")),
         sqlite_strict=True,
         sqlite_with_rowid=False,
@@ -191,7 +262,7 @@ def _logged_model_tag() -> None:
         "logged_model_tag",
         sa.Column("model", schema.Micros(), autoincrement=False, nullable=False),
         sa.Column("key", schema.Id(), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("value", schema.Id(), nullable=False),
         sa.PrimaryKeyConstraint("model", "key", name=op.f("pk_logged_model_tag")),
         sqlite_strict=True,
         sqlite_with_rowid=False,
@@ -239,7 +310,13 @@ def _metric_latest() -> None:
         sqlite_strict=True,
         sqlite_with_rowid=False,
     )
-    op.create_index("ix_metric_latest_key_sort_value", "metric_latest", ["key", "sort", "value"], unique=False)
+    op.create_index(
+        "ix_metric_latest_key_sort_value",
+        "metric_latest",
+        ["key", "sort", "value"],
+        unique=False,
+        postgresql_include=["run"],
+    )
 
 
 def _param() -> None:
@@ -247,10 +324,18 @@ def _param() -> None:
         "param",
         sa.Column("run", schema.Micros(), autoincrement=False, nullable=False),
         sa.Column("key", schema.Id(), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("value", schema.Id(), nullable=False),
         sa.PrimaryKeyConstraint("run", "key", name=op.f("pk_param")),
         sqlite_strict=True,
         sqlite_with_rowid=False,
+    )
+    op.create_index(
+        "ix_param_key_long",
+        "param",
+        ["key"],
+        unique=False,
+        sqlite_where=sa.text("length(value) > 100"),
+        postgresql_where=sa.text("length(value) > 100"),
     )
     op.create_index(
         "ix_param_key_value", "param", ["key", "value"], unique=False, postgresql_where=sa.text("length(value) <= 100")
@@ -269,6 +354,7 @@ def _run() -> None:
         sa.Column("status", schema.Id(), nullable=False),
         sa.Column("started_at", schema.Micros(), nullable=False),
         sa.Column("ended_at", schema.Micros(), nullable=True),
+        sa.Column("duration", schema.Micros(), sa.Computed("ended_at - started_at", persisted=True), nullable=True),
         sa.Column("deleted_at", schema.Micros(), nullable=True),
         sa.Column("seed", schema.Micros(), nullable=True),
         sa.Column("created_by", schema.Id(), nullable=False),
@@ -288,6 +374,7 @@ def _run() -> None:
         sqlite_where=sa.text("deleted_at IS NOT NULL"),
         postgresql_where=sa.text("deleted_at IS NOT NULL"),
     )
+    op.create_index("ix_run_experiment_duration", "run", ["experiment", "duration"], unique=False)
     op.create_index("ix_run_experiment_ended_at", "run", ["experiment", "ended_at"], unique=False)
     op.create_index("ix_run_experiment_name", "run", ["experiment", "name"], unique=False)
     op.create_index("ix_run_experiment_started_at_id", "run", ["experiment", "started_at", "id"], unique=False)
@@ -338,6 +425,20 @@ def _run_view() -> None:
     )
 
 
+def _scorer() -> None:
+    op.create_table(
+        "scorer",
+        sa.Column("experiment", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("name", schema.Id(), nullable=False),
+        sa.Column("version", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("id", schema.Id(), nullable=False),
+        sa.Column("content", sa.Text(), nullable=False),
+        sa.Column("created_at", schema.Micros(), nullable=False),
+        sa.PrimaryKeyConstraint("experiment", "name", "version", name=op.f("pk_scorer")),
+        sqlite_strict=True,
+    )
+
+
 def _span() -> None:
     op.create_table(
         "span",
@@ -359,10 +460,18 @@ def _tag() -> None:
         "tag",
         sa.Column("run", schema.Micros(), autoincrement=False, nullable=False),
         sa.Column("key", schema.Id(), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("value", schema.Id(), nullable=False),
         sa.PrimaryKeyConstraint("run", "key", name=op.f("pk_tag")),
         sqlite_strict=True,
         sqlite_with_rowid=False,
+    )
+    op.create_index(
+        "ix_tag_key_long",
+        "tag",
+        ["key"],
+        unique=False,
+        sqlite_where=sa.text("length(value) > 100"),
+        postgresql_where=sa.text("length(value) > 100"),
     )
     op.create_index(
         "ix_tag_key_value",
@@ -415,7 +524,7 @@ def _trace_metadata() -> None:
         "trace_metadata",
         sa.Column("trace", schema.Micros(), autoincrement=False, nullable=False),
         sa.Column("key", schema.Id(), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("value", schema.Id(), nullable=False),
         sa.PrimaryKeyConstraint("trace", "key", name=op.f("pk_trace_metadata")),
         sqlite_strict=True,
         sqlite_with_rowid=False,
@@ -427,7 +536,7 @@ def _trace_tag() -> None:
         "trace_tag",
         sa.Column("trace", schema.Micros(), autoincrement=False, nullable=False),
         sa.Column("key", schema.Id(), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("value", schema.Id(), nullable=False),
         sa.PrimaryKeyConstraint("trace", "key", name=op.f("pk_trace_tag")),
         sqlite_strict=True,
         sqlite_with_rowid=False,

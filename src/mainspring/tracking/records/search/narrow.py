@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from mainspring.storage.matching import matches
+from mainspring.tracking.grammar.paging import Key
 from mainspring.tracking.grammar.tree import ATTRIBUTES, And, Compare, Field, Node, Not, Or
-from mainspring.tracking.records.search.conditions import RANGES, number_matches
+from mainspring.tracking.records.search.conditions import RANGES, Condition, number_matches
 from mainspring.tracking.records.search.keys import Keys
 from mainspring.tracking.records.search.paged import Narrowed, Numbers
 from mainspring.tracking.records.tables import INDEXED_TEXT, metric_latest, param, run, tag
@@ -24,7 +27,11 @@ _UNIQUE = {
     Field("tags", "mlflow.parentRunId"): run.c.parent,
 }
 """Columns with an index of their own, of which few runs have the same value, if it is not empty."""
-WALKED = {name: run.c[name] for name in ("started_at", "ended_at", "name", "status")}
+_MOST_BYTES = 2**25
+"""So many bytes are taken at most to mark runs with."""
+_LIMIT = sa.literal_column(str(INDEXED_TEXT), sa.Integer)
+"""As indexes say it: no planner knows what a parameter is."""
+WALKED = {name: run.c[name] for name in ("started_at", "ended_at", "duration", "name", "status")}
 """Columns with an index that holds the runs of each experiment together."""
 
 
@@ -44,6 +51,51 @@ def narrowest(
         known = [part.runs for part in either if part is not None]
         return _counted(conn, sa.union(*known), most) if known and len(known) == len(either) else None
     return None if isinstance(node, Not) else _counted(conn, _indexed(node, keys, experiments), most)
+
+
+def marked(conn: Connection, node: Node, keys: Keys, experiments: Sequence[int] | None, *, most: int) -> bytes | None:
+    """A byte for the number of each run, which is 1 for those among which all are that a filter lets through.
+
+    None when no index tells of so few of them, or when there are too many runs for it.
+    """
+    greatest = conn.execute(sa.select(sa.func.max(run.c.number))).scalar() or 0
+    if greatest > _MOST_BYTES:
+        return None
+    found: int | None = None
+    for part in node.parts if isinstance(node, And) else (node,):
+        some = _together(part, keys, experiments)
+        numbers = None if some is None else _listed(conn, some, most)
+        if numbers is not None:
+            marks = bytearray(greatest + 1)
+            for number in numbers:
+                if number <= greatest:
+                    marks[number] = 1
+            own = int.from_bytes(marks, "little")
+            found = own if found is None else found & own
+    return None if found is None else found.to_bytes(greatest + 1, "little")
+
+
+def _together(node: Node, keys: Keys, experiments: Sequence[int] | None) -> Numbers | None:
+    """The runs that a part of a filter lets through, where indexes hold them together."""
+    if isinstance(node, Compare):
+        return _indexed(node, keys, experiments)
+    if not isinstance(node, Or) or not node.parts:
+        return None
+    either = [_together(part, keys, experiments) for part in node.parts]
+    known = [runs for runs in either if runs is not None]
+    return sa.union(*known) if len(known) == len(either) else None
+
+
+def _listed(conn: Connection, runs: Numbers, most: int) -> list[int] | None:
+    """Numbers, if they are no more than so many. They come as one text: rows take three times as long."""
+    number = runs.limit(most + 1).subquery().c[0]
+    if conn.dialect.name == "sqlite":
+        text = conn.execute(sa.select(sa.func.json_group_array(number))).scalar_one()
+    else:
+        joined = sa.func.string_agg(sa.cast(number, sa.Text), ",")
+        text = f"[{conn.execute(sa.select(joined)).scalar() or ''}]"
+    found = msgspec.json.decode(text, type=list[int])
+    return found if len(found) <= most else None
 
 
 def _counted(conn: Connection, runs: Numbers | None, most: int) -> Narrowed | None:
@@ -73,9 +125,50 @@ def _indexed(asked: Compare, keys: Keys, experiments: Sequence[int] | None) -> s
     return sa.select(run.c.number).where(matches(column, asked.op, asked.value, ""))
 
 
+def shared(
+    conn: Connection,
+    columns: Sequence[sa.ColumnElement[Any]],
+    where: Sequence[Condition],
+    *,
+    descending: bool,
+    begin: Sequence[Key],
+    steps: int,
+) -> tuple[Any, ...] | None:
+    """The first value along an index, if more than so many of its rows have it.
+
+    Args:
+        columns: What the value is of.
+        where: What the index holds together.
+        begin: Values before this one are over; none are when it is empty.
+    """
+    found, row = sa.select(*columns).where(*where), sa.tuple_(*columns)
+    if begin:
+        found = found.where(row <= sa.tuple_(*begin) if descending else row >= sa.tuple_(*begin))
+    found = found.order_by(*(column.desc() if descending else column for column in columns)).limit(1)
+    first, last = (conn.execute(found.offset(place)).first() for place in (0, steps))
+    return None if first is None or first != last else tuple(first)
+
+
+def shared_texts(conn: Connection, field: Field) -> tuple[sa.ColumnElement[str], list[Condition]] | None:
+    """The texts of a param or tag and what holds them together in an index; None when some are too long for it."""
+    table = TEXTS[field.entity]
+    mine = table.c.key == field.key
+    if table is param and conn.dialect.name == "sqlite":  # where its index has all of them
+        return table.c.value, [mine]
+    # all are counted: looking for the first one, Postgres takes a walk through the table for the shorter way
+    if conn.execute(sa.select(sa.func.count()).where(mine, _length(table) > _LIMIT)).scalar():
+        return None
+    return table.c.value, [mine, _length(table) <= _LIMIT]
+
+
+def _length(table: sa.Table) -> sa.ColumnElement[int]:
+    """How long a text is, to be compared with `INDEXED_TEXT` as indexes do."""
+    return sa.literal_column(f"length({table.name}.value)", sa.Integer)
+
+
 def _indexed_text(table: sa.Table, asked: Compare) -> sa.Select[int] | None:
     values = asked.value if isinstance(asked.value, tuple) else (asked.value,)
     if asked.op not in ("=", "IN") or any(len(str(value)) > INDEXED_TEXT for value in values):
         return None
-    short = sa.text(f"length({table.name}.value) <= {INDEXED_TEXT}")  # as the index says it
-    return sa.select(table.c.run).where(table.c.key == asked.field.key, table.c.value.in_(values), short)
+    mine = table.c.key == asked.field.key
+    return sa.select(table.c.run).where(mine, table.c.value.in_(values), _length(table) <= _LIMIT)

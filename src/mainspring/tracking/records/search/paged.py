@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cmp_to_key
+from functools import cmp_to_key, partial
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
@@ -23,9 +23,13 @@ from mainspring.tracking.records.search.conditions import Condition, Known
 
 Join = Callable[[sa.FromClause], sa.FromClause]
 Numbers: TypeAlias = "sa.Select[int] | sa.CompoundSelect[int]"
+Near: TypeAlias = "tuple[list[int], tuple[Any, ...]]"
+"""Numbers in the order of an index, and what the last of them has there."""
 _NEAR = 4
 """So many times a page is looked at first of what comes near."""
-_NOT_NAN = -1
+_WALKED = {"sqlite": ("param",), "postgresql": ()}
+"""The tables of texts with an index that one can walk."""
+NOT_NAN = -1
 """The least `sort` of a value that is not NaN; see `rules.split`."""
 
 
@@ -120,21 +124,32 @@ class Question:
         """What each sort key is."""
         return tuple(kind for item in self.items for kind in item.types)
 
-    def walk(self, conn: Connection, *, after: Sequence[Key], limit: int, among: Numbers | None = None) -> list[Hit]:
+    def walk(
+        self,
+        conn: Connection,
+        *,
+        after: Sequence[Key],
+        limit: int,
+        marks: bytes | None = None,
+        near: Question | None = None,
+    ) -> list[Hit]:
         """The next rows, phase by phase of the first item.
 
         Args:
-            among: The numbers of rows among which all are. SQLite notes them, and asks of each row on the way whether
-                it is one of them before anything of it is looked up. Postgres would take them for few and join them.
+            marks: A byte for each number of a row, which is 1 for those among which all are. Along an index only these
+                are looked up.
+            near: The question that is asked of those that were met so.
         """
         found: list[Hit] = []
         for phase, parts in self._phases(after):
             if len(found) == limit:
                 break
-            only: tuple[Condition, ...] = ()
-            if phase.ahead is not None and among is not None and conn.dialect.name == "sqlite":
-                only = ((phase.ahead.owner + 0).in_(among),)  # the sum has no index that it would begin with
-            found += self._read(conn, parts, after, limit - len(found), only)
+            wanted = limit - len(found)
+            if phase.ahead is not None and marks is not None:
+                met = partial(_met, conn, phase.ahead, parts, after, marks)
+                found += (near or self)._first_of(conn, met, parts, after, wanted)
+            else:
+                found += self._read(conn, parts, after, wanted)
         return found
 
     def tried(self, conn: Connection, *, after: Sequence[Key], limit: int, steps: int) -> list[Hit] | None:
@@ -160,15 +175,26 @@ class Question:
         phase, parts = next(self._phases(after))
         if phase.ahead is None:
             return None
+        near = partial(_nearest, conn, phase.ahead, parts, after, among.runs)
+        hits = self._first_of(conn, near, parts, after, limit)
+        return hits if len(hits) == limit else None
+
+    def _first_of(
+        self, conn: Connection, near: Callable[[int], Near], parts: Sequence[Part], after: Sequence[Key], limit: int
+    ) -> list[Hit]:
+        """The next rows of one phase out of those that come near in the order, of which more are asked for as needed.
+
+        Args:
+            near: So many of those among which all are, the first ones along the index; fewer when there are no more.
+        """
         count = _NEAR * limit
         while True:
-            rows = _first(conn, phase.ahead, parts, after, among.runs, count)
-            numbers = [row[0] for row in rows if row[1] is not None]
+            numbers, last = near(count)
             here = self.only(among_numbers(self.table.c.number, numbers, conn.dialect.name))
             hits = here.sort(conn, after=after, limit=limit)
             if len(numbers) < count:
-                return hits if len(hits) == limit else None
-            start, last = _start(parts), rows[-1][1:]  # those level with the last may not all be here
+                return hits
+            start = _start(parts)  # those level with the last may not all be here
             hits = [hit for hit in hits if hit.keys[start : start + len(last)] != last]
             if len(hits) == limit:
                 return hits
@@ -252,9 +278,26 @@ def _reached(
     return (row >= sa.tuple_(*end) if ahead.lead[0].descending else row <= sa.tuple_(*end),)
 
 
-def _first(
+def _met(conn: Connection, ahead: Ahead, parts: Sequence[Part], after: Sequence[Key], marks: bytes, count: int) -> Near:
+    """The first so many numbers along an index that are marked."""
+    way = sa.select(ahead.owner, *(key.column for key in ahead.lead)).select_from(ahead.source)
+    way = way.where(*_within(ahead, parts, after), _is_marked(ahead.owner, marks, conn.dialect.name))
+    rows = conn.execute(way.order_by(*(key.order() for key in ahead.lead)).limit(count)).all()
+    return [row[0] for row in rows], tuple(rows[-1][1:]) if rows else ()
+
+
+def _is_marked(number: sa.ColumnElement[int], marks: bytes, dialect: str) -> Condition:
+    """Whether there is a 1 at the place of a number. Databases read it off the value without a copy."""
+    value = sa.literal(marks, sa.LargeBinary)
+    if dialect == "sqlite":
+        return sa.func.substr(value, number + 1, 1) == sa.literal(b"\x01", sa.LargeBinary)
+    byte = sa.func.get_byte(value, sa.cast(number, sa.Integer))
+    return sa.case((number < len(marks), byte), else_=0) == 1
+
+
+def _nearest(
     conn: Connection, ahead: Ahead, parts: Sequence[Part], after: Sequence[Key], among: Numbers, count: int
-) -> list[tuple[Any, ...]]:
+) -> Near:
     """Out of some numbers those that come first along an index, with their values there; null when they have none.
 
     They are looked up in the order of the table; the outer join has SQLite begin with them.
@@ -264,7 +307,8 @@ def _first(
     found = sa.select(some.columns[0], *(key.column for key in ahead.lead))
     found = found.select_from(some.outerjoin(ahead.source, own))
     order = [ahead.lead[0].column.is_(None), *(key.order() for key in ahead.lead)]
-    return [tuple(row) for row in conn.execute(found.order_by(*order).limit(count))]
+    rows = [tuple(row) for row in conn.execute(found.order_by(*order).limit(count))]
+    return [row[0] for row in rows if row[1] is not None], rows[-1][1:] if rows else ()
 
 
 def _within(ahead: Ahead, parts: Sequence[Part], after: Sequence[Key]) -> list[Condition]:
@@ -301,9 +345,16 @@ def _continues(first: Part, after: Sequence[Key]) -> bool:
     return bool(after) and (isinstance(number, SortKey) or number == after[0])
 
 
-def plain(column: sa.ColumnElement[Any], kind: type, *, descending: bool = False, ahead: Ahead | None = None) -> Item:
+def plain(
+    column: sa.ColumnElement[Any],
+    kind: type,
+    *,
+    descending: bool = False,
+    only: tuple[Condition, ...] = (),
+    ahead: Ahead | None = None,
+) -> Item:
     """An item whose values are never missing."""
-    part = Part((SortKey(column, descending=descending),), ahead=ahead)
+    part = Part((SortKey(column, descending=descending),), only=only, ahead=ahead)
     return Item((kind,), (descending,), part, (part,))
 
 
@@ -322,16 +373,33 @@ def listed(
     return Item((str,), (descending,), Part((SortKey(column, descending=descending),)), tuple(phases))
 
 
-def attribute(known: Known, dialect: str, *, descending: bool = False, ahead: Ahead | None = None) -> Item:
-    """An item of an attribute; texts sort by their bytes, and what is missing comes last."""
+def attribute(
+    known: Known,
+    dialect: str,
+    *,
+    descending: bool = False,
+    only: tuple[Condition, ...] = (),
+    ahead: Ahead | None = None,
+) -> Item:
+    """An item of an attribute; texts sort by their bytes, and what is missing comes last.
+
+    Args:
+        only: What a value must be like that is not missing.
+    """
     column = bytewise(known.column, dialect) if known.kind is str else known.column
     if known.optional:
-        return optional(column, known.kind, column.is_(None), descending=descending, ahead=ahead)
-    return plain(column, known.kind, descending=descending, ahead=ahead)
+        return optional(column, known.kind, column.is_(None), descending=descending, only=only, ahead=ahead)
+    return plain(column, known.kind, descending=descending, only=only, ahead=ahead)
 
 
 def logged_text(
-    table: sa.Table, owner: sa.ColumnElement[Any], key: str, dialect: str, *, descending: bool = False
+    table: sa.Table,
+    owner: sa.ColumnElement[Any],
+    key: str,
+    dialect: str,
+    *,
+    descending: bool = False,
+    beyond: Sequence[Key] = (),
 ) -> Item:
     """An item of a param or tag.
 
@@ -339,17 +407,24 @@ def logged_text(
         table: The table of texts: owner, key, value.
         owner: The number whose texts these are.
         key: Its name.
+        beyond: Of texts only those that come after this one, if there is one.
     """
     texts, other = table.alias(), table.alias()
     mine = sa.and_(texts.columns[0] == owner, texts.c.key == key)
     there = sa.exists().where(other.columns[0] == owner, other.c.key == key).correlate(owner.table)
+    value = bytewise(texts.c.value, dialect)
+    lead = (SortKey(texts.c.value, descending=descending),)
+    # on Postgres the index has short texts only, so that none is walked by it
+    ahead = Ahead(texts, texts.columns[0], (texts.c.key == key,), lead) if table.name in _WALKED[dialect] else None
     return optional(
-        bytewise(texts.c.value, dialect),
+        value,
         str,
         sa.not_(there),
         descending=descending,
+        only=tuple(value < text if descending else value > text for text in beyond),
         inner=lambda source: source.join(texts, mine),
         outer=lambda source: source.outerjoin(texts, mine),
+        ahead=ahead,
     )
 
 
@@ -359,6 +434,7 @@ def optional(
     missing: Condition,
     *,
     descending: bool = False,
+    only: tuple[Condition, ...] = (),
     inner: Join | None = None,
     outer: Join | None = None,
     ahead: Ahead | None = None,
@@ -367,6 +443,7 @@ def optional(
 
     Args:
         missing: Without the join, whether a row has no value.
+        only: What a value must be like that is not missing.
         inner: Joins the table of the values, leaving out rows that have none.
         outer: Joins it, leaving out none.
     """
@@ -375,9 +452,10 @@ def optional(
     here = SortKey(column, descending=descending)
     rank = SortKey(sa.case((column.is_(None), 1), else_=0))
     there = SortKey(sa.func.coalesce(column, nothing), descending=descending)
-    present = Part((0, here), inner or same, () if inner else (column.is_not(None),), ahead=ahead)
+    present = Part((0, here), inner or same, only if inner else (column.is_not(None), *only), ahead=ahead)
     absent = Part((1, nothing), same, (missing,))
-    return Item((int, kind), (False, descending), Part((rank, there), outer or same), (present, absent))
+    whole = Part((rank, there), outer or same, (sa.or_(column.is_(None), *only),) if only else ())
+    return Item((int, kind), (False, descending), whole, (present, absent))
 
 
 def measured(
@@ -387,6 +465,7 @@ def measured(
     *,
     descending: bool,
     bounds: tuple[Sequence[Condition], Sequence[Condition]] = ((), ()),
+    only: tuple[Condition, ...] = (),
     ahead: Ahead | None = None,
 ) -> Item:
     """An item of a metric: numbers first, then NaN, then what has none.
@@ -396,10 +475,11 @@ def measured(
         mine: Joins it.
         missing: Without the join, whether a row has no value.
         bounds: What the filter says of this metric from below and from above, so that only what is between is walked.
+        only: What a number must be like that comes next.
     """
     inner: Join = lambda source: source.join(last, mine)  # noqa: E731
     outer: Join = lambda source: source.outerjoin(last, mine)  # noqa: E731
-    number = last.c.sort >= _NOT_NAN
+    number = last.c.sort >= NOT_NAN
     rank = sa.case((last.c.sort.is_(None), 2), (number, 0), else_=1)
     # NaN is kept as the value 0 of the least sort, but all NaN are alike here
     sort, value = sa.case((number, last.c.sort), else_=0), sa.case((number, last.c.value), else_=0.0)
@@ -407,9 +487,10 @@ def measured(
     walked = (0, SortKey(last.c.sort, descending=descending), SortKey(last.c.value, descending=descending))
     below, above = tuple(bounds[0]) or (number,), tuple(bounds[1])
     ends = (below, above) if descending else (above, below)
+    some = (sa.or_(last.c.sort.is_(None), sa.not_(number), *only),) if only else ()
     phases = (
-        Part(walked, inner, *ends, ahead=ahead),
-        Part((1, 0, 0.0), inner, (last.c.sort < _NOT_NAN,)),
+        Part(walked, inner, (*ends[0], *only), () if only else ends[1], ahead=ahead),
+        Part((1, 0, 0.0), inner, (last.c.sort < NOT_NAN,)),
         Part((2, 0, 0.0), only=(missing,)),
     )
-    return Item((int, int, float), (False, descending, descending), Part(whole, outer), phases)
+    return Item((int, int, float), (False, descending, descending), Part(whole, outer, some), phases)

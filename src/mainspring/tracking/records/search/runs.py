@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from mainspring.storage.keyset import SortKey
 from mainspring.storage.matching import matches
 from mainspring.tracking.grammar.paging import Key
-from mainspring.tracking.grammar.tree import ATTRIBUTES, EVERYTHING, And, Compare, Field, Node, Order
+from mainspring.tracking.grammar.tree import ATTRIBUTES, EVERYTHING, And, Compare, Field, Node, Order, all_of
 from mainspring.tracking.model import STATUSES, RunGroup
 from mainspring.tracking.records.search.conditions import (
     RANGES,
@@ -25,8 +25,9 @@ from mainspring.tracking.records.search.conditions import (
     text_matches,
 )
 from mainspring.tracking.records.search.keys import Keys, keys_of, owned
-from mainspring.tracking.records.search.narrow import KEPT_TAGS, TEXTS, WALKED, narrowest
+from mainspring.tracking.records.search.narrow import KEPT_TAGS, TEXTS, WALKED, marked, narrowest, shared, shared_texts
 from mainspring.tracking.records.search.paged import (
+    NOT_NAN,
     Ahead,
     Hit,
     Item,
@@ -45,25 +46,27 @@ from mainspring.tracking.records.tables import (
     run,
     run_input,
 )
+from mainspring.tracking.rules import joined
 
 FEW = 10_000
 """Up to so many runs are sorted once they are found; among more of them, the order is walked until a page is full."""
 STEPS = 3_000
 """So many runs an order is walked, before it is asked whether it has those at its end that the filter lets through."""
-SOME = 50_000
+SOME = 20_000
 """Up to so many are sorted then."""
 MANY = 1_000_000
-"""Up to so many are noted then, so that a run on the way is looked up only if it is one of them."""
+"""Up to so many are marked then, so that a run on the way is looked up only if it is one of them."""
 ROOMY = 10
 """When they are so many times a page, what comes near in the order is looked for first."""
+LEVELS = 10
+"""So many values that many runs share are walked one by one before the order is walked as it is."""
 SEPARATE = 50
 """Up to so many experiments are walked one by one, as an index holds them; more of them are sorted together."""
 _OF = run.c.experiment == experiment.c.number
 _KNOWN: Mapping[str, Known] = {
     **{name: Known(run.c[name]) for name in ("id", "name", "status", "user_id", "parent", "created_by")},
-    **{name: Known(run.c[name], int, optional=True) for name in ("ended_at", "deleted_at", "seed")},
+    **{name: Known(run.c[name], int, optional=True) for name in ("ended_at", "duration", "deleted_at", "seed")},
     "started_at": Known(run.c.started_at, int),
-    "duration": Known(run.c.ended_at - run.c.started_at, int, optional=True),
     "experiment": Known(sa.select(experiment.c.name).where(_OF).scalar_subquery()),
     "experiment_id": Known(sa.select(experiment.c.id).where(_OF).scalar_subquery()),
     "artifact_uri": Known(
@@ -75,6 +78,8 @@ _TAGS: Mapping[Field, Known] = {
     field: Known(sa.func.nullif(column, ""), optional=True) for field, column in KEPT_TAGS.items()
 }
 """What they are; an empty one is missing."""
+_LEVEL = ("ended_at", "duration", "name")
+"""Attributes that many runs may share, with an index."""
 _STATUS = Field(ATTRIBUTES, "status")
 TIES = (Order(Field(ATTRIBUTES, "started_at"), descending=True), Order(Field(ATTRIBUTES, "id")))
 """What settles ties: the newest first, then by id."""
@@ -82,13 +87,20 @@ TIES = (Order(Field(ATTRIBUTES, "started_at"), descending=True), Order(Field(ATT
 
 @dataclass(frozen=True, slots=True)
 class RunSearch:
-    """What to find. `experiments` are numbers, None for all of the project; `view` is active, deleted or all."""
+    """What to find.
+
+    Args:
+        experiments: By number; None for all of the project.
+        view: active, deleted or all.
+        beyond: Only runs that have a value after this one in what is sorted by first, or none.
+    """
 
     project: str
     experiments: tuple[int, ...] | None
     filter: Node
     order: tuple[Order, ...]
     view: str = "active"
+    beyond: tuple[Key, ...] = ()
 
     @property
     def sorted_by(self) -> tuple[Order, ...]:
@@ -117,7 +129,6 @@ def _known(field: Field) -> Known | None:
 
 def find(conn: Connection, search: RunSearch, *, after: Sequence[Key], limit: int) -> list[Hit]:
     """The next runs in the order of a search."""
-    dialect = conn.dialect.name
     numbers = search.experiments
     if numbers is None and _walks_experiments(search):
         numbers = tuple(conn.execute(owned(search.project)).scalars())
@@ -126,16 +137,95 @@ def find(conn: Connection, search: RunSearch, *, after: Sequence[Key], limit: in
     few = narrowest(conn, search.filter, keys, numbers, most=FEW)
     if few is not None:
         return _picked(conn, search, keys, few, after, limit)
+    found, rest = _level(conn, search, keys, after, limit)
+    if rest is None:
+        return found
+    more = _walked(conn, rest, keys, () if rest.beyond else after, limit - len(found))
+    return [*found, *more]
+
+
+def _level(
+    conn: Connection, search: RunSearch, keys: Keys, after: Sequence[Key], limit: int
+) -> tuple[list[Hit], RunSearch | None]:
+    """The next runs as long as many are level in what is sorted by first, and the search for those that follow.
+
+    Among runs that are level the rest of the order has an index to walk, where else all of them had to be sorted.
+    """
+    found: list[Hit] = []
+    index = _first_index(conn, search, keys)
+    if index is None or (after and index.ranked and after[0] != 0):
+        return found, search
+    order, rest = search.order[0], replace(search, order=search.order[1:])
+    rank = (0,) if index.ranked else ()
+    width = len(rank) + len(index.columns)
+    begin, tail = tuple(after[len(rank) : width]), after[width:]
+    beyond: tuple[Key, ...] = ()
+    for _ in range(LEVELS):
+        where = [*index.where, *_after(index.columns, beyond, descending=order.descending)]
+        down = order.descending
+        value = shared(conn, index.columns, where, descending=down, begin=() if beyond else begin, steps=STEPS)
+        if value is None:
+            break
+        plain = joined(value[1], value[0]) if order.field.entity == "metrics" else value[0]
+        same = replace(rest, filter=all_of((search.filter, Compare(order.field, "=", plain))))
+        hits = find(conn, same, after=tail if value == begin else (), limit=limit - len(found))
+        found += [Hit(hit.number, (*rank, *value, *hit.keys)) for hit in hits]
+        if len(found) == limit:
+            return found, None
+        beyond = value
+    return found, replace(search, beyond=beyond)
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """An index by what is sorted by first: its columns, what it holds together, and whether keys begin with a phase."""
+
+    columns: tuple[sa.ColumnElement[Any], ...]
+    where: list[Condition]
+    ranked: bool = True
+
+
+def _first_index(conn: Connection, search: RunSearch, keys: Keys) -> _Index | None:
+    """The index by what is sorted by first, where many runs may be level in it."""
+    field = search.sorted_by[0].field
+    if _known(field) is None and field.entity in TEXTS:
+        texts = shared_texts(conn, field)
+        return None if texts is None else _Index((texts[0],), texts[1])
+    if search.experiments is None or len(search.experiments) != 1:
+        return None
+    if field.entity == "metrics":
+        last = metric_latest.c
+        return _Index((last.sort, last.value), [keys.is_(last.key, field.key), last.sort >= NOT_NAN])
+    if field.entity != ATTRIBUTES or field.key not in _LEVEL:
+        return None
+    column = run.c[field.key]
+    return _Index((column,), [_scope(search), column.is_not(None)], ranked=_KNOWN[field.key].optional)
+
+
+def _after(
+    columns: Sequence[sa.ColumnElement[Any]], beyond: Sequence[Key], *, descending: bool
+) -> tuple[Condition, ...]:
+    """What comes after a value in the order, if there is one."""
+    if not beyond:
+        return ()
+    row, bound = sa.tuple_(*columns), sa.tuple_(*beyond)
+    return (row < bound if descending else row > bound,)
+
+
+def _walked(conn: Connection, search: RunSearch, keys: Keys, after: Sequence[Key], limit: int) -> list[Hit]:
+    """The next runs, along an index in the order; among those that a filter lets through where these are far off."""
+    dialect, numbers = conn.dialect.name, search.experiments
     groups = [search] if numbers is None or len(numbers) > SEPARATE else [_one(search, number) for number in numbers]
     walks = [_question(group, keys.within(group.experiments), dialect) for group in groups]
     found = [walk.tried(conn, after=after, limit=limit, steps=STEPS) for walk in walks]
     if None in found:
-        some = narrowest(conn, search.filter, keys, numbers, most=MANY)
-        if some is not None and some.count <= SOME:
+        some = narrowest(conn, search.filter, keys, numbers, most=SOME)
+        if some is not None:
             return _picked(conn, search, keys, some, after, limit)
-        among = None if some is None else some.runs
+        marks = marked(conn, search.filter, keys, numbers, most=MANY)
+        near = _question(search, keys, dialect, indexed=False)
         found = [
-            walk.walk(conn, after=after, limit=limit, among=among) if hits is None else hits
+            walk.walk(conn, after=after, limit=limit, marks=marks, near=near) if hits is None else hits
             for walk, hits in zip(walks, found, strict=True)
         ]
     together = [hit for hits in found for hit in hits or ()]
@@ -260,8 +350,9 @@ def _dataset_matches(asked: Compare, dialect: str) -> Condition:
 
 
 def _item(order: Order, search: RunSearch, keys: Keys, dialect: str) -> Item:
+    beyond = search.beyond if order is search.sorted_by[0] else ()
     if order.field.entity == "metrics":
-        return _metric_item(order, search, keys)
+        return _metric_item(order, search, keys, beyond)
     known = _known(order.field)
     if order.field == _STATUS:
         is_followed = search.sorted_by[1:2] == TIES[:1]
@@ -269,19 +360,21 @@ def _item(order: Order, search: RunSearch, keys: Keys, dialect: str) -> Item:
         return listed(run.c.status, STATUSES, descending=order.descending, ahead=ahead)
     if known is not None:
         ahead = _ahead_of_runs(search, known.column, descending=order.descending)
-        return attribute(known, dialect, descending=order.descending, ahead=ahead)
+        only = _after((known.column,), beyond, descending=order.descending)
+        return attribute(known, dialect, descending=order.descending, only=only, ahead=ahead)
     table = TEXTS[order.field.entity]
-    return logged_text(table, run.c.number, order.field.key, dialect, descending=order.descending)
+    return logged_text(table, run.c.number, order.field.key, dialect, descending=order.descending, beyond=beyond)
 
 
-def _metric_item(order: Order, search: RunSearch, keys: Keys) -> Item:
+def _metric_item(order: Order, search: RunSearch, keys: Keys, beyond: Sequence[Key]) -> Item:
     last, other = metric_latest.alias(), metric_latest.alias()
     mine = sa.and_(last.c.run == run.c.number, keys.is_(last.c.key, order.field.key))
     there = sa.exists().where(other.c.run == run.c.number, keys.is_(other.c.key, order.field.key)).correlate(run)
     bounds = _bounds(order.field, search.filter, last)
+    only = _after((last.c.sort, last.c.value), beyond, descending=order.descending)
     lead = tuple(SortKey(column, descending=order.descending) for column in (last.c.sort, last.c.value))
     ahead = Ahead(last, last.c.run, (keys.is_(last.c.key, order.field.key),), lead)
-    return measured(last, mine, sa.not_(there), descending=order.descending, bounds=bounds, ahead=ahead)
+    return measured(last, mine, sa.not_(there), descending=order.descending, bounds=bounds, only=only, ahead=ahead)
 
 
 def _ahead_of_runs(search: RunSearch, column: sa.ColumnElement[Any], *, descending: bool) -> Ahead | None:
