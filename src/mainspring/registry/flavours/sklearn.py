@@ -8,8 +8,8 @@ from mainspring.core.errors import Corrupt, Invalid, Refused
 from mainspring.registry import forests
 from mainspring.registry.flavours import Scorer, Trait, scalars
 from mainspring.registry.flavours.lightgbm import BoosterScorer
-from mainspring.registry.flavours.trusted import TRUSTED
 from mainspring.registry.reasons import Cells, Explainer
+from mainspring.registry.trusted import TRUSTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
