@@ -1,12 +1,13 @@
 """False alarms of the monitors per model and year on data that does not change, and the days to find data that does.
 
-    python bench/monitoring_false_alarms.py                      # two years of the main cells, some minutes
-    python bench/monitoring_false_alarms.py --years 20 --all     # every cell: hours
+    python bench/monitoring_false_alarms.py                      # the main cells and the power, some minutes
+    python bench/monitoring_false_alarms.py --all                # every cell of the specification
+    python bench/monitoring_false_alarms.py --parts flights      # days of real flights of one season, shuffled
 
 A cell is a kind of data, a size of the daily window and a size of the reference. Rows are not drawn: the counts in the
-cells of the grid are drawn from their exact probabilities, and judged by the code that runs in production. The upper
-limit is that of a Poisson rate at 95 %. Where a rule's assumptions end (a reference of one mood, days that follow each
-other) is shown too.
+cells of the grid are drawn from their exact probabilities (for windows of 50,000 rows from the normal distribution
+that they have then). Years are judged for all columns at once by arrays, and the first weeks of each cell by the code
+that runs in production too: the evidence has to be the same. The upper limit is that of a Poisson rate at 95 %.
 """
 
 from __future__ import annotations
@@ -14,18 +15,32 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mainspring.core.clock import DAY_US, moment
-from mainspring.data.sketch import ColumnSketch, GridColumn, Sketch, learn_profile
+from mainspring.core.clock import DAY_US
+from mainspring.data.sketch import (
+    ColumnSketch,
+    Grid,
+    GridColumn,
+    Profile,
+    Sketch,
+    WindowSketch,
+    learn_grid,
+    learn_profile,
+    sketch,
+)
 from mainspring.monitoring.model import MonitorSpec, WatchedVersion
-from mainspring.monitoring.rules.judging import judge_inputs, judge_loss
+from mainspring.monitoring.rules.budget import level_of
+from mainspring.monitoring.rules.dispersion import cells_of, unlearnt
+from mainspring.monitoring.rules.judging import INDEPENDENT_ROWS, drift_level, judge_inputs, judge_loss
 from mainspring.monitoring.rules.performance import Outcomes
+from mainspring.monitoring.rules.rates import rate_p_value
 from mainspring.monitoring.rules.reference import Reference
 from mainspring.monitoring.rules.windows import InputWindow, LabelWindow
 
@@ -55,29 +70,33 @@ class Kind:
 
     def rows(self, size: int, mood: float, rng: np.random.Generator) -> pl.Series:
         if self.levels:
-            return pl.Series(rng.choice(self.levels, size, p=self.shares(mood))).cast(pl.String)
+            return pl.Series(rng.choice(self.levels, size, p=self.shares(np.array(mood)))).cast(pl.String)
         draw = rng.standard_t(3, size) if self.heavy else rng.normal(size=size)
         return pl.Series(draw + mood).set(pl.Series(rng.random(size) < self.missing), None)
 
-    def shares(self, mood: float) -> Floats:
-        """Shares of the levels: some common, many rare; a mood moves them against each other."""
-        weight = -np.log(np.arange(1, self.levels + 1)) + mood * np.cos(np.arange(self.levels))
+    def shares(self, moods: Floats) -> Floats:
+        """Shares of the levels: some common, many rare; a mood moves them against each other. Shape (..., levels)."""
+        weight = -np.log(np.arange(1, self.levels + 1)) + moods[..., None] * np.cos(np.arange(self.levels))
         share = np.exp(weight)
-        return np.asarray(share / share.sum(), np.float64)
+        return np.asarray(share / share.sum(-1, keepdims=True), np.float64)
 
-    def probabilities(self, cells: GridColumn, mood: float) -> Floats:
-        """Exact probability of each cell and of null, on a day of this mood."""
+    def probabilities(self, cells: GridColumn, moods: Floats) -> Floats:
+        """Exact probability of each cell and of null, on days of these moods, shape (..., cells + 1)."""
         if self.levels:
-            share = self.shares(mood)
-            known = [share[int(level)] for level in cells.levels]
-            return np.array([*known, max(0.0, 1 - sum(known)), 0.0])
-        below = _student3(cells.edges - mood) if self.heavy else _normal(cells.edges - mood)
-        mass = np.diff(np.concatenate([[0.0], below, [1.0]])).clip(0)
-        return np.append((1 - self.missing) * mass, self.missing)
+            known = self.shares(moods)[..., [int(level) for level in cells.levels]]
+            other = np.maximum(0.0, 1 - known.sum(-1, keepdims=True))
+            return np.concatenate([known, other, np.zeros_like(other)], axis=-1)
+        x = cells.edges - moods[..., None]
+        below = _student3(x) if self.heavy else _normal(x)
+        ends = np.zeros_like(below[..., :1])
+        mass = np.diff(np.concatenate([ends, below, ends + 1], axis=-1), axis=-1).clip(0)
+        return np.concatenate([(1 - self.missing) * mass, ends + self.missing], axis=-1)
 
 
 def _normal(x: Floats) -> Floats:
-    return np.array([0.5 * math.erfc(-value / math.sqrt(2)) for value in x])
+    from scipy.special import ndtr
+
+    return np.asarray(ndtr(x), np.float64)
 
 
 def _student3(x: Floats) -> Floats:
@@ -100,42 +119,200 @@ KINDS = (
 )
 
 
+@dataclass(frozen=True)
+class Cell:
+    """One kind of data at one size of window and reference."""
+
+    kind: Kind
+    window: int
+    reference: int
+    columns: int
+
+    @property
+    def before(self) -> int:
+        """Days of the reference."""
+        return max(1, self.reference // self.window)
+
+    def grid(self, rng: np.random.Generator) -> GridColumn:
+        """Cells as they are learnt from a reference of this size; every column has the same."""
+        return learn_grid(pl.DataFrame({"x": self.kind.rows(min(self.reference, 100_000), 0.0, rng)})).columns[0]
+
+
 class Year:
-    """A reference, and the days after it."""
+    """A reference, and the days after it, as counts by day, column and cell; the last cell is null."""
 
-    def __init__(self, kind: Kind, window: int, reference: int, columns: int, seed: int) -> None:
-        self.rng = np.random.default_rng(seed)
-        self.kind, self.window, self.names = kind, window, [f"c{i:02}" for i in range(columns)]
-        before = max(1, reference // window)
-        self.moods = kind.moods(before + 365, columns, self.rng)
-        sizes = [min(reference, window)] * before
-        table = {name: pl.concat(self._column(i, sizes)) for i, name in enumerate(self.names)}
-        at = [moment(START + day * DAY_US) for day, size in enumerate(sizes) for _ in range(size)]
-        self.reference = Reference.of(learn_profile(pl.DataFrame({**table, "at": at}), time_column="at"), self.names)
-        self.before = before
+    def __init__(self, cell: Cell, grid: GridColumn, seed: int) -> None:
+        self.cell, self.rng = cell, np.random.default_rng(seed)
+        self.column = grid
+        moods = cell.kind.moods(cell.before + 365, cell.columns, self.rng)
+        self.moods, self.later = moods[: cell.before], moods[cell.before :]
+        rows = min(cell.reference, cell.window)
+        kept = _kept_days(cell.before)
+        shown = self._draw(self.moods[kept], rows)
+        others = cell.before - len(kept)
+        whole = shown.sum(0) + (
+            self._draw(self.moods[~np.isin(np.arange(cell.before), kept)], rows).sum(0) if others else 0
+        )
+        named = tuple(replace(grid, name=f"c{i:02}") for i in range(cell.columns))
+        self.grid = Grid(named)
+        days = [int(day) for day in kept] if rows >= 200 else []
+        windows = tuple(
+            WindowSketch(START + day * DAY_US, START + (day + 1) * DAY_US, self.sketch(shown[i]))
+            for i, day in enumerate(days)
+        )
+        self.reference = Reference(Profile(self.grid, self.sketch(whole), windows))
 
-    def _column(self, index: int, sizes: list[int]) -> list[pl.Series]:
-        return [self.kind.rows(size, float(self.moods[day, index]), self.rng) for day, size in enumerate(sizes)]
+    def sketch(self, counts: Floats) -> Sketch:
+        """Counts by column and cell as a sketch."""
+        sums = np.zeros(self.column.cells if self.column.is_number else 0)
+        columns = tuple(
+            ColumnSketch(cells, one[:-1].astype(np.int64), sums, int(one[-1]))
+            for cells, one in zip(self.grid.columns, counts, strict=True)
+        )
+        return Sketch(self.grid, int(counts[0].sum()), columns)
 
-    def days(self, count: int, shift: float = 0.0) -> Iterator[InputWindow]:
-        grid = self.reference.profile.grid
-        for day in range(count):
-            moods = self.moods[self.before + day].copy()
-            moods[0] += shift
-            columns = tuple(self._count(cells, float(mood)) for cells, mood in zip(grid.columns, moods, strict=True))
-            start = START + (self.before + day) * DAY_US
-            yield InputWindow(start, start + DAY_US, Sketch(grid, self.window, columns))
+    def _draw(self, moods: Floats, rows: int) -> Floats:
+        """Counts, shape (days, columns, cells + 1)."""
+        chances = self.cell.kind.probabilities(self.column, moods)
+        if rows < 20_000:
+            return self.rng.multinomial(rows, chances).astype(np.float64)
+        spread = np.sqrt(rows * chances) * self.rng.normal(size=chances.shape)
+        drawn = rows * chances + spread - chances * spread.sum(-1, keepdims=True)
+        return np.asarray(np.maximum(np.round(drawn), 0.0), np.float64)
 
-    def _count(self, cells: GridColumn, mood: float) -> ColumnSketch:
-        drawn = self.rng.multinomial(self.window, self.kind.probabilities(cells, mood))
-        sums = np.zeros(cells.cells if cells.is_number else 0)
-        return ColumnSketch(cells, drawn[:-1].astype(np.int64), sums, int(drawn[-1]))
+    def days(self, count: int, shift: float = 0.0) -> Floats:
+        """The days after the reference; a shift moves the first column."""
+        moods = self.later[:count].copy()
+        moods[:, 0] += shift
+        return self._draw(moods, self.cell.window)
 
-    def alarms(self, count: int = 365, shift: float = 0.0) -> list[int]:
-        """On which days alarms are raised."""
-        found = judge_inputs(VERSION, self.reference, list(self.days(count, shift)), SPEC)
-        first = START + self.before * DAY_US
+    def judged(self, counts: Floats) -> list[int]:
+        """On which days alarms are raised, by the code that runs in production."""
+        found = judge_inputs(VERSION, self.reference, self.windows(counts), SPEC)
+        first = START + self.cell.before * DAY_US
         return [(draft.window_end - first) // DAY_US for draft in found.drafts]
+
+    def windows(self, counts: Floats) -> list[InputWindow]:
+        """The days as production gets them."""
+        starts = [START + (self.cell.before + day) * DAY_US for day in range(len(counts))]
+        return [InputWindow(at, at + DAY_US, self.sketch(day)) for at, day in zip(starts, counts, strict=True)]
+
+
+def _kept_days(days: int) -> NDArray[np.int64]:
+    """The days that a profile keeps: at most 96, in runs of 8."""
+    if days <= 96:
+        return np.arange(days)
+    return np.unique((np.linspace(0, days - 8, 12).astype(int)[:, None] + np.arange(8)).ravel())
+
+
+class Watch:
+    """The alarm rule over all columns at once, as `judge_inputs` has it."""
+
+    def __init__(self, year: Year) -> None:
+        reference, self.columns = year.reference, year.cell.columns
+        base = reference.profile.sketch.columns
+        self.first_day = START // DAY_US + year.cell.before
+        plain = np.stack([cells_of(column) for column in base])
+        self.rows = np.array([column.rows for column in base], np.float64)
+        self.shares = plain / np.maximum(self.rows, 1)[:, None]
+        self.phi, self.windows = np.array(reference.dispersions), len(reference.profile.windows)
+        self.seasons = {i: season for i, season in enumerate(reference.seasons) if season is not None}
+        self.bars = np.minimum(1.0, np.array(reference.missing_bars) + SPEC.drift_tolerance)
+        self.missing_phi = np.array(reference.missing_dispersions)
+        self.level, self.missing_level = drift_level(self.columns, SPEC), level_of("missing", self.columns, SPEC)
+        self.levels = year.column.cells if year.column.kind == "categorical" else 0
+        self.m = np.zeros(self.columns)
+        self.alarmed, self.missing_alarmed = np.zeros(self.columns, bool), np.zeros(self.columns, bool)
+        self.missing_m = np.zeros(self.columns)
+        self.waiting = np.zeros(plain.shape)
+        self.since = np.full(self.columns, -1)
+
+    def day(self, number: int, counts: Floats) -> bool:
+        """Judge a day, shape (columns, cells + 2); whether an alarm is raised."""
+        told = self._missing(counts)
+        self.waiting += counts
+        rows = self.waiting.sum(1)
+        self.since = np.where(self.since < 0, number, self.since)
+        shares, known, phi = self._expected(number, rows)
+        gap = self.waiting / np.maximum(rows, 1)[:, None] - shares
+        d = np.minimum(np.abs(np.cumsum(gap, axis=1)).max(1), 1.0)
+        ready = (rows >= INDEPENDENT_ROWS * phi) | (number + 1 - self.since >= 28)
+        p = self._p_value(d, np.abs(gap[:, : self.levels]).max(1) if self.levels else None, rows, known, phi)
+        e = 0.5 / np.sqrt(np.maximum(p, 1e-300))
+        m = np.where(self.alarmed, 0.0, np.minimum(e * np.maximum(self.m, 1.0), 1e300))
+        crossed = ready & (m >= self.level)
+        self.m = np.where(ready, np.where(crossed, 0.0, m), self.m)
+        self.alarmed = np.where(ready, crossed | (self.alarmed & (e >= 1)), self.alarmed)
+        self.waiting[ready] = 0.0
+        self.since[ready] = -1
+        return bool(told or crossed.any())
+
+    def _expected(self, number: int, rows: Floats) -> tuple[Floats, Floats, Floats]:
+        phi = self.phi if self.windows >= 3 else np.maximum(self.phi, [unlearnt(self.windows, int(n)) for n in rows])
+        if not self.seasons:
+            return self.shares, self.rows, phi
+        shares, known, phi = self.shares.copy(), self.rows.copy(), phi.copy()
+        for i, season in self.seasons.items():
+            start, end = (self.first_day + int(self.since[i])) * DAY_US, (self.first_day + number + 1) * DAY_US
+            shares[i], known[i] = season.expected(start, end)
+            phi[i] = season.dispersion
+        return shares, known, phi
+
+    def _missing(self, counts: Floats) -> bool:
+        rows = counts.sum(1)
+        share = counts[:, -2:].sum(1) / np.maximum(rows, 1)
+        over = share > self.bars
+        if not over.any() and not self.missing_alarmed.any():
+            self.missing_m = np.where(self.missing_m > 0, 0.5 * np.maximum(self.missing_m, 1.0), 0.5)
+            return False
+        p = np.array([
+            rate_p_value(int(one[-2:].sum()), int(n), float(bar), float(phi))
+            for one, n, bar, phi in zip(counts, rows, self.bars, self.missing_phi, strict=True)
+        ])  # fmt: skip
+        e = 0.5 / np.sqrt(np.maximum(p, 1e-300))
+        m = np.where(self.missing_alarmed, 0.0, e * np.maximum(self.missing_m, 1.0))
+        crossed = m >= self.missing_level
+        self.missing_m = np.where(crossed, 0.0, m)
+        self.missing_alarmed = crossed | (self.missing_alarmed & (e >= 1))
+        return bool(crossed.any())
+
+    def _p_value(self, d: Floats, change: Floats | None, rows: Floats, known: Floats, phi: Floats) -> Floats:
+        few = known < 10 * rows
+        error = np.sqrt(phi * math.log(2 * self.columns / 0.01) / (2 * known))
+        bound = 2 * np.exp(-2 * rows / phi * np.maximum(d - SPEC.drift_tolerance - error, 0) ** 2)
+        common = math.pi / math.sqrt(12) * np.sqrt(np.maximum(phi - 1.5, 0) / known)
+        effective = known * rows / (known + rows) / phi
+        p = np.where(few, bound, _survival(np.maximum(d - SPEC.drift_tolerance - common, 0) * np.sqrt(effective)))
+        if change is not None:
+            single = 2 * self.levels * np.exp(-2 * effective * np.maximum(change - SPEC.drift_tolerance, 0) ** 2)
+            p = np.where(few, p, 2 * np.minimum(p, single))
+        return np.asarray(np.minimum(p, 1.0), np.float64)
+
+
+def _survival(x: Floats) -> Floats:
+    total = sum((-1.0) ** (k - 1) * np.exp(-2 * (k * x) ** 2) for k in range(1, 9))
+    return np.asarray(np.where(x < 0.2, 1.0, np.clip(2 * total, 0.0, 1.0)), np.float64)
+
+
+def alarms_of(year: Year, counts: Floats, check: int = 0) -> list[int]:
+    """On which days alarms are raised; the first `check` days are judged by production too, and must agree."""
+    watch = Watch(year)
+    invalid = np.zeros((*counts.shape[:2], 1))
+    padded = np.concatenate([counts[:, :, :-1], invalid, counts[:, :, -1:]], axis=2)
+    found = []
+    for number, day in enumerate(padded):
+        if watch.day(number, day):
+            found.append(number + 1)
+        if number + 1 == check:
+            _agree(watch, judge_inputs(VERSION, year.reference, year.windows(counts[:check]), SPEC).state["columns"])
+    return found
+
+
+def _agree(watch: Watch, states: object) -> None:
+    assert isinstance(states, dict)
+    theirs = np.array([[state["m"], state["missing_m"]] for state in states.values()])
+    ours = np.stack([watch.m, watch.missing_m], axis=1)
+    assert np.allclose(np.maximum(theirs, 0.5), np.maximum(ours, 0.5), rtol=1e-6), (theirs - ours).max()
 
 
 def upper_limit(events: int, years: float) -> float:
@@ -148,15 +325,19 @@ def upper_limit(events: int, years: float) -> float:
     return high / years
 
 
-def false_alarms(kinds: list[Kind], windows: list[int], references: list[int], years: int, columns: int) -> None:
-    print(f"\nFalse alarms per model and year: {columns} columns, {years} simulated years a cell")
-    print(f"{'data':28}{'rows a day':>11}{'reference':>11}{'alarms/year':>13}{'95 % limit':>12}")
-    for kind in kinds:
-        for window in windows:
-            for reference in references:
-                counts = [len(Year(kind, window, reference, columns, seed).alarms()) for seed in range(years)]
-                mean, limit = sum(counts) / years, upper_limit(sum(counts), years)
-                print(f"{kind.name:28}{window:>11,}{reference:>11,}{mean:>13.2f}{limit:>12.2f}", flush=True)
+def false_alarms(cells: list[Cell], years: int, seconds: float) -> None:
+    """Print the alarms of each cell; a cell that takes longer than `seconds` of CPU ends after the year it is at."""
+    print(f"\nFalse alarms per model and year: {cells[0].columns} columns, {years} simulated years a cell")
+    print(f"{'data':28}{'rows a day':>11}{'reference':>11}{'years':>7}{'alarms/year':>13}{'95 % limit':>12}")
+    for cell in cells:
+        begun, grid, counts = time.process_time(), cell.grid(np.random.default_rng(990017)), []
+        while len(counts) < years and (len(counts) < 3 or time.process_time() - begun < seconds):
+            year = Year(cell, grid, len(counts))
+            counts.append(len(alarms_of(year, year.days(365), check=0 if counts else 21)))
+        mean, limit = sum(counts) / len(counts), upper_limit(sum(counts), len(counts))
+        held = "" if limit <= 1 else "  above 1"
+        name = f"{cell.kind.name:28}{cell.window:>11,}{cell.reference:>11,}{len(counts):>7}"
+        print(f"{name}{mean:>13.2f}{limit:>12.2f}{held}", flush=True)
 
 
 def power(trials: int) -> None:
@@ -171,8 +352,57 @@ def power(trials: int) -> None:
         ("1 sd, AR(1) 0.7", Kind("", day=0.1, memory=0.7), 1.0, 90_000),
     ]
     for name, kind, shift, reference in cases:
-        found = [(Year(kind, 1000, reference, 20, seed).alarms(60, shift) or [99])[0] for seed in range(trials)]
+        cell = Cell(kind, 1000, reference, 20)
+        grid, found = cell.grid(np.random.default_rng(990017)), []
+        for seed in range(trials):
+            year = Year(cell, grid, seed)
+            found.append((alarms_of(year, year.days(60, shift)) or [99])[0])
         print(f"{name:28}{reference:>11,}{statistics.median(found):>8.0f}", flush=True)
+    calm = Kind("")
+    cell = Cell(calm, 1000, 10_000, 20)
+    grid, found = cell.grid(np.random.default_rng(990017)), []
+    for seed in range(trials):
+        year = Year(cell, grid, seed)
+        counts = year.days(60)
+        counts[:, 0] = _with_missing(counts[:, 0], 0.05, year.rng)
+        found.append((alarms_of(year, counts) or [99])[0])
+    print(f"{'5 % turn missing':28}{10_000:>11,}{statistics.median(found):>8.0f}", flush=True)
+
+
+def _with_missing(counts: Floats, share: float, rng: np.random.Generator) -> Floats:
+    gone = rng.binomial(counts[:, :-1].astype(np.int64), share)
+    kept = np.concatenate([counts[:, :-1] - gone, counts[:, -1:] + gone.sum(1, keepdims=True)], axis=1)
+    return np.asarray(kept, np.float64)
+
+
+def flights(replays: int) -> None:
+    """Days of real flights, of one season, in random order: whatever else they are, they come from one distribution."""
+    from mainspring.demo.flights import FEATURES, read_year
+
+    year = read_year()
+    season = year.filter(pl.col("scheduled").dt.month().is_in([1, 2, 3, 4]))
+    days = season.with_columns(pl.col("scheduled").dt.date().alias("day")).partition_by("day", maintain_order=True)
+    days = [day for day in days if day.height >= 500]  # the season begins and ends within a day of UTC
+    print(
+        f"\nFlights of January to April, {len(days)} days in random order: 60 are the reference, the others are judged"
+    )
+    alarms = judged = 0
+    for seed in range(replays):
+        order = np.random.default_rng(seed).permutation(len(days))
+        dated = [
+            days[i].with_columns(at=pl.lit(START + n * DAY_US).cast(pl.Datetime("us"))) for n, i in enumerate(order)
+        ]
+        profile = learn_profile(pl.concat(dated[:60]).select(*FEATURES, "at"), time_column="at")
+        reference = Reference.of(profile, list(FEATURES))
+        windows = [
+            InputWindow(START + (60 + n) * DAY_US, START + (61 + n) * DAY_US, sketch(day, reference.profile.grid))
+            for n, day in enumerate(dated[60:])
+        ]
+        alarms += len(judge_inputs(VERSION, reference, windows, SPEC).drafts)
+        judged += len(windows)
+    years = judged / 365
+    rate, limit = alarms / years, upper_limit(alarms, years)
+    print(f"{replays} orders, {years:.1f} years: {alarms} alarms, {rate:.2f} a year, at most {limit:.2f}")
 
 
 def daily_losses(mean: float, days: int, memory: float, rng: np.random.Generator) -> list[float]:
@@ -216,22 +446,24 @@ def _delay(worse: float, memory: float, years: int, rng: np.random.Generator) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--years", type=int, default=2, help="simulated years a cell")
+    parser.add_argument("--years", type=int, default=20, help="simulated years a cell, at most")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="CPU seconds a cell, after three years")
     parser.add_argument("--columns", type=int, default=50)
     parser.add_argument("--all", action="store_true", help="every window and reference size")
     parser.add_argument("--only", default="", help="kinds of data whose name has this in it")
-    parser.add_argument("--skip", default="", help="parts to leave out: false,power,loss")
+    parser.add_argument("--parts", default="loss,power,false,flights", help="what is done")
     args = parser.parse_args()
     kinds = [kind for kind in KINDS if args.only in kind.name]
     windows, references = ([200, 1000, 50_000], [1000, 10_000, 100_000]) if args.all else ([1000], [10_000, 100_000])
+    cells = [Cell(kind, window, size, args.columns) for kind in kinds for window in windows for size in references]
     parts: dict[str, Callable[[], None]] = {
-        "loss": lambda: performance(20 * args.years),
-        "power": lambda: power(5 * args.years + 1),
-        "false": lambda: false_alarms(kinds, windows, references, args.years, args.columns),
+        "loss": lambda: performance(2 * args.years),
+        "power": lambda: power(args.years + 1),
+        "false": lambda: false_alarms(cells, args.years, args.seconds),
+        "flights": lambda: flights(args.years),
     }
-    for name, part in parts.items():
-        if name not in args.skip.split(","):
-            part()
+    for name in args.parts.split(","):
+        parts[name]()
 
 
 if __name__ == "__main__":

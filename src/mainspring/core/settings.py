@@ -211,7 +211,7 @@ SECTIONS: dict[str, type] = {
     "webhooks": WebhookSettings,
     "retention": RetentionSettings,
 }
-ROOM_TABLES = ("gate", "policy", "monitor", "deployment")
+ROOM_TABLES = ("gate", "policy", "monitor", "notify", "deployment")
 
 
 def find_file(start: Path) -> Path | None:

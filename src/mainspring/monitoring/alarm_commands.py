@@ -7,6 +7,7 @@ import click
 from mainspring.core.clock import iso, span_us
 from mainspring.core.console import json_option, room, show, table
 from mainspring.monitoring.model import CAUSES
+from mainspring.monitoring.notices.telling import Notices
 from mainspring.monitoring.service import Monitoring
 
 _SILENCES = ("id", "deployment", "cause", "column", "until_at", "why", "created_by", "state")
@@ -73,4 +74,23 @@ def close(ctx: click.Context, alarm: str, note: str, as_json: bool) -> None:
     show(closed, f"{closed.ref} ({closed.cause} of {closed.deployment}) is closed.")
 
 
-commands = (silence, unsilence, silences, close)
+@click.command("notify")
+@click.option("--test", "channel", default="", help="Send an example to this channel now.")
+@json_option
+@click.pass_context
+def notify(ctx: click.Context, channel: str, as_json: bool) -> None:
+    """List who is told of alarms, or tell one of them now.  Example: mainspring monitor notify --test ops"""
+    notices = room(ctx, Notices)
+    if channel:
+        said = notices.test(channel)
+        show({"channel": channel, "said": said}, f"{channel} was told: {said}")
+        return
+    rows = [
+        {"name": one.name, "kind": one.kind, "on": ", ".join(one.on), "deployments": ", ".join(one.deployments)}
+        for one in notices.channels.values()
+    ]
+    empty = "nobody is told; add a section [notify.NAME] to mainspring.toml"
+    table(rows, ("name", "kind", "on", "deployments"), empty=empty)
+
+
+commands = (notify, silence, unsilence, silences, close)

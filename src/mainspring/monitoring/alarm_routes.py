@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 
 from mainspring.core.clock import span_us
 from mainspring.monitoring.model import Alarm, AlarmStep, Silence
+from mainspring.monitoring.notices.telling import Notices
 from mainspring.monitoring.service import Monitoring
 
 _READ = {"permission": "monitors:read"}
@@ -31,6 +32,17 @@ class SilenceRequest:
     deployment: str = ""
     cause: str = ""
     column: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSummary:
+    """A channel that alarms are told to."""
+
+    name: str
+    kind: str
+    on: list[str]
+    deployments: list[str]
+    causes: list[str]
 
 
 @post("/api/v1/alarms/{alarm_id:str}/close", opt=_WRITE, sync_to_thread=True, status_code=200)
@@ -74,4 +86,27 @@ def silenced(monitoring: Monitoring, asked: SilenceRequest) -> Silence:
     )
 
 
-handlers = [close_alarm, show_history, list_silences, add_silence, end_silence]
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A channel, and what came of telling it."""
+
+    channel: str
+    said: str
+
+
+@get("/api/v1/notify", opt=_READ, sync_to_thread=True)
+def list_channels(notices: NamedDependency[Notices]) -> list[ChannelSummary]:
+    """Who is told of which alarms; neither addresses nor secrets."""
+    return [
+        ChannelSummary(one.name, one.kind, list(one.on), list(one.deployments), list(one.causes))
+        for one in notices.channels.values()
+    ]
+
+
+@post("/api/v1/notify/{channel:str}/test", opt=_WRITE, sync_to_thread=True, status_code=200)
+def test_channel(notices: NamedDependency[Notices], channel: str) -> Told:
+    """Send an example to a channel now."""
+    return Told(channel, notices.test(channel))
+
+
+handlers = [list_channels, test_channel, close_alarm, show_history, list_silences, add_silence, end_silence]

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from mainspring.core.caller import Caller, calling
 from mainspring.core.clock import Clock, iso
@@ -277,15 +277,29 @@ class Webhooks:
         return found
 
 
-class Courier:
-    """Tells webhooks as long as the server runs: one thread reads the log, another delivers."""
+class Teller(Protocol):
+    """Tells somebody what happens: puts what is new on a queue, and delivers what waits there."""
 
-    def __init__(self, webhooks: Webhooks, *, tables: Tables, journal: Journal, queue: Queue) -> None:
-        self._webhooks = webhooks
+    def spread(self) -> int:
+        """Put deliveries of new events on the queue. Returns how many."""
+        ...
+
+    def deliver(self, lease: Lease) -> dict[str, object]:
+        """Make one delivery; what it raises is tried again."""
+        ...
+
+
+class Courier:
+    """Lets a teller tell as long as the server runs: one thread reads the log, another delivers."""
+
+    def __init__(
+        self, teller: Teller, *, tables: Tables, journal: Journal, queue: Queue, kind: str = KIND, line: str = QUEUE
+    ) -> None:
+        self._teller = teller
         self._journal = journal
-        self._worker = Worker(tables, queue, {KIND: webhooks.deliver}, queues=(QUEUE,), poll_s=0.5)
+        self._worker = Worker(tables, queue, {kind: teller.deliver}, queues=(line,), poll_s=0.5)
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"courier-{line}", daemon=True)
 
     def start(self) -> None:
         """Begin; returns at once."""
@@ -305,10 +319,10 @@ class Courier:
             try:
                 if self._journal.wait(seen, 1.0):
                     last = self._journal.last()
-                    self._webhooks.spread()
+                    self._teller.spread()
                     seen = last
             except Exception:  # the edge of the loop: a database that is away must not end the courier
-                log.exception("webhooks.spread_failed")
+                log.exception("courier.spread_failed by=%s", self._thread.name)
                 self._stopping.wait(5.0)
 
 

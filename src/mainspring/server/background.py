@@ -16,6 +16,7 @@ from mainspring.core.errors import Conflict, MainspringError
 from mainspring.core.settings import Settings
 from mainspring.core.wiring import Wiring
 from mainspring.loop import Loop
+from mainspring.monitoring.notices.telling import Herald
 from mainspring.pipelines.worker import Worker
 from mainspring.registry.webhooks import Courier
 from mainspring.serving.batch.desk import KIND, BatchDesk
@@ -142,6 +143,7 @@ class Background:
             self.answerer(),
             turner,
             self._wiring.get(Courier),
+            self._wiring.get(Herald),
             Sealer(self._wiring.get(Audit)),
         ]
         for part in self._parts:

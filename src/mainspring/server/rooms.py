@@ -49,6 +49,7 @@ SERVICES = {
     "batches": "mainspring.serving.batch.desk:BatchDesk",
     "monitoring": "mainspring.monitoring:Monitoring",
     "performing": "mainspring.monitoring.performing:Performing",
+    "notices": "mainspring.monitoring.notices.telling:Notices",
     "loop": "mainspring.loop:Loop",
     "tables": "mainspring.storage.ports:Tables",
     "journal": "mainspring.storage.ports:Journal",

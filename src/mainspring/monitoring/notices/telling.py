@@ -15,6 +15,7 @@ from mainspring.core.clock import DAY_US, Clock
 from mainspring.core.errors import Forbidden, Invalid, NotFound, did_you_mean
 from mainspring.core.ids import new_id
 from mainspring.monitoring.notices.model import NEWS, Channel, Notice
+from mainspring.registry.webhooks import Courier
 from mainspring.storage.jobs import Lease, NewJob, job_id
 
 if TYPE_CHECKING:
@@ -159,3 +160,21 @@ class Notices:
         said: str = kind.send(channel, notice, delivery=delivery, local=self._local)
         log.info("notice.sent channel=%s alarm=%s by=%s", channel.name, notice.alarm, caller().actor)
         return said
+
+
+class Herald(Courier):
+    """Tells the channels as long as the server runs; without any it does nothing."""
+
+    def __init__(self, notices: Notices, *, tables: Tables, journal: Journal, queue: Queue) -> None:
+        super().__init__(notices, tables=tables, journal=journal, queue=queue, kind=KIND, line=QUEUE)
+        self._is_needed = bool(notices.channels)
+
+    def start(self) -> None:
+        """Begin, where there is somebody to tell; returns at once."""
+        if self._is_needed:
+            super().start()
+
+    def stop(self) -> None:
+        """End after the delivery that is under way; the others stay on the queue."""
+        if self._is_needed:
+            super().stop()

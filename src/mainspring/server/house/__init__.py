@@ -64,6 +64,10 @@ def check_rooms(settings: Settings) -> None:
         from mainspring.monitoring.model import MonitorSpec
 
         fill(MonitorSpec, settings.section("monitor"), where="monitor")
+    if "notify" in settings.tables:
+        from mainspring.monitoring.notices.model import channels_of
+
+        channels_of(settings.section("notify"))
     if "deployment" in settings.tables:
         from mainspring.serving.modelserver.plan import options_of
 

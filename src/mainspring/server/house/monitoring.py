@@ -8,9 +8,11 @@ from mainspring.data import Data
 from mainspring.gates import Gates
 from mainspring.monitoring import Monitoring
 from mainspring.monitoring.model import MonitorSpec
+from mainspring.monitoring.notices.model import Channel, channels_of
+from mainspring.monitoring.notices.telling import Herald, Notices
 from mainspring.monitoring.performing import Performing
 from mainspring.registry import Registry
-from mainspring.server.house.floor import CLOCK, journal, tables
+from mainspring.server.house.floor import CLOCK, journal, queue, tables
 from mainspring.serving import Serving
 
 
@@ -18,11 +20,14 @@ def furnish(wiring: Wiring, settings: Settings) -> None:
     """Say how the service of the room is made.
 
     Raises:
-        Invalid: A setting of monitors is wrong.
+        Invalid: A setting of monitors, or of a channel that alarms are told to, is wrong.
     """
     spec = fill(MonitorSpec, settings.section("monitor"), where="monitor")
+    channels = channels_of(settings.section("notify"))
     wiring.add(Monitoring, lambda w: _monitoring(w, spec))
     wiring.add(Performing, _performing)
+    wiring.add(Notices, lambda w: _notices(w, settings, channels))
+    wiring.add(Herald, lambda w: Herald(w.get(Notices), tables=tables(w), journal=journal(w), queue=queue(w)))
 
 
 def _monitoring(w: Wiring, spec: MonitorSpec) -> Monitoring:
@@ -44,4 +49,17 @@ def _performing(w: Wiring) -> Performing:
         serving=w.get(Serving),
         data=w.get(Data),
         gates=w.get(Gates),
+    )
+
+
+def _notices(w: Wiring, settings: Settings, channels: dict[str, Channel]) -> Notices:
+    return Notices(
+        tables=tables(w),
+        journal=journal(w),
+        queue=queue(w),
+        clock=CLOCK,
+        channels=channels,
+        project=settings.project.name,
+        home=f"http://{settings.server.host}:{settings.server.port}",
+        allow_local=settings.webhooks.allow_local,
     )
