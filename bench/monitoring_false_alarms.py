@@ -330,7 +330,8 @@ def false_alarms(cells: list[Cell], years: int, seconds: float) -> None:
     print(f"\nFalse alarms per model and year: {cells[0].columns} columns, {years} simulated years a cell")
     print(f"{'data':28}{'rows a day':>11}{'reference':>11}{'years':>7}{'alarms/year':>13}{'95 % limit':>12}")
     for cell in cells:
-        begun, grid, counts = time.process_time(), cell.grid(np.random.default_rng(990017)), []
+        begun, grid = time.process_time(), cell.grid(np.random.default_rng(990017))
+        counts: list[int] = []
         while len(counts) < years and (len(counts) < 3 or time.process_time() - begun < seconds):
             year = Year(cell, grid, len(counts))
             counts.append(len(alarms_of(year, year.days(365), check=0 if counts else 21)))

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from litestar import Litestar
 from litestar.testing import TestClient
 
-from mainspring.core.errors import NotFound
+from mainspring.core.errors import Invalid, NotFound
 from mainspring.core.wiring import Wiring
 from mainspring.monitoring import Monitoring
 from mainspring.monitoring.commands import group
@@ -87,6 +87,20 @@ def test_an_alarm_has_a_page_with_its_figures(client: Client, alarmed: House) ->
         assert ("Drift alone never starts a training" in page) == (alarm.cause == "drift")
 
 
+def test_an_alarm_is_handled_on_its_page_and_settings_are_tried(client: Client, alarmed: House) -> None:
+    found = alarmed.monitoring.alarms("live")[0]
+    sent = client.post(f"/alarms/{found.id}", data={"verb": "silence", "note": "storm", "span": "8h"})
+    assert "Silenced until" in sent.text
+    assert client.get("/monitors").text.count("storm") == 1
+    assert "<dd>reopened" in client.post(f"/alarms/{found.id}", data={"verb": "unsilence"}).text
+    assert "Seen by" in client.post(f"/alarms/{found.id}", data={"verb": "acknowledge", "note": "ok"}).text
+    assert "over" in client.post(f"/alarms/{found.id}", data={"verb": "close", "note": "over"}).text
+    assert client.post(f"/alarms/{found.id}", data={"verb": "dance"}).status_code == 400
+    assert "False alarms a year" in client.get("/monitors/live/replay").text
+    tried = client.post("/monitors/live/replay", data={"budget": "0.000001", "tolerance": "1"})
+    assert " alarms in " in tried.text
+
+
 def test_the_api_lists_shows_and_acknowledges(client: Client, alarmed: House) -> None:
     assert [monitor["deployment"] for monitor in client.get("/api/v1/monitors").json()] == ["live"]
     status = client.get("/api/v1/monitors/live").json()
@@ -114,6 +128,10 @@ def test_the_commands_print_lines_and_json(wiring: Wiring, alarmed: House) -> No
     assert {alarm["cause"] for alarm in listed} == {"drift", "performance"}
     done = run(wiring, ["ack", listed[0]["id"][-8:], "--note", "known"])
     assert "is acknowledged" in done.output
+    replayed = json.loads(run(wiring, ["replay", "live", "--policy", "budget=2", "--json"]).output)
+    assert {alarm["cause"] for alarm in replayed["alarms"]} == {"drift", "performance"}
+    assert replayed["spec"]["budget"] == 2
+    assert isinstance(run(wiring, ["replay", "live", "--policy", "bugdet=2"]).exception, Invalid)
     assert "live" in run(wiring, ["ls"]).output
 
 

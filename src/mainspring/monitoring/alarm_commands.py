@@ -6,8 +6,11 @@ import click
 
 from mainspring.core.clock import iso, span_us
 from mainspring.core.console import json_option, room, show, table
+from mainspring.core.errors import Invalid
+from mainspring.data.sources import read_source
 from mainspring.monitoring.model import CAUSES
 from mainspring.monitoring.notices.telling import Notices
+from mainspring.monitoring.replaying import is_file, replay_frame, spec_of
 from mainspring.monitoring.service import Monitoring
 
 _SILENCES = ("id", "deployment", "cause", "column", "until_at", "why", "created_by", "state")
@@ -93,4 +96,34 @@ def notify(ctx: click.Context, channel: str, as_json: bool) -> None:
     table(rows, ("name", "kind", "on", "deployments"), empty=empty)
 
 
-commands = (notify, silence, unsilence, silences, close)
+@click.command("replay")
+@click.argument("what")
+@click.option("--policy", "changes", multiple=True, help="A setting of [monitor], such as budget=4. May be repeated.")
+@click.option("--time", "time_column", default="", help="Of a file: the column that tells the time.")
+@click.option("--reference", type=click.Path(exists=True), help="Of a file: what its days are compared with.")
+@json_option
+@click.pass_context
+def replay(
+    ctx: click.Context, /, what: str, changes: tuple[str, ...], time_column: str, reference: str, as_json: bool
+) -> None:
+    """Show which alarms other settings would have raised.  Example: mainspring monitor replay late --policy budget=4"""
+    monitoring, given = room(ctx, Monitoring), _pairs(changes)
+    if is_file(what):
+        rows, base = read_source(what)[0], read_source(reference)[0] if reference else None
+        found = replay_frame(rows, spec_of(monitoring.spec, given), time_column=time_column, reference=base)
+    else:
+        found = monitoring.replay(what, given)
+    lines = [f"{iso(one.window_end)[:16]}  version {one.version}  {one.cause}: {one.text}" for one in found.alarms]
+    ends = f"{iso(found.since)[:10]} to {iso(found.until)[:10]}, " if found.windows else ""
+    total = f"{len(found.alarms)} alarms in {found.windows} windows ({ends}budget {found.spec.budget:g} a year)"
+    show(found, "\n".join([*lines, total]))
+
+
+def _pairs(given: tuple[str, ...]) -> dict[str, str]:
+    for text in given:
+        if "=" not in text:
+            raise Invalid(f"{text[:60]!r} sets nothing", where="--policy", hint="--policy budget=4")
+    return {name.strip(): value.strip() for name, _, value in (text.partition("=") for text in given)}
+
+
+commands = (notify, replay, silence, unsilence, silences, close)

@@ -10,6 +10,7 @@ from litestar.di import NamedDependency
 from mainspring.core.clock import span_us
 from mainspring.monitoring.model import Alarm, AlarmStep, Silence
 from mainspring.monitoring.notices.telling import Notices
+from mainspring.monitoring.replaying import Replayed
 from mainspring.monitoring.service import Monitoring
 
 _READ = {"permission": "monitors:read"}
@@ -109,4 +110,26 @@ def test_channel(notices: NamedDependency[Notices], channel: str) -> Told:
     return Told(channel, notices.test(channel))
 
 
-handlers = [list_channels, test_channel, close_alarm, show_history, list_silences, add_silence, end_silence]
+@dataclass(frozen=True, slots=True)
+class ReplayRequest:
+    """Settings of `[monitor]` to try, as text; the others are those in force."""
+
+    policy: dict[str, str]
+
+
+@post("/api/v1/monitors/{deployment:str}/replay", opt=_WRITE, sync_to_thread=True, status_code=200)
+def replay_monitor(monitoring: NamedDependency[Monitoring], deployment: str, data: ReplayRequest) -> Replayed:
+    """Which alarms there would have been under other settings; nothing is changed."""
+    return monitoring.replay(deployment, data.policy)
+
+
+handlers = [
+    replay_monitor,
+    list_channels,
+    test_channel,
+    close_alarm,
+    show_history,
+    list_silences,
+    add_silence,
+    end_silence,
+]

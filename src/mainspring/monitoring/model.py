@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from mainspring.core.errors import Invalid, did_you_mean
 
-CAUSES = ("drift", "performance", "missing", "latency", "errors", "stale", "memory", "gap")
+CAUSES = ("drift", "performance", "missing", "latency", "errors", "stale", "gap")
 UNSEEN_STATES = ("open", "escalated")
 """Of an alarm that nobody has looked at."""
 ALARM_STATES = (*UNSEEN_STATES, "silenced", "acknowledged", "repeated", "closed")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from mainspring.monitoring import records
 from mainspring.monitoring.alarms import AlarmDesk
 from mainspring.monitoring.events import AlarmAcknowledged, MonitorStarted
 from mainspring.monitoring.model import UNSEEN_STATES, Alarm, Coverage, Judgement, Monitor, MonitorSpec, MonitorStatus
+from mainspring.monitoring.replaying import Replayed, replay, spec_of
 from mainspring.monitoring.rules import performance
 from mainspring.monitoring.rules.performance import Outcomes
 
@@ -162,6 +163,19 @@ class Monitoring:
         raised = self._evaluator.evaluate(deployment, self._serving.get(deployment).champion)
         self.desk.mind()
         return raised
+
+    def replay(self, deployment: str, changes: Mapping[str, str]) -> Replayed:
+        """Which alarms there would have been under other settings, from all that is stored. Nothing is changed.
+
+        Args:
+            deployment: Which.
+            changes: Settings of `[monitor]` as text; the others are those in force.
+        Raises:
+            NotFound: The deployment is not watched.
+            Invalid: A setting is not known, or not right.
+        """
+        self.get(deployment)
+        return replay(self._tables, self._references, deployment, spec_of(self.spec, changes))
 
     # look
 

@@ -284,6 +284,25 @@ def test_a_level_nobody_saw_before_is_named() -> None:
     assert "'ZZ'" in found.text
 
 
+def test_levels_that_are_written_differently_are_told_from_new_ones() -> None:
+    grid, reference = of(["AA"] * 400 + ["UA"] * 600)
+    assert cause(reference, column(["aa"] * 400 + ["ua "] * 600, grid)).kind == "encoding"
+    grid, reference = of([True] * 900 + [False] * 100)
+    assert cause(reference, column([True] * 110 + [False] * 890, grid)).kind == "encoding"
+    assert cause(reference, column([True] * 700 + [False] * 300, grid)).kind == "moved"
+
+
+def test_a_window_that_looks_like_a_day_of_the_reference_is_a_season() -> None:
+    rng = np.random.default_rng(8)
+    frames = [pl.DataFrame({"x": rng.normal(3.0 * (day >= 25), 1, 500)}) for day in range(30)]
+    base = Reference.of(_timed(frames), ["x"])
+    grid, reference = base.profile.grid, base.profile.sketch.columns[0]
+    days_of = [(window.start, window.sketch.columns[0]) for window in base.profile.windows]
+    found = cause(reference, column(rng.normal(3.0, 1, 2000), grid), days_of)
+    assert found.kind == "season"
+    assert cause(reference, column(rng.normal(7.0, 1, 2000), grid), days_of).kind == "moved"
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.dictionaries(st.text(max_size=3), st.floats(0, 1), max_size=8))
 def test_which_columns_are_named_is_a_subset_with_an_effect(p_values: dict[str, float]) -> None:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
-from litestar import get
+from litestar import get, post
 from litestar.di import NamedDependency
-from litestar.params import QueryParameter
-from litestar.response import Template
+from litestar.enums import RequestEncodingType
+from litestar.params import Body, QueryParameter
+from litestar.response import Redirect, Template
 
-from mainspring.monitoring.model import Judgement
+from mainspring.core.clock import DAY_US, span_us
+from mainspring.core.errors import Invalid
+from mainspring.monitoring.model import UNSEEN_STATES, Alarm, Judgement, MonitorStatus
+from mainspring.monitoring.rules.advice import advice
 from mainspring.monitoring.service import Monitoring
 
 _READ = {"permission": "monitors:read"}
+_WRITE = {"permission": "monitors:write"}
 _ROWS = 100
 _WINDOWS = 400
 TONES = {
@@ -23,10 +29,29 @@ TONES = {
     "watch": "warn",
     "alarm": "bad",
     "open": "bad",
+    "escalated": "bad",
+    "silenced": "muted",
     "acknowledged": "warn",
     "repeated": "muted",
     "closed": "muted",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class FleetRow:
+    """One deployment on the list: its status, its alarm that nobody looked at, and its alarms within a year."""
+
+    status: MonitorStatus
+    alarm: Alarm | None
+    advice: str
+    used: int
+
+
+def _row(status: MonitorStatus) -> FleetRow:
+    unseen = [alarm for alarm in status.alarms if alarm.state in UNSEEN_STATES]
+    alarm = min(unseen, key=lambda one: one.window_start) if unseen else None
+    recent = [one for one in status.alarms if one.window_end > status.monitor.watermark - 365 * DAY_US]
+    return FleetRow(status, alarm, advice(alarm.cause, alarm.evidence) if alarm else "", len(recent))
 
 
 @get("/monitors", opt=_READ, sync_to_thread=True, include_in_schema=False)
@@ -39,7 +64,9 @@ def monitors_page(
     states = [in_state] if in_state else []
     alarms = monitoring.alarms(states=states, before=before, limit=_ROWS + 1)
     context = {
-        "fleet": [monitoring.status(monitor.deployment, windows=6) for monitor in monitoring.monitors()],
+        "fleet": [_row(monitoring.status(monitor.deployment, windows=6)) for monitor in monitoring.monitors()],
+        "budget": monitoring.spec.budget,
+        "silences": monitoring.desk.silences(),
         "alarms": alarms[:_ROWS],
         "older": alarms[_ROWS - 1].id if len(alarms) > _ROWS else "",
         "before": before,
@@ -86,12 +113,77 @@ def alarm_page(monitoring: NamedDependency[Monitoring], alarm_id: str) -> Templa
     interval = alarm.evidence.get("interval")
     context = {
         "alarm": alarm,
+        "advice": advice(alarm.cause, alarm.evidence),
+        "history": monitoring.desk.history(alarm.id),
+        "silence": next((one for one in monitoring.desk.silences() if one.id == alarm.silence), None),
+        "is_over": alarm.state in ("closed", "repeated"),
         "columns": columns if isinstance(columns, list) else [],
         "moved": alarm.evidence.get("moved", []),
         "interval": interval if isinstance(interval, list) else [],
         "tones": TONES,
     }
     return Template("monitoring/page/alarm.html", context=context)
+
+
+@dataclass(frozen=True, slots=True)
+class Handling:
+    """What a person does to an alarm: acknowledge, silence or close it, and what they say."""
+
+    verb: str
+    note: str = ""
+    span: str = "1d"
+
+
+@post("/alarms/{alarm_id:str}", opt=_WRITE, sync_to_thread=True, include_in_schema=False)
+def handle_alarm(
+    monitoring: NamedDependency[Monitoring],
+    alarm_id: str,
+    data: Annotated[Handling, Body(media_type=RequestEncodingType.URL_ENCODED)],
+) -> Redirect:
+    """Acknowledge, silence or close an alarm, and show where that led."""
+    alarm = monitoring.alarm(alarm_id)
+    match data.verb:
+        case "acknowledge":
+            monitoring.acknowledge(alarm.id, data.note)
+        case "close":
+            monitoring.desk.close(alarm.id, data.note)
+        case "silence":
+            until = monitoring.desk.after(span_us(data.span, "span"))
+            monitoring.desk.silence(until=until, why=data.note, deployment=alarm.deployment, cause=alarm.cause)
+        case "unsilence":
+            monitoring.desk.unsilence(alarm.silence)
+        case _:
+            hint = "use acknowledge, silence, unsilence or close"
+            raise Invalid(f"nothing is called {data.verb[:60]!r}", where="verb", hint=hint)
+    return Redirect(f"/alarms/{alarm.id}", status_code=303)
+
+
+@dataclass(frozen=True, slots=True)
+class Trying:
+    """Settings to try over the past; an empty one is the one in force."""
+
+    budget: str = ""
+    drift_tolerance: str = ""
+    tolerance: str = ""
+
+
+@post("/monitors/{name:str}/replay", opt=_WRITE, sync_to_thread=True, status_code=200, include_in_schema=False)
+def replay_page(
+    monitoring: NamedDependency[Monitoring],
+    name: str,
+    data: Annotated[Trying, Body(media_type=RequestEncodingType.URL_ENCODED)],
+) -> Template:
+    """Which alarms other settings would have raised."""
+    given = {key: str(getattr(data, key)).strip() for key in ("budget", "drift_tolerance", "tolerance")}
+    found = monitoring.replay(name, {key: text for key, text in given.items() if text})
+    return Template("monitoring/page/replay.html", context={"name": name, "found": found, "spec": found.spec})
+
+
+@get("/monitors/{name:str}/replay", opt=_READ, sync_to_thread=True, include_in_schema=False)
+def ask_replay_page(monitoring: NamedDependency[Monitoring], name: str) -> Template:
+    """The form for it."""
+    monitoring.get(name)
+    return Template("monitoring/page/replay.html", context={"name": name, "found": None, "spec": monitoring.spec})
 
 
 def _heights(windows: Sequence[Judgement]) -> list[tuple[float, float]]:
@@ -111,4 +203,4 @@ def _number(value: object) -> float:
     return float(value) if isinstance(value, (int, float)) else math.nan
 
 
-handlers = [monitors_page, monitor_page, alarm_page]
+handlers = [monitors_page, monitor_page, alarm_page, handle_alarm, ask_replay_page, replay_page]

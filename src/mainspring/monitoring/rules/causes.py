@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from mainspring.core.clock import iso
 from mainspring.data.sketch import ColumnSketch
+from mainspring.monitoring.rules.dispersion import cells_of
 
 _UNITS = {
     1000.0: "a factor of 1000",
@@ -19,26 +24,68 @@ _UNITS = {
 }
 _NEAR = 0.03
 _LEAST_SHARE = 0.01
+_LOPSIDED = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found: absent, missing, invalid, unit, unseen, constant or moved, and a text for people."""
+    """What was found: absent, missing, invalid, encoding, unit, unseen, constant, season or moved, and a text."""
 
     kind: str
     text: str
 
 
-def cause(reference: ColumnSketch, window: ColumnSketch) -> Finding:
-    """The simplest account of why a window of a column differs from the reference."""
+def cause(reference: ColumnSketch, window: ColumnSketch, days: Sequence[tuple[int, ColumnSketch]] = ()) -> Finding:
+    """The simplest account of why a window of a column differs from the reference.
+
+    Args:
+        reference: The column of the reference.
+        window: That of the window.
+        days: Start and column of single days of the reference: a window that looks like one of them is a season.
+    """
     if not window.rows or not reference.rows:
         return Finding("moved", "no rows to compare")
     return (
         _missing(reference, window)
+        or _encoding(reference, window)
         or _unseen(reference, window)
         or _unit(reference, window)
+        or _season(reference, window, days)
         or _moved(reference, window)
     )
+
+
+def _encoding(reference: ColumnSketch, window: ColumnSketch) -> Finding | None:
+    """The same values, written differently: another case, spaces, a number with a point, true for false."""
+    if reference.cells.kind == "boolean" and reference.present and window.present:
+        before, now = (side.counts[-2] / side.present for side in (reference, window))
+        if abs(before - 0.5) > _LOPSIDED and abs(now - (1 - before)) < 0.3 * abs(before - 0.5):
+            return Finding("encoding", "true and false have changed places")
+    if reference.cells.kind != "categorical" or not window.unseen:
+        return None
+    known = {_bare(level): level for level in reference.cells.levels}
+    alike = {level: rows for level, rows in window.unseen.items() if _bare(level) in known}
+    if sum(alike.values()) < 0.5 * sum(window.unseen.values()) or sum(alike.values()) < _LEAST_SHARE * window.rows:
+        return None
+    level = max(alike, key=lambda name: (alike[name], name))
+    return Finding("encoding", f"levels are written differently: {level!r} for {known[_bare(level)]!r}")
+
+
+def _bare(level: str) -> str:
+    return level.strip().casefold().removesuffix(".0").replace("-", "_").replace(" ", "_")
+
+
+def _season(reference: ColumnSketch, window: ColumnSketch, days: Sequence[tuple[int, ColumnSketch]]) -> Finding | None:
+    if reference.cells.kind == "categorical" or not any(at for at, _ in days):
+        return None
+    before, now = (np.cumsum(cells_of(side)) / side.rows for side in (reference, window))
+    seen = [(float(np.abs(np.cumsum(cells_of(day)) / day.rows - now).max()), at) for at, day in days if day.rows]
+    nearest, at = min(seen, default=(1.0, 0))
+    moved = float(np.abs(before - now).max())
+    noise = 1.36 * math.sqrt(1 / window.rows + 1 / min(day.rows for _, day in days if day.rows))
+    if nearest > min(noise, 0.4 * moved):
+        return None
+    return Finding("season", f"it looks like {iso(at)[:10]}, which is in the reference")
 
 
 def _missing(reference: ColumnSketch, window: ColumnSketch) -> Finding | None:

@@ -131,7 +131,7 @@ def _judge_column(
     if column.rows < INDEPENDENT_ROWS * normal.dispersion and window.end - start < _LONGEST_US:
         state = "alarm" if before.alarmed else evidence.state_of(before.m, level)
         waiting = {"p": 1.0, "m": before.m, "state": state, "since": before.since or start, "crossed": False}
-        waiting |= _account(base, column, gone) if gone.get("missing_crossed") else {}
+        waiting |= _account(reference, at, column, gone) if gone.get("missing_crossed") else {}
         return _Column(msgspec.structs.replace(before, pending=start), {**detail, **waiting}, column)
     p = _p_value(d, base, column, normal, columns=columns, tolerance=spec.drift_tolerance)
     e = evidence.e_value(p)
@@ -142,12 +142,14 @@ def _judge_column(
     after = msgspec.structs.replace(before, m=0.0 if crossed else m, since=since, alarmed=alarmed, pending=-1)
     state = "alarm" if after.alarmed else evidence.state_of(m, level)
     detail |= {"p": p, "m": m, "state": state, "since": since, "crossed": crossed}
-    detail |= _account(base, column, gone) if e > 1 or gone.get("missing_crossed") else {}
+    detail |= _account(reference, at, column, gone) if e > 1 or gone.get("missing_crossed") else {}
     return _Column(after, detail, no_rows(base.cells))
 
 
-def _account(base: ColumnSketch, column: ColumnSketch, gone: Mapping[str, object]) -> dict[str, object]:
-    what = cause(base, column)
+def _account(reference: Reference, at: int, column: ColumnSketch, gone: Mapping[str, object]) -> dict[str, object]:
+    base = reference.profile.sketch.columns[at]
+    days = [(window.start, window.sketch.columns[at]) for window in reference.profile.windows]
+    what = cause(base, column, days)
     if gone.get("missing_crossed") and what.kind not in _MISSING:
         share, before = _number(gone["missing_share"]), (base.nulls + base.invalid) / max(base.rows, 1)
         return {"finding": "missing", "text": f"{share:.1%} of the values are missing, {before:.1%} in the reference"}
