@@ -109,6 +109,9 @@ def test_the_api_lists_shows_and_acknowledges(client: Client, alarmed: House) ->
     seen = client.post(f"/api/v1/alarms/{first['id']}/acknowledge", json={"note": "known"}).json()
     assert (seen["state"], seen["note"]) == ("acknowledged", "known")
     assert client.get(f"/api/v1/alarms/{first['id']}").json() == seen
+    metrics = client.get("/metrics/monitors").text
+    assert 'mainspring_monitor_state{deployment="live",state="alarm"} 1' in metrics
+    assert 'mainspring_alarms{deployment="live",cause="performance",state="' in metrics
     assert client.post("/api/v1/monitors/live/evaluate").json() == []
     assert client.post("/api/v1/monitors/live/watch").json()["deployment"] == "live"
 

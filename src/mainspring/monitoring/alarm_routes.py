@@ -8,6 +8,7 @@ from litestar import get, post
 from litestar.di import NamedDependency
 
 from mainspring.core.clock import span_us
+from mainspring.monitoring.exporting import monitors_text
 from mainspring.monitoring.model import Alarm, AlarmStep, Silence
 from mainspring.monitoring.notices.telling import Notices
 from mainspring.monitoring.replaying import Replayed
@@ -123,7 +124,14 @@ def replay_monitor(monitoring: NamedDependency[Monitoring], deployment: str, dat
     return monitoring.replay(deployment, data.policy)
 
 
+@get("/metrics/monitors", opt=_READ, sync_to_thread=True, media_type="text/plain; version=0.0.4; charset=utf-8")
+def show_monitor_metrics(monitoring: NamedDependency[Monitoring]) -> str:
+    """States, evidence and alarms of every monitor, in the text format of Prometheus."""
+    return monitors_text(monitoring)
+
+
 handlers = [
+    show_monitor_metrics,
     replay_monitor,
     list_channels,
     test_channel,
