@@ -184,10 +184,30 @@ def test_what_cannot_be_replayed_is_refused_before_it_begins(house: House) -> No
     house.registry.register("late", model, example=wider.head(3), encoding={"carrier": ["AA", "UA"]})
     with pytest.raises(Refused, match="'wind' is not in the log"):
         house.serving.replay("flights", 3)
+    house.clock.advance(DAY_US)
     house.serving.deploy("flights", "late", 1, options=Options(redact=("hour",)))
     with pytest.raises(Refused, match="'hour' is redacted"):
         house.serving.replay("flights", 2)
-    assert house.serving.replays() == []
+    house.clock.advance(DAY_US)
+    house.serving.deploy("flights", "late", 1, options=Options())
+    house.serving.replay("flights", 2)  # what was logged before it was redacted
+    more = {"id": "z", "request_id": "z", "key": "z", "at": START + DAY_US + 5, "event_at": START + DAY_US}
+    row = {**more, "inputs": [1.0, None, "AA"], "outputs": {"probability": 0.5, "label": "1"}}
+    spools.write(house.serving.folder / SPOOLS / "b.sqlite", [row], columns=COLUMNS, deployment="flights")
+    with pytest.raises(Refused, match="'hour' was redacted in a part of that time"):
+        house.serving.replay("flights", 2)
+    assert len(house.serving.replays()) == 1
+
+
+def test_a_version_without_an_input_that_is_redacted_stands_beside_one_that_has_it(house: House) -> None:
+    narrow = rows().select("delay", "hour")
+    model = LGBMClassifier(n_estimators=2, verbose=-1, min_child_samples=5).fit(narrow.to_numpy(), target(rows()))
+    house.registry.register("late", model, example=narrow.head(3))
+    house.serving.deploy("flights", "late", 1, options=Options(redact=("carrier",)))
+    assert house.serving.shadow("flights", 3).traffic.shadows == (Shadow(3),)
+    house.serving.start_rollout("flights", 3)
+    assert house.serving.promote("flights").version == 3
+    assert house.serving.get("flights").options.redact == ("carrier",)
 
 
 def test_shares_of_many_versions_are_one_change_and_end_with_a_rollback(house: House) -> None:

@@ -178,7 +178,7 @@ class Endpoints:
 
     def _check_options(self, options: Options, version: ModelVersion) -> None:
         self._viewing.check(options, version)
-        check_redacted(options.redact, version, self._viewing.entities(options))
+        check_redacted(options.redact, version, [*self._viewing.entities(options), *self._elsewhere(options, version)])
         if options.process == "own" and self._environments.why(version):
             self._environments.make(version)
         if options.interval is not None:
@@ -186,6 +186,12 @@ class Endpoints:
         if options.rules:
             seen = self._seen.of(version)
             check_rules(options.rules, version.inputs, task=version.task, classes=version.classes, seen=seen)
+
+    def _elsewhere(self, options: Options, version: ModelVersion) -> list[str]:
+        """Inputs to redact that other versions of the model take: one without them may follow one with them."""
+        missing = set(options.redact) - set(version.columns)
+        others = self._registry.versions(version.model) if missing else []
+        return sorted(missing & {column for other in others for column in other.columns})
 
     def _on_rows(self, endpoint: str, rows: pl.DataFrame) -> None:
         """Look at rows of the log before they are moved to their table; after a kill they may come again."""

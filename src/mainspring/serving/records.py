@@ -52,11 +52,12 @@ traffic_change = sa.Table(
     sa.Column("at", Micros, nullable=False),
     sa.Column("actor", sa.Text, nullable=False),
     sa.Column("traffic", Json, nullable=False),
+    sa.Column("redact", Json, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Index("ix_traffic_change_project_deployment_seq", "project", "deployment", "seq"),
     sqlite_strict=True,
 )
-"""Every traffic an endpoint ever had."""
+"""Every traffic an endpoint ever had, and which inputs were not logged then."""
 
 rollout = sa.Table(
     "rollout",
@@ -200,7 +201,8 @@ def put_deployment(conn: Connection, made: Deployment, *, reason: str) -> None:
     changed = {name: insert.excluded[name] for name in ("model", "traffic", "options", "updated_at")}
     conn.execute(insert.on_conflict_do_update(index_elements=["project", "name"], set_=changed))
     entry = {"project": who.project, "deployment": made.name, "at": made.updated_at, "actor": who.actor}
-    conn.execute(sa.insert(traffic_change).values(**entry, traffic=traffic, reason=reason))
+    redact = list(made.options.redact)
+    conn.execute(sa.insert(traffic_change).values(**entry, traffic=traffic, redact=redact, reason=reason))
 
 
 def find_deployment(conn: Connection, name: str, *, lock: bool = False) -> Deployment | None:
@@ -263,6 +265,15 @@ def traffic_at(conn: Connection, name: str, at: int) -> TrafficChange | None:
     c = traffic_change.c
     query = sa.select(sa.func.min(c.at)).where(c.project == caller().project, c.deployment == name, c.at > at)
     return replace(found[0], until=conn.execute(query).scalar_one() or 0) if found else None
+
+
+def redacted(conn: Connection, name: str, since: int, until: int) -> set[str]:
+    """Inputs of an endpoint that were not logged at some moment between two times (wall clock)."""
+    c = traffic_change.c
+    mine = c.project == caller().project, c.deployment == name
+    first = sa.select(sa.func.max(c.at)).where(*mine, c.at <= since).scalar_subquery()
+    query = sa.select(c.redact).where(*mine, c.at >= sa.func.coalesce(first, 0), c.at <= until)
+    return {column for row in conn.execute(query).scalars() for column in cast("list[str]", row)}
 
 
 def last_changed_at(conn: Connection, name: str) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
@@ -23,12 +23,14 @@ from mainspring.registry import check_usable
 from mainspring.serving import records
 from mainspring.serving.comparing import ANSWERED, comparisons, paired
 from mainspring.serving.events import ReplayEnded
-from mainspring.serving.model import Replay
+from mainspring.serving.model import Deployment, Replay
 from mainspring.serving.modelserver.plan import EndpointPlan, Limits, Plan, write_plan
 from mainspring.serving.steering import TrafficDesk
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from mainspring.registry import ModelVersion
 
 Told = Callable[[int, int], None]
 """Gets how many rows are answered, and how many there are."""
@@ -141,10 +143,11 @@ class ReplayDesk(TrafficDesk):
             raise Refused(f"{hidden[0]!r} is redacted, so the log has none", where=live.ref, hint="shadow it instead")
         self.compact()
         asked = self.predictions(name, since, until).filter((pl.col("status") < 400) | (pl.col("status") == 500))
-        newest = asked.top_k(limit, by=pl.col("event_at")).select(*ANSWERED, "event_at", "inputs").collect()
+        newest = asked.top_k(limit, by=pl.col("event_at")).select(*ANSWERED, "at", "event_at", "inputs").collect()
         rows = newest.unique("id", keep="first", maintain_order=True).sort("event_at", "id")
         if not rows.height:
             raise NotFound("nothing is logged in that time", where=live.ref, hint="take another window")
+        self._check_logged(live, found, newest)
         logged = {field.name for field in rows.schema["inputs"].fields}  # type: ignore[attr-defined]  # a struct
         free = {rule.column for rule in live.options.rules if rule.when == "missing"}
         lacking = [name for name in found.columns if name not in logged and not free & {"", name}]
@@ -155,6 +158,17 @@ class ReplayDesk(TrafficDesk):
         with self._tables.write() as conn:
             records.add_replay(conn, made)
         return made, rows
+
+    def _check_logged(self, live: Deployment, version: ModelVersion, rows: pl.DataFrame) -> None:
+        """Refuse rows that were logged while an input of a version was redacted: it would be asked something else."""
+        if not rows.height:
+            return
+        first, last = cast(int, rows["at"].min()), cast(int, rows["at"].max())
+        with self._tables.read() as conn:
+            gone = sorted(records.redacted(conn, live.name, first, last) & set(version.columns))
+        if gone:
+            what = f"{gone[0]!r} was redacted in a part of that time, so the log has none"
+            raise Refused(what, where=live.ref, hint="take a time after that, or shadow it instead")
 
     def _run_replay(self, made: Replay, rows: pl.DataFrame, tell: Told) -> Replay:
         import polars as pl

@@ -108,14 +108,14 @@ class Viewing:
         return f"{view.name}/{view.number}"
 
 
-def check_redacted(columns: Sequence[str], version: ModelVersion, entities: Sequence[str]) -> None:
-    """Refuse to redact what is neither an input nor says an entity.
+def check_redacted(columns: Sequence[str], version: ModelVersion, others: Sequence[str]) -> None:
+    """Refuse to redact what is neither an input nor one of the others: what says an entity, or another version takes.
 
     Raises:
         Invalid: One is neither.
     """
     for column in columns:
-        if column not in version.columns and column not in entities:
-            known = [*version.columns, *entities]
+        if column not in version.columns and column not in others:
+            known = [*version.columns, *others]
             hint = did_you_mean(column, known) or f"its inputs are {', '.join(known)}"
             raise Invalid(f"no input {column!r} to redact", where=version.ref, hint=hint)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 import subprocess
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -42,7 +44,10 @@ def copied(
 
 
 def through(
-    folder: Path, act: Callable[[Plane, Callable[[], list[Copied]]], Coroutine[None, None, None]], *plans: ShadowPlan
+    folder: Path,
+    act: Callable[[Plane, Callable[[], list[Copied]]], Coroutine[None, None, None]],
+    *plans: ShadowPlan,
+    redact: tuple[str, ...] = (),
 ) -> Handover:
     """A plane whose endpoint has these shadows, with the other end of the line to them."""
     kept: list[Handover] = []
@@ -51,7 +56,7 @@ def through(
         async with plane(folder) as made:
             before = made.app.served.table.endpoints["m"]
             shadows = tuple(Target(entry, 100) for entry in plans)
-            endpoint = Endpoint("m", before.arms, "", "", before.options, shadows)
+            endpoint = Endpoint("m", before.arms, "", "", replace(before.options, redact=redact), shadows)
             made.app.served.table = Table(made.app.served.table.plan, {"m": endpoint})
             mine, its = socket.socketpair()
             mine.setblocking(False)
@@ -224,6 +229,27 @@ def logged(
         desk.answer(group)
     desk.close()
     return spools.read(tmp_path / "shadow.sqlite", "shadows/m")
+
+
+def test_redacted_inputs_come_to_a_shadow_and_never_to_a_file(tmp_path: Path, package: Path) -> None:
+    redact, secret = ("x", "y", "name"), 0.123456789
+    options = Options(redact=redact)
+
+    async def act(made: Plane, come: Callable[[], list[Copied]]) -> None:
+        assert await made.ask([secret]) is not None
+        await handed(made.app.served.shadows)
+        (one,) = come()
+        assert one.columns == [[secret], ["anna"]]
+
+    through(tmp_path / "plane", act, shadow_plan(), redact=redact)
+    plan = shadow_plan(str(package), inputs=[Input(name="x", dtype="float64"), Input(name="y", dtype="float64")])
+    (row,) = logged(tmp_path / "desk", plan, [copied([secret], request_id="a")], options=options)
+    assert row["outputs"] == {"prediction": pytest.approx(0.0)}
+    bad = msgspec.structs.replace(copied([secret], request_id="b"), columns=[["anna"], [secret]])
+    assert [row["status"] for row in logged(tmp_path / "bad", plan, [bad], options=options)] == [422]
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    for trace in (b"anna", struct.pack(">d", secret), struct.pack("<d", secret)):
+        assert trace not in written
 
 
 def test_what_a_shadow_says_is_logged_under_the_id_of_the_prediction(tmp_path: Path, package: Path) -> None:

@@ -171,6 +171,7 @@ def _traffic_change() -> None:
         sa.Column("at", schema.Micros(), nullable=False),
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("traffic", schema.Json(), nullable=False),
+        sa.Column("redact", schema.Json(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_traffic_change")),
         sqlite_strict=True,
