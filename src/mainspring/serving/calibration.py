@@ -11,7 +11,7 @@ import msgspec
 from mainspring.core.canonical import digest
 from mainspring.core.errors import Invalid, Refused, did_you_mean
 from mainspring.registry import folder_name
-from mainspring.serving.rules.conformal import Interval, half_width
+from mainspring.serving.rules.conformal import Interval, chances_of, half_width, strangeness
 from mainspring.serving.seen import keep_file
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Calibrations:
-    """Half widths of intervals.
+    """Half widths of intervals, and how unlikely a class of a set may be.
 
     Args:
         folder: Where they are kept, a file for each version and interval.
@@ -33,15 +33,13 @@ class Calibrations:
         self._folder, self._registry, self._data = folder, registry, data
 
     def of(self, version: ModelVersion, interval: Interval) -> float:
-        """Half of the width of a version's interval.
+        """Half of the width of a version's interval; of a classifier, how unlikely a class in its sets may be.
 
         Raises:
             NotFound: There is no such dataset.
-            Invalid: The version predicts no number, or the rows do not fit it, or are too few.
+            Invalid: The rows do not fit the version, or are too few.
             Refused: The version was trained on these very rows.
         """
-        if version.task != "regression":
-            raise Invalid(f"intervals are for numbers, not for a {version.task} model", where=version.ref)
         name = digest(msgspec.json.encode([version.digest, interval]))
         path = self._folder / f"{folder_name(version.model)}-{version.number}-{name[:16]}.json"
         try:
@@ -79,6 +77,14 @@ class Calibrations:
                 raise Invalid(f"no column {column!r}", where=interval.data, hint=hint)
         table = rows.select(*dict.fromkeys([*version.columns, interval.label])).collect()
         answers = self._registry.load(version.model, version.number).predict(table.select(version.columns))
+        if version.task != "regression":
+            return _strange(version, answers["probability"].tolist(), table[interval.label].to_list())
         truth = table[interval.label].cast(pl.Float64, strict=False)
         residuals = (truth - pl.Series(answers["prediction"])).abs()
         return residuals.filter(residuals.is_finite()).to_list()
+
+
+def _strange(version: ModelVersion, found: list[float | list[float]], truths: list[object]) -> list[float]:
+    """How unlikely each truth was; rows without one are left out."""
+    rows = zip(found, truths, strict=True)
+    return [strangeness(chances_of(chance), truth, version.classes) for chance, truth in rows if truth is not None]

@@ -382,6 +382,7 @@ class Endpoints:
             self._registry.materialize(model, version, folder)
         seen = self._seen.of(found) if of.options.rules else {}
         interval = of.options.interval
+        limit = None if interval is None else self._calibrations.of(found, interval)
         return ArmPlan(
             name=arm.name,
             version=version,
@@ -390,7 +391,8 @@ class Endpoints:
             digest=digest,
             grant=grant,
             seen=seen,
-            half_width=None if interval is None else self._calibrations.of(found, interval),
+            half_width=limit if found.task == "regression" else None,
+            set_limit=None if found.task == "regression" else limit,
             means=self._seen.means(found),
             own=self._environments.own(of.options, found),
         )

@@ -209,7 +209,7 @@ class FeedbackDesk(Endpoints):
         return self._typed(name, features.hstack(about)).sort("event_at", "prediction_id")
 
     def covered(self, name: str, since: int | None = None) -> dict[int, tuple[int, int]]:
-        """For each version: labelled predictions that had an interval, and how many of their labels lie in it.
+        """For each version: labelled predictions that had an interval or set, and how many of their labels lie in it.
 
         Answers that a rule gave do not count.
 
@@ -228,15 +228,35 @@ class FeedbackDesk(Endpoints):
         except NotFound:
             self.get(name)
             return {}
-        if "low" not in rows.collect_schema():
+        kept = [name for name in ("low", "high", "label_set") if name in rows.collect_schema()]
+        if not kept:
             return {}
         given = pl.col("marks").list.eval(pl.element().str.ends_with(":override")).list.any()
-        rows = rows.filter(pl.col("low").is_not_null(), pl.col("status") < 400, ~given.fill_null(value=False))
-        labels = labels_frame(self.labels(name)).filter(pl.col("number").is_not_null())
-        held = rows.select("id", "version", "low", "high").collect().unique("id").join(labels, on="id")
-        within = pl.col("number").is_between("low", "high")
-        counted = held.group_by("version").agg(pl.len(), within.sum().alias("within"))
-        return {int(version): (int(count), int(inside)) for version, count, inside in counted.iter_rows()}
+        there = pl.any_horizontal(pl.col(name).is_not_null() for name in kept)
+        rows = rows.filter(there, pl.col("status") < 400, ~given.fill_null(value=False))
+        held = rows.select("id", "version", *kept).collect().unique("id")
+        known = held.join(labels_frame(self.labels(name)), on="id")
+        counts = {}
+        for (version,), part in known.partition_by("version", as_dict=True).items():
+            within = part.select(self._within(name, int(str(version)), kept).alias("within"))["within"].drop_nulls()
+            if len(within):
+                counts[int(str(version))] = len(within), int(within.sum())
+        return counts
+
+    def _within(self, name: str, version: int, kept: Sequence[str]) -> pl.Expr:
+        """Whether a label lies in the interval of its answer, or is in its set; null where it can't be told."""
+        import polars as pl
+
+        found = self._registry.get(self.get(name).model, version)
+        if found.task == "regression":
+            return pl.col("number").is_between("low", "high") if "low" in kept else pl.lit(None, dtype=pl.Boolean)
+        classes = [str(label) for label in found.classes]
+        as_text = pl.col("number").cast(pl.Int64, strict=False).cast(pl.String)
+        if len(classes) == 2:  # 0 and 1 stand for the two, whatever they are called
+            second = pl.when(pl.col("number") >= 0.5).then(pl.lit(classes[1])).otherwise(pl.lit(classes[0]))
+            as_text = pl.when(as_text.is_in(classes)).then(as_text).otherwise(second)
+        label = pl.when(pl.col("text").is_not_null()).then("text").otherwise(as_text)
+        return pl.col("label_set").list.contains(label) if "label_set" in kept else pl.lit(None, dtype=pl.Boolean)
 
     def _typed(self, name: str, frame: pl.DataFrame) -> pl.DataFrame:
         """Give back whole numbers, which the log keeps as Float64, to the columns that the live version takes so."""
@@ -271,6 +291,7 @@ def _plain(value: float | str) -> float | str:
 def _logged(name: str, row: Mapping[str, object]) -> LoggedPrediction:
     names = {field.name for field in fields(LoggedPrediction)} - {"feedback"}
     values = {**{key: row.get(key) for key in names}, "deployment": name, "marks": row.get("marks") or ()}
+    values["label_set"] = row.get("label_set") or ()
     values["features"] = row.get("features") or ()
     codes = cast("list[dict[str, object]]", row.get("reasons") or [])
     found = {str(code["column"]): float(cast(float, code["contribution"])) for code in codes}

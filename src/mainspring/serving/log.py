@@ -13,6 +13,7 @@ import msgspec
 
 from mainspring.serving.modelserver.plan import shadows_of
 from mainspring.serving.modelserver.spool import COLUMNS, entries_after
+from mainspring.serving.rules.conformal import LABEL_SET
 from mainspring.storage.ports import Delta
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def frame_of(
 
 
 _VERSION, _INPUTS, _FEATURES = (1 + COLUMNS.index(name) for name in ("version", "inputs", "features"))
-_OUTPUTS = ("probability", "prediction", "label_out", "probabilities", "low", "high", "reasons_base")
+_OUTPUTS = ("probability", "prediction", "label_out", "probabilities", "low", "high", LABEL_SET, "reasons_base")
 
 
 def _schema(kinds: Mapping[str, str]) -> dict[str, PolarsDataType]:
@@ -190,6 +191,7 @@ def _schema(kinds: Mapping[str, str]) -> dict[str, PolarsDataType]:
         "probabilities": pl.List(pl.Float64),
         "low": pl.Float64,
         "high": pl.Float64,
+        LABEL_SET: pl.List(pl.String),
         "reasons": pl.List(pl.Struct({"column": pl.String, "contribution": pl.Float64})),
         "reasons_base": pl.Float64,
         "latency_us": pl.Int64,
@@ -230,6 +232,9 @@ def output_of(name: str, output: object) -> object:
     if name == "label_out":
         label = output.get("label")
         return None if label is None else str(label)
+    if name == LABEL_SET:
+        classes = output.get(name)
+        return [str(label) for label in msgspec.json.decode(classes)] if isinstance(classes, str) else None
     if name in ("probability", "probabilities"):
         value = output.get("probability")
         return value if isinstance(value, list) == (name == "probabilities") else None

@@ -405,10 +405,10 @@ class LoggedPrediction:
     """One row of the log, and what became known of it. Outputs that the model does not give are None.
 
     `latency_us` is all of it but the commit of the log; of that `wait_us` was spent before the model and `model_us` in
-    it. `caller` is what the client called itself, `marks` are the rules that held, as NAME:ACTION;
-    `low` and `high` are the ends of its interval. `reasons` are the reason codes by input, the strongest first, where
-    they were asked for and kept; with `reasons_base` they add up to the raw output of the model. `features` says which
-    inputs were looked up in feature views, and how old they were.
+    it. `caller` is what the client called itself, `marks` are the rules that held, as NAME:ACTION; `low` and `high` are
+    the ends of its interval, `label_set` are the classes that may be true. `reasons` are the reason codes by input, the
+    strongest first, where they were asked for and kept; with `reasons_base` they add up to the raw output of the model.
+    `features` says which inputs were looked up in feature views, and how old they were.
     """
 
     id: str
@@ -432,6 +432,7 @@ class LoggedPrediction:
     marks: tuple[str, ...] = ()
     low: float | None = None
     high: float | None = None
+    label_set: tuple[str, ...] = ()
     reasons: dict[str, float] = field(default_factory=dict)
     reasons_base: float | None = None
     features: tuple[LoggedLookup, ...] = ()

@@ -53,11 +53,12 @@ class Scorer:
     def answers(self) -> Mapping[str, pl.DataType]:
         """The columns of the answers and their types."""
         predictor = self.model.predictor
+        beside = self._humility.beside if self._humility else []
         if predictor.task == "regression":
-            beside = self._humility.beside if self._humility else []
             return {name: pl.Float64() for name in ("prediction", *beside)}
         number: pl.DataType = pl.List(pl.Float64) if predictor.task == "multiclass" else pl.Float64()
-        return {"probability": number, "label": pl.Series(list(predictor.classes)).dtype}
+        sets = {name: pl.String() for name in beside}
+        return {"probability": number, "label": pl.Series(list(predictor.classes)).dtype, **sets}
 
 
 @contextmanager

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ARM = "batch"
 """The arm of rows that came in a batch."""
-_ANSWERS = ("probability", "label", "prediction", "low", "high")
+_ANSWERS = ("probability", "label", "prediction", "low", "high", "label_set")
 
 
 def log_chunks(serving: Serving, inputs: Sequence[Declared], parts: Parts, job: Job) -> None:

@@ -23,6 +23,7 @@ from mainspring.serving.batch.job import ID, REASON, RULES, SUFFIXES, BatchRepor
 from mainspring.serving.batch.logging import log_chunks
 from mainspring.serving.modelserver.columns import Features, kind_of
 from mainspring.serving.modelserver.plan import Options
+from mainspring.serving.rules.conformal import LABEL_SET
 
 if TYPE_CHECKING:
     from mainspring.core.clock import Clock
@@ -225,7 +226,8 @@ def _check_schema(
 
 def _outputs(version: ModelVersion, options: Options) -> tuple[str, ...]:
     """The columns of the answers."""
-    return (*OUTPUTS[version.task], *(("low", "high") if options.interval else ()))
+    beside = ("low", "high") if version.task == "regression" else (LABEL_SET,)
+    return (*OUTPUTS[version.task], *(beside if options.interval else ()))
 
 
 def _is_numeric(dtype: pl.DataType) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +12,7 @@ from mainspring.serving.modelserver.asking import Outputs
 from mainspring.serving.modelserver.columns import Cell, Column, Feature, Features, Raw, plain
 from mainspring.serving.modelserver.models import LoadedModel
 from mainspring.serving.modelserver.plan import ArmPlan
+from mainspring.serving.rules.conformal import LABEL_SET, chances_of, label_set
 from mainspring.serving.rules.humility import Rule, Seen, answer_of, columns_of, range_of, texts_of
 
 Holds = Callable[[Cell], bool]
@@ -109,7 +111,16 @@ class Judged:
                 values[row] = None
         if humility.half_width is not None:
             whole |= self._interval(whole["prediction"], humility.half_width)
+        if humility.set_limit is not None:
+            whole[LABEL_SET] = [self._set(humility, row, whole) for row in range(len(self.marks))]
         return whole
+
+    def _set(self, humility: Humility, row: int, whole: Outputs) -> str | None:
+        """The classes that may be true, as JSON; of an answer that a rule gave, that answer."""
+        label, probability = whole["label"][row], whole["probability"][row]
+        if label is None:
+            return None
+        return json.dumps([label]) if row in self._given else humility.set_of(probability)
 
     def _interval(self, numbers: Sequence[object], width: float) -> Outputs:
         """The ends of the interval of each row; of an answer that a rule gave, that answer."""
@@ -123,7 +134,9 @@ class Judged:
 
 def humility_of(arm: ArmPlan, model: LoadedModel, rules: Sequence[Rule]) -> Humility | None:
     """What judges the rows of a version; None where there are neither rules nor intervals."""
-    return Humility(rules, model, arm.seen, arm.half_width) if rules or arm.half_width is not None else None
+    if not rules and arm.half_width is None and arm.set_limit is None:
+        return None
+    return Humility(rules, model, arm.seen, arm.half_width, arm.set_limit)
 
 
 @dataclass(eq=False)
@@ -134,6 +147,7 @@ class Humility:
     model: LoadedModel
     seen: Mapping[str, Seen]
     half_width: float | None = None
+    set_limit: float | None = None
     features: Features = field(init=False)
     on_answers: list[Rule] = field(init=False)
     _on_inputs: list[_OnInput] = field(init=False)
@@ -171,7 +185,14 @@ class Humility:
     @property
     def beside(self) -> list[str]:
         """The names of what is answered beside them."""
+        if self.set_limit is not None:
+            return [LABEL_SET]
         return [] if self.half_width is None else ["low", "high"]
+
+    def set_of(self, probability: object) -> str:
+        """The classes that may be true by an answer, as JSON."""
+        places = label_set(chances_of(probability), self.set_limit or 0.0)
+        return json.dumps([self.model.predictor.classes[place] for place in places])
 
     def answer(self, rule: Rule) -> dict[str, object]:
         """The answer that a rule gives by itself."""

@@ -40,8 +40,9 @@ class ArmPlan(msgspec.Struct, frozen=True, kw_only=True):
     """One version behind an endpoint. A share of 0 keeps it loaded for requests that name it.
 
     `grant` is the signed line that lets a pickle be loaded; empty for every other format. `seen` is what training saw
-    of the inputs, for the rules of the endpoint; `half_width` is that of its intervals; `means` are those of training,
-    and the shares of levels, for the reason codes of linear models.
+    of the inputs, for the rules of the endpoint; `half_width` is that of its intervals, `set_limit` how unlikely a
+    class in its sets may be; `means` are those of training, and the shares of levels, for the reason codes of linear
+    models.
     """
 
     name: str
@@ -52,6 +53,7 @@ class ArmPlan(msgspec.Struct, frozen=True, kw_only=True):
     grant: str = ""
     seen: dict[str, Seen] = {}
     half_width: float | None = None
+    set_limit: float | None = None
     own: Own | None = None
     means: dict[str, float | dict[str, float]] = {}
 
