@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -56,23 +56,33 @@ def narrowest(
 def marked(conn: Connection, node: Node, keys: Keys, experiments: Sequence[int] | None, *, most: int) -> bytes | None:
     """A byte for the number of each run, which is 1 for those among which all are that a filter lets through.
 
-    None when no index tells of so few of them, or when there are too many runs for it.
+    None when no index tells of so few of them, or when there are too many runs for it. Parts of the filter that let
+    through many more than others are not looked at: marking these takes longer than looking them up on the way.
     """
     greatest = conn.execute(sa.select(sa.func.max(run.c.number))).scalar() or 0
     if greatest > _MOST_BYTES:
         return None
-    found: int | None = None
-    for part in node.parts if isinstance(node, And) else (node,):
-        some = _together(part, keys, experiments)
-        numbers = None if some is None else _listed(conn, some, most)
-        if numbers is not None:
-            marks = bytearray(greatest + 1)
-            for number in numbers:
-                if number <= greatest:
-                    marks[number] = 1
-            own = int.from_bytes(marks, "little")
-            found = own if found is None else found & own
-    return None if found is None else found.to_bytes(greatest + 1, "little")
+    parts = (_together(part, keys, experiments) for part in (node.parts if isinstance(node, And) else (node,)))
+    known = [part for part in parts if part is not None]
+    for bound in (most // 20, most // 5, most) if len(known) > 1 else (most,):
+        few = [part for part in known if len(known) == 1 or _counted(conn, part, bound) is not None]
+        if few:
+            found = (1 << 8 * (greatest + 1)) - 1
+            for part in few:
+                numbers = _listed(conn, part, bound)
+                if len(numbers) > bound:
+                    return None
+                found &= int.from_bytes(_marks(numbers, greatest), "little")
+            return found.to_bytes(greatest + 1, "little")
+    return None
+
+
+def _marks(numbers: Iterable[int], greatest: int) -> bytearray:
+    marks = bytearray(greatest + 1)
+    for number in numbers:
+        if number <= greatest:
+            marks[number] = 1
+    return marks
 
 
 def _together(node: Node, keys: Keys, experiments: Sequence[int] | None) -> Numbers | None:
@@ -86,16 +96,15 @@ def _together(node: Node, keys: Keys, experiments: Sequence[int] | None) -> Numb
     return sa.union(*known) if len(known) == len(either) else None
 
 
-def _listed(conn: Connection, runs: Numbers, most: int) -> list[int] | None:
-    """Numbers, if they are no more than so many. They come as one text: rows take three times as long."""
+def _listed(conn: Connection, runs: Numbers, most: int) -> list[int]:
+    """Numbers, one more than so many if there are. They come as one text: rows take three times as long."""
     number = runs.limit(most + 1).subquery().c[0]
     if conn.dialect.name == "sqlite":
         text = conn.execute(sa.select(sa.func.json_group_array(number))).scalar_one()
     else:
         joined = sa.func.string_agg(sa.cast(number, sa.Text), ",")
         text = f"[{conn.execute(sa.select(joined)).scalar() or ''}]"
-    found = msgspec.json.decode(text, type=list[int])
-    return found if len(found) <= most else None
+    return msgspec.json.decode(text, type=list[int])
 
 
 def _counted(conn: Connection, runs: Numbers | None, most: int) -> Narrowed | None:
