@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import threading
 import time
+from collections.abc import Iterator
 
 from mainspring.core.errors import Invalid
 
@@ -13,13 +15,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _ID = re.compile(r"[0-9a-f]{32}")
 _lock = threading.Lock()
 _last = 0
-_pool = b""
-_POOL_BYTES = 4096  # the kernel is asked once for 512 ids: a call costs more than all the rest of an id
+_POOL = struct.Struct("512Q")  # the kernel is asked once for 512 ids: a call costs more than all the rest of an id
+_pool: Iterator[int] = iter(())
 
 
 def _forget_after_fork() -> None:
     global _lock, _last, _pool
-    _lock, _last, _pool = threading.Lock(), 0, b""
+    _lock, _last, _pool = threading.Lock(), 0, iter(())
 
 
 os.register_at_fork(after_in_child=_forget_after_fork)
@@ -32,13 +34,13 @@ def new_id() -> str:
     """
     global _last, _pool
     with _lock:
-        _last = max(int(time.time() * 1000) << 12, _last + 1)
-        stamp = _last
-        pool = _pool or os.urandom(_POOL_BYTES)
-        _pool = pool[8:]
-    random = int.from_bytes(pool[:8], "big") & 0x3FFF_FFFF_FFFF_FFFF
-    value = (stamp >> 12) << 80 | 0x7 << 76 | (stamp & 0xFFF) << 64 | 0x2 << 62 | random
-    return f"{value:032x}"
+        _last = stamp = max(int(time.time() * 1000) << 12, _last + 1)
+        random = next(_pool, None)
+        if random is None:
+            _pool = iter(_POOL.unpack(os.urandom(_POOL.size)))
+            random = next(_pool)
+    variant = random & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
+    return f"{stamp >> 12:012x}7{stamp & 0xFFF:03x}{variant:016x}"
 
 
 def is_id(text: str) -> bool:

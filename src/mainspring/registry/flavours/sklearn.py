@@ -65,9 +65,9 @@ def read(data: bytes) -> object:
     """The estimator of a skops archive."""
     import skops.io
 
-    _check_types(data)
+    found = _check_types(data)
     try:
-        return cast(object, skops.io.loads(data, trusted=sorted(TRUSTED)))
+        return cast(object, skops.io.loads(data, trusted=found))  # all that are trusted are looked through at each part
     except Exception as reason:  # noqa: BLE001  # a hostile archive can raise anything, and all of it means the same
         raise Corrupt(f"skops can't read it: {type(reason).__name__}: {reason}", where=FILE) from None
 
@@ -173,6 +173,9 @@ class _LogisticScorer:
     waits = False
 
     def __init__(self, model: object, whole: _EstimatorScorer) -> None:
+        from scipy.special import expit
+
+        self._expit = expit
         self._weights: NDArray[np.float64] = model.coef_.T  # type: ignore[attr-defined]
         self._shift: NDArray[np.float64] = model.intercept_  # type: ignore[attr-defined]
         self._whole = whole
@@ -181,13 +184,12 @@ class _LogisticScorer:
     def score(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
         """One product and one logistic function."""
         import numpy as np
-        from scipy.special import expit
 
         matrix = np.asarray(inputs)
         scores: NDArray[np.float64] = (matrix @ self._weights + self._shift).reshape(-1)
         if not np.isfinite(scores).all():
             return self._whole.score(inputs)
-        return cast("NDArray[np.float64]", expit(scores, out=scores))
+        return cast("NDArray[np.float64]", self._expit(scores, out=scores))
 
 
 class _ForestScorer:
@@ -272,12 +274,18 @@ def _is_fitted(model: object) -> bool:
     return True
 
 
-def _check_types(data: bytes) -> None:
+def _check_types(data: bytes) -> list[str]:
+    """The types in an archive that skops does not trust by itself, all of which we do.
+
+    Raises: Corrupt: It is no archive. Refused: It has others.
+    """
     import skops.io
 
     try:
-        unknown = sorted(set(skops.io.get_untrusted_types(data=data)) - TRUSTED)
+        found: list[str] = skops.io.get_untrusted_types(data=data)
     except Exception as reason:  # noqa: BLE001  # as in read()
         raise Corrupt(f"not a skops archive: {type(reason).__name__}: {reason}", where=FILE) from None
+    unknown = sorted(set(found) - TRUSTED)
     if unknown:
         raise Refused(f"types that are not trusted: {', '.join(unknown[:5])}", where="sklearn", hint=_HINT)
+    return found

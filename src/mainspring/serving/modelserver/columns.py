@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from math import isfinite
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast
 
@@ -230,10 +231,16 @@ class Features:
         self.max_rows = max_rows
         self.are_floats = all(kind == "float" for kind in self.kinds)
 
-    @property
+    @cached_property
     def largest(self) -> float:
-        """What no number of any feature may exceed."""
+        """What no number of any feature may exceed, once it is known what the model takes."""
         return min(field.largest for field in self.fields)
+
+    def narrow(self, indices: Iterable[int], largest: float) -> None:
+        """Say of some features that no number of theirs may exceed this one."""
+        for index in indices:
+            self.fields[index].largest = largest
+        self.__dict__.pop("largest", None)
 
     def check_rows(self, rows: int) -> None:
         """Refuse a request without rows, or with too many.

@@ -90,8 +90,7 @@ class LoadedModel:
                 field.takes_missing = len(fields) <= _MAX_TRIED and self._answers(self._row({index: None}))
         floats = [index for index, field in enumerate(fields) if field.kind == "float" and field.largest > _HUGE]
         if floats and not self._answers(self._row(dict.fromkeys(floats, _HUGE))):
-            for index in floats:
-                fields[index].largest = _SINGLE
+            self.features.narrow(floats, _SINGLE)
 
     def shown(self) -> dict[str, list[Cell]]:
         """The example as columns; one row of nothing in particular where it has none."""
