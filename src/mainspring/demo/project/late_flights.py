@@ -42,7 +42,9 @@ def collect(until: int) -> str:
             late=pl.col("label") > 0.5,
         )
         frame = pl.concat([frame, live.select(frame.columns)]).sort("scheduled")
-    return rooms.data.ingest("flights-known", frame, parents=[history.ref], key=f"until {until}").ref
+    return rooms.data.ingest(
+        "flights-known", frame, parents=[history.ref], key=f"until {until}", time_column="scheduled"
+    ).ref
 
 
 @ms.step
@@ -83,8 +85,9 @@ def register(
 ) -> dict[str, object]:
     """A new version, with the training rows as the reference of its monitor and the held-out ones for its gate."""
     rooms = ms.context()
-    reference = rooms.data.ingest("flights-training", training, parents=[known], key=known).ref
-    evaluation = rooms.data.ingest("flights-evaluation", rows, parents=[known], key=known).ref
+    made_of, time = [known], "scheduled"
+    reference = rooms.data.ingest("flights-training", training, parents=made_of, key=known, time_column=time).ref
+    evaluation = rooms.data.ingest("flights-evaluation", rows, parents=made_of, key=known, time_column=time).ref
     version = rooms.registry.register(
         MODEL,
         model,
