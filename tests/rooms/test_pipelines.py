@@ -17,7 +17,7 @@ from typing import TypeVar
 import pytest
 
 from mainspring.core.errors import Fenced, Invalid, NotFound
-from mainspring.engines import ProcessEngine
+from mainspring.engines import Engine, ProcessEngine, RayEngine
 from mainspring.pipelines import PipelineRun, Pipelines, RunState, StepState
 from mainspring.pipelines.service import KIND
 from mainspring.pipelines.worker import Worker
@@ -171,7 +171,7 @@ class Site:
         self.queue = SqlQueue(self.tables)
         self.pipelines = self.room()
 
-    def room(self) -> Pipelines:
+    def room(self, engine: Engine | None = None) -> Pipelines:
         return Pipelines(
             tables=self.tables,
             journal=SqlJournal(self.tables),
@@ -182,7 +182,8 @@ class Site:
             house_env={"PYTHONPATH": str(self.folder)},
             root=self.folder,
             lease_s=self.lease_s,
-            engines=[ProcessEngine(beat_s=0.05, grace_s=0.5)],
+            engine="ray" if isinstance(engine, RayEngine) else "process",
+            engines=[engine or ProcessEngine(beat_s=0.05, grace_s=0.5)],
         )
 
     def marks(self, word: str = "") -> list[str]:
@@ -456,6 +457,22 @@ def test_a_worker_that_is_stopped_gives_its_run_back(site: Site) -> None:
     site.work()
     assert site.pipelines.get(run_id).state is RunState.FINISHED
     assert site.marks("load") == ["load"]
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_run_on_ray_ends_as_one_in_a_process_of_the_workers(site: Site) -> None:
+    first = site.run("flow.py:flights")
+    site.pipelines = site.room(RayEngine(beat_s=0.05))
+    second = site.pipelines.get(site.pipelines.submit("flow.py:flights", {"factor": 3}, engine="ray"))
+    site.work()
+    second = site.pipelines.get(second.id)
+    assert (second.state, second.error) == (RunState.FINISHED, "")
+    assert [(step.id, step.output is None) for step in second.steps] == [(step.id, False) for step in first.steps]
+    slow = site.pipelines.submit("flow.py:slowly", {}, engine="ray")
+    site.close("slow")
+    site.work()
+    assert site.pipelines.get(slow).error.splitlines()[0] == "step slow took longer than its 0.3 s"
 
 
 def test_many_who_submit_the_same_key_at_once_get_one_run(site: Site) -> None:

@@ -27,17 +27,20 @@ def group() -> None:
 @click.option("-p", "--param", "params", multiple=True, metavar="K=V", help="A parameter; may be repeated.")
 @click.option("--queue", is_flag=True, help="Leave it to the server's worker and return at once.")
 @click.option("--key", default="", help="With --queue: the same key is the same run.")
+@click.option("--engine", default="", help="With --queue: where, such as ray (default: a process of the worker's).")
 @json_option
 @click.pass_context
-def run_(ctx: click.Context, target: str, params: Sequence[str], queue: bool, key: str, as_json: bool) -> None:
+def run_(
+    ctx: click.Context, /, target: str, params: Sequence[str], *, queue: bool, key: str, engine: str, as_json: bool
+) -> None:
     """Run a pipeline here and now, or queue it.  Example: mainspring pipeline run train.py:flights -p trees=200"""
     pipelines, values = room(ctx, Pipelines), dict(_pair(text) for text in params)
     if target.rpartition(":")[0].endswith(".py"):  # people mean the folder they are in, not that of mainspring.toml
         target = check_target(target, Path.cwd())
-    if key and not queue:
-        raise Invalid("a key is for queued runs", where="--key", hint="add --queue")
+    if (key or engine) and not queue:
+        raise Invalid("a key or an engine is for queued runs", where="--key, --engine", hint="add --queue")
     if queue:
-        run = pipelines.get(pipelines.submit(target, values, key=key))
+        run = pipelines.get(pipelines.submit(target, values, key=key, engine=engine))
         show(run, f"queued as {run.id}; look: mainspring pipeline show {run.id}", as_json=as_json)
         return
     with redirect_stdout(sys.stderr):  # what steps print is not our answer
