@@ -19,6 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from mainspring.core.canonical import digest
 from mainspring.core.errors import Corrupt, Failed, Invalid, MainspringError, Refused
 from mainspring.registry.flavours import flavour, flavour_for, names
+from mainspring.registry.flavours.composed import Composed, Composition, Member, Packed
 from mainspring.registry.flavours.python import PythonFunction
 from mainspring.registry.packages import (
     EXAMPLE,
@@ -163,8 +164,18 @@ def of_python(task: str) -> Sample:
     return Sample(model, rows(), expected)
 
 
+def of_composed(task: str) -> Sample:
+    fitted = of_sklearn(task)
+    part = build(fitted.model, fitted.rows)
+    packed = Packed(part.digest, part.manifest.to_bytes(), part.files[flavour("sklearn").FILE])
+    classes = part.manifest.trait.classes
+    model = Composed(Composition((Member("m/1"),)), {"m/1": packed}, ("a", "b", "c"), (), task, classes)
+    return Sample(model, rows(), fitted.expected)
+
+
 SAMPLES: dict[str, Callable[[str], Sample]] = {
     "catboost": of_catboost,
+    "composed": of_composed,
     "lightgbm": of_lightgbm,
     "onnx": of_onnx,
     "python": of_python,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import click
 
 from mainspring.core.clock import iso, micros
 from mainspring.core.console import json_option, room, show, table
+from mainspring.core.errors import Invalid
 from mainspring.registry.grants import MOST_DAYS, GrantRequest
 from mainspring.registry.model import STAGES, ModelVersion
 from mainspring.registry.provenance import Difference, Kin, Provenance
@@ -55,6 +57,30 @@ def show_(ctx: click.Context, name: str, version: str, as_json: bool) -> None:
     """Show a version, by number or alias.  Example: mainspring models show flights champion"""
     found = room(ctx, Registry).get(name, version)
     show(found, _lines(found))
+
+
+@group.command("compose")
+@click.argument("name")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--example", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Rows of its inputs.")
+@json_option
+@click.pass_context
+def compose(ctx: click.Context, name: str, file: Path, *, example: Path | None, as_json: bool) -> None:
+    """Keep registered versions as one: an ensemble, with steps before and after, as FILE declares it (TOML).
+
+    Example: mainspring models compose flights-both both.toml
+    """
+    from mainspring.data.sources import read_source
+    from mainspring.registry.flavours.composed import composition_of
+
+    try:
+        said = composition_of(tomllib.loads(file.read_text(encoding="utf-8")))
+    except ValueError as reason:
+        raise Invalid(f"not TOML: {reason}", where=str(file), hint="write [[members]] tables") from None
+    rows = read_source(example)[0] if example else None
+    registry = room(ctx, Registry)
+    made = registry.compose(name, said, example=rows)
+    show(made, "\n".join([f"{made.ref}: {made.task}, takes {', '.join(made.columns)}", *registry.composition(made)]))
 
 
 @group.command("diff")

@@ -299,12 +299,12 @@ def build(
     signature = _signature(signature, example, trait, known)
     _check_encoded(signature, trait)
     content = kind.dump(model)
-    manifest = Manifest(kind.NAME, trait, signature, environment(kind.PACKAGES))
+    notes = kind.notes(model) if hasattr(kind, "notes") else {}
+    manifest = Manifest(kind.NAME, trait, signature, environment(kind.PACKAGES), notes=notes)
     shown = _try(manifest, kind, model, content, example)
     files = {kind.FILE: content, EXAMPLE: _example_bytes(shown)}
     listed = {name: (digest(data), len(data)) for name, data in files.items()}
-    manifest = Manifest(kind.NAME, trait, signature, manifest.environment, listed)
-    return Package(manifest, files, shown)
+    return Package(replace(manifest, files=listed), files, shown)
 
 
 def open_file(path: Path) -> object:

@@ -10,6 +10,7 @@ from litestar import Response, delete, get, patch, post, put
 from mainspring.core.clock import micros
 from mainspring.core.errors import Invalid
 from mainspring.registry import grant_routes, webhook_routes
+from mainspring.registry.flavours.composed import Composition
 from mainspring.registry.model import AliasChange, Model, ModelVersion, StageChange
 from mainspring.registry.provenance import Difference, Kin, Provenance
 from mainspring.registry.searching import ModelSearch
@@ -123,6 +124,12 @@ def change_model(registry: Registry, name: str, data: ChangeRequest) -> Model:
     for key in gone:
         registry.untag_model(name, key)
     return registry.rename(name, data.name) if data.name is not None else registry.model(name)
+
+
+@post("/api/v1/models/{name:str}/compositions", opt=_WRITE, sync_to_thread=True)
+def compose(registry: Registry, name: str, data: Composition) -> ModelVersion:
+    """Keep registered versions as one version of a model: an ensemble, with steps before and after."""
+    return registry.compose(name, data)
 
 
 @delete("/api/v1/models/{name:str}", opt=_WRITE, sync_to_thread=True)
@@ -273,6 +280,7 @@ def _tags(tags: dict[str, str | None]) -> tuple[dict[str, str], list[str]]:
 handlers = [
     list_models,
     create_model,
+    compose,
     show_model,
     change_model,
     delete_model,

@@ -12,6 +12,8 @@ from mainspring.core.canonical import digest as digest_of
 from mainspring.core.clock import Clock
 from mainspring.core.errors import Corrupt, Invalid, NotFound, Refused, did_you_mean
 from mainspring.registry.events import VersionRegistered
+from mainspring.registry.flavours.composed import NAME as COMPOSED
+from mainspring.registry.flavours.composed import Composition
 from mainspring.registry.flavours.pickle import FILE as PICKLE_FILE
 from mainspring.registry.flavours.pickle import NAME as PICKLE
 from mainspring.registry.flavours.pickle import PickleFile
@@ -113,6 +115,42 @@ class Registry(Versions):
         if report is not None and grant is not None:
             self.grants.give(made, grant, scan=report.said(), safe=report.verdict == "safe")
         return made
+
+    def compose(
+        self, name: str, composition: Composition, *, example: pl.DataFrame | None = None, key: str = ""
+    ) -> ModelVersion:
+        """Keep registered versions, with steps before and after, as the next version of `name`.
+
+        Args:
+            name: Name of the model.
+            composition: What it is made of.
+            example: Some rows of its inputs; taken from the examples of its parts when absent.
+            key: With the same key the same version is given back.
+        Raises:
+            NotFound: A part is not there.
+            Invalid: The parts do not fit each other, or the example does not fit them.
+            Refused: A part is a pickle, composed itself, or lacks what it takes to answer.
+        """
+        from mainspring.registry.composing import compose
+
+        model, signature, rows = compose(self, composition, example)
+        parts = [self.get(*ref.rsplit("/", 1)) for ref in model.composition.models]
+        references = {part.reference for part in parts}
+        return self.register(
+            name,
+            model,
+            example=rows,
+            signature=signature,
+            datasets=list(dict.fromkeys(ref for part in parts for ref in part.datasets)),
+            reference=references.pop() if len(references) == 1 else "",
+            key=key,
+        )
+
+    def composition(self, version: ModelVersion) -> list[str]:
+        """What a composed version is made of, a line each; nothing of any other."""
+        manifest = self.manifest(version.model, version.number) if version.flavour == COMPOSED else None
+        lines = manifest.notes.get("composition_text") if manifest else []
+        return [str(line) for line in lines] if isinstance(lines, list) else []
 
     def grant(self, name: str, version: int | str, request: GrantRequest) -> Grant:
         """Allow to load the pickle of a version that is here, anew or for the first time.

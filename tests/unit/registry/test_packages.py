@@ -321,7 +321,7 @@ def test_an_archive_that_names_other_types_is_refused_unread(tmp_path: Path) -> 
 def test_rubbish_is_of_no_known_format(tmp_path: Path) -> None:
     path = tmp_path / "model.bin"
     path.write_bytes(b"rubbish")
-    with pytest.raises(Invalid, match="known are catboost, lightgbm"):
+    with pytest.raises(Invalid, match="known are catboost, composed"):
         open_file(path)
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as made:

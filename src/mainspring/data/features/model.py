@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from mainspring.core.errors import Invalid, did_you_mean
-from mainspring.data.features.expressions import Expression
+from mainspring.core.expressions import Expression
 from mainspring.data.model import Column
 
 MOST_FEATURES = 1_000

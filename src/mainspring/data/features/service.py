@@ -310,7 +310,7 @@ class FeatureViews:
 
 
 def _names(name: str, computed: Mapping[str, object]) -> tuple[str, ...]:
-    from mainspring.data.features.expressions import Expression
+    from mainspring.core.expressions import Expression
 
     found = computed.get(name)
     return found.names if isinstance(found, Expression) else (name,)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from typing import TYPE_CHECKING, cast
 
 from mainspring.core.errors import Corrupt, Invalid, Refused
@@ -32,8 +34,13 @@ def handles(model: object) -> bool:
 
 
 def recognises(data: bytes) -> bool:
-    """Whether it is a zip with a skops schema inside."""
-    return data.startswith(b"PK\x03\x04") and b"schema.json" in data
+    """Whether it is a zip with a skops schema inside, and not one with such a zip inside."""
+    if not data.startswith(b"PK\x03\x04") or b"schema.json" not in data:
+        return False
+    try:
+        return "schema.json" in zipfile.ZipFile(io.BytesIO(data)).namelist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return False
 
 
 def trait(model: object) -> Trait:

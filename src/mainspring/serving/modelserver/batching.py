@@ -239,7 +239,10 @@ def _predict(group: Sequence[Job]) -> list[tuple[Job, Outputs | Exception]]:
 
 
 def _failure(reason: Exception) -> MainspringError:
-    return Failed(f"the model raised {type(reason).__name__}", where=str(reason)[:300])
+    member = getattr(reason, "member", "")  # of a composed model
+    cause = reason.__cause__ if member and reason.__cause__ else reason
+    who = f"the model's member {member!r}" if member else "the model"
+    return Failed(f"{who} raised {type(cause).__name__}", where=str(cause)[:300])
 
 
 def _joined(parts: Sequence[Columns]) -> Columns:

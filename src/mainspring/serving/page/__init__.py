@@ -97,7 +97,8 @@ def deployment_page(
     if prediction:
         return Redirect(f"/predictions/{quote(prediction.strip(), safe='')}", status_code=303)
     version = registry.get(found.model, found.champion)
-    return _deployment(serving, found, form_of(_url(settings), found, version, example_row(version)))
+    form = form_of(_url(settings), found, version, example_row(version))
+    return _deployment(serving, found, form, registry.composition(version))
 
 
 @post(
@@ -124,7 +125,7 @@ def ask_page(serving: Serving, registry: Registry, settings: Settings, name: str
     except MainspringError as reason:
         error = reason
     form = form_of(_url(settings), found, version, row, answer=answer, error=error, explain=explain)
-    page = _deployment(serving, found, form)
+    page = _deployment(serving, found, form, registry.composition(version))
     page.status_code = STATUS.get(error.code, 502) if error else 200
     return page
 
@@ -133,11 +134,12 @@ def _url(settings: Settings) -> str:
     return f"http://{settings.server.host}:{settings.serving_port}"
 
 
-def _deployment(serving: Serving, found: Deployment, form: Form) -> Template:
+def _deployment(serving: Serving, found: Deployment, form: Form, composition: Sequence[str]) -> Template:
     history = serving.history(found.name)
     under_way = next(iter(serving.rollouts(found.name, open_only=True)), None)
     context = {
         "deployment": found,
+        "composition": composition,
         "history": history,
         "lives": [(change.at, change.traffic.champion) for change in reversed(history)],
         "rollout": under_way,

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainspring.core.errors import Invalid
-from mainspring.data.features.expressions import FUNCTIONS, Expression
+from mainspring.core.expressions import FUNCTIONS, Expression
 
 ROWS = pl.DataFrame({"a": [4.0, -9.0, None], "b": [2, 0, 5], "c": ["AA", "ua", None], "d": [True, False, None]})
 
