@@ -134,6 +134,16 @@ def test_equal_rows_have_equal_digests_however_they_are_held(data: Data, values:
     assert data.ingest("digests", whole).digest == data.ingest("digests", parts).digest
 
 
+def test_the_time_column_is_that_of_the_version_before_or_of_a_parent(data: Data) -> None:
+    days = [datetime(2026, 1, day) for day in range(1, 4)]
+    two = pl.DataFrame({"x": [1.0, 2.0, 3.0], "at": days, "known": days})
+    assert data.ingest("untold", two).time_column == ""
+    first = data.ingest("told", two, time_column="known")
+    assert data.ingest("told", two.head(2)).time_column == "known"
+    assert data.ingest("part", two.head(1), parents=["datasets/gone/3", first.ref]).time_column == "known"
+    assert data.ingest("part", two.drop("known")).time_column == "at"
+
+
 def test_the_only_time_is_the_time_column_and_its_days_are_in_the_profile(data: Data) -> None:
     start = datetime(2013, 1, 1)
     frame = pl.DataFrame({"at": [start + timedelta(minutes=5 * n) for n in range(900)], "n": range(900)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,7 +59,8 @@ class Data:
             checks: Rows that fail one are quarantined, with the reason.
             parents: References of what it was made from.
             key: With the same key the same version is given back, whatever the rows are.
-            time_column: The column that tells the time; by default the only one that is a time.
+            time_column: The column that tells the time; by default that of the version before, or of what it was made from,
+                or the only one that is a time.
             personal: Columns that say who somebody is, or something about them. What was so stays so in later versions.
         Raises:
             NotFound: There is no such file.
@@ -77,7 +79,7 @@ class Data:
         if good.height == 0:
             hint = f"the first fails: {bad[rules.REASON][0]}" if bad.height else ""
             raise Invalid(f"none of {frame.height} rows passes", where=f"datasets/{name}", hint=hint)
-        timed = time_column or _only_time(good)
+        timed = time_column or self._usual_time(name, parents, good) or _only_time(good)
         if timed and timed not in good.columns:
             raise Invalid(f"no column {timed!r}", where="time_column", hint=did_you_mean(timed, good.columns))
         personal = self._personal(name, personal, good.columns)
@@ -120,6 +122,14 @@ class Data:
             raise NotFound(f"{name} has no version {version}", where=f"datasets/{name}", hint=f"1 to {latest.number}")
         hint = did_you_mean(name, known) or f"mainspring data ingest {name} FILE"
         raise NotFound(f"no dataset {name!r}", where="datasets", hint=hint)
+
+    def _usual_time(self, name: str, parents: Sequence[str], frame: pl.DataFrame) -> str:
+        """The time column of the version before or of the first parent whose time column is one here too, or ""."""
+        times = []
+        for ref in (name, *parents):
+            with contextlib.suppress(Invalid, NotFound):  # a parent may be kept elsewhere
+                times.append(self.resolve(ref).time_column)
+        return next((time for time in times if time and time in frame.columns and frame[time].dtype.is_temporal()), "")
 
     def resolve(self, ref: str) -> DatasetVersion:
         """The version of a reference: `datasets/flights/3`, `flights/3` or `flights`.

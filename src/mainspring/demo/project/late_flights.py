@@ -42,9 +42,7 @@ def collect(until: int) -> str:
             late=pl.col("label") > 0.5,
         )
         frame = pl.concat([frame, live.select(frame.columns)]).sort("scheduled")
-    return rooms.data.ingest(
-        "flights-known", frame, parents=[history.ref], key=f"until {until}", time_column="scheduled"
-    ).ref
+    return rooms.data.ingest("flights-known", frame, parents=[history.ref], key=f"until {until}").ref
 
 
 @ms.step
@@ -85,9 +83,8 @@ def register(
 ) -> dict[str, object]:
     """A new version, with the training rows as the reference of its monitor and the held-out ones for its gate."""
     rooms = ms.context()
-    made_of, time = [known], "scheduled"
-    reference = rooms.data.ingest("flights-training", training, parents=made_of, key=known, time_column=time).ref
-    evaluation = rooms.data.ingest("flights-evaluation", rows, parents=made_of, key=known, time_column=time).ref
+    reference = rooms.data.ingest("flights-training", training, parents=[known], key=known).ref
+    evaluation = rooms.data.ingest("flights-evaluation", rows, parents=[known], key=known).ref
     version = rooms.registry.register(
         MODEL,
         model,
