@@ -59,8 +59,8 @@ class Data:
             checks: Rows that fail one are quarantined, with the reason.
             parents: References of what it was made from.
             key: With the same key the same version is given back, whatever the rows are.
-            time_column: The column that tells the time; by default that of the version before, or of what it was made from,
-                or the only one that is a time.
+            time_column: The column that tells the time; by default that of the version before, or of a parent, or the
+                only one that is a time.
             personal: Columns that say who somebody is, or something about them. What was so stays so in later versions.
         Raises:
             NotFound: There is no such file.
