@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -24,7 +25,7 @@ from mainspring.serving.modelserver.batching import Batcher, Line
 from mainspring.serving.modelserver.connections import Message
 from mainspring.serving.modelserver.exchange import TEXT, Reply
 from mainspring.serving.modelserver.models import LoadedModel
-from mainspring.serving.modelserver.plan import SPOOLS, EndpointPlan, Plan, read_plan
+from mainspring.serving.modelserver.plan import PLAN, SPOOLS, EndpointPlan, Plan, read_plan
 from mainspring.serving.modelserver.spool import COLUMNS, Entry, Row, Spool
 from mainspring.serving.modelserver.traffic import build
 
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 _told = logging.getLogger(__name__)
-_FOLLOW_S = 0.25
+_LOOK_S = 0.1
+_WAIT_S = 5.0
 _AGAIN_S = 1.0
 _VERSION = COLUMNS.index("version")
 Files = Mapping[str, bytes]
@@ -53,24 +55,35 @@ class Keeper:
 
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder)
+        self._seen, self._plan = (0, 0), Plan()
         self._spool: Spool | None = None
         self._declared: set[tuple[str, int]] = set()
 
-    async def plan(self, generation: int, held: Sequence[str]) -> tuple[Plan, Mapping[str, Files]] | None:
+    async def plan(
+        self, generation: int, held: Sequence[str], wait_s: float = 0.0
+    ) -> tuple[Plan, Mapping[str, Files]] | None:
         """The plan, and the packages it needs by their folders; None when it is still that of this generation.
 
         Args:
             generation: Of the plan that the replica has.
             held: Packages that it has.
+            wait_s: How long to wait for another plan.
         """
-        return await asyncio.to_thread(self._plan, generation, held)
-
-    def _plan(self, generation: int, held: Sequence[str]) -> tuple[Plan, Mapping[str, Files]] | None:
-        found = read_plan(self._folder)
-        if found.generation == generation:
-            return None
+        until = time.monotonic() + wait_s
+        while (found := self._read()).generation == generation:
+            if time.monotonic() >= until:
+                return None
+            await asyncio.sleep(_LOOK_S)
         places = {Path(arm.folder) for endpoint in found.endpoints for arm in endpoint.arms}
-        return found, {place.name: _files(place) for place in places if place.name not in held}
+        missing = [place for place in places if place.name not in held]
+        return found, await asyncio.to_thread(lambda: {place.name: _files(place) for place in missing})
+
+    def _read(self) -> Plan:
+        """The plan of the file, read anew when the file is another one."""
+        stat = (self._folder / PLAN).stat()
+        if self._seen != (stat.st_ino, stat.st_mtime_ns):
+            self._seen, self._plan = (stat.st_ino, stat.st_mtime_ns), read_plan(self._folder)
+        return self._plan
 
     async def append(self, groups: Mapping[str, Sequence[Row]], declared: Declared) -> None:
         """Commit rows of deployments; they survive what `serving.durability` says.
@@ -82,7 +95,11 @@ class Keeper:
             if (deployment, version) not in self._declared:
                 spool.declare(deployment, version, inputs)
                 self._declared.add((deployment, version))
-        await asyncio.gather(*(spool.append(deployment, rows) for deployment, rows in groups.items()))
+        try:
+            await asyncio.gather(*(spool.append(deployment, rows) for deployment, rows in groups.items()))
+        except Unavailable:
+            self._declared.clear()  # columns are committed with rows, so they may be lost with them
+            raise
 
     def _open(self) -> Spool:
         """The spool of this life of the keeper; what one before it left is moved to the table like any orphan."""
@@ -193,10 +210,9 @@ class Replica:
 
     async def _follow_on(self) -> None:
         while True:
-            await asyncio.sleep(_FOLLOW_S)
             try:
                 held = [path.name for path in self._place.iterdir()]
-                found = await self._keeper.plan.remote(self._app.served.table.plan.generation, held)
+                found = await self._keeper.plan.remote(self._app.served.table.plan.generation, held, _WAIT_S)
                 if found is not None:
                     await self._take(*found)
             except Exception:  # noqa: BLE001 - the edge of a loop: what is served stays, and the next turn may go well
