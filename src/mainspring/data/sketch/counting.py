@@ -174,15 +174,21 @@ def _added(parts: Sequence[ColumnSketch]) -> ColumnSketch:
     for part in parts:
         for level, rows in part.unseen.items():
             unseen[level] = unseen.get(level, 0) + rows
+    numbers = ((part.nulls, part.invalid, part.squares, part.least, part.most) for part in parts)
+    nulls, invalid, squares, least, most = zip(*numbers, strict=True)
+    counts, sums = parts[0].counts.astype(np.int64), parts[0].sums.astype(np.float64)
+    for part in parts[1:]:
+        counts += part.counts
+        sums += part.sums
     return ColumnSketch(
         parts[0].cells,
-        np.sum([part.counts for part in parts], axis=0, dtype=np.int64),
-        np.sum([part.sums for part in parts], axis=0, dtype=np.float64),
-        sum(part.nulls for part in parts),
-        sum(part.invalid for part in parts),
-        sum(part.squares for part in parts),
-        min(part.least for part in parts),
-        max(part.most for part in parts),
+        counts,
+        sums,
+        sum(nulls),
+        sum(invalid),
+        sum(squares),
+        min(least),
+        max(most),
         _least_hashes(unseen),
     )
 

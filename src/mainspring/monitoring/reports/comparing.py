@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from mainspring.core.errors import Invalid, did_you_mean
 from mainspring.data.sketch import ColumnSketch, Sketch, count_column, learn_column
+from mainspring.data.sketch.derived import is_text, text_columns, vector_columns, vectors
 from mainspring.monitoring.reports.report import ColumnDrift, DriftReport
 from mainspring.monitoring.reports.tables import Table
 from mainspring.monitoring.rules import multivariate, parity, statistics
@@ -49,17 +50,16 @@ def compare_tables(
     rule = RULE if method in parity.names() else method
     statistics.method(rule)
     names = _asked(reference, columns)
-    pairs = {name: _counted(reference, current, name) for name in names}
+    pairs = {pair[0].cells.name: pair for name in names for pair in _counted(reference, current, name)}
     found = _judged(pairs, rule, importance or {})
     if rule != method:
         tool = parity.peer(method)
         found = tuple(
-            replace(one, peer=tool.scores(reference.column(one.name), current.column(one.name))) for one in found
+            replace(one, peer=tool.scores(reference.column(one.name), current.column(one.name)))
+            for one in found
+            if one.name in names
         )
-    whole: dict[str, Estimate] = {}
-    if together:
-        frames = reference.frame(names), current.frame(names)
-        whole = {name: multivariate.compare_frames(name, *frames, seed=seed) for name in multivariate.names()}
+    whole = _whole_rows(reference, current, names, seed) if together else {}
     return DriftReport(
         method=method,
         reference=reference.name,
@@ -73,6 +73,18 @@ def compare_tables(
     )
 
 
+def _whole_rows(reference: Table, current: Table, names: Sequence[str], seed: int) -> dict[str, Estimate]:
+    """Every method on all columns, and on each column of vectors alone."""
+    found = {}
+    groups = {"": list(names)}
+    groups |= {name: [name] for name in names if len(names) > 1 and vectors(reference.column(name)) is not None}
+    for group, columns in groups.items():
+        frames = reference.frame(columns), current.frame(columns)
+        for method in multivariate.names():
+            found[f"{group}: {method}" if group else method] = multivariate.compare_frames(method, *frames, seed=seed)
+    return found
+
+
 def _asked(reference: Table, columns: Sequence[str]) -> list[str]:
     for name in columns:
         if name not in reference.columns:
@@ -83,9 +95,20 @@ def _asked(reference: Table, columns: Sequence[str]) -> list[str]:
     return list(columns or reference.columns)
 
 
-def _counted(reference: Table, current: Table, name: str) -> tuple[ColumnSketch, ColumnSketch]:
-    learned = learn_column(reference.column(name))
-    return learned, count_column(current.column(name), learned.cells)
+def _counted(reference: Table, current: Table, name: str) -> Iterator[tuple[ColumnSketch, ColumnSketch]]:
+    """The column counted, and for a text or a vector, the columns that stand for it."""
+    before, now = reference.column(name), current.column(name)
+    learned = learn_column(before)
+    yield learned, count_column(now, learned.cells)
+    if is_text(before):
+        derived = text_columns(before), text_columns(now)
+    elif learned.cells.kind == "opaque":
+        derived = vector_columns(before, now)
+    else:
+        return
+    for left, right in zip(*derived, strict=True):
+        learned = learn_column(left)
+        yield learned, count_column(right, learned.cells)
 
 
 def compare_sketches(

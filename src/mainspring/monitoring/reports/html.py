@@ -66,7 +66,9 @@ def _notes(report: DriftReport) -> list[str]:
     if report.added:
         notes.append(f"<p>New columns, not compared: {escape(', '.join(report.added))}</p>")
     if report.together:
-        says = [(name, multivariate.method(name).SAYS, found) for name, found in report.together.items()]
+        says = [
+            (name, multivariate.method(name.rpartition(": ")[2]).SAYS, found) for name, found in report.together.items()
+        ]
         notes.append(f"<h2>All columns together</h2>{_list(says)}<h2>Column by column</h2>")
     return notes
 

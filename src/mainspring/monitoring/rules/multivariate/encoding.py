@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from mainspring.data.sketch.derived import vectors
 from mainspring.data.sketch.grid import kind_of
 
 Floats = NDArray[np.float64]
@@ -51,31 +52,12 @@ def _column(before: pl.Series, now: pl.Series) -> list[tuple[Floats, Floats]]:
         return _numbers(*(side.cast(pl.Float64, strict=False).to_numpy() for side in (before, now)))
     if kind == "categorical":
         return _levels(before, now)
-    vectors = vectors_of(before), vectors_of(now)
-    if vectors[0] is None or vectors[1] is None or vectors[0].shape[1] != vectors[1].shape[1]:
+    left, right = vectors(before), vectors(now)
+    if left is None:
         return []
-    return [
-        pair for place in range(vectors[0].shape[1]) for pair in _numbers(vectors[0][:, place], vectors[1][:, place])
-    ]
-
-
-def vectors_of(column: pl.Series) -> Floats | None:
-    """A column of vectors as a matrix (rows, places) with NaN for rows without one; None when it holds no vectors."""
-    if isinstance(column.dtype, (pl.List, pl.Array)) and column.dtype.inner is not None:
-        inner = column.dtype.inner
-        lengths = column.drop_nulls().list.len() if isinstance(column.dtype, pl.List) else None
-        width = column.dtype.size if isinstance(column.dtype, pl.Array) else _one(lengths)
-        if width and isinstance(inner, pl.DataType) and inner.is_numeric():
-            found = np.full((column.len(), width), np.nan)
-            filled = column.is_not_null().to_numpy()
-            found[filled] = column.drop_nulls().explode().cast(pl.Float64).to_numpy().reshape(-1, width)
-            return found
-    return None
-
-
-def _one(lengths: pl.Series | None) -> int:
-    """The length all of them have, 0 when they differ."""
-    return int(lengths[0]) if lengths is not None and lengths.n_unique() == 1 else 0
+    if right is None or right.shape[1] != left.shape[1]:
+        right = np.full((now.len(), left.shape[1]), np.nan)
+    return [pair for place in range(left.shape[1]) for pair in _numbers(left[:, place], right[:, place])]
 
 
 def _numbers(before: Floats, now: Floats) -> list[tuple[Floats, Floats]]:

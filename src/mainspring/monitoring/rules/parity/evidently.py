@@ -24,6 +24,8 @@ def scores(reference: pl.Series, current: pl.Series) -> Scores:
     """
     if _is_number(current):
         return _of_numbers(reference, current)
+    if current.dtype == pl.String and current.drop_nulls().n_unique() > current.drop_nulls().len() / 2:
+        return {}  # text, for which it fits a classifier
     if current.dtype in (pl.String, pl.Categorical, pl.Enum, pl.Boolean) or current.dtype.is_integer():
         before, now = level_counts(reference), level_counts(current)
         if not before or not now:

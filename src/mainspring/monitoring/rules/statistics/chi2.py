@@ -8,7 +8,7 @@ import numpy as np
 
 from mainspring.data.sketch import ColumnSketch
 from mainspring.monitoring.rules.statistics.estimates import Z95, Estimate, between, chi_squared_tail
-from mainspring.monitoring.rules.statistics.samples import Floats, samples
+from mainspring.monitoring.rules.statistics.samples import Floats, Samples, samples
 
 SAYS = "chi-squared of the two-sample table, rare levels pooled"
 SYMMETRIC = True
@@ -26,14 +26,20 @@ def measure(reference: ColumnSketch, current: ColumnSketch) -> Estimate:
     Source: Pearson (1900) and Cochran (1954), Some methods for strengthening the common chi-squared tests.
     """
     two = samples(reference, current)
-    before, now = _pooled(two.p * two.n, two.q * two.m)
+    value, freedom = _statistic(two, two.q)
+    tested = value if two.tested is two.q else _statistic(two, two.tested)[0]
+    centre = max(0.0, value - freedom)
+    reach = Z95 * math.sqrt(2 * freedom + 4 * centre)
+    return between(value, centre - reach, centre + reach, chi_squared_tail(tested, freedom))
+
+
+def _statistic(two: Samples, shares: Floats) -> tuple[float, int]:
+    """The statistic and its degrees of freedom."""
+    before, now = _pooled(two.p * two.n, shares * two.m)
     total = before + now
     expected = total * (two.n / (two.n + two.m)), total * (two.m / (two.n + two.m))
     value = float((np.square(before - expected[0]) / expected[0] + np.square(now - expected[1]) / expected[1]).sum())
-    freedom = len(total) - 1
-    centre = max(0.0, value - freedom)
-    reach = Z95 * math.sqrt(2 * freedom + 4 * centre)
-    return between(value, centre - reach, centre + reach, chi_squared_tail(value, freedom))
+    return value, len(total) - 1
 
 
 def _pooled(before: Floats, now: Floats) -> tuple[Floats, Floats]:

@@ -41,11 +41,12 @@ def one_group(two: Samples) -> float:
     """
     from scipy.special import bdtr, bdtrc, erfc
 
-    before, now = two.p * two.n, np.round(two.q * two.m)
+    shares = two.tested
+    before, now = two.p * two.n, np.round(shares * two.m)
     total, share = before + now, two.m / (two.n + two.m)
     pooled = total / (two.n + two.m)
     errors = np.sqrt(pooled * (1 - pooled) * two.spread)
-    normal = np.where(errors > 0, erfc(np.abs(two.p - two.q) / np.maximum(errors, 1e-300) / math.sqrt(2)), 1.0)
+    normal = np.where(errors > 0, erfc(np.abs(two.p - shares) / np.maximum(errors, 1e-300) / math.sqrt(2)), 1.0)
     few = total < _FEW
     rows, counts = np.round(total[few]).astype(np.int64), now[few]
     above = np.where(counts > 0, bdtrc(np.maximum(counts - 1, 0), rows, share), 1.0)

@@ -29,7 +29,8 @@ def measure(reference: ColumnSketch, current: ColumnSketch) -> Estimate:
         return not_estimable("no finite values in the reference")
     edges = reference.cells.edges
     starts, ends = np.append(-math.inf, edges), np.append(edges, math.inf)
-    outside = int(current.counts[(ends < reference.least) | (starts >= reference.most)].sum())
+    beyond = (ends < reference.least) | (starts >= reference.most)
+    outside = int(current.counts[beyond & (reference.counts == 0)].sum())  # an infinity is beyond, and was there
     rows = current.present
     low, high = wilson(outside, rows)
     return between(outside / rows, low, high, _tail(outside, rows, reference.present), most=1.0)

@@ -23,12 +23,25 @@ class Samples:
         q: Shares of the current rows, shape (groups,).
         n: Rows with a value in the reference.
         m: Rows with a value now.
+        chosen: By how much the share of rare levels is expected to rise because the levels that have a group were
+            chosen from the reference, where they happened to be frequent.
     """
 
     p: Floats
     q: Floats
     n: int
     m: int
+    chosen: float = 0.0
+
+    @property
+    def tested(self) -> Floats:
+        """The current shares with that expected rise of the rare levels, which come last, taken off for a test."""
+        rise = min(self.chosen, max(0.0, float(self.q[-1] - self.p[-1])))
+        if not rise or self.groups < 2:
+            return self.q
+        found = self.q * (1 + rise / max(1 - float(self.q[-1]), rise))
+        found[-1] = self.q[-1] - rise
+        return found
 
     @property
     def groups(self) -> int:
@@ -46,7 +59,27 @@ def samples(reference: ColumnSketch, current: ColumnSketch) -> Samples:
     labels = reference.cells.groups
     before, now = (np.bincount(labels, column.counts) for column in (reference, current))
     filled = before + now > 0
-    return Samples(before[filled] / before.sum(), now[filled] / now.sum(), int(before.sum()), int(now.sum()))
+    chosen = choice_of_levels(reference) if filled[-1] else 0.0
+    return Samples(before[filled] / before.sum(), now[filled] / now.sum(), int(before.sum()), int(now.sum()), chosen)
+
+
+def choice_of_levels(reference: ColumnSketch) -> float:
+    """The share of rows that is expected to move from levels with a cell to those without, though nothing changed.
+
+    Levels that were seen k times, k being the fewest that earned a cell, would by the same luck have been seen less
+    often, and those seen k - 1 times more often: k f_k / n, f_k smoothed over a deviation.
+
+    Source: Good (1953), The population frequencies of species, section 2.
+    """
+    counts = reference.counts[:-1]
+    counts = counts[counts > 0]
+    if reference.cells.kind != "categorical" or not len(counts):
+        return 0.0
+    if not reference.other:  # every level was kept, so what is missing is as frequent as what was seen once
+        return int(np.count_nonzero(counts == 1)) / reference.present
+    least = int(counts.min())
+    width = math.ceil(math.sqrt(least))
+    return least * int(np.count_nonzero(counts <= least + width)) / (width + 1) / reference.present
 
 
 def divergence(two: Samples, value: float, slopes: tuple[Floats, Floats], *, scale: float) -> Estimate:
