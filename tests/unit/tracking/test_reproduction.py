@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import subprocess
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 
 from mainspring.core.errors import Invalid, NotFound
 from mainspring.tracking.model import CodeState, Environment, Metric
-from mainspring.tracking.reproduction import compare, differing, missing, rebuild, tolerances, unlike
+from mainspring.tracking.reproduction import compare, differing, missing, rebuild, rebuilt, tolerances, unlike
+from mainspring.tracking.reproduction.progress import Progress
 from mainspring.tracking.reproduction.rebuilding import lock_of
 from mainspring.tracking.reproduction.worktree import unknown_files
 
@@ -162,7 +164,10 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: Environ
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
     monkeypatch.setenv("PATH", os.pathsep.join(p for p in os.environ["PATH"].split(os.pathsep) if "uv" not in p))
-    return rebuild(recorded, tmp_path / "venv")
+    return rebuilt(recorded, tmp_path / "environments", LINES.append)
+
+
+LINES: list[str] = []
 
 
 @pytest.mark.slow
@@ -186,6 +191,10 @@ def test_the_environment_has_just_the_recorded_versions_and_the_folders_packages
         check=True,
     )
     assert said.stdout == "1.0 here\n"
+    assert any("alpha" in line for line in LINES), "what the installer says is told while it works"
+    LINES.clear()
+    assert rebuilt(recorded, tmp_path / "environments", LINES.append) == python
+    assert LINES == [], "an environment that is whole is used again"
 
 
 @pytest.mark.slow
@@ -195,6 +204,49 @@ def test_a_package_that_is_not_to_be_had_any_more_is_named(tmp_path: Path, monke
     recorded = Environment(platform.python_version(), packages={"alpha": "3.0"})
     with pytest.raises(NotFound, match=r"alpha==3\.0"):
         installed(tmp_path, monkeypatch, recorded)
+    assert [path.name for path in (tmp_path / "environments").iterdir()] == ["lock"], "nothing is left half made"
+
+
+def test_an_installation_that_is_broken_off_leaves_nothing_and_ends_the_installer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import platform
+
+    (tmp_path / "bin").mkdir()
+    installer = tmp_path / "bin" / "uv"
+    installer.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\necho 'Collecting alpha'\nexec sleep 600\n")
+    installer.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+
+    def stop(line: str) -> None:
+        raise KeyboardInterrupt
+
+    recorded = Environment(platform.python_version(), packages={"alpha": "1.0"})
+    with pytest.raises(KeyboardInterrupt):
+        rebuilt(recorded, tmp_path / "environments", stop)
+    assert [path.name for path in (tmp_path / "environments").iterdir()] == ["lock"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_progress_is_a_line_that_changes_on_a_terminal_and_a_few_lines_elsewhere() -> None:
+    shown, plain = Terminal(), io.StringIO()
+    for stream in (shown, plain):
+        progress = Progress(20, stream)
+        for number in range(20):
+            progress.tell(f"Collecting p{number}==1")
+            progress.tell("  Downloading p.whl\x1b[31m (1 kB)")
+        progress.end()
+    assert shown.getvalue().count("\n") == 0
+    assert "[20/20] Collecting p19==1" in shown.getvalue()
+    assert shown.getvalue().endswith("\r\x1b[2K")
+    assert len(plain.getvalue().splitlines()) == 10
+    assert "\x1b" not in plain.getvalue()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
 def test_a_python_or_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ error names that part.
 from __future__ import annotations
 
 from mainspring.tracking.reproduction.comparing import Comparison, compare, tolerances
-from mainspring.tracking.reproduction.rebuilding import differing, rebuild, unlike
+from mainspring.tracking.reproduction.rebuilding import differing, rebuild, rebuilt, unlike
 from mainspring.tracking.reproduction.worktree import missing, worktree
 
-__all__ = ["Comparison", "compare", "differing", "missing", "rebuild", "tolerances", "unlike", "worktree"]
+__all__ = ["Comparison", "compare", "differing", "missing", "rebuild", "rebuilt", "tolerances", "unlike", "worktree"]

@@ -26,12 +26,13 @@ from mainspring.tracking.reproduction import (
     compare,
     differing,
     missing,
-    rebuild,
+    rebuilt,
     tolerances,
     unlike,
     worktree,
 )
-from mainspring.tracking.reproduction.rebuilding import environ_of
+from mainspring.tracking.reproduction.progress import Progress
+from mainspring.tracking.reproduction.rebuilding import environ_of, lock_of
 from mainspring.tracking.reproduction.worktree import unknown_files
 from mainspring.tracking.searching import Search
 from mainspring.tracking.service import Tracking
@@ -46,7 +47,7 @@ _NOT_OURS = ("MAINSPRING_URL", "MAINSPRING_OFFLINE", "PYTHONPATH", "VIRTUAL_ENV"
 @click.argument("arguments", nargs=-1)
 @click.option("--no-env", is_flag=True, help="Use the packages of this Python; what differs is listed.")
 @click.option("--tolerance", type=click.FloatRange(min=0), help="Greatest relative difference of any metric.")
-@click.option("--keep", is_flag=True, help="Leave the worktree and the environment where they are.")
+@click.option("--keep", is_flag=True, help="Leave the worktree where it is.")
 @click.option("--repository", type=click.Path(path_type=Path), default=".", help="A folder in the git repository.")
 @json_option
 @click.pass_context
@@ -72,8 +73,8 @@ def reproduce(
     code = _reproducible(ctx, run, repository, arguments)
     allowed = tolerances(run.tags.get(TOLERANCE, "")) if tolerance is None else {"*": tolerance}
     begun = SystemClock().now()
+    python = sys.executable if no_env else str(_environment(run, room(ctx, Settings).data_dir / "reproductions"))
     with _scratch(keep) as place, worktree(code, repository, place / "code", keep=keep) as folder:
-        python = sys.executable if no_env else str(_environment(run, place / "venv"))
         differs = _list_differences(run, packages=no_env)
         _say(f"running {' '.join(arguments or code.arguments)} in {folder}")
         status = _execute([python, *(arguments or code.arguments)], folder, room(ctx, Settings), run)
@@ -90,7 +91,7 @@ def reproduce(
 
 @contextmanager
 def _scratch(keep: bool) -> Iterator[Path]:
-    """A folder for code and environment, gone afterwards unless it shall be kept."""
+    """A folder for the code, gone afterwards unless it shall be kept."""
     place = Path(tempfile.mkdtemp(prefix="mainspring-reproduce-"))
     try:
         yield place
@@ -132,12 +133,17 @@ def _check_dataset(ctx: click.Context, run: Run, ref: str) -> None:
         raise NotFound(what, where=run.ref, hint="mainspring data ls") from None
 
 
-def _environment(run: Run, place: Path) -> Path:
+def _environment(run: Run, home: Path) -> Path:
     if run.environment is None:
         hint = "use --no-env to run it with the packages that are here"
         raise NotFound("it can't be run again: no environment was recorded", where=run.ref, hint=hint)
-    _say(f"installing {len(run.environment.packages)} packages for Python {run.environment.python}")
-    return rebuild(run.environment, place)
+    packages = len(lock_of(run.environment))
+    progress = Progress(packages)
+    try:
+        _say(f"environment: {packages} packages for Python {run.environment.python}")
+        return rebuilt(run.environment, home, progress.tell)
+    finally:
+        progress.end()
 
 
 def _list_differences(run: Run, *, packages: bool) -> dict[str, tuple[str, str]]:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from mainspring.core.canonical import canonical_json, digest
 from mainspring.core.errors import Failed, NotFound
 from mainspring.tracking.model import Environment
 
+Tell = Callable[[str], None]
+_FINISHED = "finished"
+"""The file that a whole environment has; its time is that of the last use."""
+_KEPT = 3
+"""So many environments are kept."""
 _TOOLS = {"pip", "setuptools", "wheel"}
 _INSTALL_S = 3600
 
@@ -68,11 +77,42 @@ def lock_of(recorded: Environment) -> list[str]:
     return lines
 
 
-def rebuild(recorded: Environment, place: Path) -> Path:
+def rebuilt(recorded: Environment, home: Path, tell: Tell) -> Path:
+    """The Python of the environment below `home`, where it is made unless it is there already.
+
+    What is made only in part is taken away again, also when that is broken off. The last few are kept.
+
+    Args:
+        tell: See `rebuild`.
+    Raises:
+        NotFound, Failed: See `rebuild`.
+    """
+    asked = [_python_of(recorded.python), lock_of(recorded), sorted(map(str, _folders(recorded).values()))]
+    place = home / digest(canonical_json(asked))[:16]
+    home.mkdir(parents=True, exist_ok=True)
+    with open(home / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of two that want the same, the second finds it made
+        if not (place / _FINISHED).exists():
+            shutil.rmtree(place, ignore_errors=True)
+            try:
+                rebuild(recorded, place, tell)
+            except BaseException:
+                shutil.rmtree(place, ignore_errors=True)
+                raise
+        (place / _FINISHED).touch()
+        used = sorted(home.glob(f"*/{_FINISHED}"), key=lambda path: path.stat().st_mtime)
+        for old in used[:-_KEPT]:
+            shutil.rmtree(old.parent, ignore_errors=True)
+    return place / "bin" / "python"
+
+
+def rebuild(recorded: Environment, place: Path, tell: Tell = lambda _: None) -> Path:
     """Make the environment at `place` and return its Python. Uses uv when it is there, else pip.
 
     Packages that were installed from a folder of this machine are taken from there, as they are now.
 
+    Args:
+        tell: Gets the lines that the installer says, as they come.
     Raises:
         NotFound: The Python, a package of that version, or a folder is not there any more.
         Failed: The environment can't be made.
@@ -81,14 +121,14 @@ def rebuild(recorded: Environment, place: Path) -> Path:
     gone = [f"{name} (from {path})" for name, path in _folders(recorded).items() if not path.is_dir()]
     if gone:
         raise NotFound(f"packages came from folders that are gone: {', '.join(gone)}", where="environment")
-    _run([python, "-m", "venv", *([] if not shutil.which("uv") else ["--without-pip"]), str(place)], "venv")
+    _run([python, "-m", "venv", *([] if not shutil.which("uv") else ["--without-pip"]), str(place)], "venv", tell)
     made = place / "bin" / "python"
     lock = place / "lock.txt"
     lock.write_text("".join(f"{line}\n" for line in lock_of(recorded)))
     if lock.read_text():
         install = ["uv", "pip", "install", "--python", str(made)] if shutil.which("uv") else [str(made), "-m", "pip"]
-        extra = [] if install[0] == "uv" else ["install", "--disable-pip-version-check", "--quiet"]
-        _run([*install, *extra, "--no-deps", "-r", str(lock)], "install")
+        extra = [] if install[0] == "uv" else ["install", "--disable-pip-version-check", "--progress-bar=off"]
+        _run([*install, *extra, "--no-deps", "-r", str(lock)], "install", tell)
     _add_folders(made, _folders(recorded))
     return made
 
@@ -145,15 +185,32 @@ def _is_python(path: str, release: str) -> bool:
     return done.returncode == 0 and done.stdout.strip() == release
 
 
-def _run(command: list[str], what: str) -> None:
+def _run(command: list[str], what: str, tell: Tell) -> None:
+    """Run an installer to its end, or end it when this is broken off."""
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=_INSTALL_S, check=False)
-    if done.returncode == 0:
+    environ["PYTHONUNBUFFERED"] = "1"
+    last: deque[str] = deque(maxlen=100)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environ
+    ) as process:
+        late = threading.Timer(_INSTALL_S, process.kill)
+        late.start()
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                last.append(line.rstrip())
+                tell(last[-1])
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            late.cancel()
+    if process.returncode == 0:
         return
-    said = (done.stderr or done.stdout).strip()
+    said = "\n".join(last).strip()
     lost = re.findall(r"No matching distribution found for (\S+)|no version of (\S+)", said)
     if lost:
         names = ", ".join(a or b for a, b in lost)
         hint = "name an index that has it, or use --no-env"
         raise NotFound(f"a package of the run is not to be had any more: {names}", where="environment", hint=hint)
-    raise Failed(f"{what} ended with {done.returncode}: {said[-600:]}", where="environment", hint="use --no-env")
+    raise Failed(f"{what} ended with {process.returncode}: {said[-600:]}", where="environment", hint="use --no-env")
