@@ -13,6 +13,7 @@ from litestar.testing import TestClient
 from sklearn.linear_model import LinearRegression
 from tests import spools
 from tests.rooms.test_rollout_states import FRAME, START, House, opened
+from tests.unit.serving.plane import Doubling, model_of
 
 from mainspring.core.clock import SECOND_US
 from mainspring.core.errors import Conflict, Invalid, NotFound
@@ -22,8 +23,8 @@ from mainspring.server.app import create_app
 from mainspring.server.house import open_house
 from mainspring.serving import Feedback, Serving, bandit_commands
 from mainspring.serving.model import Bandit
-from mainspring.serving.modelserver.plan import SPOOLS, read_plan
-from mainspring.serving.modelserver.traffic import Endpoint
+from mainspring.serving.modelserver.plan import SPOOLS, Options, read_plan
+from mainspring.serving.modelserver.traffic import Endpoint, ServedArm
 from mainspring.serving.rules.bandit import BanditSpec
 
 SPEC = BanditSpec(absent=0.0, within_s=60)
@@ -133,16 +134,13 @@ def test_a_bandit_has_the_traffic_for_itself(house: House) -> None:
 
 
 def test_a_key_stays_where_it_is_only_where_that_is_asked_for() -> None:
-    class Arm:
-        def __init__(self, number: int) -> None:
-            self.version, self.name, self.share, self.model, self.humility = number, f"v{number}", 0.5, self, None
+    arms = tuple(ServedArm(name, 0.5, model_of(Doubling()), "") for name in ("champion", "v2"))
 
     def chosen(*, sticky: bool) -> set[str]:
-        options, arms = read_plan(Path("/nowhere")), (Arm(1), Arm(2))
-        made = Endpoint("m", arms, "salt", "b", options, sticky=sticky)  # type: ignore[arg-type]
+        made = Endpoint("m", arms, "salt", "salt", Options(), sticky=sticky)
         return {made.choose("ana", None, f"r{number}").arm for number in range(50)}
 
-    assert (len(chosen(sticky=True)), chosen(sticky=False)) == (1, {"v1", "v2"})
+    assert (len(chosen(sticky=True)), chosen(sticky=False)) == (1, {"champion", "v2"})
 
 
 def test_command_route_and_page_say_the_same(tmp_path: Path) -> None:

@@ -274,7 +274,11 @@ class BanditDesk(ReplayDesk):
         self.compact()
         asked = self.predictions(name, since).filter(pl.col("rollout") == found.id, pl.col("propensity").is_not_null())
         asked = asked.filter((pl.col("status") < 400) | (pl.col("status") >= 500)).top_k(most, by=pl.col("at"))
-        rows = asked.select(*ANSWER_COLUMNS, "inputs").collect().unique("id", keep="first", maintain_order=True)
+        rows = (
+            asked.select(*ANSWER_COLUMNS, "request_id", "inputs")
+            .collect()
+            .unique("id", keep="first", maintain_order=True)
+        )
         known = judged(rows, told, found.spec, self._clock.now())
         known = known.filter(pl.col("is_due") & pl.col("reward").is_not_null())
         return _evaluated(found, known, dict(shares))
@@ -287,7 +291,8 @@ def _evaluated(found: Bandit, known: pl.DataFrame, shares: dict[int, float]) -> 
 
     spec, places = found.spec, {version: place for place, version in enumerate(found.versions)}
     arms = known["version"].replace_strict(places).to_numpy().astype(np.int64)
-    clusters = np.unique(known["key"].to_numpy(), return_inverse=True)[1].astype(np.int64)
+    drawn = known["key" if spec.sticky else "request_id"].to_numpy()  # what was drawn together depends on each other
+    clusters = np.unique(drawn, return_inverse=True)[1].astype(np.int64)
     logged = offpolicy.Logged(known["reward"].to_numpy(), known["propensity"].to_numpy(), arms, clusters)
     target = np.asarray([shares.get(version, 0.0) for version in found.versions])
     modelled = offpolicy.expected_rewards(_numbers(known), logged, len(places))
@@ -298,8 +303,8 @@ def _evaluated(found: Bandit, known: pl.DataFrame, shares: dict[int, float]) -> 
     )
 
     def real(estimate: Estimate) -> Estimate:
-        ends = (spec.real(value) for value in (estimate.value, estimate.low, estimate.high))
-        return Estimate(estimate.method, *ends)
+        low, high = max(0.0, estimate.low), min(1.0, estimate.high)  # the truth is a mean of rewards
+        return Estimate(estimate.method, spec.real(estimate.value), spec.real(low), spec.real(high))
 
     done = real(offpolicy.mean(logged))
     effective = offpolicy.effective_rows(logged, target)

@@ -145,6 +145,8 @@ def test_estimators_give_what_is_worked_out_by_hand() -> None:
     modelled = np.tile([0.5, 0.9], (4, 1))
     by_hand = 0.9 + (4 * 0.1 + 4 / 3 * 0.1) / 4
     assert offpolicy.doubly_robust(logged, target, modelled).value == pytest.approx(by_hand)
+    alone = Logged(rewards, logged.propensities, arms, np.zeros(4, dtype=np.int64))
+    assert (offpolicy.ips(alone, target).low, offpolicy.ips(alone, target).high) == (-np.inf, np.inf)
     assert offpolicy.effective_rows(logged, target) == pytest.approx((4 + 4 / 3) ** 2 / (16 + 16 / 9))
     with pytest.raises(Invalid, match="no answer has a reward"):
         Logged(np.empty(0), np.empty(0), arms[:0], arms[:0])

@@ -26,7 +26,7 @@ class Logged:
         rewards: Of each.
         propensities: With which probability the version was chosen that answered.
         arms: Which one it was, by its place.
-        clusters: Answers with one number are of one routing key and may depend on each other.
+        clusters: Answers with one number were drawn together, and depend on each other.
     """
 
     rewards: Array
@@ -99,7 +99,7 @@ def effective_rows(logged: Logged, target: Array) -> float:
 
 
 def expected_rewards(features: Array, logged: Logged, arms: int, *, most: tuple[float, float] = (0.0, 1.0)) -> Array:
-    """What each arm is expected to bring for each answer: a ridge regression an arm, fitted on other keys' answers.
+    """What each arm is expected to bring for each answer: a ridge regression an arm, fitted on other draws' answers.
 
     Args:
         features: (rows, columns), finite; no column is the mean of the arm.
@@ -136,8 +136,10 @@ def _mean(method: str, parts: Array, clusters: Whole) -> Estimate:
 
 
 def _shifted(method: str, value: float, deviations: Array, clusters: Whole) -> Estimate:
-    """An estimate with the error that deviations of mean 0 make of it, those of one key together."""
+    """An estimate with the error that deviations of mean 0 make of it, those that were drawn together as one."""
     sums = np.bincount(clusters, weights=deviations)
     groups = len(np.unique(clusters))
-    error = float(np.sqrt((sums**2).sum() * groups / max(groups - 1, 1)) / len(deviations))
+    if groups < 2:
+        return Estimate(method, value, -np.inf, np.inf)
+    error = float(np.sqrt((sums**2).sum() * groups / (groups - 1)) / len(deviations))
     return Estimate(method, value, value - _Z * error, value + _Z * error)
