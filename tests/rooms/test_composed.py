@@ -30,7 +30,12 @@ from mainspring.serving import Serving
 RNG = np.random.default_rng(3)
 ROWS = RNG.normal(size=(60, 2))
 FRAME = pl.DataFrame(ROWS, schema=["a", "b"])
-DOUBLE = b"def predict(rows):\n    return rows['a'].to_numpy() * 2\n"
+DOUBLE = b"""
+def predict(rows):
+    if rows["a"][0] == 7:
+        raise ValueError("seven")
+    return rows["a"].to_numpy() * 2
+"""
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +73,9 @@ def test_a_mean_is_that_of_its_members_by_their_weights(registry: Registry) -> N
     assert (made.task, made.columns, made.flavour) == ("regression", ("a", "b"), "composed")
     expected = (answers(registry, "line/1") + 3 * answers(registry, "line/2")) / 4
     np.testing.assert_allclose(answers(registry, made.ref.removeprefix("models/")), expected)
+    framed = Composition((Member("line/1"), Member("line/2", weight=3.0)), before=(Step("a", "a"),))
+    slower = registry.compose("mean", framed)  # through a frame, since it has a step
+    np.testing.assert_array_equal(answers(registry, f"mean/{slower.number}"), answers(registry, "mean/1"))
     assert registry.composition(made) == ["score = mean of line/1, line/2 x 3"]
     assert registry.composition(registry.get("line", 1)) == []
     registry.verify("mean", made.number)
@@ -176,8 +184,6 @@ def test_it_is_declared_in_a_file_and_served_like_any_version(house: Wiring, tmp
     done = CliRunner().invoke(group, ["compose", "both", str(file), "--json"], obj=lambda: house)
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["signature"]["inputs"][0]["name"] == "b"
-    said = Composition((Member("line/1"),), before=(Step("b", model="double/1"),))
-    house.get(Registry).compose("odd", said)
     serving = house.get(Serving)
     serving.deploy("both", "both", 1)
     with answering(house) as app:
@@ -196,13 +202,8 @@ def test_it_is_declared_in_a_file_and_served_like_any_version(house: Wiring, tmp
 
 
 def test_a_member_that_fails_is_named(house: Wiring) -> None:
-    broken = (
-        b"def predict(rows):\n    if rows['a'][0] == 7:\n        raise ValueError\n    return rows['a'].to_numpy()\n"
-    )
-    function = PythonFunction("odd.py:predict", source={"odd.py": broken})
-    registry = house.get(Registry)
-    registry.register("seven", function, example=FRAME.select("a").head(3))
-    registry.compose("fails", Composition((Member("line/1"), Member("seven/1", "odd one"))))
+    both = Composition((Member("line/1"), Member("double/1", "odd one")))
+    house.get(Registry).compose("fails", both)
     house.get(Serving).deploy("fails", "fails", 1)
     with answering(house) as app:
         assert ask(app, "fails", {"a": 1.0, "b": 0.0})[0] == 200

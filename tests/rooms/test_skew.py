@@ -155,7 +155,9 @@ def test_skew_is_found_and_its_reason_told(house: Wiring) -> None:
     with TestClient(create_app(house, rooms=("serving",)), base_url="http://127.0.0.1:7600") as http:
         told = http.get("/api/v1/deployments/wrong/skew?tolerance=10").json()
         assert (told["differing"], told["reasons"]) == (1, {"changed": 1})
-        assert "Looked up by entity" in http.get("/deployments/wrong").text
+        page = http.get("/deployments/wrong").text
+        assert all(said in page for said in ("Looked up by entity", 'name="in.who"', 'name="in.a"'))
+        assert 'name="in.b"' not in page
 
 
 def test_what_was_served_before_it_was_known_is_told_apart(house: Wiring) -> None:

@@ -176,6 +176,11 @@ class Predictor:
         return Predictor(self._manifest, Unloaded(), digest=self.digest, example=self.example)
 
     @property
+    def takes_matrix(self) -> bool:
+        """Whether the model is asked with a matrix of numbers, and not with a frame."""
+        return not self._wants_frame
+
+    @property
     def encoder(self) -> Encoder:
         """How its columns become numbers; training on the same encoder cannot differ from serving."""
         return self._encoder

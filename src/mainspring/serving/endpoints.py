@@ -288,6 +288,10 @@ class Endpoints:
         log, redact = self.predictions(name, since, until), self.get(name).options.redact
         return skew_of(name, log, self._viewing.views, tolerance=tolerance, redact=redact, most=most)
 
+    def asked(self, found: Deployment, version: ModelVersion) -> ModelVersion:
+        """A version with the inputs that a request to a deployment brings: entities where inputs are looked up."""
+        return self._viewing.asked(found.options, version)
+
     def metrics(self) -> str:
         """What all workers of the model server counted, as Prometheus reads it."""
         return tally.text_of(self.folder)

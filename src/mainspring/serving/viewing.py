@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mainspring.core.clock import SECOND_US
 from mainspring.core.errors import Invalid, did_you_mean
+from mainspring.registry.model import Field
 from mainspring.serving.modelserver.columns import kind_of
 from mainspring.serving.modelserver.plan import Input, Options, ViewPlan, ViewUse
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from mainspring.data.features.model import FeatureView
     from mainspring.registry import ModelVersion
 
+_DTYPES = {"String": "string", "Int64": "int64", "Boolean": "bool"}
 _FITS = {("float", "int"), ("float", "float"), ("int", "int"), ("bool", "bool"), ("text", "text")}
 """Kinds of an input, and of features that may fill it in."""
 
@@ -83,6 +85,18 @@ class Viewing:
     def entities(self, options: Options) -> list[str]:
         """The columns that the entities of its views are told by."""
         return [name for use in options.features for name in self._view(use).spec.entity]
+
+    def asked(self, options: Options, version: ModelVersion) -> ModelVersion:
+        """The version with the inputs that a request brings: entities in the place of what is looked up."""
+        if not options.features or version.signature is None:
+            return version
+        views = [self._view(use) for use in options.features]
+        given = {name for view in views for name in view.spec.names}
+        left = [field for field in version.inputs if field.name not in given]
+        there = {field.name for field in left}
+        keys = {key.name: Field(key.name, _DTYPES[key.dtype]) for view in views for key in view.keys}
+        inputs = (*(key for name, key in keys.items() if name not in there), *left)
+        return replace(version, signature=replace(version.signature, inputs=inputs))
 
     def plans(self, options: Options) -> list[ViewPlan]:
         """What the model server needs to know of the views."""

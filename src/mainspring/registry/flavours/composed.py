@@ -18,7 +18,7 @@ from mainspring.core.canonical import digest
 from mainspring.core.errors import Corrupt, Failed, Invalid
 from mainspring.core.expressions import Expression
 from mainspring.registry.flavours import Scorer, Trait, flavour
-from mainspring.registry.model import Label
+from mainspring.registry.model import Label, Scalar
 from mainspring.registry.pickles.archives import Bad, zip_members
 
 if TYPE_CHECKING:
@@ -299,12 +299,18 @@ class MemberFailed(Failed):
 
 
 class _Scorer:
-    """Asks the parts in order. Safe to share between threads: nothing is kept between calls."""
+    """Asks the parts in order. Safe to share between threads: nothing is kept between calls.
+
+    Without steps and texts no frame is made: models of numbers are asked with columns of the matrix, in a third of the
+    time or less.
+    """
 
     def __init__(self, model: Composed, trait: Trait) -> None:
         self._model, self._trait = model, trait
         self._predictors = {ref: _predictor(part) for ref, part in model.parts.items()}
         self.waits = any(predictor.waits for predictor in self._predictors.values())
+        has_steps = bool(model.composition.before or model.composition.after)
+        self.takes_matrix = not has_steps and all(map(_is_plain, self._predictors.values()))
 
     def score(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
         """Steps before, members, how they are combined, steps after."""
@@ -312,6 +318,9 @@ class _Scorer:
         import polars.selectors as cs
 
         said = self._model.composition
+        if self.takes_matrix:
+            matrix = cast("NDArray[np.float64]", inputs)
+            return self._combined({name: matrix[:, place] for place, name in enumerate(self._model.inputs)})
         rows = cast("pl.DataFrame", inputs).with_columns(
             cs.float().fill_nan(None), *(pl.col(name).cast(pl.Boolean) for name in self._model.truths)
         )
@@ -328,20 +337,20 @@ class _Scorer:
 
         for step in steps:
             if step.model:
-                numbers = self._numbers(step.model, step.column, rows)
+                numbers = self._scores(step.model, step.column, rows)
                 rows = rows.with_columns(pl.Series(step.column, numbers).fill_nan(None))
             else:
                 rows = _named(step.column, lambda: rows.with_columns(finite(step, rows)))  # noqa: B023 - called at once
         return rows
 
-    def _combined(self, rows: pl.DataFrame) -> NDArray[np.float64]:
+    def _combined(self, rows: pl.DataFrame | dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
         import numpy as np
-        import polars as pl
 
         said = self._model.composition
         if said.combine == "stack":
-            columns = [pl.Series(m.label, self._numbers(m.model, m.label, rows)) for m in said.members]
-            return self._scores(said.final, "final", rows.with_columns(columns))
+            found = {m.label: self._scores(m.model, m.label, rows) for m in said.members}
+            both = {**rows, **found} if isinstance(rows, dict) else rows.with_columns(**_series(found))
+            return self._scores(said.final, "final", both)
         weights = np.array([member.weight for member in said.members])
         answers = [self._scores(member.model, member.label, rows) for member in said.members]
         if said.combine == "vote":
@@ -349,12 +358,27 @@ class _Scorer:
         total: NDArray[np.float64] = np.tensordot(weights / weights.sum(), np.stack(answers), axes=1)
         return total
 
-    def _scores(self, ref: str, member: str, rows: pl.DataFrame) -> NDArray[np.float64]:
-        answers = _named(member, lambda: self._predictors[ref].predict(rows))
+    def _scores(
+        self, ref: str, member: str, rows: pl.DataFrame | dict[str, NDArray[np.float64]]
+    ) -> NDArray[np.float64]:
+        predictor = self._predictors[ref]
+        if isinstance(rows, dict):
+            columns = [cast("Sequence[Scalar]", rows[name]) for name in predictor.signature.names]
+            answers = _named(member, lambda: predictor.predict_checked(columns))
+        else:
+            answers = _named(member, lambda: predictor.predict(rows))
         return cast("NDArray[np.float64]", answers.get("probability", answers.get("prediction")))
 
-    def _numbers(self, ref: str, member: str, rows: pl.DataFrame) -> NDArray[np.float64]:
-        return self._scores(ref, member, rows)
+
+def _is_plain(predictor: Predictor) -> bool:
+    """Whether a model is asked with a matrix of numbers."""
+    return predictor.takes_matrix and all(entry.dtype != "string" for entry in predictor.signature.inputs)
+
+
+def _series(columns: Mapping[str, NDArray[np.float64]]) -> dict[str, pl.Series]:
+    import polars as pl
+
+    return {name: pl.Series(name, values) for name, values in columns.items()}
 
 
 def finite(step: Step, rows: pl.DataFrame) -> pl.Expr:

@@ -96,7 +96,7 @@ def deployment_page(
     found = serving.get(name)
     if prediction:
         return Redirect(f"/predictions/{quote(prediction.strip(), safe='')}", status_code=303)
-    version = registry.get(found.model, found.champion)
+    version = serving.asked(found, registry.get(found.model, found.champion))
     form = form_of(_url(settings), found, version, example_row(version))
     return _deployment(serving, found, form, registry.composition(version))
 
@@ -111,7 +111,7 @@ def deployment_page(
 def ask_page(serving: Serving, registry: Registry, settings: Settings, name: str, body: bytes) -> Template:
     """The same page after its form was sent: with the answer, or with what is wrong."""
     found = serving.get(name)
-    version = registry.get(found.model, found.champion)
+    version = serving.asked(found, registry.get(found.model, found.champion))
     row: dict[str, Scalar] = example_row(version)
     answer: Prediction | None = None
     error: MainspringError | None = None
