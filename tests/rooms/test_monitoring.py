@@ -20,6 +20,7 @@ from mainspring.core.clock import DAY_US, HOUR_US, ManualClock, moment
 from mainspring.core.errors import NotFound
 from mainspring.core.ids import new_id
 from mainspring.data import Data
+from mainspring.gates import Gates
 from mainspring.monitoring import Monitoring, MonitorSpec
 from mainspring.monitoring.rules.performance import Outcomes
 from mainspring.registry import Registry
@@ -68,6 +69,7 @@ def build(tables: Tables, folder: Path, *, batch_rows: int = 20_000) -> House:
         serving=serving,
         registry=registry,
         data=data,
+        gates=Gates(tables=tables, journal=journal, registry=registry, data=data),
         batch_rows=batch_rows,
     )
     return House(serving, registry, data, monitoring, journal, tables, folder)

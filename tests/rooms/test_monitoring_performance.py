@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from mainspring.core.errors import Invalid, NotFound
 from mainspring.core.wiring import Wiring
 from mainspring.gates import Gates
 from mainspring.gates.model import gates_of
-from mainspring.monitoring import Monitoring, MonitorSpec
+from mainspring.monitoring import Monitoring, MonitorSpec, WatchedVersion, records
 from mainspring.monitoring.commands import group
 from mainspring.monitoring.performing import Performing
 from mainspring.server.app import create_app
@@ -44,10 +45,7 @@ def house(sqlite_tables: Tables, tmp_path: Path) -> House:
 
 
 def performing(house: House) -> Performing:
-    gates = Gates(tables=house.tables, journal=house.journal, registry=house.registry, data=house.data)
-    return Performing(
-        tables=house.tables, monitoring=house.monitoring, serving=house.serving, data=house.data, gates=gates
-    )
+    return Performing(tables=house.tables, monitoring=house.monitoring, serving=house.serving, data=house.data)
 
 
 def live(house: House, day: int, rows: int = 300, *, labels: bool = True, worse: str = "") -> list[str]:
@@ -111,6 +109,19 @@ def test_a_version_that_was_judged_is_estimated_from_its_first_row(house: House)
     found = performing(house).performance("live")
     assert found.calibrated_on == f"600 held-out rows of {ref}"
     assert found.windows[0].estimated["accuracy"].value is not None
+
+
+def test_where_truth_parts_from_what_scores_promise_there_is_a_gap(house: House) -> None:
+    judged(house)
+    for day in range(3):
+        live(house, day, worse="AA")
+    with house.tables.read() as conn:
+        watched = records.list_versions(conn, "live")[0]
+        found = house.monitoring.calibrations.gaps(conn, watched)
+        nothing = house.monitoring.calibrations.gaps(conn, replace(watched, loss="mae"))
+    assert [window.rows for window in found] == [300, 300]  # the last day is not over
+    assert all(window.realized > window.estimated - window.bound > 0 for window in found)
+    assert nothing == ()
 
 
 def test_segments_are_counted_apart_and_add_up(house: House) -> None:
@@ -232,9 +243,6 @@ def test_api_and_commands_say_the_same(house: House, wiring: Wiring, client: Cli
 def test_a_version_of_numbers_is_measured_in_its_unit(house: House) -> None:
     train(house)
     with house.tables.write() as conn:
-        from mainspring.monitoring import records
-        from mainspring.monitoring.model import WatchedVersion
-
         records.put_version(conn, WatchedVersion("live", 1, "late", "regression"))
     ids = log(house, flights(60, 2), start=START, score=3.0)
     house.serving.feedback("live", [Feedback(name, 2.0 + place % 2) for place, name in enumerate(ids)])

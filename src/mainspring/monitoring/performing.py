@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from mainspring.core.caller import caller
 from mainspring.core.clock import DAY_US, day_of
 from mainspring.core.errors import Invalid, NotFound, did_you_mean
 from mainspring.monitoring import records
+from mainspring.monitoring.calibrations import Meaning, counted_of
 from mainspring.monitoring.model import WatchedVersion
 from mainspring.monitoring.performances import (
     PERIODS,
@@ -24,8 +26,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mainspring.data import Data, DatasetVersion
-    from mainspring.gates import Gates
-    from mainspring.monitoring.rules.estimating.calibrating import Calibration, Counted
+    from mainspring.monitoring.rules.estimating.calibrating import Calibration
     from mainspring.monitoring.rules.feedback import Said
     from mainspring.monitoring.rules.measuring import Floats
     from mainspring.monitoring.service import Monitoring
@@ -36,8 +37,7 @@ WEEK_US = 7 * DAY_US
 ASSUMES = "estimates assume that the same inputs still mean the same (no concept change)"
 _MOST_WINDOWS = 400
 _MOST_ROWS = 100_000
-_CALIBRATE_ON = 1_000
-_OF_A_CLASS = 30
+_KEPT = 4_000
 _ANSWER, _LOSS = "answer of the version", "loss of the version"
 _Days = Sequence[tuple[int, Outcomes]]
 
@@ -50,15 +50,11 @@ class Performing:
         monitoring: Knows what is watched.
         serving: Gives labelled rows.
         data: Keeps what is exported.
-        gates: Knows what versions said to rows they did not learn from.
     """
 
-    def __init__(
-        self, *, tables: Tables, monitoring: Monitoring, serving: Serving, data: Data, gates: Gates | None = None
-    ) -> None:
-        self._tables, self._monitoring, self._serving = tables, monitoring, serving
-        self._data, self._gates = data, gates
-        self._calibrations: dict[tuple[str, int, float], Calibration | str] = {}
+    def __init__(self, *, tables: Tables, monitoring: Monitoring, serving: Serving, data: Data) -> None:
+        self._tables, self._monitoring, self._serving, self._data = tables, monitoring, serving, data
+        self._windows: dict[tuple[object, ...], WindowPerformance] = {}
 
     def performance(
         self,
@@ -93,10 +89,10 @@ class Performing:
             days = records.list_outcomes(conn, deployment, watched.version, segment=segment)
         if segment and not days:
             raise self._no_segment(deployment, watched.version, segment)
-        calibration, source, fitted_until = self._calibration(watched, deployment)
+        meaning = self._meaning(watched)
         asked = [(at, found) for at, found in days if at >= since and (not until or at < until)]
         parts = _grouped(asked, by)[-min(max(windows, 1), _MOST_WINDOWS) :]
-        seen = [self._window(watched.task, start, end, found, calibration, fitted_until) for start, end, found in parts]
+        seen = [self._window(watched.task, start, end, found, meaning) for start, end, found in parts]
         whole = Outcomes.total(found for _, _, found in parts)
         first, last = (parts[0][0], parts[-1][1]) if parts else (since, until)
         return Performance(
@@ -106,11 +102,11 @@ class Performing:
             by=by,
             segment=segment,
             windows=tuple(seen),
-            total=self._window(watched.task, first, last, whole, calibration, fitted_until),
+            total=self._window(watched.task, first, last, whole, meaning),
             classes=_classes(watched.task, whole),
             loss=watched.loss,
             reference_loss=watched.reference_loss,
-            calibrated_on=source,
+            calibrated_on=meaning.source,
             currency=self._monitoring.spec.currency,
             notes=self._notes(watched, whole),
         )
@@ -122,12 +118,12 @@ class Performing:
             NotFound: The deployment is not watched.
         """
         watched = self._watched(deployment, version)
-        calibration, _, fitted_until = self._calibration(watched, deployment)
+        meaning = self._meaning(watched)
         with self._tables.read() as conn:
             found = records.list_segments(conn, deployment, watched.version, since=since)
             last = self._monitoring.get(deployment).watermark
         return [
-            SegmentPerformance(name, self._window(watched.task, since, last, outcomes, calibration, fitted_until))
+            SegmentPerformance(name, self._window(watched.task, since, last, outcomes, meaning))
             for name, outcomes in found
         ]
 
@@ -216,37 +212,23 @@ class Performing:
         hint = did_you_mean(segment, names) or f"segments: {listed}"
         return NotFound(f"no segment {segment!r}", where=f"monitors/{deployment}", hint=hint)
 
-    def _calibration(self, watched: WatchedVersion, deployment: str) -> tuple[Calibration | str, str, int]:
-        """What the scores of a version mean, where that is from, and until when its labelled rows were used for it."""
-        if watched.task == "regression":
-            return "estimates of a regression need rows: see `mainspring monitor estimate`", "", 0
-        held_out = self._gates.held_out(watched.model, watched.version) if self._gates else None
-        if held_out is not None and held_out.scores:
-            from mainspring.monitoring.rules.estimating.calibrating import Counted
-
-            source = f"{held_out.rows} held-out rows of {held_out.data_ref}"
-            return self._fitted(watched, Counted.of(held_out.scores)), source, 0
+    def _meaning(self, watched: WatchedVersion) -> Meaning:
         with self._tables.read() as conn:
-            days = records.list_outcomes(conn, deployment, watched.version)
-        first, until = _first_labelled(days)
-        if not until:
-            reason = f"no gate judged the version and fewer than {_CALIBRATE_ON} rows are labelled"
-            return reason, unknown(reason).why, 0
-        source = f"the first {first.rows} labelled predictions"
-        return self._fitted(watched, _counted(first)), source, until
+            return self._monitoring.calibrations.of(conn, watched)
 
-    def _fitted(self, watched: WatchedVersion, counted: Counted) -> Calibration | str:
-        from mainspring.monitoring.rules.estimating.calibrating import calibrate
+    def _window(self, task: str, start: int, end: int, outcomes: Outcomes, meaning: Meaning) -> WindowPerformance:
+        """The measures of a window; those that were asked for before and did not change since are at hand."""
+        key = (caller().project, task, start, end, id(meaning.calibration), _size(outcomes))
+        found = self._windows.get(key)
+        if found is None:
+            if len(self._windows) >= _KEPT:
+                self._windows.clear()
+            found = self._windows[key] = self._measured(task, start, end, outcomes, meaning)
+        return found
 
-        key = (watched.model, watched.version, float(counted.rows.sum()))
-        if key not in self._calibrations:
-            self._calibrations[key] = calibrate(counted, seed=watched.version)
-        return self._calibrations[key]
-
-    def _window(
-        self, task: str, start: int, end: int, outcomes: Outcomes, calibration: Calibration | str, fitted_until: int
-    ) -> WindowPerformance:
+    def _measured(self, task: str, start: int, end: int, outcomes: Outcomes, meaning: Meaning) -> WindowPerformance:
         worth = self._monitoring.spec.worth
+        calibration = "these rows calibrate it" if start < meaning.until else meaning.calibration
         return WindowPerformance(
             start,
             end,
@@ -254,7 +236,7 @@ class Performing:
             outcomes.rows,
             outcomes.unread,
             _realized(task, outcomes, worth),
-            _estimated(task, outcomes, worth, "these rows calibrate it" if start < fitted_until else calibration),
+            _estimated(task, outcomes, worth, calibration),
         )
 
     def _notes(self, watched: WatchedVersion, whole: Outcomes) -> tuple[str, ...]:
@@ -285,25 +267,19 @@ def _start(at: int, by: str) -> int:
     return day_of(at) if by == "day" else 0
 
 
-def _first_labelled(days: _Days) -> tuple[Outcomes, int]:
-    """The first days with enough labels of both classes to calibrate on, and their end; 0 when there are too few."""
-    gathered: list[Outcomes] = []
-    rows = no = yes = 0
-    for at, found in days:
-        gathered.append(found)
-        rows += found.rows
-        no += sum(pair[0] for pair in found.counts.values())
-        yes += sum(pair[1] for pair in found.counts.values())
-        if rows >= _CALIBRATE_ON and min(no, yes) >= _OF_A_CLASS:
-            return Outcomes.total(gathered), at + DAY_US
-    return Outcomes(), 0
+def _size(outcomes: Outcomes) -> tuple[object, ...]:
+    """What changes whenever something is counted; sums tell the same rows of two segments apart."""
+    return (
+        outcomes.predictions,
+        outcomes.rows,
+        outcomes.unread,
+        outcomes.loss,
+        sum(map(_second, outcomes.scored.values())),
+    )
 
 
-def _counted(outcomes: Outcomes) -> Counted:
-    from mainspring.monitoring.rules.estimating.calibrating import Counted
-
-    cells = {str(cell): (no, yes, outcomes.scores.get(cell, 0.0)) for cell, (no, yes) in outcomes.counts.items()}
-    return Counted.of(cells)
+def _second(pair: Sequence[float]) -> float:
+    return pair[1]
 
 
 def _realized(task: str, outcomes: Outcomes, worth: Mapping[str, float]) -> dict[str, Reading]:
@@ -317,7 +293,7 @@ def _realized(task: str, outcomes: Outcomes, worth: Mapping[str, float]) -> dict
         return realized_many(outcomes, worth=worth)
     from mainspring.monitoring.rules.measuring import realized
 
-    counted = _counted(outcomes)
+    counted = counted_of(outcomes)
     found = realized(counted.no, counted.yes, counted.sums, worth=worth)
     if outcomes.rows:  # sums of rows, not of cells
         found["brier"] = _moved(found["brier"], outcomes.loss / outcomes.rows)

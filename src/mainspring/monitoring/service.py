@@ -12,6 +12,7 @@ from mainspring.core.clock import DAY_US, Clock, day_of
 from mainspring.core.errors import NotFound, did_you_mean
 from mainspring.monitoring import records
 from mainspring.monitoring.alarms import AlarmDesk
+from mainspring.monitoring.calibrations import Calibrations
 from mainspring.monitoring.events import AlarmAcknowledged, MonitorStarted
 from mainspring.monitoring.model import UNSEEN_STATES, Alarm, Coverage, Judgement, Monitor, MonitorSpec, MonitorStatus
 from mainspring.monitoring.replaying import Replayed, replay, spec_of
@@ -20,6 +21,7 @@ from mainspring.monitoring.rules.performance import Outcomes
 
 if TYPE_CHECKING:
     from mainspring.data import Data
+    from mainspring.gates import Gates
     from mainspring.monitoring.evaluating import Evaluator
     from mainspring.monitoring.observing import Observer
     from mainspring.monitoring.references import References
@@ -43,6 +45,7 @@ class Monitoring:
         serving: Gives predictions and feedback.
         registry: Knows versions and their validation loss.
         data: Knows the profiles of training data.
+        gates: Know what versions said to rows they did not learn from.
         spec: The visible settings.
         batch_rows: Most predictions, and most labels, that are counted in one transaction.
     """
@@ -56,12 +59,14 @@ class Monitoring:
         serving: Serving,
         registry: Registry,
         data: Data,
+        gates: Gates | None = None,
         spec: MonitorSpec | None = None,
         batch_rows: int = 20_000,
     ) -> None:
         self._tables, self._journal, self._clock = tables, journal, clock
         self._serving, self._registry, self._data = serving, registry, data
         self.spec = spec or MonitorSpec()
+        self.calibrations = Calibrations(gates, self.spec)
         self._batch_rows = batch_rows
         self.desk = AlarmDesk(tables=tables, journal=journal, clock=clock, spec=self.spec)
 
@@ -95,6 +100,7 @@ class Monitoring:
             clock=self._clock,
             references=self._references,
             spec=self.spec,
+            gaps=self.calibrations.gaps,
         )
 
     # watch

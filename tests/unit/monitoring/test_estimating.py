@@ -180,7 +180,7 @@ def prices(rows: int, seed: int, mean: float = 0.0) -> tuple[pl.DataFrame, Float
 
 
 def test_the_error_of_numbers_is_estimated_where_inputs_moved() -> None:
-    model = learn_loss(*prices(3_000, 0))
+    model = learn_loss(*prices(1_500, 0))
     assert isinstance(model, LossModel)
     for mean in (0.0, 1.0):
         inputs, said, truth = prices(2_000, 1, mean)

@@ -12,7 +12,7 @@ from mainspring.monitoring.rules.performance import BETWEEN, Outcomes, coverage_
 
 MEASURES = ("accuracy", "macro_f1", "macro_precision", "macro_recall")
 MOST_CLASSES = 100
-_DRAWS = 200
+_DRAWS = 100
 
 
 def table_of(confusion: Mapping[str, int]) -> tuple[list[str], Floats]:

@@ -24,7 +24,7 @@ MEASURES = (
 )
 OUTCOMES = ("true_positive", "false_positive", "false_negative", "true_negative")
 Z95 = 1.959963984540054
-_DRAWS = 200
+_DRAWS = 100
 _LEAST = 1e-6
 _MIDDLES = np.array([cell_middle(cell) for cell in range(CELLS)])
 

@@ -37,6 +37,7 @@ def _monitoring(w: Wiring, spec: MonitorSpec) -> Monitoring:
         data=w.get(Data),
         registry=w.get(Registry),
         serving=w.get(Serving),
+        gates=w.get(Gates),
         clock=CLOCK,
         spec=spec,
     )
@@ -48,7 +49,6 @@ def _performing(w: Wiring) -> Performing:
         monitoring=w.get(Monitoring),
         serving=w.get(Serving),
         data=w.get(Data),
-        gates=w.get(Gates),
     )
 
 

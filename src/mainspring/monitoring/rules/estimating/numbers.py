@@ -68,7 +68,7 @@ def learn_loss(inputs: pl.DataFrame, predictions: Floats, truth: Floats, *, seed
     models, bias, sure, spread = [], [], [], []
     for target in (error, error**2):
         model = HistGradientBoostingRegressor(
-            max_iter=80, max_leaf_nodes=15, min_samples_leaf=40, categorical_features=categories, random_state=seed
+            max_iter=200, early_stopping=False, categorical_features=categories, random_state=seed
         )
         with threadpool_limits(1):
             held = cross_val_predict(model, rows, target, cv=KFold(_FOLDS, shuffle=True, random_state=seed))
