@@ -16,7 +16,9 @@ from mainspring.core.errors import Invalid, NotFound
 from mainspring.core.wiring import Wiring
 from mainspring.monitoring import Monitoring
 from mainspring.monitoring.commands import group
+from mainspring.monitoring.performing import Performing
 from mainspring.server.app import create_app
+from mainspring.serving import Serving
 from mainspring.storage.ports import Journal, Tables
 
 sys.path.append(str(Path(__file__).parents[2]))
@@ -44,6 +46,9 @@ def alarmed(house: House) -> House:
 def wiring(house: House) -> Wiring:
     wiring = Wiring()
     wiring.add(Monitoring, lambda _: house.monitoring)
+    performing = Performing(tables=house.tables, monitoring=house.monitoring, serving=house.serving, data=house.data)
+    wiring.add(Performing, lambda _: performing)
+    wiring.add(Serving, lambda _: house.serving)
     wiring.add(Journal, lambda _: house.journal)  # type: ignore[type-abstract]  # the wiring knows ports by name
     return wiring
 

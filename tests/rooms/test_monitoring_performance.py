@@ -24,7 +24,7 @@ from mainspring.monitoring import Monitoring, MonitorSpec, WatchedVersion, recor
 from mainspring.monitoring.commands import group
 from mainspring.monitoring.performing import Performing
 from mainspring.server.app import create_app
-from mainspring.serving import Feedback
+from mainspring.serving import Feedback, Serving
 from mainspring.storage.ports import Tables
 
 sys.path.append(str(Path(__file__).parents[2]))
@@ -208,6 +208,7 @@ def wiring(house: House) -> Wiring:
     wiring = Wiring()
     wiring.add(Monitoring, lambda _: house.monitoring)
     wiring.add(Performing, lambda _: performing(house))
+    wiring.add(Serving, lambda _: house.serving)
     return wiring
 
 
@@ -252,3 +253,17 @@ def test_a_version_of_numbers_is_measured_in_its_unit(house: House) -> None:
     assert found.total.realized["bias"].value == pytest.approx(0.5)
     assert found.headline == "mae"
     assert found.total.estimated["mae"].value is None
+
+
+def test_the_page_of_a_monitor_shows_both_and_stays_small(house: House, client: Client) -> None:
+    for day in range(5):
+        live(house, day, labels=day < 4, worse="AA")
+    house.serving.feedback("live", [Feedback("nobody", 5.0, "rating", START)])
+    house.monitoring.observe("live")
+    house.monitoring.evaluate("live")
+    page = client.get("/monitors/live?slices=true").text
+    for words in ("realized", "estimated", "carrier is AA", "carrier=AA", "rating", "first 1200 labelled", "outlined"):
+        assert words in page
+    assert len(page) < 150_000
+    assert ">nan" not in page.lower()
+    assert "Look for the rows" in client.get("/monitors/live").text

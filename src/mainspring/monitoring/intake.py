@@ -85,7 +85,7 @@ def answers_of(rows: pl.DataFrame) -> list[Answer]:
     labelled = pl.lit(value=False).alias("is_labelled")
     score = pl.coalesce("probability", "prediction", pl.col("probabilities").list.max())
     columns = rows.select("id", "version", "event", score, pl.col("label_out").fill_null(""), labelled, "segments")
-    return [Answer(*values) for values in columns.iter_rows()]
+    return [Answer._make(values) for values in columns.iter_rows()]
 
 
 def hours_of(rows: pl.DataFrame, grids: Mapping[int, Grid]) -> Iterator[tuple[int, int, Sketch]]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mainspring.data import Data
     from mainspring.gates import Gates
     from mainspring.monitoring.evaluating import Evaluator
+    from mainspring.monitoring.histograms import HistogramPair
     from mainspring.monitoring.observing import Observer
     from mainspring.monitoring.references import References
     from mainspring.registry import Registry
@@ -215,6 +216,26 @@ class Monitoring:
             awaiting_labels=awaiting,
             problems=problems,
         )
+
+    def windows(self, deployment: str, cause: str, *, version: int = 0, limit: int = 60) -> list[Judgement]:
+        """The newest judged windows of a cause, in order of time; of every version when none is named."""
+        with self._tables.read() as conn:
+            return records.list_judgements(conn, deployment, cause=cause, version=version, limit=limit)
+
+    def histograms(self, deployment: str, window: Judgement) -> list[HistogramPair]:
+        """The columns of a judged window beside the reference; none when there is no reference."""
+        from mainspring.data.sketch import Sketch
+        from mainspring.monitoring.histograms import histogram_pair
+
+        watched = self._references.of(deployment, {window.version})[window.version]
+        if watched.reference is None:
+            return []
+        grid, span = watched.reference.profile.grid, {"since": window.window_start, "until": window.window_end}
+        with self._tables.read() as conn:
+            hours = records.list_windows(conn, deployment, window.version, **span)
+        seen = Sketch.total(grid, (Sketch.from_bytes(data, grid) for _, _, data in hours))
+        base = watched.reference.profile.sketch
+        return [histogram_pair(*pair) for pair in zip(base.columns, seen.columns, strict=True)]
 
     def coverage(self, deployment: str) -> list[Coverage]:
         """How well the intervals of predictions held, by version; empty without intervals or labels.

@@ -31,11 +31,13 @@ class Curve:
         label: What it is called.
         points: Pairs (x, y) in the order of x.
         faint: What lies behind it, such as the same values before they were smoothed.
+        band: Triples (x, low, high): the interval about each point.
     """
 
     label: str
     points: Sequence[Point]
     faint: Sequence[Point] = ()
+    band: Sequence[tuple[float, float, float]] = ()
 
 
 def svg_curves(
@@ -46,6 +48,7 @@ def svg_curves(
     height: int = 200,
     log: bool = False,
     times: bool = False,
+    marks: Sequence[float] = (),
 ) -> Markup:
     """Lines over the same axes, the colour and dash of each being that of its place, as in `svg_key`.
 
@@ -56,14 +59,17 @@ def svg_curves(
         height: Pixels.
         log: y grows by powers of ten; values that are not above zero leave gaps.
         times: x is epoch microseconds.
+        marks: Values of x to mark with a vertical line, such as alarms.
     """
     everything = [point for curve in curves for point in (*curve.faint, *curve.points)]
-    frame = _Frame(everything, width, height, times=times, log=log)
-    parts: list[str] = []
+    ends = [(x, end) for curve in curves for x, *both in curve.band for end in both]
+    frame = _Frame([*everything, *ends], width, height, times=times, log=log)
+    parts: list[str] = frame.lines(marks)
     for place, curve in enumerate(curves):
         style = f'class="c{place % COLOURS}"'
         dash = _DASHES[place // COLOURS % len(_DASHES)]
         parts += [_line(piece, style, "", faint=True) for piece in frame.pieces(curve.faint)]
+        parts += frame.bands(curve.band, style)
         for piece in frame.pieces(curve.points):
             one = f'<circle {style} fill="currentColor" cx="{piece[0][0]:.1f}" cy="{piece[0][1]:.1f}" r="3"/>'
             parts.append(one if len(piece) == 1 else _line(piece, style, dash))
@@ -317,13 +323,30 @@ class _Frame:
                 parts.append(_text(self.x(tick), self.height - 6, words, "middle"))
         return parts
 
-    def drawn(self, parts: list[str], label: str, marks: Sequence[float]) -> Markup:
-        lines = [
+    def bands(self, band: Sequence[tuple[float, float, float]], style: str) -> list[str]:
+        """Shapes between low and high; a value that can't be drawn parts one from the next."""
+        lows, highs = ([(x, both[side]) for x, *both in band if all(map(_finite, both))] for side in (0, 1))
+        known = {x for x, _ in lows}
+        gaps = [(x, 0.0 if x in known else math.nan) for x, *_ in band]
+        shapes = []
+        for piece in _pieces(gaps):
+            xs = {x for x, _ in piece}
+            under, over = ([(self.x(x), self.y(y)) for x, y in side if x in xs] for side in (lows, highs))
+            steps = "L".join(f"{x:.1f} {y:.1f}" for x, y in [*under, *reversed(over)])
+            shapes.append(f'<path {style} fill="currentColor" fill-opacity="0.14" stroke="none" d="M{steps}Z"/>')
+        return shapes
+
+    def lines(self, marks: Sequence[float]) -> list[str]:
+        """Vertical lines at these values of x."""
+        return [
             f'<line class="mark" stroke="currentColor" x1="{self.x(at):.1f}" x2="{self.x(at):.1f}" y1="{_TOP}" '
             f'y2="{self.height - _BOTTOM}"/>'
             for at in marks
             if self.x0 <= at <= self.x1
         ]
+
+    def drawn(self, parts: list[str], label: str, marks: Sequence[float]) -> Markup:
+        lines = self.lines(marks)
         if self.reference is not None:
             y = self.y(self.reference)
             lines.append(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -15,26 +13,15 @@ from litestar.response import Redirect, Template
 
 from mainspring.core.clock import DAY_US, span_us
 from mainspring.core.errors import Invalid
-from mainspring.monitoring.model import UNSEEN_STATES, Alarm, Judgement, MonitorStatus
+from mainspring.monitoring.model import UNSEEN_STATES, Alarm, MonitorStatus
+from mainspring.monitoring.page.monitor import monitor_page
+from mainspring.monitoring.page.tones import TONES
 from mainspring.monitoring.rules.advice import advice
 from mainspring.monitoring.service import Monitoring
 
 _READ = {"permission": "monitors:read"}
 _WRITE = {"permission": "monitors:write"}
 _ROWS = 100
-_WINDOWS = 400
-TONES = {
-    "ok": "ok",
-    "waiting": "muted",
-    "watch": "warn",
-    "alarm": "bad",
-    "open": "bad",
-    "escalated": "bad",
-    "silenced": "muted",
-    "acknowledged": "warn",
-    "repeated": "muted",
-    "closed": "muted",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,35 +61,6 @@ def monitors_page(
         "tones": TONES,
     }
     return Template("monitoring/page/list.html", context=context)
-
-
-@get("/monitors/{name:str}", opt=_READ, sync_to_thread=True, include_in_schema=False)
-def monitor_page(monitoring: NamedDependency[Monitoring], name: str) -> Template:
-    """One monitor: evidence and realized loss over time, columns of the latest window, alarms."""
-    status = monitoring.status(name, windows=_WINDOWS)
-    drift = [window for window in status.windows if window.cause == "drift" and window.version == status.version]
-    loss = [window for window in status.windows if window.cause == "performance"]
-    mine = [window for window in loss if window.version == status.version]
-    context = {
-        "status": status,
-        "tones": TONES,
-        "version": next((entry for entry in status.versions if entry.version == status.version), None),
-        "realized": [(window.window_end, _number(window.details.get("realized"))) for window in loss],
-        "loss_evidence": _heights(loss),
-        "drift_evidence": _heights(drift),
-        "loss": mine[-1] if mine else None,
-        "drift": drift[-1] if drift else None,
-        "columns": _columns(drift[-1].details) if drift else [],
-        "marks": {
-            "performance": [alarm.window_end for alarm in status.alarms if alarm.cause == "performance"],
-            "drift": [alarm.window_end for alarm in status.alarms if alarm.cause != "performance"],
-        },
-        "calibration": [(score, share) for score, share, _ in status.calibration],
-        "smallest": monitoring.smallest_change(name),
-        "budget": monitoring.spec.budget,
-        "coverage": monitoring.coverage(name),
-    }
-    return Template("monitoring/page/monitor.html", context=context)
 
 
 @get("/alarms/{alarm_id:str}", opt=_READ, sync_to_thread=True, include_in_schema=False)
@@ -184,23 +142,6 @@ def ask_replay_page(monitoring: NamedDependency[Monitoring], name: str) -> Templ
     """The form for it."""
     monitoring.get(name)
     return Template("monitoring/page/replay.html", context={"name": name, "found": None, "spec": monitoring.spec})
-
-
-def _heights(windows: Sequence[Judgement]) -> list[tuple[float, float]]:
-    """Evidence as a share of the way to the alarm level, in powers: 0 = none, 1 = alarm."""
-    return [
-        (window.window_end, max(0.0, math.log(max(window.evidence, 1.0)) / math.log(max(window.level, 2.0))))
-        for window in windows
-    ]
-
-
-def _columns(details: Mapping[str, object]) -> list[dict[str, object]]:
-    rows = [{"name": name, **detail} for name, detail in details.items() if isinstance(detail, dict)]
-    return sorted(rows, key=lambda row: (row["state"] != "alarm", -_number(row["effect"]), str(row["name"])))
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, (int, float)) else math.nan
 
 
 handlers = [monitors_page, monitor_page, alarm_page, handle_alarm, ask_replay_page, replay_page]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import TypeVar
+from dataclasses import fields
+from typing import NamedTuple, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -171,8 +171,7 @@ _Key = TypeVar("_Key", str, int)
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What was answered to a prediction, as much as a label needs."""
 
     prediction_id: str
@@ -316,13 +315,13 @@ def add_answers(conn: Connection, deployment: str, answers: Sequence[Answer]) ->
     """Keep answers that were not counted before, for their labels."""
     keys = {"project": caller().project, "deployment": deployment}
     if answers:
-        conn.execute(sa.insert(awaiting_label), [{**keys, **_plain(answer)} for answer in answers])
+        conn.execute(sa.insert(awaiting_label), [{**keys, **answer._asdict()} for answer in answers])
 
 
 def find_answers(conn: Connection, deployment: str, ids: Iterable[str]) -> dict[str, Answer]:
     """The answers of these predictions that were counted."""
     c = awaiting_label.c
-    columns = [c[field.name] for field in fields(Answer)]
+    columns = [c[name] for name in Answer._fields]
     query = sa.select(*columns).where(c.project == caller().project, c.deployment == deployment)
     rows = (row for part in _chunks(ids) for row in conn.execute(query.where(c.prediction_id.in_(part))).all())
     return {row[0]: Answer(*row) for row in rows}
@@ -435,7 +434,7 @@ def _chunks(ids: Iterable[_Key]) -> Iterable[list[_Key]]:
     return (every[at : at + _CHUNK] for at in range(0, len(every), _CHUNK))
 
 
-def _plain(value: Monitor | WatchedVersion | Judgement | Alarm | Answer | Said) -> dict[str, object]:
+def _plain(value: Monitor | WatchedVersion | Judgement | Alarm | Said) -> dict[str, object]:
     return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
