@@ -215,6 +215,7 @@ def test_pages_show_a_view_and_whether_it_is_ready(http: TestClient[Litestar], v
     views.add("paged", SPEC)
     page = http.get("/feature-views/paged/1").text
     assert "delay / flights" in page
+    assert "4 days" in page
     assert "mainspring features materialize paged" in page
     views.materialize("paged", as_of=at(1))
     assert "2013-01-02 00:00:00" in http.get("/feature-views/paged/1").text

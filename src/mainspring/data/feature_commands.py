@@ -147,11 +147,10 @@ def history(
 
 def _row(view: FeatureView) -> dict[str, object]:
     spec = view.spec
-    ttl = f"{spec.ttl_s:g} s" if spec.ttl_s else ""
     return {
         "name": view.name,
         "number": view.number,
         "dataset": spec.dataset,
         "entity": ", ".join(spec.entity),
-        "ttl": ttl,
+        "ttl": spec.ttl,
     }

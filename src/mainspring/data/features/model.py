@@ -91,6 +91,12 @@ class ViewSpec:
                 raise Invalid(f"{name!r} is there twice", where="features", hint=hint)
 
     @property
+    def ttl(self) -> str:
+        """How long a value holds, in words; "" is for ever."""
+        days = self.ttl_s / 86_400
+        return "" if not self.ttl_s else f"{days:g} days" if days >= 2 else f"{self.ttl_s:g} s"
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The names of its features."""
         return tuple(feature.name for feature in self.features)
