@@ -280,9 +280,12 @@ class Watch:
         few = known < 10 * rows
         error = np.sqrt(phi * math.log(2 * self.columns / 0.01) / (2 * known))
         bound = 2 * np.exp(-2 * rows / phi * np.maximum(d - SPEC.drift_tolerance - error, 0) ** 2)
-        common = math.pi / math.sqrt(12) * np.sqrt(np.maximum(phi - 1.5, 0) / known)
+        constant = math.pi / math.sqrt(12)
+        own = constant * np.sqrt(phi / known)
+        loose = SPEC.drift_tolerance + constant * np.sqrt(np.maximum(phi - 1.5, 0) / known)
         effective = known * rows / (known + rows) / phi
-        p = np.where(few, bound, _survival(np.maximum(d - SPEC.drift_tolerance - common, 0) * np.sqrt(effective)))
+        close = _survival(np.maximum(d - (own if self.windows >= 20 else loose), 0) * np.sqrt(effective))
+        p = np.where(d <= SPEC.drift_tolerance, 1.0, np.where(few, bound, close))
         if change is not None:
             single = 2 * self.levels * np.exp(-2 * effective * np.maximum(change - SPEC.drift_tolerance, 0) ** 2)
             p = np.where(few, p, 2 * np.minimum(p, single))
@@ -290,8 +293,8 @@ class Watch:
 
 
 def _survival(x: Floats) -> Floats:
-    total = sum((-1.0) ** (k - 1) * np.exp(-2 * (k * x) ** 2) for k in range(1, 9))
-    return np.asarray(np.where(x < 0.2, 1.0, np.clip(2 * total, 0.0, 1.0)), np.float64)
+    total = sum((-1.0) ** (k - 1) * np.exp(-2 * (k * x) ** 2) for k in range(1, 13))
+    return np.asarray(np.where(x < 0.3, 1.0, np.clip(2 * total, 0.0, 1.0)), np.float64)
 
 
 def alarms_of(year: Year, counts: Floats, check: int = 0) -> list[int]:
@@ -382,8 +385,8 @@ def flights(replays: int) -> None:
 
     year = read_year()
     season = year.filter(pl.col("scheduled").dt.month().is_in([1, 2, 3, 4]))
-    days = season.with_columns(pl.col("scheduled").dt.date().alias("day")).partition_by("day", maintain_order=True)
-    days = [day for day in days if day.height >= 500]  # the season begins and ends within a day of UTC
+    local = (pl.col("scheduled") - pl.duration(hours=5)).dt.date().alias("day")
+    days = [day for day in season.with_columns(local).partition_by("day", maintain_order=True) if day.height >= 500]
     print(
         f"\nFlights of January to April, {len(days)} days in random order: 60 are the reference, the others are judged"
     )

@@ -219,9 +219,27 @@ def test_rows_of_several_workers_are_each_counted_from_where_they_were(house: Ho
     assert small.observe("live") == 5
 
 
-def test_answers_that_failed_are_not_counted(lite: House) -> None:
-    log(lite, flights(10, 2), start=START, status=500)
+def test_answers_that_failed_are_no_predictions_and_raise_their_own_alarm(lite: House) -> None:
+    log(lite, flights(200, 2), start=START, status=500, every_us=1000)
     assert lite.monitoring.observe("live") == 0
+    log(lite, flights(1, 3), start=START + HOUR_US)  # the stream has passed the five minutes
+    lite.monitoring.observe("live")
+    assert [alarm.cause for alarm in lite.monitoring.evaluate("live")] == ["errors"]
+    assert lite.monitoring.alarms("live")[0].text == "100.0% of 200 requests failed, 1.0% are accepted"
+    assert lite.monitoring.evaluate("live") == []
+
+
+def test_a_planted_shift_is_told_with_the_first_row_after_its_window(lite: House) -> None:
+    day(lite, 0)
+    log(lite, flights(400, 101, shift=8.0), start=START + DAY_US, every_us=DAY_US // 400)
+    lite.monitoring.observe("live")
+    assert lite.monitoring.evaluate("live") == []
+    log(lite, flights(1, 102), start=START + 2 * DAY_US)
+    lite.monitoring.observe("live")
+    found = lite.monitoring.evaluate("live")
+    assert [(alarm.cause, alarm.window_start, alarm.window_end) for alarm in found] == [
+        ("drift", START + DAY_US, START + 2 * DAY_US)
+    ]
 
 
 def test_labels_of_odd_values_are_counted_as_unread(lite: House) -> None:
@@ -419,6 +437,8 @@ def test_killed_at_any_moment_nothing_is_lost_and_nothing_counted_twice(lite: Ho
     with lite.tables.read() as conn:
         hours = records.list_windows(conn, "live", 1, since=0, until=START + 9 * DAY_US)
         days = records.list_outcomes(conn, "live", 1)
+        requests = records.requests.list_service(conn, "live")
+    assert sum(counts.requests for _, counts in requests) == 1200
     assert sum(rows for _, rows, _ in hours) == 1200
     total = Outcomes()
     for _, outcomes in days:

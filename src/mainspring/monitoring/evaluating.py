@@ -220,6 +220,7 @@ class Evaluator:
             dispersion=dispersion,
             columns=columns,
             level=drift_level(columns, self.spec),
+            is_learnt=watched.reference.is_learnt,
         )
         return found if found < 1 else None
 

@@ -22,6 +22,7 @@ _WEEK = 7
 _REPEATS = 3
 _SEASON_PAYS = 1.5
 _FEW_WINDOWS = 3
+_FOLLOW = 1.1
 _UNKNOWN_MOOD = 0.0039
 """With too few windows to learn from, the moods of days are taken to differ by a tenth of a standard deviation: so much
 does the mean of n D^2 / (pi^2/12) grow with each row of a window."""
@@ -68,7 +69,8 @@ def dispersions(windows: Sequence[WindowSketch]) -> list[float]:
     The mean of n D^2 over reference windows is pi^2/12 for independent rows, n the effective rows of a window against
     all others. The same is done for runs of 2, 4 and 8 consecutive windows and the largest is taken, so that days that
     follow each other in mood (storms, sales weeks) are not counted as independent. Few windows get a margin of 1 + 1.7
-    / sqrt(windows); under 20 of them, columns are pooled, with a margin of 1.3.
+    / sqrt(windows); under 20 of them, columns are pooled, with a margin of 1.3. Runs count where they vary more than
+    single windows do even with their margin. From 20 windows on, the wildest of them counts too.
 
     Returns:
         At least 1 for each column; empty without windows.
@@ -137,8 +139,9 @@ def _seasonal_dispersion(
         mine = np.array([rows[part].sum() for part in block])
         spread = np.array([(rows[part] ** 2 / rest[part]).sum() for part in block]) / mine**2
         gap = np.array([np.abs((seen[part] - expected[part]).sum(0)).max() for part in block]) / mine
-        statistic = float((gap**2 / (1 / mine + spread)).mean())
-        largest = max(largest, (1 + 1.7 / math.sqrt(len(runs))) * statistic / _MEAN_SQUARE)
+        statistics = gap**2 / (1 / mine + spread)
+        largest = _larger(largest, float(statistics.mean()) / _MEAN_SQUARE, _margin(size, len(runs)))
+        largest = max(largest, _wildest(statistics)) if size == 1 else largest
     return largest
 
 
@@ -149,9 +152,32 @@ def _dispersion(windows: Sequence[WindowSketch], column: int, *, pooled: bool) -
         blocks = np.array([counts[low : low + size].sum(0) for low in _runs(windows, size)])
         if len(blocks) < (2 if size == 1 else 3):
             continue
-        margin = _POOLED_MARGIN if pooled else 1 + 1.7 / math.sqrt(len(blocks))
-        largest = max(largest, margin * _mean_statistic(blocks) / _MEAN_SQUARE)
+        margin = _margin(size, len(blocks)) if not pooled else _POOLED_MARGIN
+        statistics = _statistics(blocks)
+        largest = _larger(largest, float(statistics.mean()) / _MEAN_SQUARE, margin)
+        largest = max(largest, _wildest(statistics)) if size == 1 and not pooled else largest
     return largest
+
+
+def _wildest(statistics: Floats) -> float:
+    """The dispersion that makes the most different window of the reference one that is met in ten such references.
+
+    The mean says little of days of which most are alike and a few are storms.
+    """
+    return float(statistics.max()) / (math.log(20 * (len(statistics) + 1)) / 2)
+
+
+def _margin(size: int, blocks: int) -> float:
+    """Few windows may have been alike by chance, and few runs of them more so."""
+    return 1 + (1.7 if size == 1 else 2.5) / math.sqrt(blocks)
+
+
+def _larger(before: float, found: float, margin: float) -> float:
+    """The dispersion after runs of another length: theirs where they say that days follow each other, else as before.
+
+    Of a few long runs the margin alone would be more than what single windows say.
+    """
+    return max(before, margin * found) if found > _FOLLOW * before or not before else before
 
 
 def _runs(windows: Sequence[WindowSketch], size: int) -> list[int]:
@@ -166,14 +192,15 @@ def _runs(windows: Sequence[WindowSketch], size: int) -> list[int]:
     return starts
 
 
-def _mean_statistic(blocks: Floats) -> float:
+def _statistics(blocks: Floats) -> Floats:
+    """n D^2 of each block against all others, n the effective rows; zero for a block without rows."""
     total = blocks.sum(0)
     rows = blocks.sum(1)
     rest = rows.sum() - rows
     kept = (rows > 0) & (rest > 0)
     if not kept.any():
-        return 0.0
+        return np.zeros(1)
     mine = np.cumsum(blocks[kept], axis=1) / rows[kept, None]
     others = np.cumsum(total - blocks[kept], axis=1) / rest[kept, None]
     effective = rows[kept] * rest[kept] / rows.sum()
-    return float((effective * np.abs(mine - others).max(axis=1) ** 2).mean())
+    return np.asarray(effective * np.abs(mine - others).max(axis=1) ** 2, np.float64)

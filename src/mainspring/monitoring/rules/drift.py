@@ -61,16 +61,22 @@ def kolmogorov_survival(x: float) -> float:
     >>> round(kolmogorov_survival(1.358), 3)
     0.05
     """
-    if x < 0.2:
+    if x < 0.3:
         return 1.0
-    return min(1.0, max(0.0, 2 * sum((-1.0) ** (k - 1) * math.exp(-2 * (k * x) ** 2) for k in range(1, 9))))
+    return min(1.0, max(0.0, 2 * sum((-1.0) ** (k - 1) * math.exp(-2 * (k * x) ** 2) for k in range(1, 13))))
 
 
 def p_value(
-    d: float, *, reference_rows: int, rows: int, dispersion: float, columns: int, tolerance: float = TOLERANCE
+    d: float,
+    *,
+    reference_rows: int,
+    rows: int,
+    dispersion: float,
+    columns: int,
+    tolerance: float = TOLERANCE,
+    is_learnt: bool = False,
 ) -> float:
-    """How surprising a distance is if at most `tolerance` of the rows moved and days differ as they did in the
-    reference.
+    """How surprising a distance is if days differ as they did in the reference.
 
     Args:
         d: Kolmogorov distance of the window from the reference.
@@ -78,23 +84,28 @@ def p_value(
         rows: Rows of the window.
         dispersion: How much more windows vary than rows drawn independently, at least 1.
         columns: Columns that are watched, which share the risk of an unlucky reference.
+        tolerance: A distance up to this is none: at most so many of the rows moved.
+        is_learnt: The reference has enough days to know how much they differ. Then the distance counts in full from
+            the tolerance on; otherwise only what is beyond it.
     Returns:
         In [0, 1]. With a reference of under 10 windows' rows its own error, common to all windows, is bounded once for
         all of them.
-    Source: Massart (1990) for the second branch. The error of an overdispersed reference is taken off the distance in
-        both.
+    Source: Massart (1990) for the second branch. The error of the reference is taken off the distance in both.
 
     >>> p_value(0.01, reference_rows=10_000, rows=1_000, dispersion=1.0, columns=50)
     1.0
     """
-    if not rows or not reference_rows:
+    if not rows or not reference_rows or d <= tolerance:
         return 1.0
     if reference_rows < 10 * rows:
         error = math.sqrt(dispersion * math.log(2 * max(columns, 1) / 0.01) / (2 * reference_rows))
         return min(1.0, 2 * math.exp(-2 * rows / dispersion * max(0.0, d - tolerance - error) ** 2))
-    error = _COMMON_ERROR * math.sqrt(max(0.0, dispersion - 1.5) / reference_rows)
     effective = reference_rows * rows / (reference_rows + rows) / dispersion
-    return kolmogorov_survival(max(0.0, d - tolerance - error) * math.sqrt(effective))
+    if is_learnt:
+        error = _COMMON_ERROR * math.sqrt(dispersion / reference_rows)
+    else:
+        error = tolerance + _COMMON_ERROR * math.sqrt(max(0.0, dispersion - 1.5) / reference_rows)
+    return kolmogorov_survival(max(0.0, d - error) * math.sqrt(effective))
 
 
 def level_p_value(
@@ -107,12 +118,15 @@ def level_p_value(
     return min(1.0, 2 * levels * math.exp(-2 * effective * max(0.0, change - tolerance) ** 2))
 
 
-def smallest_change(*, reference_rows: int, rows: int, dispersion: float, columns: int, level: float) -> float:
+def smallest_change(
+    *, reference_rows: int, rows: int, dispersion: float, columns: int, level: float, is_learnt: bool = False
+) -> float:
     """The least distance that raises an alarm in a single window; above 1 when none does."""
     low, high = 0.0, 2.0
+    known = {"reference_rows": reference_rows, "rows": rows, "columns": columns}
     for _ in range(30):
         middle = (low + high) / 2
-        p = p_value(middle, reference_rows=reference_rows, rows=rows, dispersion=dispersion, columns=columns)
+        p = p_value(middle, **known, dispersion=dispersion, is_learnt=is_learnt)
         low, high = (middle, high) if p * level**2 > 0.25 else (low, middle)
     return high
 

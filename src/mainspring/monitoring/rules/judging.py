@@ -133,7 +133,7 @@ def _judge_column(
         waiting = {"p": 1.0, "m": before.m, "state": state, "since": before.since or start, "crossed": False}
         waiting |= _account(reference, at, column, gone) if gone.get("missing_crossed") else {}
         return _Column(msgspec.structs.replace(before, pending=start), {**detail, **waiting}, column)
-    p = _p_value(d, base, column, normal, columns=columns, tolerance=spec.drift_tolerance)
+    p = _p_value(d, reference, at, column, normal, tolerance=spec.drift_tolerance)
     e = evidence.e_value(p)
     m = 0.0 if before.alarmed else evidence.gather(before.m, e)
     crossed = m >= level
@@ -189,10 +189,11 @@ def _unpacked(packed: object, grid: Grid) -> list[ColumnSketch]:
 
 
 def _p_value(
-    d: drift.Distance, base: ColumnSketch, column: ColumnSketch, normal: Expected, *, columns: int, tolerance: float
+    d: drift.Distance, reference: Reference, at: int, column: ColumnSketch, normal: Expected, *, tolerance: float
 ) -> float:
+    base, columns = reference.profile.sketch.columns[at], len(reference.dispersions)
     rows, phi = {"reference_rows": normal.rows, "rows": column.rows}, normal.dispersion
-    p = drift.p_value(d.ks, **rows, dispersion=phi, columns=columns, tolerance=tolerance)
+    p = drift.p_value(d.ks, **rows, dispersion=phi, columns=columns, tolerance=tolerance, is_learnt=reference.is_learnt)
     if base.cells.kind != "categorical" or normal.rows < 10 * column.rows:
         return p
     single = drift.level_p_value(d.change, **rows, dispersion=phi, levels=base.cells.cells, tolerance=tolerance)

@@ -81,6 +81,11 @@ class Reference:
         phi = max(phi, dispersion.unlearnt(len(self.profile.windows), rows))
         return Expected(counts / max(base.rows, 1), base.rows, phi)
 
+    @property
+    def is_learnt(self) -> bool:
+        """Whether there are enough windows to know how much they differ from each other."""
+        return len(self.profile.windows) >= dispersion.REFERENCE_WINDOWS
+
     @classmethod
     def of(cls, profile: Profile, inputs: Sequence[str]) -> Reference:
         """The columns of a profile that a model takes."""
