@@ -49,7 +49,7 @@ _GROWING: dict[str, str | None] = {
 _PUBLIC = "delta.dataSkippingStatsColumns"
 _NULLS_ONLY = {"min": False, "max": False, "distinct_count": False, "null_count": True}
 _PATIENCE_S = 60.0
-TARGET_BYTES = 128 << 20
+TARGET_BYTES = 32 << 20
 """Size of the files that `compact` makes, one at a time: what it holds in memory."""
 
 
