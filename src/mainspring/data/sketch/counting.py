@@ -251,12 +251,15 @@ def _count_sorted(values: Floats, cells: GridColumn, nulls: int, invalid: int) -
         return ColumnSketch(cells, np.zeros(cells.cells, np.int64), np.zeros(cells.cells), nulls, invalid)
     ends = np.append(np.searchsorted(values, cells.edges, side="right"), len(values))
     counts = np.diff(ends, prepend=0).astype(np.int64)
-    finite = values[np.isfinite(values)]
+    first, last = np.searchsorted(values, -math.inf, "right"), np.searchsorted(values, math.inf, "left")
+    finite = values[first:last]
     with np.errstate(over="ignore"):
-        squares = float(np.square(finite - cells.origin).sum())
+        apart = finite - cells.origin
+        squares = float(np.square(apart, out=apart).sum())
         sums = np.zeros(cells.cells)
         filled = counts > 0
-        sums[filled] = np.add.reduceat(np.where(np.isfinite(values), values, 0.0), (ends - counts)[filled])
+        summed = values if len(finite) == len(values) else np.where(np.isfinite(values), values, 0.0)
+        sums[filled] = np.add.reduceat(summed, (ends - counts)[filled])
     least, most = (float(finite[0]), float(finite[-1])) if len(finite) else (math.inf, -math.inf)
     return ColumnSketch(cells, counts, sums, nulls, invalid, squares, least, most)
 

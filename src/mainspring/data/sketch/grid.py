@@ -176,7 +176,10 @@ def numbers(column: pl.Series) -> tuple[Floats, int]:
         column = column.to_physical()
     read = column if column.dtype == pl.Float64 else column.cast(pl.Float64, strict=False)
     values = read.to_numpy()
-    return np.sort(values[~np.isnan(values)]) + 0.0, read.null_count() - column.null_count()  # + 0.0: no -0.0
+    absent = np.isnan(values)
+    ordered = np.sort(values[~absent] if absent.any() else values)
+    ordered += 0.0  # no -0.0
+    return ordered, read.null_count() - column.null_count()
 
 
 def learn_grid(frame: pl.DataFrame, *, columns: Sequence[str] | None = None) -> Grid:
