@@ -18,7 +18,7 @@ _STYLE = """
 @media(prefers-color-scheme:dark){.ms-drift{--paper:#121619;--ink:#e4e9eb;--soft:#9ba8af;--line:#2c3439;--was:#465158;
 --now:#74bfe3;--bad:#ff948a}}
 .ms-drift h1{font-size:1.4em;margin:0 0 4px}.ms-drift p{margin:0 0 10px;color:var(--soft)}
-.ms-drift .scroll{overflow-x:auto}.ms-drift table{border-collapse:collapse;width:100%;color:inherit}
+.ms-drift .scroll{overflow-x:auto}.ms-drift table{border-collapse:collapse;width:100%;min-width:720px;color:inherit}
 .ms-drift th,.ms-drift td{text-align:left;vertical-align:top;padding:6px 10px 6px 0;border-bottom:1px solid var(--line);
 background:none}.ms-drift th{font-weight:600}.ms-drift .bad{color:var(--bad);font-weight:600}
 .ms-drift small,.ms-drift summary{color:var(--soft);font-size:.86em}.ms-drift summary{cursor:pointer}

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 Z95 = 1.959963984540054
+_LEAST_P = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ class Estimate:
             return f"not estimable: {self.reason}"
         interval = "" if self.low is None or self.high is None else f" ({self.low:.3g} to {self.high:.3g})"
         usual = "" if self.usual is None else f" (usually up to {self.usual:.3g})"
-        return f"{self.value:.3g}{interval}{usual}" + ("" if self.p is None else f", p = {self.p:.2g}")
+        chance = "" if self.p is None else ", p < 1e-12" if self.p < _LEAST_P else f", p = {self.p:.2g}"
+        return f"{self.value:.3g}{interval}{usual}{chance}"
 
 
 def not_estimable(reason: str) -> Estimate:
