@@ -23,6 +23,7 @@ from mainspring.gates.model import gates_of
 from mainspring.monitoring import Monitoring, MonitorSpec, WatchedVersion, records
 from mainspring.monitoring.commands import group
 from mainspring.monitoring.performing import Performing
+from mainspring.monitoring.rowwise import RowEstimates
 from mainspring.server.app import create_app
 from mainspring.serving import Feedback, Serving
 from mainspring.storage.ports import Tables
@@ -122,6 +123,27 @@ def test_where_truth_parts_from_what_scores_promise_there_is_a_gap(house: House)
     assert [window.rows for window in found] == [300, 300]  # the last day is not over
     assert all(window.realized > window.estimated - window.bound > 0 for window in found)
     assert nothing == ()
+
+
+def test_rows_are_estimated_by_held_out_rows_that_look_like_them(house: House) -> None:
+    gates = Gates(tables=house.tables, journal=house.journal, registry=house.registry, data=house.data)
+    rows = RowEstimates(monitoring=house.monitoring, performing=performing(house), serving=house.serving, gates=gates)
+    assert rows.estimate("live").why == "not estimable: no gate judged the version, so that there are no held-out rows"
+    judged(house)
+    assert rows.estimate("live").why == "not estimable: nothing was predicted in that time"
+    live(house, 0, labels=False)
+    found = rows.estimate("live")
+    assert (found.method, found.rows, found.held_out, found.why) == ("weighted", 300, 600, "")
+    assert 100 <= found.effective <= 600
+    assert found.readings["accuracy"].value is not None
+    with house.tables.write() as conn:
+        records.put_version(conn, WatchedVersion("live", 1, "late", "multiclass"))
+    assert "many classes" in rows.estimate("live").why
+    with house.tables.write() as conn:
+        records.put_version(conn, WatchedVersion("live", 1, "late", "regression"))
+    learned = rows.estimate("live")
+    assert (learned.method, learned.why) == ("loss", "")
+    assert learned.readings["mae"].value == pytest.approx(0.5, abs=0.1)
 
 
 def test_segments_are_counted_apart_and_add_up(house: House) -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from mainspring.core.errors import Invalid, did_you_mean
 from mainspring.core.ids import check_name
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mainspring.gates.rules.bootstrap import Floats
 
 Outcome = Literal["pass", "fail", "undecided", "error", "skipped"]
 UNDECIDED = ("hold", "shadow", "fail")
@@ -222,6 +227,21 @@ class HeldOut:
     label: str
     rows: int
     scores: dict[str, tuple[float, float, float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOutRows:
+    """Rows a version was judged on, what it says to them, and what was true.
+
+    Args:
+        inputs: What it takes, one row each.
+        scores: Probability of class 1, or the predicted number, shape (rows,).
+        truth: 0 or 1, or the number.
+    """
+
+    inputs: pl.DataFrame
+    scores: Floats
+    truth: Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from mainspring.gates.answers import Probe, answers_of, asking, check_label, pro
 from mainspring.gates.case import Answers, Case
 from mainspring.gates.events import VerdictReached
 from mainspring.gates.judging import all_errors, reason_for, run_checks
-from mainspring.gates.model import CheckResult, GateSpec, HeldOut, Verdict, gates_of
+from mainspring.gates.model import CheckResult, GateSpec, HeldOut, HeldOutRows, Verdict, gates_of
 from mainspring.gates.rules.verdict import combine
 from mainspring.registry import check_usable
 from mainspring.storage.ports import Journal, Tables
@@ -165,6 +165,25 @@ class Gates:
         """
         with self._tables.read() as conn:
             return records.held_out(conn, caller().project, model, version)
+
+    def held_out_rows(self, model: str, version: int, most: int) -> HeldOutRows | None:
+        """The rows a version was last judged on, with what it says to them now; of many classes there are none.
+
+        Args:
+            model: Name of the model.
+            version: Number of the version.
+            most: At most so many rows, drawn with a fixed seed.
+        Returns: None when no gate judged it, or the rows are no stored dataset.
+        """
+        held = self.held_out(model, version)
+        found = self._registry.get(model, version)
+        if held is None or self._data is None or found.task == "multiclass":
+            return None
+        frame, _ = self._rows(held.data_ref)
+        frame = frame.sample(min(frame.height, most), seed=0)
+        truth = truth_of(frame, held.label, found)
+        answers = self._answers(found, frame, truth)
+        return HeldOutRows(inputs=frame.select(found.columns), scores=answers.score, truth=truth)
 
     def verdict(self, verdict_id: str) -> Verdict:
         """One verdict.

@@ -58,7 +58,7 @@ class Calibrations:
     def of(self, conn: Connection, watched: WatchedVersion) -> Meaning:
         """What the scores of a version mean: by its held-out rows, else by the first of its predictions with labels."""
         if watched.task == "regression":
-            return Meaning("a number has no probability: learn its loss from rows instead", "")
+            return Meaning("errors of numbers need rows: mainspring monitor estimate", "")
         held_out = self._rows_of_a_gate(watched)
         if held_out is not None:
             from mainspring.monitoring.rules.estimating.calibrating import Counted

@@ -11,6 +11,7 @@ from mainspring.core.console import json_option, room, show, table
 from mainspring.monitoring.performances import PERIODS, Performance, WindowPerformance
 from mainspring.monitoring.performing import Performing
 from mainspring.monitoring.readings import Reading
+from mainspring.monitoring.rowwise import RowEstimates
 from mainspring.monitoring.service import Monitoring
 
 _since = click.option("--since", default="", metavar="TIME", help="Earliest event time, ISO 8601 (default: all).")
@@ -161,4 +162,19 @@ def export(ctx: click.Context, deployment: str, dataset: str, *, since: str, as_
     show(made, f"{made.ref} has {made.rows} rows with a label")
 
 
-commands = (performance, segments, slices, feedback, export)
+@click.command("estimate")
+@click.argument("deployment")
+@_version
+@click.option("--days", default=7.0, type=click.FloatRange(0.01, 3660), show_default=True, help="So far back.")
+@json_option
+@click.pass_context
+def estimate(ctx: click.Context, deployment: str, *, version: int, days: float, as_json: bool) -> None:
+    """Estimate from rows: inputs that moved far, errors of numbers.  Example: mainspring monitor estimate flights"""
+    room(ctx, Monitoring).observe(deployment)
+    found = room(ctx, RowEstimates).estimate(deployment, days=days, version=version)
+    about = f"version {found.version}, {found.rows} rows by {found.held_out} held-out ones worth {found.effective:.0f}"
+    lines = [found.why] if found.why else [about, *(f"{name}: {one.text()}" for name, one in found.readings.items())]
+    show(found, "\n".join(lines))
+
+
+commands = (performance, segments, slices, feedback, export, estimate)

@@ -84,7 +84,7 @@ class Performing:
         if by not in PERIODS:
             hint = did_you_mean(by, PERIODS) or f"use {', '.join(PERIODS)}"
             raise Invalid(f"no period is called {by!r}", where="by", hint=hint)
-        watched = self._watched(deployment, version)
+        watched = self.watched(deployment, version)
         with self._tables.read() as conn:
             days = records.list_outcomes(conn, deployment, watched.version, segment=segment)
         if segment and not days:
@@ -117,7 +117,7 @@ class Performing:
         Raises:
             NotFound: The deployment is not watched.
         """
-        watched = self._watched(deployment, version)
+        watched = self.watched(deployment, version)
         meaning = self._meaning(watched)
         with self._tables.read() as conn:
             found = records.list_segments(conn, deployment, watched.version, since=since)
@@ -140,7 +140,7 @@ class Performing:
         """
         from mainspring.monitoring.rules.slices import worst_slices
 
-        watched = self._watched(deployment, version)
+        watched = self.watched(deployment, version)
         since = self._monitoring.get(deployment).watermark - days * DAY_US
         name = {"binary": "brier", "regression": "absolute error"}.get(watched.task, "error")
         try:
@@ -160,7 +160,7 @@ class Performing:
         Raises:
             NotFound: The deployment is not watched.
         """
-        live = self._watched(deployment, 0)
+        live = self.watched(deployment, 0)
         with self._tables.read() as conn:
             said = records.list_said(conn, deployment, since=since)
             numbers = [entry.version for entry in records.list_versions(conn, deployment)] or [live.version]
@@ -193,7 +193,12 @@ class Performing:
         said = self._serving.predictions(deployment, since).select("id", pl.col("label_out").alias(_ANSWER))
         return rows.join(said.collect().unique("id"), left_on="prediction_id", right_on="id", how="left")
 
-    def _watched(self, deployment: str, number: int) -> WatchedVersion:
+    def watched(self, deployment: str, number: int = 0) -> WatchedVersion:
+        """A version that is watched, the live one for 0.
+
+        Raises:
+            NotFound: The deployment is not watched, or the version answered nothing.
+        """
         self._monitoring.get(deployment)
         live = number or self._serving.get(deployment).champion
         with self._tables.read() as conn:

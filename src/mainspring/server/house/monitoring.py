@@ -11,6 +11,7 @@ from mainspring.monitoring.model import MonitorSpec
 from mainspring.monitoring.notices.model import Channel, channels_of
 from mainspring.monitoring.notices.telling import Herald, Notices
 from mainspring.monitoring.performing import Performing
+from mainspring.monitoring.rowwise import RowEstimates
 from mainspring.registry import Registry
 from mainspring.server.house.floor import CLOCK, journal, queue, tables
 from mainspring.serving import Serving
@@ -26,6 +27,7 @@ def furnish(wiring: Wiring, settings: Settings) -> None:
     channels = channels_of(settings.section("notify"))
     wiring.add(Monitoring, lambda w: _monitoring(w, spec))
     wiring.add(Performing, _performing)
+    wiring.add(RowEstimates, _row_estimates)
     wiring.add(Notices, lambda w: _notices(w, settings, channels))
     wiring.add(Herald, lambda w: Herald(w.get(Notices), tables=tables(w), journal=journal(w), queue=queue(w)))
 
@@ -62,4 +64,10 @@ def _notices(w: Wiring, settings: Settings, channels: dict[str, Channel]) -> Not
         project=settings.project.name,
         home=f"http://{settings.server.host}:{settings.server.port}",
         allow_local=settings.webhooks.allow_local,
+    )
+
+
+def _row_estimates(w: Wiring) -> RowEstimates:
+    return RowEstimates(
+        monitoring=w.get(Monitoring), performing=w.get(Performing), serving=w.get(Serving), gates=w.get(Gates)
     )
