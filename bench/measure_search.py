@@ -57,6 +57,8 @@ SEARCHES: dict[str, tuple[str, Sequence[str], str]] = {
     "a tag with 10 values, by a metric": ("tags.t1 = '3'", ("metrics.m2 DESC",), ""),
     "a tag that one run has": ("tags.t0 = '777'", (), ""),
     "order by a param": ("", ("params.p1",), ""),
+    "metric filter, order by a param": ("metrics.m1 > 0.5", ("params.p1 DESC",), ""),
+    "metric filter, order by a length of time": ("metrics.m1 > 0.5", ("duration",), ""),
     "some of the fields": ("metrics.m1 > 0.5", ("metrics.m2 DESC",), "metrics.m1, metrics.m2, params.p1"),
 }
 

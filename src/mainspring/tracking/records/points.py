@@ -76,11 +76,12 @@ def curve(conn: Connection, number: int, key: str) -> Curve:
     """Every point of a metric in the order of step, time and value."""
     mine = sa.and_(metric.c.run == number, metric.c.key == _key_of(number, key))
     order = (metric.c.step, metric.c.at, metric.c.sort, metric.c.value)
-    plain = conn.execute(sa.select(sa.literal(1)).where(mine, metric.c.sort != 0).limit(1)).first() is None
-    wanted = [column for column in order if not plain or column is not metric.c.sort]
-    steps, times, *sorts, values = _bare_columns(conn, sa.select(*wanted).where(mine).order_by(*order), len(wanted))
-    if sorts:
-        values = list(map(joined, values, sorts[0]))
+    found = sa.select(metric.c.step, metric.c.at).where(mine).order_by(*order)
+    finite = sa.case((metric.c.sort == 0, metric.c.value))  # null for others, which most metrics have none of
+    steps, times, values = _bare_columns(conn, found.add_columns(finite), 3)
+    if None in values:
+        steps, times, values, sorts = _bare_columns(conn, found.add_columns(metric.c.value, metric.c.sort), 4)
+        values = list(map(joined, values, sorts))
     return Curve(key, steps, times, values)
 
 

@@ -52,8 +52,10 @@ FEW = 10_000
 """Up to so many runs are sorted once they are found; among more of them, the order is walked until a page is full."""
 STEPS = 3_000
 """So many runs an order is walked, before it is asked whether it has those at its end that the filter lets through."""
-SOME = 20_000
-"""Up to so many are sorted then."""
+SOME = 50_000
+"""Up to so many are sorted then, fewer when marking several parts of the filter leaves fewer still."""
+SEVERAL = 0.4
+"""The share of `SOME` in that case."""
 MANY = 1_000_000
 """Up to so many are marked then, so that a run on the way is looked up only if it is one of them."""
 ROOMY = 10
@@ -219,7 +221,9 @@ def _walked(conn: Connection, search: RunSearch, keys: Keys, after: Sequence[Key
     walks = [_question(group, keys.within(group.experiments), dialect) for group in groups]
     found = [walk.tried(conn, after=after, limit=limit, steps=STEPS) for walk in walks]
     if None in found:
-        some = narrowest(conn, search.filter, keys, numbers, most=SOME)
+        several = isinstance(search.filter, And) and len(search.filter.parts) > 1
+        most = int(SOME * SEVERAL) if several else SOME
+        some = narrowest(conn, search.filter, keys, numbers, most=most)
         if some is not None:
             return _picked(conn, search, keys, some, after, limit)
         marks = marked(conn, search.filter, keys, numbers, most=MANY)
