@@ -28,4 +28,5 @@ OURS_IS_BETTER: dict[str, str] = {
     "test_a_body_of_json_that_is_no_object_is_refused": "500",
     "test_a_deep_body_is_no_server_error": "500",
     "test_outputs_of_a_run_may_come_twice": "400 with the text of a database error",
+    "test_what_is_no_record_is_refused_and_nothing_is_kept": "500",
 }

@@ -8,13 +8,14 @@ from mlflow.genai.scorers import delete_scorer, get_scorer, list_scorers
 from mlflow.genai.scorers.registry import list_scorer_versions
 from tests.mlflow.http import BAD, GONE, Http, Json
 
+BASE = "/api/3.0/mlflow/scorers"
 PLAIN = '{"name": "short", "builtin_scorer_class": "Safety", "builtin_scorer_pydantic_data": {}}'
 
 
 @pytest.fixture
 def scorer(http: Http, experiment: str) -> Json:
     """A scorer of the experiment."""
-    return http.ok("POST", "scorers/register", experiment_id=experiment, name="short", serialized_scorer=PLAIN)
+    return http.ok("POST", f"{BASE}/register", experiment_id=experiment, name="short", serialized_scorer=PLAIN)
 
 
 def test_a_judge_is_registered_read_listed_and_deleted(experiment: str) -> None:
@@ -32,22 +33,22 @@ def test_a_judge_is_registered_read_listed_and_deleted(experiment: str) -> None:
 
 
 def test_versions_of_a_scorer_count_up_under_one_id(http: Http, experiment: str, scorer: Json) -> None:
-    again = http.ok("POST", "scorers/register", experiment_id=experiment, name="short", serialized_scorer=PLAIN)
+    again = http.ok("POST", f"{BASE}/register", experiment_id=experiment, name="short", serialized_scorer=PLAIN)
     assert (scorer["version"], again["version"]) == (1, 2)
     assert scorer["scorer_id"] == again["scorer_id"]
-    (found,) = http.ok("GET", "scorers/list", experiment_ids=[experiment])["scorers"]
+    (found,) = http.ok("GET", f"{BASE}/list", experiment_ids=[experiment])["scorers"]
     assert (found["scorer_version"], found["scorer_name"], found["serialized_scorer"]) == (2, "short", PLAIN)
 
 
 def test_a_scorer_that_is_not_there_is_not_found(http: Http, experiment: str, scorer: Json) -> None:
-    for path in ("scorers/get", "scorers/versions"):
+    for path in (f"{BASE}/get", f"{BASE}/versions"):
         assert http.error("GET", path, experiment_id=experiment, name="other") == GONE
-    assert http.error("GET", "scorers/get", experiment_id=experiment, name="short", version=7) == GONE
-    assert http.error("DELETE", "scorers/delete", experiment_id=experiment, name="short", version=7) == GONE
-    assert http.error("GET", "scorers/list", experiment_id="987654321") == GONE
+    assert http.error("GET", f"{BASE}/get", experiment_id=experiment, name="short", version=7) == GONE
+    assert http.error("DELETE", f"{BASE}/delete", experiment_id=experiment, name="short", version=7) == GONE
+    assert http.error("GET", f"{BASE}/list", experiment_id="987654321") == GONE
 
 
 def test_a_scorer_needs_a_name_and_json(http: Http, experiment: str) -> None:
     for name, content in ((" ", PLAIN), ("short", "{"), ("", PLAIN), ("short", "")):
         asked = {"experiment_id": experiment, "name": name, "serialized_scorer": content}
-        assert http.error("POST", "scorers/register", **asked) == BAD
+        assert http.error("POST", f"{BASE}/register", **asked) == BAD

@@ -414,3 +414,11 @@ def test_experiments_and_runs_have_the_same_life_in_our_own_api(door: Door) -> N
     assert client.post(f"/api/v1/runs/{run_id}/rename", json={"name": "neu"}).status_code == 204
     assert client.get(f"/api/v1/runs/{run_id}").json()["name"] == "neu"
     assert client.get("/api/v1/experiments/404").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "call", ["gateway/endpoints/list", "label-schemas/list", "review-queues/list", "issues/search"]
+)
+def test_what_is_not_there_is_named(door: Door, call: str) -> None:
+    assert door.get(call, 404)["error_code"] == "ENDPOINT_NOT_FOUND"
+    assert "Mainspring has no" in door.post(call, 404)["message"]
