@@ -27,6 +27,7 @@ from mainspring.monitoring.rowwise import RowEstimates
 from mainspring.server.app import create_app
 from mainspring.serving import Feedback, Serving
 from mainspring.storage.ports import Tables
+from mainspring.storage.sqlite import SqliteTables
 
 sys.path.append(str(Path(__file__).parents[2]))
 
@@ -37,7 +38,24 @@ Client = TestClient[Litestar]
 
 @pytest.fixture
 def house(sqlite_tables: Tables, tmp_path: Path) -> House:
-    house = watched(build(sqlite_tables, tmp_path))
+    return furnished(sqlite_tables, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """Four days with labels, on which the scores of one carrier say the opposite; tests add feedback only."""
+    folder = tmp_path_factory.mktemp("lived")
+    tables = SqliteTables(folder / "tables.db")
+    tables.migrate()
+    house = furnished(tables, folder)
+    for day in range(4):
+        live(house, day, worse="AA")
+    yield house
+    tables.close()
+
+
+def furnished(tables: Tables, folder: Path) -> House:
+    house = watched(build(tables, folder))
     spec = MonitorSpec(
         segments=["carrier", "gone"], worth={"true_positive": 10.0, "false_positive": -1.0}, currency="EUR"
     )
@@ -54,8 +72,8 @@ def live(house: House, day: int, rows: int = 300, *, labels: bool = True, worse:
     frame = flights(rows, day)
     rng = np.random.default_rng(day)
     ids: list[str] = []
-    for place, score in enumerate((0.1, 0.35, 0.65, 0.9)):
-        part = frame.slice(place * rows // 4, rows // 4)
+    for place, score in enumerate((0.2, 0.8)):
+        part = frame.slice(place * rows // 2, rows // 2)
         found = log(house, part, start=START + day * DAY_US + place, score=score, every_us=DAY_US // rows)
         chance = np.where(part["carrier"].to_numpy() == worse, 1 - score, score)
         truth = (rng.random(part.height) < chance).astype(int).tolist()
@@ -146,33 +164,22 @@ def test_rows_are_estimated_by_held_out_rows_that_look_like_them(house: House) -
     assert learned.readings["mae"].value == pytest.approx(0.5, abs=0.1)
 
 
-def test_segments_are_counted_apart_and_add_up(house: House) -> None:
-    live(house, 0, worse="AA")
-    found = {one.segment: one.window for one in performing(house).segments("live")}
+def test_segments_are_counted_apart_and_add_up(lived: House) -> None:
+    found = {one.segment: one.window for one in performing(lived).segments("live")}
     assert set(found) == {"carrier=AA", "carrier=DL", "carrier=UA"}
-    assert sum(window.predictions for window in found.values()) == 300
-    assert sum(window.labelled for window in found.values()) == 300
+    assert sum(window.predictions for window in found.values()) == 1_200
+    assert sum(window.labelled for window in found.values()) == 1_200
     worst, other = (found[f"carrier={name}"].realized["brier"].value or 0.0 for name in ("AA", "DL"))
     assert worst > other + 0.1
-    alone = performing(house).performance("live", segment="carrier=AA")
+    alone = performing(lived).performance("live", segment="carrier=AA")
     assert alone.total.labelled == found["carrier=AA"].labelled
     with pytest.raises(NotFound, match='did you mean "carrier=AA"'):
-        performing(house).performance("live", segment="carier=AA")
+        performing(lived).performance("live", segment="carier=AA")
 
 
-def test_a_level_nobody_knew_and_a_missing_one_are_segments_of_their_own(house: House) -> None:
-    frame = pl.DataFrame({"hour": [1.0, 2.0, 3.0], "carrier": ["AA", "ZZ", None]})
-    log(house, frame, start=START)
-    house.monitoring.observe("live")
-    names = [one.segment for one in performing(house).segments("live")]
-    assert names == ["carrier=(missing)", "carrier=(other)", "carrier=AA"]
-
-
-def test_the_worst_slices_are_found_without_being_declared(house: House) -> None:
-    for day in range(3):
-        live(house, day, worse="AA")
-    found = performing(house).worst("live")
-    assert (found.rows, found.loss) == (900, "brier")
+def test_the_worst_slices_are_found_without_being_declared(lived: House) -> None:
+    found = performing(lived).worst("live")
+    assert (found.rows, found.loss) == (1_200, "brier")
     assert found.slices[0].name == "carrier is AA"
     assert all("noise" not in one.name for one in found.slices)
 
@@ -204,7 +211,11 @@ def test_labels_that_are_odd_twice_or_early_hurt_nothing(house: House) -> None:
     total = performing(house).performance("live").total
     assert (total.predictions, total.labelled, total.unread) == (80, 1, 2)
     assert total.realized["roc_auc"].why == "not estimable: no row is of class 0"
-    assert "nan" not in json.dumps(str(total)).lower().replace("finance", "")
+    assert "nan" not in json.dumps(str(total)).lower()
+    log(house, pl.DataFrame({"hour": [1.0, 2.0, 3.0], "carrier": ["AA", "ZZ", None]}), start=START)
+    house.monitoring.observe("live")
+    names = [one.segment for one in performing(house).segments("live")]
+    assert names[:2] == ["carrier=(missing)", "carrier=(other)"]
 
 
 def test_ratings_and_corrections_are_counted_once_and_become_training_data(house: House) -> None:
@@ -226,11 +237,11 @@ def test_ratings_and_corrections_are_counted_once_and_become_training_data(house
 
 
 @pytest.fixture
-def wiring(house: House) -> Wiring:
+def wiring(lived: House) -> Wiring:
     wiring = Wiring()
-    wiring.add(Monitoring, lambda _: house.monitoring)
-    wiring.add(Performing, lambda _: performing(house))
-    wiring.add(Serving, lambda _: house.serving)
+    wiring.add(Monitoring, lambda _: lived.monitoring)
+    wiring.add(Performing, lambda _: performing(lived))
+    wiring.add(Serving, lambda _: lived.serving)
     return wiring
 
 
@@ -240,10 +251,8 @@ def client(wiring: Wiring) -> Iterator[Client]:
         yield client
 
 
-def test_api_and_commands_say_the_same(house: House, wiring: Wiring, client: Client) -> None:
-    for day in range(4):
-        live(house, day, worse="AA")
-    house.serving.feedback("live", [Feedback("nobody", 5.0, "rating", START)])
+def test_api_commands_and_page_say_the_same(lived: House, wiring: Wiring, client: Client) -> None:
+    lived.serving.feedback("live", [Feedback("nobody", 5.0, "rating", START)])
     shown = client.get("/api/v1/monitors/live/performance?by=week").json()
     ran = CliRunner().invoke(group, ["performance", "live", "--by", "week", "--json"], obj=lambda: wiring)
     assert json.loads(ran.output)["total"] == shown["total"]
@@ -261,6 +270,13 @@ def test_api_and_commands_say_the_same(house: House, wiring: Wiring, client: Cli
     }.items():
         assert words in CliRunner().invoke(group, [command, "live"], obj=lambda: wiring).output
     assert "rows with a label" in CliRunner().invoke(group, ["export", "live", "b2"], obj=lambda: wiring).output
+    lived.monitoring.evaluate("live")
+    page = client.get("/monitors/live?slices=true").text
+    for words in ("realized", "estimated", "carrier is AA", "carrier=AA", "rating", "first 1200 labelled", "outlined"):
+        assert words in page
+    assert len(page) < 150_000
+    assert ">nan" not in page.lower()
+    assert "Look for the rows" in client.get("/monitors/live").text
 
 
 def test_a_version_of_numbers_is_measured_in_its_unit(house: House) -> None:
@@ -275,17 +291,3 @@ def test_a_version_of_numbers_is_measured_in_its_unit(house: House) -> None:
     assert found.total.realized["bias"].value == pytest.approx(0.5)
     assert found.headline == "mae"
     assert found.total.estimated["mae"].value is None
-
-
-def test_the_page_of_a_monitor_shows_both_and_stays_small(house: House, client: Client) -> None:
-    for day in range(5):
-        live(house, day, labels=day < 4, worse="AA")
-    house.serving.feedback("live", [Feedback("nobody", 5.0, "rating", START)])
-    house.monitoring.observe("live")
-    house.monitoring.evaluate("live")
-    page = client.get("/monitors/live?slices=true").text
-    for words in ("realized", "estimated", "carrier is AA", "carrier=AA", "rating", "first 1200 labelled", "outlined"):
-        assert words in page
-    assert len(page) < 150_000
-    assert ">nan" not in page.lower()
-    assert "Look for the rows" in client.get("/monitors/live").text

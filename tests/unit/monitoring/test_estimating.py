@@ -180,13 +180,13 @@ def prices(rows: int, seed: int, mean: float = 0.0) -> tuple[pl.DataFrame, Float
 
 
 def test_the_error_of_numbers_is_estimated_where_inputs_moved() -> None:
-    model = learn_loss(*prices(1_500, 0))
+    model = learn_loss(*prices(1_000, 0))
     assert isinstance(model, LossModel)
     for mean in (0.0, 1.0):
-        inputs, said, truth = prices(2_000, 1, mean)
+        inputs, said, truth = prices(1_500, 1, mean)
         found = estimate_loss(model, inputs, said)
-        assert found["mae"].value == pytest.approx(float(np.abs(said - truth).mean()), rel=0.08)
-        assert found["rmse"].value == pytest.approx(float(np.sqrt(((said - truth) ** 2).mean())), rel=0.1)
+        assert found["mae"].value == pytest.approx(float(np.abs(said - truth).mean()), rel=0.12)
+        assert found["rmse"].value == pytest.approx(float(np.sqrt(((said - truth) ** 2).mean())), rel=0.15)
     inputs, said, _ = prices(10, 2)
     assert estimate_loss(model, inputs, said)["mae"].why == "not estimable: 10 rows, 30 are needed"
     assert estimate_loss(model, inputs, np.full(10, np.nan))["rmse"].value is None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 LEAST_ROWS = 100
 LEAST_WINDOW = 30
-_FOLDS = 5
+_FOLDS = 3
 
 
 class _Model(Protocol):
