@@ -68,12 +68,20 @@ class MonitorSpec:
         self._check_lists()
 
     def _check_lists(self) -> None:
-        if isinstance(self.segments, str) or not all(isinstance(name, str) and name for name in self.segments):
+        names: object = self.segments
+        worth: object = self.worth
+        currency: object = self.currency
+        if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) and name for name in names):
             hint = 'write a list of inputs: segments = ["carrier"]'
             raise Invalid(f"{self.segments!r} is no list of names", where="monitor.segments", hint=hint)
         if len(self.segments) > MOST_SEGMENTS:
             hint = "slices of all columns are looked for anyway"
             raise Invalid(f"more than {MOST_SEGMENTS} columns of segments", where="monitor.segments", hint=hint)
+        if not isinstance(worth, Mapping):
+            hint = "write a table: worth = { true_positive = 40.0 }"
+            raise Invalid(f"{worth!r} is no table of amounts", where="monitor.worth", hint=hint)
+        if not isinstance(currency, str):
+            raise Invalid(f"{currency!r} is no currency", where="monitor.currency", hint='use a text such as "EUR"')
         for name, money in self.worth.items():
             if name not in WORTHS:
                 hint = did_you_mean(name, WORTHS) or f"use {', '.join(WORTHS)}"

@@ -210,6 +210,9 @@ def test_feedback_is_counted_by_kind_and_day() -> None:
     ("settings_", "found"),
     [
         ({"segments": "carrier"}, "no list of names"),
+        ({"segments": 3}, "no list of names"),
+        ({"worth": 3}, "no table of amounts"),
+        ({"currency": 3}, "no currency"),
         ({"segments": [str(i) for i in range(9)]}, "more than 8"),
         ({"worth": {"true_positve": 1.0}}, "no outcome is called"),
         ({"worth": {"right": "much"}}, "no amount"),
