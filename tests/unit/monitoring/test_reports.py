@@ -72,6 +72,13 @@ def test_the_columns_that_changed_are_named_with_their_cause() -> None:
     assert [column.drifted for column in REPORT.columns] == [True] * 3 + [False] * 7
 
 
+def test_a_printed_report_is_its_summary_and_a_line_for_each_column_that_drifted() -> None:
+    lines = str(REPORT).splitlines()
+    assert lines[0] == REPORT.summary
+    assert [line.partition(":")[0] for line in lines[1:]] == list(REPORT.drifted)
+    assert repr(REPORT) == f"<DriftReport {REPORT.summary}>"
+
+
 def test_two_samples_of_the_same_rows_have_no_drift() -> None:
     report = ms.drift(table(3000, seed=1), table(1500, seed=2))
     assert not report.drifted

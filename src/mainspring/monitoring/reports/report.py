@@ -97,6 +97,14 @@ class DriftReport:
         rows = f"{self.current_rows:,} rows against {self.reference_rows:,}"
         return f"{changed if self.drifted else f'no drift in {len(self.columns)} columns'}: {rows}"
 
+    def __str__(self) -> str:
+        """The summary, and a line for each column that drifted."""
+        found = [f"{c.name}: {c.estimate.text} ({c.text})" for c in self.columns if c.drifted]
+        return "\n".join([self.summary, *found])
+
+    def __repr__(self) -> str:
+        return f"<DriftReport {self.summary}>"
+
     def column(self, name: str) -> ColumnDrift | None:
         """A column by its name, None when it was not compared."""
         return next((column for column in self.columns if column.name == name), None)
