@@ -79,6 +79,14 @@ def test_a_printed_report_is_its_summary_and_a_line_for_each_column_that_drifted
     assert repr(REPORT) == f"<DriftReport {REPORT.summary}>"
 
 
+def test_a_change_of_unit_is_seen_also_where_few_rows_make_the_mean() -> None:
+    rng = np.random.default_rng(5)
+    before, now = rng.lognormal(10, 1.2, 3000), rng.lognormal(10, 1.2, 900) / 1000
+    found = ms.drift({"income": before}, {"income": now}).column("income")
+    assert found is not None
+    assert (found.cause, found.text) == ("unit", "the values changed by a factor of 1000")
+
+
 def test_two_samples_of_the_same_rows_have_no_drift() -> None:
     report = ms.drift(table(3000, seed=1), table(1500, seed=2))
     assert not report.drifted

@@ -23,6 +23,7 @@ _UNITS = {
     2.204623: "a factor of 2.205 (kilograms became pounds)",
 }
 _NEAR = 0.03
+_LARGE, _NEAR_LARGE = 20.0, 0.2  # of incomes and the like means vary by more than 3 %, and nothing else grows so much
 _LEAST_SHARE = 0.01
 _LOPSIDED = 0.1
 
@@ -117,10 +118,11 @@ def _unit(reference: ColumnSketch, window: ColumnSketch) -> Finding | None:
     if not reference.cells.is_number:
         return None
     centre, spread = _ratio(window.mean, reference.mean), _ratio(window.deviation, reference.deviation)
-    if centre is None or spread is None or abs(math.log(centre / spread)) > 2 * _NEAR:
+    if centre is None or spread is None:
         return None
     for factor, text in _UNITS.items():
-        if any(abs(math.log(centre / unit)) < _NEAR for unit in (factor, 1 / factor)):
+        near = _NEAR if factor < _LARGE else _NEAR_LARGE
+        if abs(math.log(centre / spread)) <= 2 * near and abs(abs(math.log(centre)) - math.log(factor)) < near:
             return Finding("unit", f"the values changed by {text}")
     return None
 
