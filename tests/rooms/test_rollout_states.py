@@ -83,7 +83,24 @@ class House:
                 about = (self._batch, f"r{self._batch}", f"r{self._batch}", self.clock.now(), self.clock.now())
                 said = {"prediction": 1.0} if status < 400 else None
                 rows.append(
-                    (*about, 1, arm, share, f"k{self._batch}", found.id, CELLS, said, 10, status, "", "", 0, 0, ())
+                    (
+                        *about,
+                        1,
+                        arm,
+                        share,
+                        f"k{self._batch}",
+                        found.id,
+                        CELLS,
+                        said,
+                        10,
+                        status,
+                        "",
+                        "",
+                        0,
+                        0,
+                        (),
+                        None,
+                    )
                 )
         self.delta.append(table_of(name), frame_of(name, rows, SIGNATURES), app="test", batch=self._batch)
 
@@ -354,7 +371,7 @@ def test_an_answer_without_a_value_is_an_error_where_others_have_one(house: Hous
     made = house.serving.start_rollout("empty", 2, spec=SPEC)
     house.log("empty", canary=5, champion=200, status=200)
     found = house.serving.rollouts("empty")[0]
-    said = ("canary", 0.25, "k", found.id, CELLS, None, 9, 200, "", "", 0, 0, ())
+    said = ("canary", 0.25, "k", found.id, CELLS, None, 9, 200, "", "", 0, 0, (), None)
     rows = [(10**6 + i, f"e{i}", f"e{i}", START, START, 2, *said) for i in range(40)]
     rows = [(*row[:8], f"k{row[0]}", *row[9:]) for row in rows]
     house.delta.append(table_of("empty"), frame_of("empty", rows, SIGNATURES), app="test", batch=10**6)

@@ -224,7 +224,7 @@ def test_shares_of_many_versions_are_one_change_and_end_with_a_rollback(house: H
     assert made.traffic.shadows == ()
     (entry,) = read_plan(house.serving.folder).endpoints
     assert [(arm.version, arm.share) for arm in entry.arms] == [(1, 0.5), (2, 0.25), (3, 0.25)]
-    with pytest.raises(Conflict, match="version 2 has 25% of the traffic"):
+    with pytest.raises(Conflict, match="version 2 is live with 25% of the traffic"):
         house.serving.start_rollout("flights", 2)
     house.clock.advance(DAY_US)
     assert house.serving.rollback("flights").traffic.words == "champion 1: 100%"

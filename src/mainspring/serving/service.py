@@ -96,7 +96,7 @@ class Serving(BanditDesk):
             self._check_free(conn, name)
             standing = {arm.version: arm.share for arm in live.traffic.arms}
             if found.number in standing:
-                what = f"version {found.number} has {standing[found.number]:.0%} of the traffic"
+                what = f"version {found.number} is live with {standing[found.number]:.0%} of the traffic"
                 hint = f"roll out another version, or take its share: mainspring traffic set {name} ..."
                 raise Conflict(what, where=live.ref, hint=hint)
             self._registry.hold(conn, model, found.number)

@@ -34,7 +34,10 @@ def matches(column: Column, op: str, value: object, dialect: str) -> Condition:
     if op.startswith("NOT ") and "LIKE" in op:
         return sa.not_(matches(column, op.removeprefix("NOT "), value, dialect))
     if op == "RLIKE":
-        return column.op("REGEXP" if dialect == "sqlite" else "~", is_comparison=True)(value)
+        if dialect == "sqlite":
+            return column.op("REGEXP", is_comparison=True)(value)
+        # By the database's own collation: compared by bytes, only A to Z would be letters.
+        return sa.collate(column, "default").op("~", is_comparison=True)(sa.literal(str(value), sa.Text()))
     if op in ("LIKE", "ILIKE"):
         return _like(column, str(value), dialect, exact=op == "LIKE")
     return _COMPARE[op](column, value)
