@@ -211,7 +211,7 @@ watching = [False]
 
 def _watch(event: str, args: tuple[object, ...]) -> None:
     ours = event == "import" and not str(args[0]).startswith("encodings.")  # a codec is loaded when it is first used
-    if watching[0] and (event.startswith(WATCHED) or ours):
+    if watching and watching[0] and (event.startswith(WATCHED) or ours):
         seen.append(f"{event} {args[0]}")
 
 
