@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -125,10 +125,9 @@ class Data:
 
     def _usual_time(self, name: str, parents: Sequence[str], frame: pl.DataFrame) -> str:
         """The time column of the version before or of the first parent whose time column is one here too, or ""."""
-        times = []
-        for ref in (name, *parents):
-            with contextlib.suppress(Invalid, NotFound):  # a parent may be kept elsewhere
-                times.append(self.resolve(ref).time_column)
+        with self._tables.read() as conn:  # a parent may be kept elsewhere
+            known = [records.find_version(conn, *_parsed(ref)) for ref in (name, *parents) if _REF.fullmatch(ref)]
+        times = [found.time_column for found in known if found is not None]
         return next((time for time in times if time and time in frame.columns and frame[time].dtype.is_temporal()), "")
 
     def resolve(self, ref: str) -> DatasetVersion:
@@ -138,10 +137,9 @@ class Data:
             Invalid: It is no such reference.
             NotFound: No such dataset or version.
         """
-        parts = ref.removeprefix("datasets/").split("/")
-        if len(parts) > 2 or (len(parts) == 2 and not parts[1].isdecimal()):
+        if not _REF.fullmatch(ref):
             raise Invalid(f"{ref!r} names no dataset version", where="dataset", hint="write datasets/NAME/VERSION")
-        return self.get(parts[0], int(parts[1]) if len(parts) == 2 else None)
+        return self.get(*_parsed(ref))
 
     def frame(self, name: str, version: int | None = None) -> pl.LazyFrame:
         """The rows of a version, lazily.
@@ -236,6 +234,15 @@ def _plain(frame: pl.DataFrame) -> pl.DataFrame:
         if any(d in (pl.Float32, pl.Float64) for d in frame.dtypes)
         else frame
     )
+
+
+_REF = re.compile(r"(?:datasets/)?([^/]*)(?:/(\d+))?")
+
+
+def _parsed(ref: str) -> tuple[str, int | None]:
+    """Name and number of a reference that `_REF` matches."""
+    name, _, number = ref.removeprefix("datasets/").partition("/")
+    return name, int(number) if number else None
 
 
 def _only_time(frame: pl.DataFrame) -> str:
