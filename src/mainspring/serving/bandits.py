@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal
 
 from mainspring.core.errors import Conflict, Invalid, MainspringError, NotFound
 from mainspring.core.ids import check_name, new_id
-from mainspring.registry import check_usable
 from mainspring.serving import records
 from mainspring.serving.events import BanditStarted, BanditStopped
 from mainspring.serving.model import Bandit, Deployment
@@ -75,10 +74,7 @@ class BanditDesk(ReplayDesk):
         spec = spec or BanditSpec()
         check_name(spec.feedback, "kind of feedback")
         live = self.get(name)
-        found = [check_usable(self._registry.get(live.model, version)) for version in versions]
-        for version in found:
-            self._check_columns(name, version)
-            self._check_options(live.options, version)
+        found = [self._fitting(live, version) for version in versions]
         with self._tables.write() as conn:
             live = self._find(conn, name, lock=True)
             self._check_free(conn, name)

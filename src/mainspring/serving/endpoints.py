@@ -176,6 +176,19 @@ class Endpoints:
             return options_of(self._declared[name], f"deployment.{name}")
         return before.options if before else Options()
 
+    def _fitting(self, live: Deployment, version: int | str) -> ModelVersion:
+        """A version of the endpoint's model that can answer there as its versions do.
+
+        Raises:
+            NotFound: No such version.
+            Invalid: The endpoint's options do not fit it.
+            Refused: It lacks what it takes to answer, or takes another kind of value for a column than is in the log.
+        """
+        found = check_usable(self._registry.get(live.model, version))
+        self._check_columns(live.name, found)
+        self._check_options(live.options, found)
+        return found
+
     def _check_options(self, options: Options, version: ModelVersion) -> None:
         self._viewing.check(options, version)
         check_redacted(options.redact, version, [*self._viewing.entities(options), *self._elsewhere(options, version)])

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from mainspring.core.errors import Conflict, Invalid, MainspringError, NotFound, did_you_mean
 from mainspring.core.ids import new_id
-from mainspring.registry import check_usable
 from mainspring.serving import records
 from mainspring.serving.bandits import BanditDesk
 from mainspring.serving.events import (
@@ -78,13 +77,9 @@ class Serving(BanditDesk):
         """
         if not 0.0 < share < 1.0:
             raise Invalid(f"a canary gets a share between 0 and 1, not {share}", where="share", hint="--share 0.25")
-        with self._tables.read() as conn:
-            model = self._find(conn, name).model
-        found = check_usable(self._registry.get(model, version))
-        self._check_columns(name, found)
-        options = self.get(name).options
-        self._check_options(options, found)
-        _check_bad_rules(spec or RolloutSpec(), [rule.name for rule in options.rules], name)
+        live = self.get(name)
+        found = self._fitting(live, version)
+        _check_bad_rules(spec or RolloutSpec(), [rule.name for rule in live.options.rules], name)
         with self._tables.write() as conn:
             live = self._find(conn, name, lock=True)
             for other in records.list_rollouts(conn, name, open_only=True):
@@ -99,7 +94,7 @@ class Serving(BanditDesk):
                 what = f"version {found.number} is live with {standing[found.number]:.0%} of the traffic"
                 hint = f"roll out another version, or take its share: mainspring traffic set {name} ..."
                 raise Conflict(what, where=live.ref, hint=hint)
-            self._registry.hold(conn, model, found.number)
+            self._registry.hold(conn, live.model, found.number)
             now = self._clock.now()
             made = Rollout(new_id(), name, live.champion, found.number, share, 0, spec or RolloutSpec(), "running", now)
             made = replace(made, standing=standing if len(standing) > 1 else {})

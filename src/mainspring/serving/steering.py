@@ -120,10 +120,8 @@ class TrafficDesk(Processes):
         check_shares(list(shares.values()))
         live = self.get(name)
         wanted = {number: share for number, share in shares.items() if share}
-        found = [check_usable(self._registry.get(live.model, number)) for number in wanted]
-        for version in found:
-            self._check_columns(name, version)
-            self._check_options(live.options, version)
+        for number in wanted:
+            self._fitting(live, number)
         with self._tables.write() as conn:
             live = self._find(conn, name, lock=True)
             self._check_free(conn, name)
@@ -149,9 +147,7 @@ class TrafficDesk(Processes):
         """
         live = self.get(name)
         if route.version is not None:
-            found = check_usable(self._registry.get(live.model, route.version))
-            self._check_columns(name, found)
-            self._check_options(live.options, found)
+            self._fitting(live, route.version)
         with self._tables.write() as conn:
             live = self._find(conn, name, lock=True)
             if route.version is not None:
