@@ -6,8 +6,9 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -168,30 +169,19 @@ class Webhooks:
         The deliveries are stored in the transaction that moves the offset, so that none is lost or put twice.
         """
         total = 0
-        while (put := self._spread_some()) is not None:
+        while listening := self._listening():
+            since = min(entry.since for entry in listening)
+            put = follow(
+                self._tables, self._journal, self._queue, CONSUMER, KINDS, partial(self._jobs, listening), since=since
+            )
+            if put is None:
+                break
             total += put
         return total
 
-    def _spread_some(self) -> int | None:
-        """The same for some events; None when there were none."""
+    def _listening(self) -> Sequence[Listener]:
         with self._tables.read() as conn:
-            listening = webhooks.listeners(conn)
-        if not listening:
-            return None
-        last, offset = self._journal.last(), self._journal.offset(CONSUMER)
-        start = max(offset, min(entry.since for entry in listening))
-        events = self._journal.read(start, limit=_BATCH, kinds=KINDS)
-        upto = events[-1].seq if len(events) == _BATCH else last
-        if upto <= offset:
-            return None
-        jobs = [(event, job) for event in events for job in self._jobs(event, listening)]
-        with self._tables.write() as conn:
-            if not self._journal.advance(conn, CONSUMER, upto):
-                return None  # another process was faster
-            for event, job in jobs:
-                with calling(Caller(event.actor, event.project, event.request_id)):
-                    self._queue.put(conn, job)
-        return len(jobs)
+            return webhooks.listeners(conn)
 
     def deliver(self, lease: Lease) -> dict[str, object]:
         """Send one delivery. What may get better is tried again later; what will not is put aside.
@@ -222,7 +212,7 @@ class Webhooks:
             self._queue.fail(conn, lease, why, retry_in_s=None)
         return {}
 
-    def _jobs(self, event: Event, listening: Sequence[Listener]) -> list[NewJob]:
+    def _jobs(self, listening: Sequence[Listener], event: Event) -> list[NewJob]:
         wanting = [entry for entry in listening if entry.project == event.project and entry.since < event.seq]
         if not wanting:
             return []
@@ -287,6 +277,45 @@ class Teller(Protocol):
     def deliver(self, lease: Lease) -> dict[str, object]:
         """Make one delivery; what it raises is tried again."""
         ...
+
+
+def follow(
+    tables: Tables,
+    journal: Journal,
+    queue: Queue,
+    consumer: str,
+    kinds: Sequence[str],
+    jobs_of: Callable[[Event], Sequence[NewJob]],
+    *,
+    since: int = 0,
+) -> int | None:
+    """Put jobs on the queue for some of the events that a consumer has not seen, each as who caused its event.
+
+    The jobs are stored in the transaction that moves the consumer's offset, so that none is lost or put twice.
+
+    Args:
+        tables: Where the queue is.
+        journal: The event log.
+        queue: Where jobs wait.
+        consumer: Whose offset is moved.
+        kinds: Kinds of events it is about.
+        jobs_of: The jobs of an event.
+        since: Events up to this number are passed over.
+    Returns: How many jobs; None when there were no new events.
+    """
+    last, offset = journal.last(), journal.offset(consumer)
+    events = journal.read(max(offset, since), limit=_BATCH, kinds=kinds)
+    upto = events[-1].seq if len(events) == _BATCH else last
+    if upto <= offset:
+        return None
+    jobs = [(event, job) for event in events for job in jobs_of(event)]
+    with tables.write() as conn:
+        if not journal.advance(conn, consumer, upto):
+            return None  # another process was faster
+        for event, job in jobs:
+            with calling(Caller(event.actor, event.project, event.request_id)):
+                queue.put(conn, job)
+    return len(jobs)
 
 
 class Courier:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mainspring.core.caller import Caller, caller, calling
+from mainspring.core.caller import caller
 from mainspring.core.clock import DAY_US, Clock
 from mainspring.core.errors import Forbidden, Invalid, NotFound, did_you_mean
 from mainspring.core.ids import new_id
 from mainspring.monitoring.notices.model import NEWS, Channel, Notice
-from mainspring.registry.webhooks import Courier
+from mainspring.registry.webhooks import Courier, follow
 from mainspring.storage.jobs import Lease, NewJob, job_id
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ CONSUMER = "notices"
 QUEUE = "notices"
 KIND = "notice"
 _KINDS = tuple(f"monitoring.alarm_{what}" for what in NEWS)
-_BATCH = 200
 _ATTEMPTS = 10
 _OLDEST_US = 3 * DAY_US
 
@@ -84,24 +83,12 @@ class Notices:
         three days is passed over: a channel that is new is not told history.
         """
         total = 0
-        while (put := self._spread_some()) is not None:
+        while self.channels:
+            put = follow(self._tables, self._journal, self._queue, CONSUMER, _KINDS, self._jobs)
+            if put is None:
+                break
             total += put
         return total
-
-    def _spread_some(self) -> int | None:
-        last, offset = self._journal.last(), self._journal.offset(CONSUMER)
-        events = self._journal.read(offset, limit=_BATCH, kinds=_KINDS)
-        upto = events[-1].seq if len(events) == _BATCH else last
-        if upto <= offset or not self.channels:
-            return None
-        jobs = [(event, job) for event in events for job in self._jobs(event)]
-        with self._tables.write() as conn:
-            if not self._journal.advance(conn, CONSUMER, upto):
-                return None  # another process was faster
-            for event, job in jobs:
-                with calling(Caller(event.actor, event.project, event.request_id)):
-                    self._queue.put(conn, job)
-        return len(jobs)
 
     def _jobs(self, event: Event) -> list[NewJob]:
         if event.at < self._clock.now() - _OLDEST_US or self._project not in ("", event.project):

@@ -130,7 +130,14 @@ def _judge_column(
     detail |= gone
     if column.rows < INDEPENDENT_ROWS * normal.dispersion and window.end - start < _LONGEST_US:
         state = "alarm" if before.alarmed else evidence.state_of(before.m, level)
-        waiting = {"p": 1.0, "m": before.m, "state": state, "since": before.since or start, "crossed": False}
+        waiting = {
+            "waits": True,
+            "p": 1.0,
+            "m": before.m,
+            "state": state,
+            "since": before.since or start,
+            "crossed": False,
+        }
         waiting |= _account(reference, at, column, gone) if gone.get("missing_crossed") else {}
         return _Column(msgspec.structs.replace(before, pending=start), {**detail, **waiting}, column)
     p = _p_value(d, reference, at, column, normal, tolerance=spec.drift_tolerance)

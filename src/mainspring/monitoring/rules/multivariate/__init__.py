@@ -6,14 +6,12 @@ from `encoding.encode`.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from functools import cache
 from typing import Protocol, cast
 
 import polars as pl
 
-from mainspring.core.errors import NotFound, did_you_mean
+from mainspring.monitoring.rules.methods import load_method, methods_in
 from mainspring.monitoring.rules.multivariate.encoding import LEAST_ROWS, Floats, encode
 from mainspring.monitoring.rules.statistics.estimates import Estimate, not_estimable
 
@@ -37,7 +35,7 @@ def names() -> tuple[str, ...]:
     >>> names()
     ('domain_classifier', 'energy', 'mmd', 'pca_reconstruction')
     """
-    return tuple(sorted(found.name for found in pkgutil.iter_modules(__path__) if found.name != "encoding"))
+    return methods_in(__path__, besides=("encoding",))
 
 
 @cache
@@ -47,10 +45,7 @@ def method(name: str) -> Method:
     Raises:
         NotFound: There is none of that name.
     """
-    if name not in names():
-        hint = did_you_mean(name, names()) or f"use one of {', '.join(names())}"
-        raise NotFound(f"no method {name!r} to compare tables", where="method", hint=hint)
-    return cast(Method, importlib.import_module(f"{__name__}.{name}"))
+    return cast(Method, load_method(__name__, name, names(), compares="tables"))
 
 
 def compare_frames(name: str, reference: pl.DataFrame, current: pl.DataFrame, *, seed: int = 0) -> Estimate:

@@ -6,13 +6,14 @@ One file for each tool, found by its name; each has `SAYS` and `scores(reference
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from collections.abc import Sequence
 from functools import cache
 from typing import Protocol, cast
 
 import numpy as np
 import polars as pl
+
+from mainspring.monitoring.rules.methods import methods_in
 
 __all__ = ["Peer", "Scores", "names", "peer"]
 Scores = dict[str, tuple[float | None, ...]]
@@ -39,7 +40,7 @@ def names() -> tuple[str, ...]:
     >>> names()
     ('evidently', 'nannyml')
     """
-    return tuple(sorted(found.name for found in pkgutil.iter_modules(__path__) if found.name not in _PARTS))
+    return methods_in(__path__, besides=_PARTS)
 
 
 def peer(name: str) -> Peer:

@@ -6,16 +6,14 @@ answers with a value and what that value is worth (an interval, a p-value), or s
 
 from __future__ import annotations
 
-import importlib
 import math
-import pkgutil
 from functools import cache
 from typing import Protocol, cast
 
 import numpy as np
 
-from mainspring.core.errors import NotFound, did_you_mean
 from mainspring.data.sketch import ColumnSketch
+from mainspring.monitoring.rules.methods import load_method, methods_in
 from mainspring.monitoring.rules.statistics.estimates import Estimate, not_estimable
 
 __all__ = ["Estimate", "Method", "compare", "method", "names"]
@@ -47,7 +45,7 @@ def names() -> tuple[str, ...]:
     >>> "psi" in names()
     True
     """
-    return tuple(sorted(found.name for found in pkgutil.iter_modules(__path__) if found.name not in _PARTS))
+    return methods_in(__path__, besides=_PARTS)
 
 
 @cache
@@ -57,10 +55,7 @@ def method(name: str) -> Method:
     Raises:
         NotFound: There is none of that name.
     """
-    if name not in names():
-        hint = did_you_mean(name, names()) or f"use one of {', '.join(names())}"
-        raise NotFound(f"no method {name!r} to compare columns", where="method", hint=hint)
-    return cast(Method, importlib.import_module(f"{__name__}.{name}"))
+    return cast(Method, load_method(__name__, name, names(), compares="columns"))
 
 
 def compare(name: str, reference: ColumnSketch, current: ColumnSketch) -> Estimate:
