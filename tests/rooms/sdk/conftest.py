@@ -52,6 +52,7 @@ def url(house: Wiring) -> Iterator[str]:
     """A real server over the house, on a port of its own."""
     config = uvicorn.Config(lambda: None, host="127.0.0.1", port=0, log_level="error", lifespan="off")
     socket = config.bind_socket()
+    socket.listen(128)  # so that who asks before the server's thread runs waits for it
     port = int(socket.getsockname()[1])
     app = create_app(house, port=port, rooms=("tracking", "registry"))
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))

@@ -54,8 +54,8 @@ def doomed(tmp_path: Path, **environment: str) -> tuple[int, float, float]:
         if line.endswith("\n"):
             step, at = line.split()
             steps.append((int(step), float(at)))
-    assert client.wait() == -signal.SIGKILL
     client.stdout.close()
+    assert client.wait() == -signal.SIGKILL
     safe = max(step for step, at in steps if at <= killed - 0.2)
     return safe, steps[-1][0], killed
 
