@@ -71,7 +71,10 @@ def test_redacted_inputs_reach_the_model_and_never_the_file(tmp_path: Path) -> N
 def _full(made: Plane) -> None:
     """Make every further commit of the log fail, as a full disk does."""
     conn = sqlite3.connect(made.spool.path)
-    conn.execute("create trigger full before insert on prediction begin select raise(abort, 'disk is full'); end")
+    for table in ("prediction", "signature"):
+        conn.execute(
+            f"create trigger no_{table} before insert on {table} begin select raise(abort, 'disk is full'); end"
+        )
     conn.close()
 
 
@@ -86,6 +89,21 @@ def test_a_log_that_cannot_be_written_fails_the_request(tmp_path: Path) -> None:
 
     through(tmp_path, Options(), act)
     assert rows(tmp_path) == []
+
+
+def test_columns_of_a_version_that_could_not_be_written_are_written_with_the_next_rows(tmp_path: Path) -> None:
+    async def act(made: Plane) -> None:
+        _full(made)
+        made.spool.declare("m", 7, [("x", "number")])
+        assert status_of(await made.ask()) == 503
+        conn = sqlite3.connect(made.spool.path)
+        assert conn.execute("select count(*) from signature where version = 7").fetchone() == (0,)
+        conn.executescript("drop trigger no_prediction; drop trigger no_signature")
+        assert status_of(await made.ask()) == 200
+        assert conn.execute("select inputs from signature where version = 7").fetchall() == [('[["x","number"]]',)]
+        conn.close()
+
+    through(tmp_path, Options(), act)
 
 
 def test_where_the_endpoint_says_so_it_is_answered_counted_and_complained_of(

@@ -105,6 +105,7 @@ class Spool:
         self._loop = loop
         self._queue: SimpleQueue[Entry | Callable[[sqlite3.Connection], None] | None] = SimpleQueue()
         self._durability = durability
+        self._owed: list[Callable[[sqlite3.Connection], None]] = []
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
         self._thread.start()
 
@@ -116,7 +117,10 @@ class Spool:
         return future
 
     def declare(self, deployment: str, version: int, inputs: Sequence[tuple[str, str]]) -> None:
-        """Keep a version's input columns beside its rows, so that the file explains itself. Queued before any row."""
+        """Keep a version's input columns beside its rows, so that the file explains itself. Queued before any row.
+
+        They are written with the first commit that succeeds: rows are unreadable without.
+        """
         text = msgspec.json.encode(list(inputs)).decode()
         statement = "insert or replace into signature values(?,?,?)"
         self._queue.put(lambda conn: _void(conn.execute(statement, (deployment, version, text))))
@@ -142,6 +146,7 @@ class Spool:
         self, conn: sqlite3.Connection, entries: Sequence[Entry | Callable[[sqlite3.Connection], None]]
     ) -> None:
         waiting = [entry for entry in entries if isinstance(entry, tuple)]
+        self._owed += [entry for entry in entries if not isinstance(entry, tuple)]
         failure: Exception | None = None
         try:
             groups: dict[str, list[Row]] = {}
@@ -149,13 +154,13 @@ class Spool:
                 groups.setdefault(deployment, []).extend(rows)
             packed, last = entries_of(groups, self.rows)
             conn.execute("begin immediate")
-            for entry in entries:
-                if not isinstance(entry, tuple):
-                    entry(conn)
+            for statement in self._owed:
+                statement(conn)
             for values in packed:
                 conn.execute(INSERT, values)
             conn.execute("commit")
             self.rows = last
+            self._owed.clear()
         except Exception as reason:  # noqa: BLE001 - the edge of the thread: the requests hear of it and the next goes on
             failure = reason
             self.failures += sum(len(rows) for _, rows, _ in waiting)
