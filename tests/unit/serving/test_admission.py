@@ -51,7 +51,7 @@ def test_rows_beyond_the_queue_are_refused_with_a_time_to_come_back(tmp_path: Pa
 def test_rows_that_would_wait_too_long_are_refused_by_the_pace_of_the_model(tmp_path: Path) -> None:
     async def run() -> None:
         async with plane(tmp_path, Limits(max_wait_ms=1000)) as made:
-            model = made.app.served.table.find("m").champion
+            model = made.app.served.table.find("m").arms[0].model
             model.row_s = 0.02
             first = await _held(made)
             waiting = [asyncio.create_task(made.ask([1.0] * 32)) for _ in range(2)]
@@ -71,7 +71,7 @@ def test_rows_that_would_wait_too_long_are_refused_by_the_pace_of_the_model(tmp_
 def test_a_few_rows_wait_for_a_slow_model_unless_their_deadline_would_pass(tmp_path: Path) -> None:
     async def run() -> None:
         async with plane(tmp_path, Limits(max_wait_ms=10)) as made:
-            made.app.served.table.find("m").champion.row_s = 1.0
+            made.app.served.table.find("m").arms[0].model.row_s = 1.0
             first = await _held(made)
             patient = asyncio.create_task(made.ask())
             await made.until(2)

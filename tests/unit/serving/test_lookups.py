@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import json
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+import polars as pl
 import pytest
 from tests import spools
 from tests.unit.serving.doors import MODEL, Doors, doors
@@ -95,9 +99,71 @@ def test_a_request_with_the_entity_alone_is_answered_like_one_with_the_inputs_in
         found = app.ask("POST", path, body)
         assert found.status == 200, found.body
         assert [one["probability"] for one in found.json["predictions"]] == expected  # type: ignore[attr-defined]
-    csv = b"flight,day,carrier\n7,mo,UA\n"
-    found = app.ask("POST", f"/models/{MODEL}/invocations", csv, headers={"content-type": "text/csv"})
-    assert [one["probability"] for one in found.json["predictions"]] == expected  # type: ignore[attr-defined]
+    file = io.BytesIO()
+    pl.DataFrame(dict(KEYED)).write_parquet(file)
+    for kind, raw in (
+        ("text/csv", b"flight,day,carrier\n7,mo,UA\n"),
+        ("application/vnd.apache.parquet", file.getvalue()),
+    ):
+        found = app.ask("POST", f"/models/{MODEL}/invocations", raw, headers={"content-type": kind})
+        assert [one["probability"] for one in found.json["predictions"]] == expected, kind  # type: ignore[attr-defined]
+    parts = {"flight": np.array([7], "<i8").tobytes(), "day": b"\2\0\0\0mo", "carrier": b"\2\0\0\0UA"}
+    head = infer(**KEYED)
+    for tensor in head["inputs"]:  # type: ignore[attr-defined]
+        del tensor["data"]
+        tensor["parameters"] = {"binary_data_size": len(parts[tensor["name"]])}
+    text = json.dumps(head).encode()
+    length = {"inference-header-content-length": str(len(text)), "content-type": "application/octet-stream"}
+    found = app.ask("POST", f"/v2/models/{MODEL}/infer", text + b"".join(parts.values()), headers=length)
+    assert found.json["outputs"][0]["data"] == expected  # type: ignore[index]
+
+
+def test_grpc_looks_up_as_http_does(app: Doors, tmp_path: Path) -> None:
+    pytest.importorskip("grpc")
+    from tests.unit.serving.test_rpc import Ask, talk
+
+    serve(app, materialize(tmp_path / "a.keyed"))
+    expected = probability(app, WHOLE)
+
+    async def story(ask: Ask, channel: object) -> None:
+        kinds = {"flight": ("INT64", "int64_contents"), "day": ("BYTES", "bytes_contents")}
+        kinds["carrier"] = kinds["day"]
+        inputs = []
+        for name, (value,) in KEYED.items():
+            datatype, field = kinds[name]
+            told = value.encode() if isinstance(value, str) else value
+            inputs.append({"name": name, "datatype": datatype, "shape": [1], "contents": {field: [told]}})
+        found = await ask("ModelInfer", model_name=MODEL, inputs=inputs)
+        assert list(found.outputs[0].contents.fp64_contents) == expected
+
+    talk(app, story)
+
+
+def test_the_document_of_the_endpoint_says_what_may_be_left_out_and_for_what(app: Doors, tmp_path: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    serve(app, materialize(tmp_path / "a.keyed"))
+    about = app.ask("GET", f"/v2/models/{MODEL}/docs").json
+
+    def fits(schema: str, value: object) -> bool:
+        root = {"$ref": f"#/components/schemas/{schema}", "components": about["components"]}
+        return bool(jsonschema.Draft202012Validator(root).is_valid(value))
+
+    mixed: list[Mapping[str, list[object]]] = [WHOLE, KEYED, {**KEYED, "delay": [1.0]}, {**WHOLE, **KEYED}]
+    short = [{name: columns[name] for name in columns if name != gone} for columns, gone in
+             ((WHOLE, "delay"), (KEYED, "day"), (KEYED, "carrier"))]  # fmt: skip
+    for columns in [*mixed, *short]:
+        row = {name: values[0] for name, values in columns.items()}
+        works = columns in mixed
+        for path, schema, body in (
+            (f"/v2/models/{MODEL}/infer", "InferRequest", infer(**columns)),
+            (f"/v1/models/{MODEL}:predict", "PredictRequest", {"instances": [row]}),
+            (f"/v1/models/{MODEL}:predict", "PredictRequest", {"inputs": dict(columns)}),
+            (f"/models/{MODEL}/invocations", "Invocation", {"dataframe_records": [row]}),
+            (f"/models/{MODEL}/invocations", "Invocation",
+             {"dataframe_split": {"columns": list(row), "data": [list(row.values())]}}),
+        ):  # fmt: skip
+            assert fits(schema, body) == works, (schema, columns)
+            assert app.ask("POST", path, body).status == (200 if works else 400), (path, columns)
 
 
 def test_an_input_that_is_sent_is_taken_as_it_is_and_the_others_are_looked_up(app: Doors, tmp_path: Path) -> None:

@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 from tests.unit.serving.doors import MODEL, PLAIN, Doors, doors
 
+from mainspring.serving.modelserver.humility import Humility
+from mainspring.serving.modelserver.traffic import Endpoint, ServedArm
+
 jsonschema = pytest.importorskip("jsonschema")
 validators = pytest.importorskip("openapi_spec_validator")
 
@@ -87,6 +90,25 @@ def test_what_the_schemas_refuse_the_server_refuses_too(served: Doors) -> None:
 
     assert not refused("nothing")
     assert all(map(refused, ["column", "text", "missing", "fraction", "range", "number", "output", "timeout"]))
+
+
+def test_intervals_and_sets_of_classes_are_described_and_shown(served: Doors) -> None:
+    for name, beside in ((PLAIN, {"half_width": 0.5}), (MODEL, {"set_limit": 0.9})):
+        model = served.models[name]
+        arm = ServedArm("champion", 1.0, model, "", humility=Humility((), model, {}, **beside))
+        served.serve_only(name)
+        table = served.app.served.table
+        table.endpoints[name] = Endpoint(name, (arm,), "", "", table.plan.options_of(table.plan.endpoints[0]))  # type: ignore[index]
+        about = document(served, name)
+        content = about["paths"][f"/v1/models/{name}:predict"]["post"]
+        answer = served.ask(
+            "POST", f"/v1/models/{name}:predict", content["requestBody"]["content"]["application/json"]["example"]
+        )
+        shown = content["responses"]["200"]["content"]["application/json"]["example"]
+        assert answer.json["predictions"] == shown["predictions"]
+        assert fits(about, "Predictions", answer.json)
+        assert ({"low", "high"} if name == PLAIN else {"label_set"}) < set(shown["predictions"][0])
+    served.serve_only(MODEL, PLAIN)
 
 
 def test_a_lone_model_is_also_described_where_mlflow_asks_it(served: Doors) -> None:

@@ -220,8 +220,17 @@ class Features:
     """The columns a model asks for, and how what a request brings becomes them.
 
     Columns that are no feature are left alone: while two versions share an endpoint, one may ask for more than the
-    other. A missing one is refused.
+    other. A missing one is refused, but for those that something stands in for: see the attributes.
+
+    Attributes:
+        may_lack: Features that a request may leave out.
+        keys: Columns by which features are looked up that were left out.
+        either: Names of features, and of the keys that a request has if it has not all of them.
     """
+
+    may_lack: frozenset[str] = frozenset()
+    keys: Sequence[Declared] = ()
+    either: Sequence[tuple[Sequence[str], Sequence[str]]] = ()
 
     def __init__(self, inputs: Sequence[Declared], *, max_rows: int = 10_000) -> None:
         self.fields = [Feature(field) for field in inputs]

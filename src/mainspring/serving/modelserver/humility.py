@@ -27,6 +27,7 @@ class OpenFeatures(Features):
         self.are_floats = features.are_floats
         self.by_name = {field.name: field for field in self.fields}
         self._may_miss = [self.names[i] for i in sorted(may_miss)]
+        self.may_lack = frozenset(self._may_miss)
 
     def from_named(self, columns: Mapping[str, Raw]) -> list[Column]:
         """As `Features` does; a column that may be missing and is not there is missing in every row."""

@@ -149,6 +149,9 @@ class FilledFeatures(Features):
         self.are_floats = base.are_floats
         self._base = base
         self._sources = [(one, [n for n in one.plan.names if n in base.by_name]) for one in lookups]
+        self.keys = [key for one in lookups for key in one.plan.keys]
+        self.either = [(names, [key.name for key in one.keys]) for one, names in self._sources]
+        self.may_lack = base.may_lack | {name for names, _ in self.either for name in names}
         self.by_name = {key.name: key for one in lookups for key in one.keys} | base.by_name
 
     def from_named(self, columns: Mapping[str, Raw]) -> list[Column]:

@@ -12,7 +12,7 @@ from mainspring.serving.modelserver.asking import Answered, Outputs, Question
 from mainspring.serving.modelserver.explaining import BASE, REASONS
 from mainspring.serving.modelserver.models import LoadedModel
 from mainspring.serving.modelserver.shadowing import Handover
-from mainspring.serving.modelserver.traffic import Endpoint, Table
+from mainspring.serving.modelserver.traffic import Endpoint, ServedArm, Table
 
 
 class Served:
@@ -134,8 +134,15 @@ class Served:
 
         Raises: NotFound: There is none. Unavailable: It is not loaded.
         """
+        return self.arm(name, version).model
+
+    def arm(self, name: str, version: str | None = None) -> ServedArm:
+        """The same with what the endpoint adds to it.
+
+        Raises: NotFound: There is none. Unavailable: It is not loaded.
+        """
         endpoint = self.table.find(name)
-        return endpoint.champion if version is None else endpoint.choose("", version).model
+        return endpoint.arms[0] if version is None else endpoint.named(version)
 
     def lone(self) -> str:
         """The one model of a server that has one.

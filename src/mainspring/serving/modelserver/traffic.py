@@ -113,9 +113,16 @@ class Endpoint:
         return self._named(version)
 
     def _named(self, version: str) -> Choice:
+        return self._choice(self.named(version), DIRECT, None)
+
+    def named(self, version: str) -> ServedArm:
+        """The version of this number.
+
+        Raises: NotFound: It is not loaded.
+        """
         for arm in self.arms:
             if str(arm.model.version) == version:
-                return self._choice(arm, DIRECT, None)
+                return arm
         raise NotFound(f"version {version[:20]!r} of {self.name!r} is not loaded", hint=f"loaded: {self.versions}")
 
     def emptied(self) -> Endpoint:
@@ -127,11 +134,6 @@ class Endpoint:
     def versions(self) -> list[str]:
         """The versions that are loaded."""
         return [str(arm.model.version) for arm in self.arms]
-
-    @property
-    def champion(self) -> LoadedModel:
-        """The version that metadata describes when none is named."""
-        return self.arms[0].model
 
 
 @dataclass(frozen=True, slots=True, eq=False)

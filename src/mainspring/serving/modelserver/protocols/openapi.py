@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version as release
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from mainspring.serving.modelserver.columns import Cell, Declared, Feature
+from mainspring.serving.modelserver.columns import Cell, Declared, Feature, Features
 from mainspring.serving.modelserver.protocols.rows import predictions
 from mainspring.serving.modelserver.protocols.tensors import datatype_of, described, tensors
 
 if TYPE_CHECKING:
     from mainspring.serving.modelserver.models import LoadedModel
+    from mainspring.serving.modelserver.traffic import ServedArm
 
 Schema = Mapping[str, object]
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _SHOWN_ROWS = 2
 _SHOWN_LEVELS = 20
 _TYPES = {"float": "number", "int": "integer", "bool": "boolean", "text": "string"}
+_BESIDE = {"low": "FP64", "high": "FP64", "label_set": "BYTES"}
 _OF_DATATYPE = {"BOOL": "boolean", "BYTES": "string", "FP32": "number", "FP64": "number"}
 _TEXT: Schema = {"type": "string", "maxLength": 200, "pattern": "^[ -~]*$"}
 _ABOUT: Schema = {
@@ -47,16 +49,17 @@ _REFUSALS = {
 }
 
 
-def document(name: str, model: LoadedModel, *, version: str | None, alone: bool) -> dict[str, object]:
+def document(name: str, arm: ServedArm, *, version: str | None, alone: bool) -> dict[str, object]:
     """The OpenAPI 3.1 document of a model.
 
     Args:
         name: Of the endpoint.
-        model: Whose signature it has.
+        arm: The version whose signature it has, with what is looked up for it and what its rules let be missing.
         version: The version that was named; None lets the server choose at each request.
         alone: Whether this is the only model of the server, so that `/invocations` means it.
     """
-    shown, answers = _shown(model)
+    model = arm.model
+    shown, answers = _shown(arm)
     rows = [list(row) for row in zip(*shown.values(), strict=True)]
     given = {"predictions": predictions({key: list(values) for key, values in answers.items()})} if answers else None
     base = f"/models/{quote(name, safe='')}" + ("" if version is None else f"/versions/{version}")
@@ -79,19 +82,25 @@ def document(name: str, model: LoadedModel, *, version: str | None, alone: bool)
             "summary": f"A {task} model, version {model.version}, served by Mainspring {release('mainspring')}.",
         },
         "paths": paths,
-        "components": {"schemas": _schemas(model)},
+        "components": {"schemas": _schemas(arm)},
     }
 
 
-def _shown(model: LoadedModel) -> tuple[dict[str, list[Cell]], dict[str, list[object]]]:
-    """Rows of the example that may be sent, and what was answered to them when the model was packaged."""
+def _shown(arm: ServedArm) -> tuple[dict[str, list[Cell]], dict[str, list[object]]]:
+    """Rows of the example that may be sent, and what is answered to them: by the model when it was packaged."""
+    model = arm.model
     given, fields = model.shown(), model.features.fields
     count = min(len(values) for values in given.values())
     fits = [i for i in range(count) if all(given[f.name][i] is not None or f.takes_missing for f in fields)]
     picked = (fits or [0])[:_SHOWN_ROWS]
     told = model.predictor.example.outputs if fits else {}
     answers = {name: [told[name][i] for i in picked] for name in model.outputs if name in told}
-    return {name: [values[i] for i in picked] for name, values in given.items()}, answers
+    shown = {name: [values[i] for i in picked] for name, values in given.items()}
+    if arm.humility is None or not answers:
+        return shown, answers
+    judged = arm.humility.judge(model.features.from_named(shown))
+    whole = judged.answers({name: [values[row] for row in judged.asked] for name, values in answers.items()})
+    return shown, {} if judged.refusals else whole
 
 
 def _infer(
@@ -186,26 +195,35 @@ def _ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _schemas(model: LoadedModel) -> dict[str, Schema]:
-    signature, fields, limit = model.predictor.signature, model.features.fields, model.features.max_rows
-    values = {field.name: _value(field, entry.levels) for field, entry in zip(fields, signature.inputs, strict=True)}
-    row: Schema = {"type": "object", "required": list(values), "properties": values}
-    listed = {"type": "array", "prefixItems": list(values.values()), "minItems": len(values), "maxItems": len(values)}
+def _schemas(arm: ServedArm) -> dict[str, Schema]:
+    model, limit = arm.model, arm.features.max_rows
+    signature = model.predictor.signature
+    values = {
+        field.name: _value(field, entry.levels)
+        for field, entry in zip(arm.features.fields, signature.inputs, strict=True)
+    }
+    keys = [key for key in arm.features.keys if key.name not in values]
+    values |= {key.name: _value(Feature(key), ()) for key in keys}
+    taken: list[Declared] = [*signature.inputs, *keys]
+    wanted = _Wanted(arm.features, [entry.name for entry in signature.inputs])
+    row = wanted.as_object(values)
+    listed = [values[entry.name] for entry in signature.inputs]
     rows = _many({"anyOf": [_ref("Row"), _ref("RowList")]}, limit)
-    columns = {name: _many(value, limit) for name, value in values.items()}
+    outputs, beside = described(signature.outputs), [] if arm.humility is None else arm.humility.beside
+    outputs += [{"name": name, "datatype": _BESIDE[name], "shape": [-1]} for name in beside]
     return {
         "Row": row,
-        "RowList": listed,
-        "Columns": {"type": "object", "required": list(columns), "properties": columns},
-        "InferRequest": _infer_request(signature.inputs, values, limit, model.outputs),
-        "InferResponse": _infer_response(signature.outputs),
+        "RowList": {"type": "array", "prefixItems": listed, "minItems": len(listed), "maxItems": len(listed)},
+        "Columns": wanted.as_object({name: _many(value, limit) for name, value in values.items()}),
+        "InferRequest": _infer_request(taken, values, wanted, limit, model.outputs),
+        "InferResponse": _infer_response(outputs),
         "PredictRequest": {
             "type": "object",
             "properties": {"instances": rows, "inputs": _ref("Columns"), "parameters": _ABOUT},
             "oneOf": [{"required": ["instances"]}, {"required": ["inputs"]}],
         },
-        "Invocation": _invocations(row, list(values), rows, limit),
-        "Predictions": _predictions(signature.outputs),
+        "Invocation": _invocations(row, wanted, rows, limit),
+        "Predictions": _predictions(outputs),
         "Metadata": {"type": "object", "required": ["name", "inputs", "outputs"]},
         "Ready": {"type": "object", "required": ["name", "ready"], "properties": {"ready": {"type": "boolean"}}},
         "Error": {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}},
@@ -215,6 +233,36 @@ def _schemas(model: LoadedModel) -> dict[str, Schema]:
             "properties": {"error_code": {"type": "string"}, "message": {"type": "string"}},
         },
     }
+
+
+class _Wanted:
+    """Which names a request has to have: those that nothing stands in for, and of a feature view its inputs or keys.
+
+    Args:
+        features: What is taken.
+        inputs: The model's inputs in their order.
+    """
+
+    def __init__(self, features: Features, inputs: Sequence[str]) -> None:
+        self.names = [name for name in inputs if name not in features.may_lack]
+        self._either = features.either
+
+    def as_object(self, properties: Mapping[str, Schema]) -> Schema:
+        """An object with these properties."""
+        choices = self._choices(lambda names: {"required": list(names)})
+        whole: dict[str, object] = {"type": "object", "required": self.names, "properties": properties}
+        return {**whole, "allOf": choices} if choices else whole
+
+    def as_array(self, one: Callable[[str], Schema]) -> list[Schema]:
+        """Conditions of an array with what `one` says of each name."""
+        return _all(one, self.names) + self._choices(lambda names: {"allOf": _all(one, names)})
+
+    def _choices(self, has: Callable[[Sequence[str]], Schema]) -> list[Schema]:
+        return [{"anyOf": [has(names), has(keys)]} for names, keys in self._either]
+
+
+def _all(one: Callable[[str], Schema], names: Sequence[str]) -> list[Schema]:
+    return [{"contains": one(name)} for name in names]
 
 
 def _value(field: Feature, levels: Sequence[str]) -> Schema:
@@ -235,7 +283,7 @@ def _many(value: Schema, limit: int) -> Schema:
 
 
 def _infer_request(
-    inputs: Sequence[Declared], values: Mapping[str, Schema], limit: int, outputs: Sequence[str]
+    taken: Sequence[Declared], values: Mapping[str, Schema], wanted: _Wanted, limit: int, outputs: Sequence[str]
 ) -> Schema:
     size = {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": limit}, "minItems": 1, "maxItems": 1}
     columns = [
@@ -249,10 +297,10 @@ def _infer_request(
                 "data": _many(values[field.name], limit),
             },
         }
-        for field in inputs
+        for field in taken
     ]
-    every = [{"contains": {"properties": {"name": {"const": field.name}}, "required": ["name"]}} for field in inputs]
-    wanted = {"type": "object", "required": ["name"], "properties": {"name": {"enum": list(outputs)}}}
+    every = wanted.as_array(lambda name: {"properties": {"name": {"const": name}}, "required": ["name"]})
+    output = {"type": "object", "required": ["name"], "properties": {"name": {"enum": list(outputs)}}}
     return {
         "type": "object",
         "required": ["inputs"],
@@ -262,16 +310,16 @@ def _infer_request(
             "inputs": {
                 "type": "array",
                 "items": {"oneOf": columns},
-                "minItems": len(columns),
+                "minItems": 1,
                 "maxItems": len(columns),
                 "allOf": every,
             },
-            "outputs": {"type": "array", "items": wanted},
+            "outputs": {"type": "array", "items": output},
         },
     }
 
 
-def _infer_response(outputs: Sequence[Declared]) -> Schema:
+def _infer_response(outputs: Sequence[Schema]) -> Schema:
     tensors = [
         {
             "type": "object",
@@ -283,7 +331,7 @@ def _infer_response(outputs: Sequence[Declared]) -> Schema:
                 "data": {"type": "array", "items": {"type": _json_type(entry["datatype"])}},
             },
         }
-        for entry in described(outputs)
+        for entry in outputs
     ]
     return {
         "type": "object",
@@ -302,9 +350,9 @@ def _json_type(datatype: object) -> str:
     return _OF_DATATYPE.get(str(datatype), "integer")
 
 
-def _invocations(row: Schema, names: Sequence[str], rows: Schema, limit: int) -> Schema:
+def _invocations(row: Schema, wanted: _Wanted, rows: Schema, limit: int) -> Schema:
     data = {"type": "array", "items": {"type": "array"}, "minItems": 1, "maxItems": limit}
-    every = [{"contains": {"const": name}} for name in names]
+    every = wanted.as_array(lambda name: {"const": name})
     split: Schema = {
         "type": "object",
         "required": ["columns", "data"],
@@ -326,12 +374,12 @@ def _invocations(row: Schema, names: Sequence[str], rows: Schema, limit: int) ->
     }
 
 
-def _predictions(outputs: Sequence[Declared]) -> Schema:
+def _predictions(outputs: Sequence[Schema]) -> Schema:
     """One entry a row: the value of a single output, else an object with all of them."""
     found: dict[str, Schema] = {}
-    for entry, output in zip(described(outputs), outputs, strict=True):
+    for entry in outputs:
         one: Schema = {"type": _json_type(entry["datatype"])}
-        found[output.name] = one if output.size == 1 else {"type": "array", "items": one}
+        found[str(entry["name"])] = one if entry["shape"] == [-1] else {"type": "array", "items": one}
     each: Schema = {"type": "object", "required": list(found), "properties": found}
     if len(found) == 1:
         each = next(iter(found.values()))

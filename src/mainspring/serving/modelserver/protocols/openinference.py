@@ -113,8 +113,8 @@ class OpenInference:
     def _document(self, name: str, version: str | None) -> dict[str, object]:
         from mainspring.serving.modelserver.protocols.openapi import document
 
-        model, alone = self._served.model(name, version), len(self._served.table.plan.endpoints) == 1
-        return document(name, model, version=version, alone=alone)
+        arm, alone = self._served.arm(name, version), len(self._served.table.plan.endpoints) == 1
+        return document(name, arm, version=version, alone=alone)
 
     def _is_ready(self, name: str, version: str | None) -> Reply:
         self._served.model(name, version)
