@@ -23,8 +23,9 @@ from place import cpu_of, folder, quantile
 
 from mainspring.registry.packages import Seal, write_folder
 from mainspring.serving.client import Client
-from mainspring.serving.guards import living, resident_mb
+from mainspring.serving.guards import living
 from mainspring.serving.modelserver.plan import ArmPlan, EndpointPlan, Limits, Options, Plan, write_plan
+from mainspring.serving.modelserver.usage import resident_mb
 from mainspring.serving.modelserver.watching import changes_since
 from mainspring.serving.supervisor import ServerOptions, Supervisor
 from mainspring.storage.open import open_delta

@@ -25,6 +25,7 @@ from mainspring.monitoring.rules.judging import (
     judge_loss,
 )
 from mainspring.monitoring.rules.reference import Reference
+from mainspring.monitoring.rules.resources import judge_resources, resource_drafts, resource_judgement
 from mainspring.monitoring.rules.service import closed_service, judge_service, service_drafts, service_judgement
 from mainspring.monitoring.rules.silencing import silence_of
 from mainspring.monitoring.rules.stale import HORIZON_US, judge_stale, stale_draft
@@ -131,7 +132,24 @@ class Evaluator:
         for found in findings:
             records.put_judgement(conn, service_judgement(version, found))
         version = replace(version, state={**version.state, "service": after}) if findings else version
-        return self._judge_stillness(conn, version, now, drafts) if is_live else (version, drafts)
+        if not is_live:
+            return version, drafts
+        version, more = self._judge_resources(conn, version, now)
+        return self._judge_stillness(conn, version, now, [*drafts, *more])
+
+    def _judge_resources(
+        self, conn: Connection, version: WatchedVersion, now: int
+    ) -> tuple[WatchedVersion, list[Draft]]:
+        """Judge what the model server uses. Every deployment that it answers for says so to its own people."""
+        before = version.state.get("resources", {})
+        state = dict(before) if isinstance(before, dict) else {}
+        windows = records.usage.list_usage(conn, since=state.get("until", 0))
+        until = max(now, records.usage.last_usage(conn))
+        after, findings = judge_resources(state, windows, until, self.spec)
+        for found in findings:
+            records.put_judgement(conn, resource_judgement(version, found))
+        drafts = [draft for found in findings for draft in resource_drafts(found)]
+        return (replace(version, state={**version.state, "resources": after}) if findings else version), drafts
 
     def _judge_stillness(
         self, conn: Connection, version: WatchedVersion, now: int, drafts: list[Draft]

@@ -23,7 +23,17 @@ def monitors_text(monitoring: Monitoring) -> str:
     for name in ("predictions", "labels"):
         series = (({"deployment": s.monitor.deployment}, getattr(s.monitor, name)) for s in found)
         lines += _block(f"mainspring_monitored_{name}_total", "counter", series)
+    lines += _used(monitoring)
     return "\n".join(lines) + "\n"
+
+
+def _used(monitoring: Monitoring) -> list[str]:
+    """Cores and memory of each worker, as they were in the newest five minutes."""
+    lines = []
+    for name, field in (("cores", "cores"), ("memory_megabytes", "memory_mb")):
+        series = (({"worker": str(one.pid)}, float(getattr(one, field))) for one in monitoring.usage())
+        lines += _block(f"mainspring_worker_{name}", "gauge", series)
+    return lines
 
 
 _Series = Iterable[tuple[dict[str, str], float]]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from mainspring.core.errors import Invalid, did_you_mean
 
-CAUSES = ("drift", "performance", "missing", "latency", "errors", "stale", "gap")
+CAUSES = ("drift", "performance", "missing", "latency", "errors", "stale", "resources", "gap")
 UNSEEN_STATES = ("open", "escalated")
 """Of an alarm that nobody has looked at."""
 ALARM_STATES = (*UNSEEN_STATES, "silenced", "acknowledged", "repeated", "closed")
@@ -28,6 +28,9 @@ class MonitorSpec:
         latency_ms: An answer that takes longer is slow; 0 = twice the 99th percentile of the first hours of a version.
         slow_share: Share of the answers that may be slow before it counts.
         error_share: Share of the requests that may fail before it counts.
+        cores: How many cores a worker of the model server may keep busy; 0 = what is learnt in its first hours, at
+            least nine tenths of one.
+        memory_mb: How much memory such a worker may hold; 0 = what is learnt in its first hours.
         escalate_hours: An alarm that nobody has acknowledged for so long goes to those who want escalated ones; 0 =
             never.
         segments: Inputs whose levels are counted apart, such as ["carrier"].
@@ -46,6 +49,8 @@ class MonitorSpec:
     latency_ms: float = 0.0
     slow_share: float = 0.05
     error_share: float = 0.01
+    cores: float = 0.0
+    memory_mb: float = 0.0
     escalate_hours: float = 24.0
     segments: Sequence[str] = ()
     worth: Mapping[str, float] = field(default_factory=dict)
@@ -65,6 +70,10 @@ class MonitorSpec:
         if not 0 <= self.latency_ms <= 3_600_000:
             hint = "use milliseconds, or 0 for twice the 99th percentile of the first hours"
             raise Invalid(f"an objective of {self.latency_ms:g} ms", where="monitor.latency_ms", hint=hint)
+        for name, most in (("cores", 4096), ("memory_mb", 1e9)):
+            if not 0 <= getattr(self, name) <= most:
+                hint = "use 0 to learn it, or what a worker may use"
+                raise Invalid(f"a limit of {getattr(self, name):g}", where=f"monitor.{name}", hint=hint)
         self._check_lists()
 
     def _check_lists(self) -> None:

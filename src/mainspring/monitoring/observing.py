@@ -15,6 +15,7 @@ from mainspring.monitoring.references import References, Watched
 from mainspring.monitoring.rules import performance
 from mainspring.monitoring.rules.feedback import said_of
 from mainspring.monitoring.rules.performance import Outcomes
+from mainspring.monitoring.rules.resources import UsageWindow
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mainspring.monitoring.records import Answer
     from mainspring.serving import Serving
     from mainspring.serving.model import StoredFeedback
+    from mainspring.serving.modelserver.usage import WorkerUsage
     from mainspring.storage.ports import Tables
 
 LABEL_HORIZON_US = 90 * DAY_US
@@ -58,8 +60,19 @@ class Observer:
         self._batch_rows, self._segments = batch_rows, tuple(segments)
 
     def observe(self, monitor: Monitor) -> int:
-        """Count new predictions, then new labels. Returns how many were new."""
+        """Count new predictions, then new labels, and what the model server used. Returns how many of both were new."""
+        self._observe_usage()
         return self._observe_predictions(monitor) + self._observe_labels(monitor)
+
+    def _observe_usage(self) -> None:
+        """Keep what workers used in windows that are over; a window that is there already stays as it is."""
+        with self._tables.read() as conn:
+            last = records.usage.last_usage(conn)
+        fresh = usage_windows(self._serving.usage(), since=last - DAY_US)
+        if any(window.start > last for window in fresh):
+            with self._tables.write() as conn:
+                records.usage.add_usage(conn, fresh)
+                records.usage.forget_usage(conn, last - SERVICE_HORIZON_US)
 
     def _now(self, monitor: Monitor) -> Monitor:
         with self._tables.read() as conn:
@@ -203,6 +216,16 @@ class Observer:
             records.add_outcomes(conn, deployment, number, day, Outcomes.total(outcomes), segment=segment)
         records.mark_labelled(conn, deployment, answers)
         return sum(len(found) for (_, _, segment), found in days.items() if not segment)
+
+
+def usage_windows(workers: Iterable[WorkerUsage], *, since: int) -> list[UsageWindow]:
+    """The windows of workers that are over, from `since` on: of each the last one may still grow."""
+    return [
+        UsageWindow(one.start, worker.worker, worker.pid, one.seconds, one.cores, one.memory_mb, one.models)
+        for worker in workers
+        for one in worker.windows[:-1]
+        if one.start >= since
+    ]
 
 
 def _by_id(answers: Iterable[Answer]) -> dict[str, Answer]:

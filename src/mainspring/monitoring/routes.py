@@ -10,6 +10,7 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
 from mainspring.monitoring import alarm_routes, performance_routes
+from mainspring.monitoring.health import ServiceHealth
 from mainspring.monitoring.model import Alarm, Coverage, Monitor, MonitorStatus
 from mainspring.monitoring.service import Monitoring
 
@@ -40,6 +41,12 @@ def show_monitor(monitoring: NamedDependency[Monitoring], deployment: str) -> Mo
 def show_coverage(monitoring: NamedDependency[Monitoring], deployment: str) -> list[Coverage]:
     """How many labels lay in the intervals of predictions, by version."""
     return monitoring.coverage(deployment)
+
+
+@get("/api/v1/monitors/{deployment:str}/health", opt=_READ, sync_to_thread=True)
+def show_health(monitoring: NamedDependency[Monitoring], deployment: str) -> ServiceHealth:
+    """Latency, errors and throughput of the last day, and cores and memory of the model server, by five minutes."""
+    return monitoring.health(deployment)
 
 
 @post("/api/v1/monitors/{deployment:str}/watch", opt=_WRITE, sync_to_thread=True, status_code=200)
@@ -84,6 +91,7 @@ handlers = [
     list_monitors,
     show_monitor,
     show_coverage,
+    show_health,
     watch_deployment,
     evaluate_monitor,
     list_alarms,

@@ -23,14 +23,18 @@ if TYPE_CHECKING:
     from mainspring.data import Data
     from mainspring.gates import Gates
     from mainspring.monitoring.evaluating import Evaluator
+    from mainspring.monitoring.health import ServiceHealth
     from mainspring.monitoring.histograms import HistogramPair
     from mainspring.monitoring.observing import Observer
     from mainspring.monitoring.references import References
+    from mainspring.monitoring.rules.resources import UsageWindow
     from mainspring.registry import Registry
     from mainspring.serving import Serving
     from mainspring.storage.ports import Journal, Tables
 
 _RECENT_DAYS = 30
+BY_MINUTES = ("service", "resources")
+"""What is judged by minutes and would crowd out the days."""
 
 
 class Monitoring:
@@ -196,7 +200,7 @@ class Monitoring:
         live = self._serving.get(deployment).champion
         with self._tables.read() as conn:
             versions = tuple(replace(entry, state={}) for entry in records.list_versions(conn, deployment))
-            judged = tuple(records.list_judgements(conn, deployment, without="service", limit=windows))
+            judged = tuple(records.list_judgements(conn, deployment, without=BY_MINUTES, limit=windows))
             alarms = tuple(records.list_alarms(conn, deployment))
             since = day_of(monitor.watermark) - _RECENT_DAYS * DAY_US
             recent = records.list_outcomes(conn, deployment, live, since=since)
@@ -236,6 +240,25 @@ class Monitoring:
         seen = Sketch.total(grid, (Sketch.from_bytes(data, grid) for _, _, data in hours))
         base = watched.reference.profile.sketch
         return [histogram_pair(*pair) for pair in zip(base.columns, seen.columns, strict=True)]
+
+    def health(self, deployment: str) -> ServiceHealth:
+        """How a deployment answered over the last day of requests, and what the model server used meanwhile.
+
+        Raises:
+            NotFound: The deployment is not watched.
+        """
+        from mainspring.monitoring.health import health_of
+
+        self.get(deployment)
+        with self._tables.read() as conn:
+            return health_of(conn, deployment)
+
+    def usage(self) -> list[UsageWindow]:
+        """What each worker of the model server used in the newest five minutes that were counted."""
+        from mainspring.monitoring.health import newest_usage
+
+        with self._tables.read() as conn:
+            return newest_usage(records.usage.list_usage(conn, since=records.usage.last_usage(conn)))
 
     def coverage(self, deployment: str) -> list[Coverage]:
         """How well the intervals of predictions held, by version; empty without intervals or labels.

@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 from mainspring.serving.modelserver.plan import Applied, deaths_since, read_applied, read_plan
+from mainspring.serving.modelserver.usage import resident_mb
 from mainspring.serving.rules.decision import RolloutSpec
 
 MANY_DEATHS = 3
 """So many deaths of the model server since a rollout began are no accident."""
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def trouble_of(folder: Path, endpoint: str, spec: RolloutSpec, *, since: int) -> str:
@@ -50,11 +50,3 @@ def is_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def resident_mb(pid: int) -> float:
-    """The memory a process holds, in MB, from /proc; 0 when it is gone or there is no /proc."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES / 1e6
-    except (FileNotFoundError, ProcessLookupError, IndexError):
-        return 0.0

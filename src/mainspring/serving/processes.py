@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from mainspring.core.clock import SECOND_US
 from mainspring.serving.events import WorkersChanged
-from mainspring.serving.guards import living, resident_mb
+from mainspring.serving.guards import living
 from mainspring.serving.model import Deployment
 from mainspring.serving.modelserver import tally
+from mainspring.serving.modelserver.usage import WorkerUsage, resident_mb, usages
 from mainspring.serving.modelserver.watching import Change, changes_since
 from mainspring.serving.overview import healths
 from mainspring.serving.reviews import ReviewDesk
@@ -68,6 +69,10 @@ class Processes(ReviewDesk):
         ]
         changes = changes_since(self.folder, 0)[-_SHOWN:]
         return Workers(sorted(found, key=lambda one: one.pid), changes[::-1])
+
+    def usage(self) -> list[WorkerUsage]:
+        """What each worker used of the machine over the last day, by five minutes of wall time; the dead ones too."""
+        return usages(self.folder)
 
     def idle(self, *, least_s: int = 0) -> list[IdleDeployment]:
         """Deployments that nobody has asked for at least so long, the longest first.

@@ -17,6 +17,7 @@ from mainspring.monitoring.model import UNSEEN_STATES, Alarm, MonitorStatus
 from mainspring.monitoring.page.monitor import monitor_page
 from mainspring.monitoring.page.tones import TONES
 from mainspring.monitoring.rules.advice import advice
+from mainspring.monitoring.rules.figures import figures_of
 from mainspring.monitoring.service import Monitoring
 
 _READ = {"permission": "monitors:read"}
@@ -54,6 +55,7 @@ def monitors_page(
         "fleet": [_row(monitoring.status(monitor.deployment, windows=6)) for monitor in monitoring.monitors()],
         "budget": monitoring.spec.budget,
         "silences": monitoring.desk.silences(),
+        "usage": monitoring.usage(),
         "alarms": alarms[:_ROWS],
         "older": alarms[_ROWS - 1].id if len(alarms) > _ROWS else "",
         "before": before,
@@ -76,6 +78,7 @@ def alarm_page(monitoring: NamedDependency[Monitoring], alarm_id: str) -> Templa
         "silence": next((one for one in monitoring.desk.silences() if one.id == alarm.silence), None),
         "is_over": alarm.state in ("closed", "repeated"),
         "columns": columns if isinstance(columns, list) else [],
+        "figures": figures_of(alarm.cause, alarm.evidence),
         "moved": alarm.evidence.get("moved", []),
         "interval": interval if isinstance(interval, list) else [],
         "tones": TONES,

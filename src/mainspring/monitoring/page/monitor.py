@@ -15,7 +15,7 @@ from mainspring.monitoring.page.tones import TONES
 from mainspring.monitoring.performances import Performance, WindowPerformance
 from mainspring.monitoring.performing import Performing
 from mainspring.monitoring.readings import Reading
-from mainspring.monitoring.service import Monitoring
+from mainspring.monitoring.service import BY_MINUTES, Monitoring
 from mainspring.serving import Serving
 
 _WINDOWS = 60
@@ -38,6 +38,8 @@ def monitor_page(
     loss = monitoring.windows(name, "performance", limit=_WINDOWS)
     mine = [window for window in loss if window.version == status.version]
     found = performing.performance(name, by="day", windows=_WINDOWS)
+    health = monitoring.health(name)
+    points = health.points
     columns = _columns(drift[-1].details)[:_COLUMNS] if drift else []
     marks = _marks(status.alarms)
     context = {
@@ -49,6 +51,13 @@ def monitor_page(
         "money": _money(found),
         "realized": [(window.window_end, _number(window.details.get("realized"))) for window in loss],
         "loss_evidence": _heights(loss),
+        "health": health,
+        "judged": {cause: monitoring.windows(name, cause, version=status.version, limit=1) for cause in BY_MINUTES},
+        "answered": {
+            "p99": [(point.start, math.nan if point.p99_ms is None else point.p99_ms) for point in points],
+            "failed": [(point.start, point.failed) for point in points],
+            "rate": [(point.start, point.per_second) for point in points],
+        },
         "loss": mine[-1] if mine else None,
         "drift": drift[-1] if drift else None,
         "drift_evidence": _heights(drift),
@@ -118,6 +127,10 @@ def _marks(alarms: Sequence[Alarm]) -> dict[str, list[int]]:
     return {
         "performance": [alarm.window_end for alarm in alarms if alarm.cause in ("performance", "gap")],
         "drift": [alarm.window_end for alarm in alarms if alarm.cause in ("drift", "missing")],
+        **{
+            cause: [alarm.window_end for alarm in alarms if alarm.cause == cause]
+            for cause in ("latency", "errors", "stale", "resources")
+        },
     }
 
 

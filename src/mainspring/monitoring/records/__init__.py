@@ -14,6 +14,7 @@ from mainspring.core.caller import caller
 from mainspring.monitoring.model import Alarm, Judgement, Monitor, WatchedVersion
 from mainspring.monitoring.records import requests as requests
 from mainspring.monitoring.records import silences as silences
+from mainspring.monitoring.records import usage as usage
 from mainspring.monitoring.rules.feedback import Said
 from mainspring.monitoring.rules.performance import Outcomes
 from mainspring.storage.schema import Flag, Id, Json, Micros, Real, metadata
@@ -384,13 +385,19 @@ def put_judgement(conn: Connection, made: Judgement) -> None:
 
 
 def list_judgements(
-    conn: Connection, deployment: str, *, cause: str = "", without: str = "", version: int = 0, limit: int = 400
+    conn: Connection,
+    deployment: str,
+    *,
+    cause: str = "",
+    without: Sequence[str] = (),
+    version: int = 0,
+    limit: int = 400,
 ) -> list[Judgement]:
-    """The newest decisions, in order of time; `without` those of one cause."""
+    """The newest decisions, in order of time; `without` those of some causes."""
     c = monitor_judgement.c
     query = sa.select(monitor_judgement).where(c.project == caller().project, c.deployment == deployment)
     query = query.where(c.cause == cause) if cause else query
-    query = query.where(c.cause != without) if without else query
+    query = query.where(c.cause.not_in(without)) if without else query
     query = query.where(c.version == version) if version else query
     rows = conn.execute(query.order_by(c.window_end.desc(), c.version.desc(), c.cause.desc()).limit(limit)).all()
     return [_convert(row, Judgement) for row in reversed(rows)]

@@ -10,6 +10,7 @@ _BY_CAUSE = {
     "missing": "Ask whoever delivers these columns; until then the model answers without them.",
     "errors": "Look at mainspring workers and the log of the server; roll back if the version is new.",
     "latency": "Look at the load: mainspring workers. More of them: [serving] max_workers.",
+    "resources": "Look at mainspring workers: a leak, more load, a heavier model? For load: [serving] max_workers.",
     "stale": "Ask whoever calls this deployment whether it still does; look at what stands between.",
     "gap": "The inputs look as before and the answers are worse: retrain on newer labels.",
 }

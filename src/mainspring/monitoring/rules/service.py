@@ -15,7 +15,7 @@ from mainspring.monitoring.rules.budget import SERVICE_US, level_of
 from mainspring.monitoring.rules.judging import Draft
 from mainspring.monitoring.rules.requests import ServiceCounts
 
-MONITORS = ("latency", "errors", "stale")
+MONITORS = ("latency", "errors", "stale", "cores", "memory")
 """What shares the part of the budget that is for service."""
 LEAST_ANSWERS = 20
 REFERENCE_WINDOWS = 50

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from urllib.parse import unquote
@@ -30,6 +31,7 @@ from mainspring.serving.modelserver.protocols.mlflow import Scoring
 from mainspring.serving.modelserver.protocols.openinference import OpenInference
 from mainspring.serving.modelserver.served import Served
 from mainspring.serving.modelserver.spool import Log
+from mainspring.serving.modelserver.usage import resident_mb
 from mainspring.serving.modelserver.watching import waited_for_cores_s
 
 _SMALL_BYTES = 64 * 1024  # a body up to this is read however much is held: many small ones are bounded by their number
@@ -172,6 +174,7 @@ class App:
             "mainspring_model_seconds_total": round(self._batcher.model_s, 2),
             "mainspring_waited_seconds_total": round(self._batcher.waited_s, 2),
             "mainspring_cpu_seconds_total": round(time.process_time(), 2),
+            "mainspring_resident_memory_bytes": round(1e6 * resident_mb(os.getpid())),
             "mainspring_cpu_waited_seconds_total": round(waited_for_cores_s(), 2),
             "mainspring_estimated_wait_seconds": self._batcher.wait_s,
             "mainspring_requests_under_way": self.pressure.under_way,

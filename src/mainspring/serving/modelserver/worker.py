@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from mainspring.serving.modelserver.resting import Resting
 from mainspring.serving.modelserver.shadowing import Companion, Handover
 from mainspring.serving.modelserver.spool import Spool
 from mainspring.serving.modelserver.traffic import Table, build
+from mainspring.serving.modelserver.usage import UsageLog
 
 if TYPE_CHECKING:
     from mainspring.serving.modelserver.protocols.rpc import RpcServer
@@ -101,6 +103,7 @@ class Worker:
         )
         self.app.served.wake = self.resting.wake
         self.app.asked_at = lambda: self.resting.asked_at
+        self._usage = UsageLog(options.folder, self.name)
 
     async def follow(self, plan: Plan) -> None:
         """Load a plan in a thread, then swap the whole table at once."""
@@ -130,9 +133,10 @@ class Worker:
                 seen = stamp
 
     async def tell(self) -> None:
-        """Leave the counts for the other workers again and again, until cancelled."""
+        """Leave the counts for the other workers, and what is used, again and again, until cancelled."""
         before = None
         while True:
+            self._usage.look(lambda: _loaded(self.app.served.table), time.monotonic())
             counts = self.app.counts()
             if counts != before:
                 tally.leave(self._options.folder, counts)
@@ -180,6 +184,16 @@ class Worker:
         self.batcher.close()
         self.spool.close()
         (self._options.folder / f"applied-{self.name}.json").unlink(missing_ok=True)
+
+
+def _loaded(table: Table) -> list[str]:
+    """The versions in memory, by endpoint."""
+    return [
+        f"{name}/{arm.model.version}"
+        for name, endpoint in table.endpoints.items()
+        if not endpoint.asleep
+        for arm in endpoint.arms
+    ]
 
 
 def _settle() -> None:

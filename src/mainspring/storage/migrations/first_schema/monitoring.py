@@ -20,6 +20,7 @@ def upgrade() -> None:
     _performance_window()
     _service_window()
     _silence()
+    _usage_window()
 
 
 def _alarm() -> None:
@@ -213,5 +214,21 @@ def _silence() -> None:
         sa.Column("ended_at", schema.Micros(), nullable=False),
         sa.Column("ended_by", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("project", "id", name=op.f("pk_silence")),
+        sqlite_strict=True,
+    )
+
+
+def _usage_window() -> None:
+    op.create_table(
+        "usage_window",
+        sa.Column("project", schema.Id(), nullable=False),
+        sa.Column("start", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("worker", schema.Id(), nullable=False),
+        sa.Column("pid", schema.Micros(), nullable=False),
+        sa.Column("seconds", schema.Real(), nullable=False),
+        sa.Column("cores", schema.Real(), nullable=False),
+        sa.Column("memory_mb", schema.Real(), nullable=False),
+        sa.Column("models", schema.Id(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "start", "worker", name=op.f("pk_usage_window")),
         sqlite_strict=True,
     )
