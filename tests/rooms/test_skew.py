@@ -17,7 +17,7 @@ from litestar.testing import TestClient
 from sklearn.linear_model import LinearRegression
 from tests.unit.serving.plane import whole
 
-from mainspring.core.clock import SECOND_US
+from mainspring.core.clock import SECOND_US, SystemClock
 from mainspring.core.errors import Invalid, NotFound
 from mainspring.core.settings import load
 from mainspring.core.wiring import Wiring
@@ -26,6 +26,8 @@ from mainspring.registry import Registry
 from mainspring.server.app import create_app
 from mainspring.server.house import open_house
 from mainspring.serving import Serving, commands
+from mainspring.serving.batch.job import BatchRequest
+from mainspring.serving.batch.running import Batches
 from mainspring.serving.modelserver.app import App
 from mainspring.serving.modelserver.batching import Batcher, Line
 from mainspring.serving.modelserver.plan import SPOOLS, Options, ViewUse, read_plan
@@ -124,6 +126,38 @@ def test_what_was_served_is_what_the_past_says_with_late_corrections_and_a_time_
     assert [looked[f"r.{i}"].state for i in range(3)] == ["fresh", "expired", "missing"]
     assert looked["r.0"].entity == '["ada"]'
     assert looked["r.0"].age_s == pytest.approx(3_600, abs=600)
+
+
+def test_a_batch_looks_up_what_requests_do_logs_it_and_puts_rows_of_unknown_entities_aside(
+    house: Wiring, tmp_path: Path
+) -> None:
+    start = now()
+    view_of(house, "batched", ("ada", start - HOUR, start, 2.0), ("bob", start - 3 * HOUR, start, 5.0))
+    serving = house.get(Serving)
+    serving.deploy("batched", "sums", 1, options=Options(features=(ViewUse("batched"),)))
+    made = Batches(serving=serving, registry=house.get(Registry), data=house.get(Data), clock=SystemClock())
+    pl.DataFrame({"who": ["ada", "bob", None, "ada", "eve"], "a": [1.0, 1.0, 1.0, 0.25, 1.0]}).write_csv(
+        tmp_path / "in.csv"
+    )
+    request = BatchRequest("batched", str(tmp_path / "in.csv"), str(tmp_path / "out.csv"), log=True, chunk_rows=2)
+    report = made.run(request, processes=2)
+    assert (report.answered, report.quarantined) == (2, 3)
+    answered = pl.read_csv(report.out)
+    assert answered.columns == ["who", "a", "prediction", "prediction_id", "rules"]
+    with answering(house) as app:
+        _, answer = ask(app, "batched", {"who": "ada", "a": 1.0}, {"who": "ada", "a": 0.25})
+    assert answered["prediction"].to_list() == answer["predictions"]
+    aside = pl.read_csv(report.quarantine)["quarantine_reason"].to_list()
+    assert "what feature view 'batched' knows of who='bob' is 10800 s old, and holds for 7200 s" in aside
+    assert [reason.partition(" knows nothing of ")[2] for reason in aside[1:]] == ["who=None", "who='eve'"]
+    one = serving.prediction(f"{report.id}.3")
+    assert (one.inputs, one.features[0].state, one.features[0].entity) == ({"a": 0.25, "b": 2.0}, "fresh", '["ada"]')
+    found = serving.skew("batched")
+    assert (found.rows, found.values, found.differing) == (4, 4, 0)
+    pl.DataFrame({"a": [1.0]}).write_parquet(tmp_path / "short.parquet")
+    short = BatchRequest("batched", str(tmp_path / "short.parquet"), str(tmp_path / "none.parquet"))
+    with pytest.raises(Invalid, match="column 'who' is missing"):
+        made.run(short)
 
 
 def test_skew_is_found_and_its_reason_told(house: Wiring) -> None:

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import polars as pl
 
+from mainspring.serving.batch.filling import fill
 from mainspring.serving.batch.job import ID, REASON, RULES, Job, Parts, settle
 from mainspring.serving.batch.scoring import score
 from mainspring.serving.modelserver.columns import Features, Raw
 from mainspring.serving.modelserver.humility import humility_of
+from mainspring.serving.modelserver.lookups import Lookup, filled
 from mainspring.serving.modelserver.models import LoadedModel, load_model
 from mainspring.serving.modelserver.protocols.parquet import raw_of
 from mainspring.serving.modelserver.protocols.rows import value_of
@@ -30,13 +32,16 @@ class Scorer:
         key = bytes.fromhex(job.public_key) if job.public_key else None
         self.model: LoadedModel = load_model(arm, public_key=key, max_rows=max(job.request.chunk_rows, 1))
         self._humility = humility_of(arm, self.model, job.plan.options.rules)
+        self._lookups = [Lookup(view) for view in job.plan.views]
+        self._features = filled(self.model.features, self._lookups)
         self._parts, self._job = parts, job
 
     def __call__(self, number: int) -> None:
         """Answer one chunk. Done twice, it is the same file."""
         rows = self._parts.rows_of(self._job, number)
         with _no_collection():
-            scored = score(self.model, self._humility, raws_of(rows, self.model.features, self._job), rows.height)
+            given = fill(self._lookups, self.model.features, raws_of(rows, self._features, self._job), rows.height)
+            scored = score(self.model, self._humility, given.columns, rows.height, given.reasons)
         keep = self._job.request.keep
         first = number * self._job.request.chunk_rows
         made = (rows.select(keep) if keep else rows).with_columns(
@@ -44,6 +49,7 @@ class Scorer:
             pl.Series(ID, [f"{self._job.id}.{first + row}" for row in range(rows.height)], dtype=pl.String),
             _marks(scored.marks, rows.height),
             pl.Series(REASON, scored.reasons, dtype=pl.String),
+            *([given.series(rows.height, self._job.plan.options.redact)] if self._lookups else []),
         )
         path = self._parts.chunk(number)
         part = path.with_name(f".{path.name}.{os.getpid()}")
@@ -95,9 +101,9 @@ def _marks(marks: Mapping[int, Sequence[str]], rows: int) -> pl.Series:
 
 
 def raws_of(rows: pl.DataFrame, features: Features, job: Job) -> dict[str, Raw]:
-    """The columns a model takes, as a protocol gives them; those of a CSV are read as the types it wants."""
+    """The columns a model takes, or looks others up by, as a protocol gives them; a CSV's are read as what it takes."""
     found: dict[str, Raw] = {}
-    for field in features.fields:
+    for field in features.by_name.values():
         if field.name in rows.columns:
             series = rows[field.name]
             series = series.cast(pl.Float64) if isinstance(series.dtype, pl.Decimal) else series

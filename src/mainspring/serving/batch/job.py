@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 REASON, ID, RULES = "quarantine_reason", "prediction_id", "rules"
+LOOKED = "looked_up"
+"""Column of a chunk with what was looked up for each row; it goes to the log, not to the answers."""
 SUFFIXES = (".parquet", ".csv")
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from mainspring.serving.batch.chunks import raws_of
-from mainspring.serving.batch.job import ID, REASON, RULES, Job, Parts
+from mainspring.serving.batch.filling import filled_of
+from mainspring.serving.batch.job import ID, LOOKED, REASON, RULES, Job, Parts
 from mainspring.serving.log import frame_of
-from mainspring.serving.modelserver.columns import Cell, Declared, Features, plain
+from mainspring.serving.modelserver.columns import Declared, Features, plain
 
 if TYPE_CHECKING:
     from mainspring.serving.service import Serving
@@ -40,12 +41,13 @@ def _rows(features: Features, parts: Parts, job: Job, number: int) -> pl.DataFra
     chunk = chunk.with_row_index("place").filter(answered)
     arm, first = job.plan.arms[0], number * job.request.chunk_rows
     columns = list(zip(features.names, features.kinds, strict=True))
-    cells = _cells(features, asked, job)
+    looked = [filled_of(text) for text in chunk[LOOKED]] if LOOKED in chunk.columns else [({}, [])] * chunk.height
+    cells = _cells(features, asked, job, [filled for filled, _ in looked])
     outputs = [name for name in _ANSWERS if name in chunk.columns]
     times = _times(asked, job)
     rows = [
         (first + place, prediction_id, job.id, job.started_at, times[i], arm.version, ARM, None, prediction_id, "",
-         list(cells[i]), dict(zip(outputs, answer, strict=True)), 0, 200, "", "", 0, 0, rules, ())
+         list(cells[i]), dict(zip(outputs, answer, strict=True)), 0, 200, "", "", 0, 0, rules, looked[i][1])
         for i, (place, prediction_id, rules, *answer) in enumerate(
             chunk.select("place", ID, RULES, *outputs).iter_rows()
         )
@@ -53,14 +55,18 @@ def _rows(features: Features, parts: Parts, job: Job, number: int) -> pl.DataFra
     return frame_of(job.plan.name, rows, {arm.version: columns}, spool=_app(job))
 
 
-def _cells(features: Features, rows: pl.DataFrame, job: Job) -> list[tuple[Cell, ...]]:
-    """The inputs of each row as the log has them: as they were sent, and nothing of those that are redacted."""
-    sent, nothing = raws_of(rows, features, job), [None] * rows.height
+def _cells(
+    features: Features, rows: pl.DataFrame, job: Job, looked: Sequence[Mapping[str, object]]
+) -> list[tuple[object, ...]]:
+    """The inputs of each row as the log has them: as sent or looked up, and nothing of those that are redacted."""
+    sent = raws_of(rows, features, job)
     redact = job.plan.options.redact
     if not rows.height:
         return []
-    columns = [
-        nothing if field.name in redact or field.name not in sent else plain(field.check(sent[field.name]))
+    columns: list[Sequence[object]] = [
+        [found.get(field.name) for found in looked]
+        if field.name in redact or field.name not in sent
+        else plain(field.check(sent[field.name]))
         for field in features.fields
     ]
     return list(zip(*columns, strict=True))

@@ -19,10 +19,22 @@ import polars as pl
 from mainspring.core.errors import Conflict, Failed, Invalid, NotFound, did_you_mean
 from mainspring.core.ids import new_id
 from mainspring.serving.batch.chunks import Scorer
-from mainspring.serving.batch.job import ID, REASON, RULES, SUFFIXES, BatchReport, BatchRequest, Job, Parts, settle
+from mainspring.serving.batch.job import (
+    ID,
+    LOOKED,
+    REASON,
+    RULES,
+    SUFFIXES,
+    BatchReport,
+    BatchRequest,
+    Job,
+    Parts,
+    settle,
+)
 from mainspring.serving.batch.logging import log_chunks
-from mainspring.serving.modelserver.columns import Features, kind_of
-from mainspring.serving.modelserver.plan import Options
+from mainspring.serving.modelserver.columns import Feature, Features, kind_of
+from mainspring.serving.modelserver.lookups import Lookup
+from mainspring.serving.modelserver.plan import EndpointPlan, Options
 from mainspring.serving.rules.conformal import LABEL_SET
 
 if TYPE_CHECKING:
@@ -123,7 +135,7 @@ class Batches:
             schema, rows = scan.collect_schema(), int(scan.select(pl.len()).collect().item())
         except (pl.exceptions.PolarsError, OSError) as reason:
             raise Invalid(f"not a table: {str(reason)[:200]}", where=request.source) from None
-        _check_schema(schema, version, request, plan.options, texts=texts)
+        _check_schema(schema, version, request, plan, texts=texts)
         job = Job(
             id=new_id(),
             request=request,
@@ -169,12 +181,12 @@ class Batches:
         scan = pl.scan_parquet([parts.chunk(number) for number in range(job.chunks)])
         good, bad = scan.filter(pl.col(REASON) == ""), scan.filter(pl.col(REASON) != "")
         answered = int(good.select(pl.len()).collect().item())
-        quarantined = job.rows - answered
+        quarantined, hidden = job.rows - answered, [LOOKED] if job.plan.views else []
         if quarantined:
-            _sink(bad.drop(*_outputs(version, job.plan.options), RULES), parts.quarantine)
+            _sink(bad.drop(*_outputs(version, job.plan.options), RULES, *hidden), parts.quarantine)
         if job.texts and parts.out.suffix == ".parquet":
             good = good.with_columns(_numbers(version, scan.collect_schema().names()))
-        _sink(good.drop(REASON), parts.out)
+        _sink(good.drop(REASON, *hidden), parts.out)
         report = BatchReport(
             id=job.id,
             deployment=job.request.deployment,
@@ -198,27 +210,38 @@ def _is_file(request: BatchRequest) -> bool:
 
 
 def _check_schema(
-    schema: pl.Schema, version: ModelVersion, request: BatchRequest, options: Options, *, texts: bool
+    schema: pl.Schema, version: ModelVersion, request: BatchRequest, plan: EndpointPlan, *, texts: bool
 ) -> None:
     """Refuse a table that does not fit before a row is answered."""
+    options, lookups = plan.options, [Lookup(view) for view in plan.views]
     may_miss = {rule.column for rule in options.rules if rule.when == "missing"}
+    needed: dict[str, Feature] = {}
     for field in Features(version.inputs).fields:
-        dtype = schema.get(field.name)
+        lookup = next((one for one in lookups if field.name in one.plan.names), None)
+        if field.name in schema:
+            needed[field.name] = field
+        elif lookup is not None:
+            needed |= {key.name: key for key in lookup.keys}
+        elif not may_miss & {"", field.name}:
+            needed[field.name] = field
+    for name, field in needed.items():
+        dtype = schema.get(name)
         if dtype is None:
-            if may_miss & {"", field.name}:
-                continue
-            hint = did_you_mean(field.name, schema) or f"it has {', '.join(schema.names()[:20])}"
-            raise Invalid(f"column {field.name!r} is missing", where=request.source, hint=hint)
+            hint = did_you_mean(name, schema) or f"it has {', '.join(schema.names()[:20])}"
+            raise Invalid(f"column {name!r} is missing", where=request.source, hint=hint)
         fits = dtype in (pl.String, pl.Categorical, pl.Enum) if field.kind == "text" else _is_numeric(dtype)
         if not texts and dtype != pl.Null and not fits:
-            hint = f"the model takes {field.expects}"
-            raise Invalid(f"column {field.name!r} is {dtype}", where=request.source, hint=hint)
+            raise Invalid(f"column {name!r} is {dtype}", where=request.source, hint=f"expected {field.expects}")
     for name in (*request.keep, *([request.time_column] if request.time_column else [])):
         if name not in schema:
             hint = did_you_mean(name, schema.names())
             raise Invalid(f"there is no column {name!r}", where=request.source, hint=hint)
     kept = request.keep or schema.names()
-    twice = [name for name in (*_outputs(version, options), ID, RULES, REASON) if name in kept]
+    twice = [
+        name
+        for name in (*_outputs(version, options), ID, RULES, REASON, *([LOOKED] if lookups else []))
+        if name in kept
+    ]
     if twice:
         hint = "name the columns to keep with --keep, without it"
         raise Invalid(f"the output would have {twice[0]!r} twice", where=request.source, hint=hint)

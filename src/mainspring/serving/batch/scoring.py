@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
 from mainspring.core.errors import Invalid
 from mainspring.serving.modelserver.asking import Outputs
-from mainspring.serving.modelserver.columns import Column, Features, Raw
+from mainspring.serving.modelserver.columns import Column, Feature, Features, Raw
 from mainspring.serving.modelserver.humility import Humility, Judged
 from mainspring.serving.modelserver.models import LoadedModel
 
@@ -34,7 +35,13 @@ class Scored:
     reasons: list[str]
 
 
-def score(model: LoadedModel, humility: Humility | None, columns: Mapping[str, Raw], rows: int) -> Scored:
+def score(
+    model: LoadedModel,
+    humility: Humility | None,
+    columns: Mapping[str, Raw],
+    rows: int,
+    aside: Mapping[int, list[str]] = MappingProxyType({}),
+) -> Scored:
     """Answer rows as the model server would; a row that it would refuse is put aside and hurts no other.
 
     Args:
@@ -42,9 +49,11 @@ def score(model: LoadedModel, humility: Humility | None, columns: Mapping[str, R
         humility: The rules of the endpoint.
         columns: The rows by column, all of the same length.
         rows: How many.
+        aside: Rows that are put aside already, and why.
     """
     features = model.features if humility is None else humility.features
-    reasons, checked = _checked(features, columns, rows)
+    reasons = dict(aside)
+    checked = _checked(features, columns, rows, reasons)
     left = [row for row in range(rows) if row not in reasons]
     marks: dict[int, list[str]] = {}
     names = [*model.outputs, *(humility.beside if humility else [])]
@@ -68,33 +77,49 @@ def score(model: LoadedModel, humility: Humility | None, columns: Mapping[str, R
     return Scored(whole, marks, ["; ".join(reasons.get(row, [])) for row in range(rows)])
 
 
-def _checked(features: Features, columns: Mapping[str, Raw], rows: int) -> tuple[Reasons, list[Column]]:
-    """The columns of the rows that fit, and why the others do not."""
-    try:
-        return {}, features.from_named(columns)
-    except Invalid:
-        reasons = _sift(features, columns, rows)
+def _checked(features: Features, columns: Mapping[str, Raw], rows: int, reasons: Reasons) -> list[Column]:
+    """The columns of the rows that fit; why the others do not is added to the reasons."""
     left = [row for row in range(rows) if row not in reasons]
-    return reasons, features.from_named(
-        {name: _taken(values, left) for name, values in columns.items()}
-    ) if left else []
+    kept = columns if len(left) == rows else _rows_of(columns, left)
+    if not left:
+        return []
+    try:
+        return features.from_named(kept)
+    except Invalid:
+        places = _sift(features, kept)
+    for place, found in places.items():
+        reasons[left[place]] = found
+    left = [row for row in left if row not in reasons]
+    return features.from_named(_rows_of(columns, left)) if left else []
 
 
-def _sift(features: Features, columns: Mapping[str, Raw], rows: int) -> Reasons:
+def _rows_of(columns: Mapping[str, Raw], rows: Sequence[int]) -> dict[str, Raw]:
+    return {name: _taken(values, rows) for name, values in columns.items()}
+
+
+def _sift(features: Features, columns: Mapping[str, Raw]) -> Reasons:
     reasons: Reasons = {}
     for field in features.fields:
         values = columns.get(field.name)
-        if values is None:
-            continue
-        try:
-            field.check(values)
-        except Invalid:
-            for row in range(rows):
-                try:
-                    field.check([_plain(values[row])])
-                except Invalid as error:
-                    reasons.setdefault(row, []).append(error.what)
+        if values is not None:
+            for row, reason in misfits(field, values).items():
+                reasons.setdefault(row, []).append(reason)
     return reasons
+
+
+def misfits(field: Feature, values: Raw) -> dict[int, str]:
+    """The rows whose value does not fit a column, and why."""
+    try:
+        field.check(values)
+    except Invalid:
+        found = {}
+        for row in range(len(values)):
+            try:
+                field.check([_plain(values[row])])
+            except Invalid as error:
+                found[row] = error.what
+        return found
+    return {}
 
 
 def _judged(

@@ -89,24 +89,42 @@ class Lookup:
             Invalid: The request does not say the entity. Refused: Nothing is known of it, and that is not to be.
         """
         keys = self._keys(columns, names)
+        found, looked = self.find(keys, names, now)
+        if self.plan.otherwise == "refuse" and looked.states.count(FRESH) < len(keys):
+            row = next(row for row, state in enumerate(looked.states) if state != FRESH)
+            raise Refused(f"row {row}: {self.unknown(looked, row)}", hint="send the inputs themselves")
+        return found, looked
+
+    def find(
+        self, keys: Sequence[tuple[Cell, ...]], names: Sequence[str], now: int
+    ) -> tuple[dict[str, list[Cell]], Looked]:
+        """Columns by the keys of each row, what is not known included, and how they were found."""
         file, ttl_us = self.file(now), self.plan.ttl_us
         rows: list[Sequence[object] | None] = []
         event_at: list[int | None] = []
         states: list[str] = []
-        for place, key in enumerate(keys):
+        for key in keys:
             found = None if None in key else file.get(cast("tuple[str, ...]", key))
             if found is None:
                 state, at = MISSING, None
             else:
                 at = cast(int, found[0])
                 state = EXPIRED if ttl_us and now - at >= ttl_us else FRESH
-            if state != FRESH and self.plan.otherwise == "refuse":
-                raise self._refused(place, key, None if at is None else now - at)
             rows.append(found if state == FRESH else None)
             event_at.append(at)
             states.append(state)
         looked = Looked(self.plan, str(file.about["id"]), keys, now, event_at, states, names)
         return {name: self._column(name, rows) for name in names}, looked
+
+    def unknown(self, looked: Looked, row: int) -> str:
+        """Why there is nothing for a row, in words."""
+        pairs = zip(self.keys, looked.keys[row], strict=True)
+        entity = ", ".join(f"{one.name}={value!r}" for one, value in pairs)[:200]
+        view, at = f"feature view {self.plan.name!r}", looked.event_at[row]
+        if at is None:
+            return f"{view} knows nothing of {entity}"
+        age, ttl = (looked.at - at) / SECOND_US, self.plan.ttl_us / SECOND_US
+        return f"what {view} knows of {entity} is {age:.0f} s old, and holds for {ttl:.0f} s"
 
     def _column(self, name: str, rows: Sequence[Sequence[object] | None]) -> list[Cell]:
         place = 1 + self.plan.names.index(name)
@@ -125,15 +143,6 @@ class Lookup:
             counts = ", ".join(f"{key.name!r} {len(one)}" for key, one in zip(self.keys, found, strict=True))
             raise Invalid(f"the columns of an entity have different numbers of values: {counts}")
         return list(zip(*found, strict=True))
-
-    def _refused(self, row: int, key: Sequence[Cell], age_us: int | None) -> Refused:
-        entity = ", ".join(f"{one.name}={value!r}" for one, value in zip(self.keys, key, strict=True))[:200]
-        view = f"feature view {self.plan.name!r}"
-        if age_us is None:
-            return Refused(f"row {row}: {view} knows nothing of {entity}", hint="send the inputs themselves")
-        age, ttl = age_us / SECOND_US, self.plan.ttl_us / SECOND_US
-        said = f"row {row}: what {view} knows of {entity} is {age:.0f} s old, and holds for {ttl:.0f} s"
-        return Refused(said, hint="send the inputs themselves")
 
 
 class FilledFeatures(Features):
