@@ -75,14 +75,27 @@ def build(tables: Tables, folder: Path, *, batch_rows: int = 20_000) -> House:
     return House(serving, registry, data, monitoring, journal, tables, folder)
 
 
-def train(house: House, *, reference: str = "", metrics: dict[str, float] | None = None) -> int:
+def train(
+    house: House,
+    *,
+    reference: str = "",
+    metrics: dict[str, float] | None = None,
+    importance: dict[str, float] | None = None,
+) -> int:
     frame = flights(200, 0)
     model = LogisticRegression().fit(_codes(frame), np.arange(200) % 2)
     levels = {"carrier": ["AA", "DL", "UA"]}
     example = frame.head(3)
-    return house.registry.register(
-        "late", model, example=example, encoding=levels, reference=reference, metrics=metrics or {"brier": 0.15}
-    ).number
+    made = house.registry.register(
+        "late",
+        model,
+        example=example,
+        encoding=levels,
+        reference=reference,
+        metrics=metrics or {"brier": 0.15},
+        importance=importance,
+    )
+    return made.number
 
 
 def _codes(frame: pl.DataFrame) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:

@@ -15,12 +15,12 @@ from mainspring.monitoring.model import Alarm, MonitorSpec, Silence, WatchedVers
 from mainspring.monitoring.references import References
 from mainspring.monitoring.rules.drift import smallest_change
 from mainspring.monitoring.rules.gap import GapWindow, judge_gap
+from mainspring.monitoring.rules.impact import impact_text, in_order, weigh
 from mainspring.monitoring.rules.judging import (
     INDEPENDENT_ROWS,
     Draft,
     Finding,
     drift_level,
-    drift_text,
     judge_inputs,
     judge_loss,
 )
@@ -82,7 +82,9 @@ class Evaluator:
             for version in records.list_versions(conn, deployment):
                 entry = watched.get(version.version)
                 reference = entry.reference if entry else None
-                raised += self._judge(conn, version, reference, watermark, is_live=version.version == live)
+                importance = entry.importance if entry else None
+                drafts = self._judge(conn, version, reference, watermark, is_live=version.version == live)
+                raised += self._raise(conn, version, [weigh(draft, importance) for draft in drafts])
             closed = self._close_old(conn, deployment, live)
             facts = [_raised(alarm, next(e.version.model for e in watched.values())) for alarm in raised]
             if facts or closed:
@@ -91,7 +93,8 @@ class Evaluator:
 
     def _judge(
         self, conn: Connection, version: WatchedVersion, reference: Reference | None, watermark: int, *, is_live: bool
-    ) -> list[Alarm]:
+    ) -> list[Draft]:
+        """Judge what is new of a version. Returns the alarms it asks for: none when it is not live."""
         drafts: list[Draft] = []
         before = version
         if reference is not None:
@@ -116,7 +119,7 @@ class Evaluator:
         version, yet_more = self._keep(conn, version, found) if found.judgements else (version, [])
         if version != before:
             records.put_version(conn, version)
-        return self._raise(conn, version, [*drafts, *more, *yet_more]) if is_live else []
+        return [*drafts, *more, *yet_more] if is_live else []
 
     def _judge_requests(
         self, conn: Connection, version: WatchedVersion, *, is_live: bool
@@ -208,7 +211,7 @@ class Evaluator:
         """Bring what an alarm says up to date; one more column may end the silence it falls under."""
         columns = _joined(alarm.evidence, draft.evidence)
         evidence = {**draft.evidence, **({"columns": columns} if columns else {})}
-        text = drift_text(columns) if columns else draft.text
+        text = impact_text(columns) if columns else draft.text
         records.change_alarm(conn, alarm.id, evidence=evidence, text=text, window_end=draft.window_end)
         still = silence_of(silences, alarm.deployment, alarm.cause, evidence, self._clock.now())
         if alarm.state == "silenced" and still is None:
@@ -265,4 +268,4 @@ def _joined(before: Mapping[str, object], after: Mapping[str, object]) -> list[d
     for evidence in (before, after):
         entries = evidence.get("columns")
         columns |= {entry["column"]: entry for entry in entries} if isinstance(entries, list) else {}
-    return list(columns.values())
+    return in_order(list(columns.values()))

@@ -16,16 +16,19 @@ from mainspring.monitoring.rules.reference import Reference
 if TYPE_CHECKING:
     from mainspring.data import Data
     from mainspring.registry import ModelVersion, Registry
+    from mainspring.registry.model import Importance
     from mainspring.serving import Serving
     from mainspring.storage.ports import Tables
 
 
 @dataclass(frozen=True)
 class Watched:
-    """A version and what its inputs are compared with, None when its training data are not known."""
+    """A version, what its inputs are compared with, None when its training data are not known, and how much each of
+    them matters, None when the version does not say."""
 
     version: WatchedVersion
     reference: Reference | None
+    importance: Importance | None = None
 
 
 class References:
@@ -41,6 +44,7 @@ class References:
     def __init__(self, *, tables: Tables, serving: Serving, registry: Registry, data: Data) -> None:
         self._tables, self._serving, self._registry, self._data = tables, serving, registry, data
         self._references: dict[tuple[str, str, int], Reference | None] = {}
+        self._importances: dict[tuple[str, str, int], Importance | None] = {}
 
     def of(self, deployment: str, numbers: Iterable[int]) -> dict[int, Watched]:
         """Versions of a deployment, by number, with their references; a version nobody saw before gets a first look."""
@@ -53,7 +57,7 @@ class References:
         found = {}
         for number in sorted(wanted):
             version = known.get(number) or self._first_look(deployment, model, number)
-            found[number] = Watched(version, self._reference(version))
+            found[number] = Watched(version, self._reference(version), self.importance(version))
         return found
 
     def _first_look(self, deployment: str, model: str, number: int) -> WatchedVersion:
@@ -80,6 +84,17 @@ class References:
         except MainspringError as reason:
             problems.append(f"the reference cannot be read: {reason.what}")
         return replace(blank, problem="; ".join(problems))
+
+    def importance(self, version: WatchedVersion) -> Importance | None:
+        """How much each input matters to a version, None when it does not say."""
+        key = (caller().project, version.model, version.version)
+        if key not in self._importances:
+            try:
+                made = self._registry.get(version.model, version.version)
+            except NotFound:
+                return None
+            self._importances[key] = self._registry.importance(made)
+        return self._importances[key]
 
     def _reference(self, version: WatchedVersion) -> Reference | None:
         if not version.reference:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mainspring.monitoring.references import References
     from mainspring.monitoring.rules.resources import UsageWindow
     from mainspring.registry import Registry
+    from mainspring.registry.model import Importance
     from mainspring.serving import Serving
     from mainspring.storage.ports import Journal, Tables
 
@@ -259,6 +260,11 @@ class Monitoring:
 
         with self._tables.read() as conn:
             return newest_usage(records.usage.list_usage(conn, since=records.usage.last_usage(conn)))
+
+    def importance(self, deployment: str) -> Importance | None:
+        """How much each input matters to the live version, None when it was registered without."""
+        live = self._serving.get(deployment).champion
+        return self._references.of(deployment, {live})[live].importance
 
     def coverage(self, deployment: str) -> list[Coverage]:
         """How well the intervals of predictions held, by version; empty without intervals or labels.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mainspring.core.errors import Invalid, did_you_mean
@@ -239,6 +241,41 @@ class Origin:
     datasets: tuple[str, ...] = ()
     reference: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
+
+
+IMPORTANCES = {
+    "given": "given when it was registered",
+    "own": "the model's own, by what its splits gained",
+    "permutation": "how far answers move when a column is shuffled",
+}
+"""What importances rest on, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Importance:
+    """How much each input matters.
+
+    Attributes:
+        method: "given", "own" (the model's own) or "permutation".
+        shares: By input, each in [0, 1]; together 1.
+    """
+
+    method: str
+    shares: Mapping[str, float]
+
+    @property
+    def words(self) -> str:
+        """What it rests on, in words."""
+        return IMPORTANCES.get(self.method, self.method)
+
+    @classmethod
+    def of(cls, method: str, values: Mapping[str, float]) -> Importance | None:
+        """From amounts of any positive scale, those below zero counting as none; None when all are."""
+        amounts = {name: max(0.0, float(value)) for name, value in values.items() if math.isfinite(float(value))}
+        total = math.fsum(amounts.values())
+        if not total > 0 or not math.isfinite(total):
+            return None
+        return cls(method, {name: round(amounts.get(name, 0.0) / total, 6) for name in values})
 
 
 @dataclass(frozen=True, slots=True)

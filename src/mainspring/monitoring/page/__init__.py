@@ -78,6 +78,7 @@ def alarm_page(monitoring: NamedDependency[Monitoring], alarm_id: str) -> Templa
         "silence": next((one for one in monitoring.desk.silences() if one.id == alarm.silence), None),
         "is_over": alarm.state in ("closed", "repeated"),
         "columns": columns if isinstance(columns, list) else [],
+        "weighed": any("impact" in entry for entry in columns) if isinstance(columns, list) else False,
         "figures": figures_of(alarm.cause, alarm.evidence),
         "moved": alarm.evidence.get("moved", []),
         "interval": interval if isinstance(interval, list) else [],

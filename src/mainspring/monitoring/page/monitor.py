@@ -15,7 +15,9 @@ from mainspring.monitoring.page.tones import TONES
 from mainspring.monitoring.performances import Performance, WindowPerformance
 from mainspring.monitoring.performing import Performing
 from mainspring.monitoring.readings import Reading
+from mainspring.monitoring.rules.impact import UNKNOWN, weighed_columns
 from mainspring.monitoring.service import BY_MINUTES, Monitoring
+from mainspring.registry.model import Importance
 from mainspring.serving import Serving
 
 _WINDOWS = 60
@@ -40,7 +42,8 @@ def monitor_page(
     found = performing.performance(name, by="day", windows=_WINDOWS)
     health = monitoring.health(name)
     points = health.points
-    columns = _columns(drift[-1].details)[:_COLUMNS] if drift else []
+    importance = monitoring.importance(name) if drift else None
+    columns = _columns(drift[-1].details, importance)[:_COLUMNS] if drift else []
     marks = _marks(status.alarms)
     context = {
         "status": status,
@@ -62,6 +65,7 @@ def monitor_page(
         "drift": drift[-1] if drift else None,
         "drift_evidence": _heights(drift),
         "columns": columns,
+        "importance": UNKNOWN if importance is None else importance.words,
         "left_out": len(drift[-1].details) - len(columns) if drift else 0,
         "timelines": {column["name"]: _timeline(drift, str(column["name"])) for column in columns},
         "histograms": {pair.column: pair for pair in monitoring.histograms(name, drift[-1])} if drift else {},
@@ -161,9 +165,10 @@ def _timeline(windows: Sequence[Judgement], name: str) -> list[tuple[float, floa
     ]
 
 
-def _columns(details: Mapping[str, object]) -> list[dict[str, object]]:
-    rows = [{"name": name, **detail} for name, detail in details.items() if isinstance(detail, dict)]
-    return sorted(rows, key=lambda row: (row["state"] != "alarm", -_number(row["effect"]), str(row["name"])))
+def _columns(details: Mapping[str, object], importance: Importance | None) -> list[dict[str, object]]:
+    """The columns of a window: those in alarm first, then by impact, by effect where that is not known."""
+    rows = [{"column": name, "name": name, **detail} for name, detail in details.items() if isinstance(detail, dict)]
+    return sorted(weighed_columns(rows, importance), key=lambda row: row["state"] != "alarm")
 
 
 def _number(value: object) -> float:

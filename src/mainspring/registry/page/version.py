@@ -38,6 +38,8 @@ def version_page(registry: Registry, name: str, version: str, after: str = "") -
         "users": registry.users(found.model, found.number),
         "is_pickle": is_pickle,
         "composition": registry.composition(found),
+        "importance": registry.importance(found),
+        "most": _COLUMNS,
         "grant": registry.grants.of(found) if is_pickle else None,
         "grants": registry.grants.history(found, limit=_CHANGES) if is_pickle else [],
         "changes": registry.alias_history(found.model, version=found.number, limit=_CHANGES),
