@@ -103,18 +103,29 @@ class Spool:
         self.failures = 0
         self.waiting_rows = 0
         self._loop = loop
-        self._queue: SimpleQueue[Entry | Callable[[sqlite3.Connection], None] | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[Entry] | Callable[[sqlite3.Connection], None] | None] = SimpleQueue()
+        self._ready: list[Entry] = []
         self._durability = durability
         self._owed: list[Callable[[sqlite3.Connection], None]] = []
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
         self._thread.start()
 
     def append(self, deployment: str, rows: Sequence[Row]) -> asyncio.Future[None]:
-        """Log rows of an endpoint; the future resolves once they are committed, or raises `Unavailable`."""
+        """Log rows of an endpoint; the future resolves once they are committed, or raises `Unavailable`.
+
+        What is appended in one turn of the loop is handed over at its end, together: the thread is woken once.
+        """
         future: asyncio.Future[None] = self._loop.create_future()
         self.waiting_rows += len(rows)
-        self._queue.put((deployment, rows, future))
+        if not self._ready:
+            self._loop.call_soon(self._hand_over)
+        self._ready.append((deployment, rows, future))
         return future
+
+    def _hand_over(self) -> None:
+        ready, self._ready = self._ready, []
+        if ready:
+            self._queue.put(ready)
 
     def declare(self, deployment: str, version: int, inputs: Sequence[tuple[str, str]]) -> None:
         """Keep a version's input columns beside its rows, so that the file explains itself. Queued before any row.
@@ -127,6 +138,7 @@ class Spool:
 
     def close(self) -> None:
         """Commit what was appended, then let the file go."""
+        self._hand_over()
         self._queue.put(None)
         self._thread.join()
         self._alive.close()
@@ -135,18 +147,22 @@ class Spool:
         conn = connect(self.path, self._durability)
         open_ = True
         while open_:
-            entries = [self._queue.get()]
-            while not self._queue.empty():
-                entries.append(self._queue.get())
-            open_ = None not in entries
-            self._commit(conn, [entry for entry in entries if entry is not None])
+            waiting: list[Entry] = []
+            found = self._queue.get()
+            while True:
+                if found is None:
+                    open_ = False
+                elif isinstance(found, list):
+                    waiting += found
+                else:
+                    self._owed.append(found)
+                if self._queue.empty():
+                    break
+                found = self._queue.get()
+            self._commit(conn, waiting)
         conn.close()
 
-    def _commit(
-        self, conn: sqlite3.Connection, entries: Sequence[Entry | Callable[[sqlite3.Connection], None]]
-    ) -> None:
-        waiting = [entry for entry in entries if isinstance(entry, tuple)]
-        self._owed += [entry for entry in entries if not isinstance(entry, tuple)]
+    def _commit(self, conn: sqlite3.Connection, waiting: Sequence[Entry]) -> None:
         failure: Exception | None = None
         try:
             groups: dict[str, list[Row]] = {}
