@@ -214,5 +214,14 @@ def test_leakage_looks_at_the_rows_the_version_was_trained_on(wiring: Wiring, ch
 def test_data_that_is_not_there_is_not_found(wiring: Wiring, champion: ModelVersion) -> None:
     with pytest.raises(NotFound):
         wiring.get(Gates).run("promote", "late", 1, data="tripz")
-    with pytest.raises(Invalid, match="names no dataset version"):
+    with pytest.raises(NotFound, match="no dataset trips-newest"):
         wiring.get(Gates).run("promote", "late", 1, data="trips/newest")
+    with pytest.raises(Invalid, match="names no dataset version"):
+        wiring.get(Gates).run("promote", "late", 1, data="trips/a/b")
+
+
+def test_a_part_is_the_dataset_of_that_name_and_its_version_is_recorded(wiring: Wiring, champion: ModelVersion) -> None:
+    candidate = version(wiring, 2)
+    wiring.get(Data).ingest("trips-eval", rows(1000, 8))
+    found = wiring.get(Gates).run("promote", "late", candidate.number, data="trips/eval")
+    assert (found.data_ref, found.n) == ("datasets/trips-eval/1", 1000)

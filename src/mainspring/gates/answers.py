@@ -105,11 +105,34 @@ def answers_of(said: Mapping[str, object], version: ModelVersion, rows: int, tru
     if many:
         chosen = score.argmax(axis=1).astype(np.float64)
         true = np.zeros(rows, dtype=np.intp) if truth is None else truth.astype(np.intp)
-        return Answers(score[np.arange(rows), true], chosen)
+        return Answers(score[np.arange(rows), true], chosen, score.max(axis=1))
     if "label" not in said:
         return Answers(score, (score >= 0.5).astype(np.float64))
     decided = np.asarray(said["label"])
     return Answers(score, (decided == version.classes[1]).astype(np.float64))
+
+
+def beliefs_of(said: Mapping[str, object], version: ModelVersion, rows: int) -> tuple[Floats, Floats]:
+    """What a version said, without a truth to hold it against.
+
+    Args:
+        said: As for `answers_of`.
+        version: The version that said it.
+        rows: How many rows it was asked about.
+    Returns: Probabilities by the place of the class, shape (rows, classes), or numbers, shape (rows, 1); and the places
+        of the classes it decides on (or the numbers), shape (rows,).
+    Raises:
+        Invalid: As for `answers_of`.
+    """
+    import numpy as np
+
+    if version.task == "multiclass":
+        scores = _output(said, "probability", version, (rows, len(version.classes)))
+        return scores, scores.argmax(axis=1).astype(np.float64)
+    answers = answers_of(said, version, rows)
+    if version.task == "regression":
+        return answers.score[:, None], answers.decision
+    return np.column_stack([1 - answers.score, answers.score]), answers.decision
 
 
 def _output(said: Mapping[str, object], name: str, version: ModelVersion, shape: tuple[int, ...]) -> Floats:
@@ -117,7 +140,10 @@ def _output(said: Mapping[str, object], name: str, version: ModelVersion, shape:
 
     if name not in said:
         raise Invalid(f"the model gives no {name!r}, only {', '.join(sorted(said))}", where=version.ref)
-    score: Floats = np.asarray(said[name], dtype=np.float64)
+    try:
+        score: Floats = np.asarray(said[name], dtype=np.float64)
+    except (TypeError, ValueError):
+        raise Invalid(f"the answers of {name!r} are no numbers", where=version.ref) from None
     if score.shape != shape:
         raise Invalid(f"{shape[0]} rows were asked and {name} has the shape {score.shape}", where=version.ref)
     if not np.isfinite(score).all():

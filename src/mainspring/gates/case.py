@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mainspring.core.errors import Invalid, did_you_mean
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     Mask = NDArray[np.bool_]
     Ask = Callable[[pl.DataFrame], Mapping[str, NDArray[np.generic]]]
 LEAST_ROWS = 30
+_MOST_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +30,18 @@ class Answers:
     Args:
         score: Probability of class 1, of many classes that of the true one, or the predicted number; shape (rows,).
         decision: The place of the class it decides on (for a number the number itself); shape (rows,).
+        confidence: Of many classes the probability of the one it decides on, shape (rows,); else None.
     """
 
     score: Floats
     decision: Floats
+    confidence: Floats | None = None
 
     def only(self, mask: Mask) -> Answers:
         """The answers to some of the rows."""
-        return Answers(self.score[mask], self.decision[mask])
+        return Answers(
+            self.score[mask], self.decision[mask], None if self.confidence is None else self.confidence[mask]
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +49,7 @@ class Case:
     """One candidate before one gate.
 
     Args:
-        candidate: The version under judgement.
+        candidate: The version under judgement; None when only its answers were given.
         champion: The version it is compared with, if there is one.
         frame: The evaluation rows.
         label: Column of `frame` with the truth.
@@ -56,9 +62,13 @@ class Case:
         predict: Asks the candidate in this process.
         probe: Asks the candidate through the real model server; None where there is none.
         training: Loads the rows the candidate was trained on; None when that is not known.
+        folder: The project folder, where files of tests lie; None where there is none.
+        retrained: The answers of the candidate's retrainings by seed; None where that cannot be done, with the reason
+            in `not_retrained`.
+        not_retrained: Why there are none.
     """
 
-    candidate: ModelVersion
+    candidate: ModelVersion | None
     champion: ModelVersion | None
     frame: pl.DataFrame
     label: str
@@ -71,6 +81,49 @@ class Case:
     predict: Ask
     probe: Callable[[pl.DataFrame], Mapping[str, Sequence[object]]] | None = None
     training: Callable[[], pl.DataFrame] | None = None
+    folder: Path | None = None
+    retrained: Callable[[int], Sequence[Answers]] | None = None
+    not_retrained: str = "nothing can be trained again here"
+
+    @property
+    def version(self) -> ModelVersion:
+        """The version under judgement, for checks that need more than its answers.
+
+        Raises: Invalid: Only answers were given.
+        """
+        if self.candidate is None:
+            raise Invalid("only answers were given, and this check needs a version", hint="judge a registered version")
+        return self.candidate
+
+    def answer(self, rows: pl.DataFrame) -> Answers:
+        """What the candidate says to other rows with the same truth, such as disturbed ones."""
+        from mainspring.gates.answers import answers_of
+
+        return answers_of(self.predict(rows), self.version, rows.height, self.truth)
+
+    def beliefs(self, rows: pl.DataFrame) -> tuple[Floats, Floats]:
+        """What the candidate says to any rows: probabilities (rows, classes) or numbers (rows, 1), and decisions."""
+        from mainspring.gates.answers import beliefs_of
+
+        return beliefs_of(self.predict(rows), self.version, rows.height)
+
+    def read(self, name: str) -> str:
+        """The text of a file of the project folder.
+
+        Raises: Invalid: There is no folder, the file lies outside it, is not there, or is larger than a megabyte.
+        """
+        if self.folder is None:
+            raise Invalid(f"there is no project folder to find {name!r} in", hint="run the gate from the project")
+        root = self.folder.resolve()
+        path = (root / name).resolve()
+        if not path.is_relative_to(root):
+            raise Invalid(f"{name!r} lies outside the project folder", hint="name a file in it")
+        if not path.is_file() or path.stat().st_size > _MOST_BYTES:
+            raise Invalid(f"{name!r} is no file of at most a megabyte", where=str(root), hint="write the file there")
+        try:
+            return path.read_text("utf-8")
+        except UnicodeDecodeError:
+            raise Invalid(f"{name!r} is no text in UTF-8", where=str(root), hint="save it as UTF-8") from None
 
     @property
     def n(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,13 +11,14 @@ from typing import TYPE_CHECKING
 from mainspring.core.errors import Invalid, MainspringError
 from mainspring.gates.checks import Check, build
 from mainspring.gates.model import CheckResult, CheckSpec, GateSpec, SliceResult
-from mainspring.gates.rules.finding import Finding
+from mainspring.gates.rules.finding import Finding, NotApplicable, Part
 from mainspring.gates.rules.verdict import Judged, harmed, judge
 
 if TYPE_CHECKING:
     from mainspring.gates.case import Case
 
 _MOST_SLICES = 200
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class _Measured:
     finding: Finding | None = None
     slices: tuple[SliceResult, ...] = ()
     error: str = ""
+    skipped: str = ""
 
 
 def run_checks(gate: GateSpec, case: Case) -> tuple[CheckResult, ...]:
@@ -51,9 +54,21 @@ def _measure(spec: CheckSpec, case: Case) -> _Measured:
     try:
         check = build(spec)
         finding = check.measure(case)
-        return _Measured(spec, finding, _slices(check, case) if finding is not None else ())
+        if isinstance(finding, NotApplicable):
+            return _Measured(spec, skipped=finding.reason)
+        return _Measured(spec, finding, (*map(_shown, finding.parts), *_slices(check, case)))
     except MainspringError as reason:
         return _Measured(spec, error=in_one_line(reason))
+    except Exception as reason:  # noqa: BLE001 - rows and models are foreign: one check takes no other along
+        _log.exception("gates.check_broke: %s", spec.title)
+        return _Measured(spec, error=f"the check broke: {type(reason).__name__}: {reason}"[:500])
+
+
+def _shown(part: Part) -> SliceResult:
+    low, high, line, value = (_finite(number) for number in (part.low, part.high, part.threshold, part.value))
+    return SliceResult(
+        name=part.name, state=part.state, n=part.n, value=value, low=low, high=high, threshold=line, note=part.note
+    )
 
 
 def _slices(check: Check, case: Case) -> tuple[SliceResult, ...]:
@@ -79,10 +94,11 @@ def _slice(check: Check, part: Case, name: str, least: int) -> tuple[SliceResult
         finding = check.measure(part) if part.n >= least else None
     except Invalid:  # a class is missing in this slice: it is too small to be tested
         finding = None
-    if finding is None:
+    if not isinstance(finding, Finding):
         return SliceResult(name=name, state="small", n=part.n), None
-    low, high, value = (_finite(number) for number in (finding.low, finding.high, finding.value))
-    return SliceResult(name=name, state="ok", n=part.n, value=value, low=low, high=high), finding
+    numbers = (finding.low, finding.high, finding.value, finding.threshold)
+    low, high, value, line = (_finite(number) for number in numbers)
+    return SliceResult(name=name, state="ok", n=part.n, value=value, low=low, high=high, threshold=line), finding
 
 
 def _result(one: _Measured, judged: Judged | None) -> CheckResult:
@@ -90,8 +106,9 @@ def _result(one: _Measured, judged: Judged | None) -> CheckResult:
     if one.error:
         return blank
     if one.finding is None or judged is None:
-        return replace(blank, outcome="skipped", note="no champion to compare with")
-    finding, bad = one.finding, [result.name for result in one.slices if result.state == "bad"]
+        return replace(blank, outcome="skipped", note=one.skipped)
+    finding, parts = one.finding, {part.name for part in one.finding.parts}
+    bad = [result.name for result in one.slices if result.state == "bad" and result.name not in parts]
     notes = [finding.note, f"shown to be bad: {', '.join(bad)}" if bad else ""]
     return CheckResult(
         title=one.spec.title,
@@ -123,7 +140,8 @@ def reason_for(outcome: str, results: Sequence[CheckResult]) -> str:
     """
     if outcome == "pass":
         passed = sum(result.outcome == "pass" for result in results)
-        rest = "" if passed == len(results) else ", the others had no champion to compare with"
+        reasons = sorted({result.note for result in results if result.outcome == "skipped"})
+        rest = f", the others were skipped: {'; '.join(reasons)}" if reasons else ""
         return f"all checks passed ({passed} of {len(results)}{rest})"
     deciding = [result for result in results if result.outcome == outcome]
     if outcome == "error" and len(results) > 1 and len({(result.outcome, result.note) for result in results}) == 1:

@@ -201,7 +201,18 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliceResult:
-    """What a check found on one slice: "ok", "bad" (shown to be, after Benjamini-Hochberg) or "small" (not tested)."""
+    """What a check found on one slice or part: "ok", "bad" (shown to be, after Benjamini-Hochberg) or "small".
+
+    Args:
+        name: Such as "region=north", "tpr over sex: f" or "invariance: the airline's name".
+        state: "small" is one that was not tested.
+        n: Rows it rests on.
+        value: The estimate.
+        low: Lower end of its interval.
+        high: Upper end.
+        threshold: The line it is held against; None when it has none of its own.
+        note: What to look at.
+    """
 
     name: str
     state: Literal["ok", "bad", "small"]
@@ -209,6 +220,8 @@ class SliceResult:
     value: float | None = None
     low: float | None = None
     high: float | None = None
+    threshold: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

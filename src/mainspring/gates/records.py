@@ -107,6 +107,13 @@ def held_out(conn: sa.Connection, project: str, model: str, version: int) -> Hel
     return HeldOut(data_ref=row.data_ref, label=row.label, rows=row.n, scores=scores)
 
 
+def last_label(conn: sa.Connection, project: str, model: str) -> str:
+    """The column that the newest verdict on a model took for the truth; "" when there is none."""
+    c = verdict.c
+    query = sa.select(c.label).where(c.project == project, c.model == model, c.label != "")
+    return str(conn.execute(query.order_by(c.id.desc()).limit(1)).scalar() or "")
+
+
 def uses(conn: sa.Connection, project: str, data_ref: str) -> int:
     """How many verdicts rest on a data version."""
     where = verdict.c.project == project, verdict.c.data_ref == data_ref

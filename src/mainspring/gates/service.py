@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mainspring.core.caller import caller
@@ -18,6 +19,7 @@ from mainspring.gates.case import Answers, Case
 from mainspring.gates.events import VerdictReached
 from mainspring.gates.judging import all_errors, reason_for, run_checks
 from mainspring.gates.model import CheckResult, GateSpec, HeldOut, HeldOutRows, Verdict, gates_of
+from mainspring.gates.rows import find_rows, label_among
 from mainspring.gates.rules.verdict import combine
 from mainspring.registry import check_usable
 from mainspring.storage.ports import Journal, Tables
@@ -41,6 +43,7 @@ class Gates:
         sections: The `[gate.NAME]` sections of the settings, by name.
         probe: Asks a version through a real model server, for golden requests; may be set later by `answer_through`.
         clock: Time of the verdicts.
+        folder: The project folder, where files of behaviour tests lie.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Gates:
         sections: Mapping[str, object] | None = None,
         probe: Probe | None = None,
         clock: Clock | None = None,
+        folder: Path | None = None,
     ) -> None:
         self._tables = tables
         self._journal = journal
@@ -61,6 +65,7 @@ class Gates:
         self._sections = dict(sections or {})
         self._probe = probe
         self._clock = clock or SystemClock()
+        self._folder = folder
 
     def answer_through(self, probe: Probe) -> None:
         """Send golden requests through `probe` from now on: serving, a higher room, gives it."""
@@ -97,15 +102,12 @@ class Gates:
             key: Idempotency key.
         Raises:
             NotFound: No such gate, model, version or dataset.
-            Invalid: Neither the gate nor the caller names the data and the label.
+            Invalid: Neither the gate nor the caller names the data, or nothing says which column is the label.
         """
         spec = self.spec(gate)
         candidate = self._registry.get(model, version)
-        frame, ref = self._rows(data or spec.data)
-        column = label or spec.label
-        if not column:
-            hint = f'write label = "..." in [gate.{gate}], or --label'
-            raise Invalid("it is not said which column holds the truth", where=f"gate.{gate}", hint=hint)
+        frame, ref = find_rows(self._data, data or spec.data)
+        column = label or spec.label or label_among(frame, candidate, known=self._last_label(model))
         champion = self._baseline(model, spec.baseline, candidate)
         return self.evaluate(
             spec, candidate=candidate, champion=champion, frame=frame, label=column, data_ref=ref, key=key
@@ -179,7 +181,7 @@ class Gates:
         found = self._registry.get(model, version)
         if held is None or self._data is None or found.task == "multiclass":
             return None
-        frame, _ = self._rows(held.data_ref)
+        frame, _ = find_rows(self._data, held.data_ref)
         frame = frame.sample(min(frame.height, most), seed=0)
         truth = truth_of(frame, held.label, found)
         answers = self._answers(found, frame, truth)
@@ -234,14 +236,9 @@ class Gates:
         with self._tables.read() as conn:
             return records.uses(conn, caller().project, data_ref)
 
-    def _rows(self, data: str) -> tuple[pl.DataFrame, str]:
-        if self._data is None or not data:
-            raise Invalid("it is not said on which data to judge", where="data", hint='write data = "NAME", or --data')
-        name, _, number = data.removeprefix("datasets/").partition("/")
-        if number and not number.isdecimal():
-            raise Invalid(f"{data!r} names no dataset version", where="data", hint="NAME or NAME/NUMBER")
-        version = self._data.get(name, int(number) if number else None)
-        return self._data.frame(name, version.number).collect(), version.ref
+    def _last_label(self, model: str) -> str:
+        with self._tables.read() as conn:
+            return records.last_label(conn, caller().project, model)
 
     def _baseline(self, model: str, alias: str, candidate: ModelVersion) -> ModelVersion | None:
         try:
@@ -281,6 +278,7 @@ class Gates:
             predict=predict,
             probe=None if probe is None else probing(probe, candidate),
             training=self._training(candidate),
+            folder=self._folder,
         )
 
     def _answers(self, version: ModelVersion, frame: pl.DataFrame, truth: Floats) -> Answers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -34,6 +35,8 @@ def normal(n: int, seed: int = 0) -> Floats:
 
 
 ORACLES = {
+    "balanced_accuracy": lambda y, s, d: oracle.balanced_accuracy_score(y, d),
+    "mcc": lambda y, s, d: oracle.matthews_corrcoef(y, d),
     "accuracy": lambda y, s, d: oracle.accuracy_score(y, d),
     "recall": lambda y, s, d: oracle.recall_score(y, d),
     "precision": lambda y, s, d: oracle.precision_score(y, d),
@@ -55,6 +58,23 @@ def test_a_metric_made_of_sums_is_that_of_scikit_learn(name: str) -> None:
     metric = metric_named(name)
     found = float(metric.value(metric.rows(truth, score, decision).sum(axis=0)))
     assert found == pytest.approx(ORACLES[name](truth, score, decision), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "score_of"),
+    [
+        ("balanced_accuracy", oracle.balanced_accuracy_score),
+        ("f1", lambda y, d: oracle.f1_score(y, d, average="macro")),
+    ],
+)
+def test_a_metric_of_many_classes_is_that_of_scikit_learn(
+    name: str, score_of: Callable[[Floats, Floats], float]
+) -> None:
+    truth = np.random.default_rng(1).integers(0, 4, 300).astype(np.float64)
+    decision = np.where(np.random.default_rng(2).uniform(size=300) < 0.6, truth, 1.0)
+    metric = metric_named(name, "multiclass")
+    found = float(metric.value(metric.rows(truth, truth, decision).sum(axis=0)))
+    assert found == pytest.approx(score_of(truth, decision), abs=1e-12)
 
 
 def test_the_names_and_the_metrics_are_the_same_list() -> None:

@@ -127,7 +127,10 @@ def test_comparisons_are_skipped_without_a_champion() -> None:
     alone = replace(case(), champion=None, baseline=None)
     results = run(alone, {"metric": "roc_auc", "compare": "superior"}, {"signature": "backward_compatible"})
     assert [result.outcome for result in results] == ["skipped", "skipped"]
-    assert reason_for("pass", results) == "all checks passed (0 of 2, the others had no champion to compare with)"
+    assert (
+        reason_for("pass", results)
+        == "all checks passed (0 of 2, the others were skipped: no champion to compare with)"
+    )
 
 
 def test_a_metric_of_the_other_task_is_an_error_and_not_an_exception() -> None:
@@ -244,6 +247,62 @@ def test_leakage_finds_the_label_among_the_inputs() -> None:
     assert result.note == "the label 'late' is an input; the input 'code' says the label"
 
 
+def test_leakage_finds_an_input_that_alone_says_nearly_everything() -> None:
+    one = case(2000)
+    generator = np.random.default_rng(4)
+    after = one.truth * 5 + generator.normal(0, 0.5, one.n)
+    code = np.where(generator.uniform(size=one.n) < 0.998, np.where(one.truth == 1, "LATE", "OK"), "NA")
+    told = replace(
+        one,
+        candidate=version(2, inputs=(Field("after", "float64"), Field("code", "string"), *INPUTS)),
+        frame=one.frame.with_columns(after=after, code=pl.Series(code)),
+    )
+    (result,) = run(told, {"leakage": True})
+    assert result.outcome == "fail"
+    assert result.note == "the input 'after' alone reaches 1.000; the input 'code' alone reaches 1.000"
+    (generous,) = run(told, {"leakage": True, "max_single": 1.0})
+    assert generous.outcome == "pass"
+
+
+def test_many_groups_of_few_rows_do_not_say_the_label() -> None:
+    one = case(400)
+    named = replace(one, candidate=version(2, inputs=(Field("customer", "string"),)))
+    named = replace(named, frame=one.frame.with_columns(customer=pl.Series([str(i // 2) for i in range(400)])))
+    (result,) = run(named, {"leakage": True})
+    assert result.outcome == "pass"
+
+
+@pytest.mark.parametrize("bound", ["upper", "lower"])
+def test_fairness_over_several_groups_and_measures_asks_for_proof_of_one_side(bound: str) -> None:
+    one = case(600)
+    sexes = replace(one, frame=one.frame.with_columns(sex=pl.Series(["f", "m", "m"] * 200)))
+    check = {"fairness": ["tpr", "fpr", "selection_rate", "calibration"], "group": ["region", "sex"], "max_gap": 0.06}
+    (result,) = run(sexes, {**check, "bound": bound})
+    assert result.outcome == ("undecided" if bound == "upper" else "pass"), result
+    assert len(result.slices) == 16
+    assert result.slices[0].name == "tpr over region: north"
+
+
+def test_a_group_that_is_shown_to_be_treated_otherwise_fails_either_way() -> None:
+    one = case(3000)
+    south = (one.frame["region"] == "south").to_numpy()
+    answers = Answers(one.answers.score, np.where(south, 1.0, one.answers.decision))
+    for bound in ("upper", "lower"):
+        check = {"fairness": "selection_rate", "group": "region", "max_gap": 0.1, "bound": bound, "cluster": "customer"}
+        (result,) = run(replace(one, answers=answers), check)
+        assert result.outcome == "fail", result
+
+
+def test_a_check_that_breaks_takes_no_other_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr("mainspring.gates.rules.calibration.bins_of", broken)
+    results = run(case(), {"calibration": "ece", "max": 0.1}, {"size_mb": 6})
+    assert [result.outcome for result in results] == ["error", "pass"]
+    assert results[0].note == "the check broke: ZeroDivisionError: by zero"
+
+
 def test_leakage_finds_training_rows_in_the_evaluation() -> None:
     one = case()
     seen = replace(one, training=lambda: one.frame.head(100))
@@ -339,7 +398,16 @@ def test_floors_and_ceilings_hold_for_many_classes_by_numbers_worked_by_hand() -
     assert loss.value == pytest.approx(float(-np.log(one.answers.score).mean()))
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "log_loss"])
+def test_of_many_classes_the_class_decided_on_has_to_be_as_likely_as_it_says() -> None:
+    one = many(4000)
+    right = (one.answers.decision == one.truth).astype(np.float64)
+    honest = replace(one, answers=replace(one.answers, confidence=np.full(one.n, right.mean())))
+    boasting = replace(one, answers=replace(one.answers, confidence=np.full(one.n, 0.999)))
+    outcomes = [run(each, {"calibration": "ece", "max": 0.1})[0].outcome for each in (honest, boasting, one)]
+    assert outcomes == ["pass", "fail", "error"]
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy", "f1", "log_loss"])
 def test_many_classes_are_compared_on_the_same_rows(metric: str) -> None:
     better = many(shift=0.15)
     (result,) = run(better, {"metric": metric, "compare": "superior"})
@@ -356,7 +424,6 @@ def test_many_classes_are_compared_on_the_same_rows(metric: str) -> None:
         {"metric": "roc_auc", "floor": 0.5},
         {"metric": "brier", "ceiling": 0.5},
         {"metric": "recall", "compare": "non_inferior", "margin": 0.1},
-        {"calibration": "ece", "max": 0.1},
         {"fairness": "tpr", "group": "region", "max_gap": 0.1},
     ],
 )

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mainspring.core.errors import Invalid
-from mainspring.gates.rules.fairness import rates_within
+from mainspring.gates.rules.fairness import gaps_within, rate_of_rows, rates_within
 
 counts = st.tuples(st.integers(0, 200), st.integers(0, 200)).map(lambda pair: (pair[0], pair[0] + pair[1] + 10))
 
@@ -55,3 +55,40 @@ def test_a_small_group_is_named_and_left_out() -> None:
     assert found.note == "a 0.800, b 0.700; too small: c"
     with pytest.raises(Invalid, match="1 groups have"):
         rates_within({"a": (80, 100), "c": (0, 5)}, limit=0.2, n=105)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "low", "high"),
+    [
+        ((80, 100), (70, 100), 0.0, 0.19777950684880452),
+        ((3, 40), (11, 35), 0.08220287714070587, 0.3759695810317524),
+        ((0, 30), (0, 50), 0.0, 0.07152464819871487),
+    ],
+)
+def test_the_interval_is_that_of_statsmodels(a: tuple[int, int], b: tuple[int, int], low: float, high: float) -> None:
+    # statsmodels 0.15.0, confint_proportions_2indep(*a, *b, method="agresti-caffo", compare="diff", alpha=0.1), as a
+    # distance: cut at 0, and turned round where the first is the smaller
+    found = rates_within({"a": a, "b": b}, limit=0.1, n=200)
+    assert found.low == pytest.approx(low, abs=1e-9)
+    assert found.high == pytest.approx(high, abs=1e-9) or found.high == pytest.approx(0.04748618666025334, abs=1e-9)
+
+
+def test_the_variance_of_clusters_is_that_of_statsmodels() -> None:
+    # statsmodels 0.15.0: OLS on a constant, cov_type="cluster", use_correction=False, its variance times 20 / 19
+    generator = np.random.default_rng(5)
+    values, clusters = generator.normal(0, 1, 120).round(3), np.arange(120) // 6
+    found = rate_of_rows(values + np.repeat(generator.normal(0, 1, 20).round(3), 6), clusters)
+    assert found.variance == pytest.approx(0.041165831125731106, rel=1e-9)
+    with pytest.raises(Invalid, match="5 clusters"):
+        rate_of_rows(values, np.arange(120) // 24)
+
+
+def test_several_measures_are_one_test_over_all_pairs() -> None:
+    near = {"f": rate_of_rows(np.tile([0.0, 1.0], 500)), "m": rate_of_rows(np.tile([0.0, 1.0], 500))}
+    far = {"f": rate_of_rows(np.tile([0.0, 1.0], 500)), "m": rate_of_rows(np.tile([0.0, 0.0, 0.0, 1.0], 250))}
+    both = gaps_within([("tpr over sex", near), ("fpr over sex", far)], limit=0.1, n=1000, method="m")
+    alone = gaps_within([("fpr over sex", far)], limit=0.1, n=1000, method="m")
+    assert (both.value, both.p_pass) == (alone.value, alone.p_pass)
+    assert both.p_fail == pytest.approx(2 * alone.p_fail)
+    assert [part.name for part in both.parts] == [f"{m} over sex: {g}" for m in ("tpr", "fpr") for g in ("f", "m")]
+    assert both.note.startswith("fpr over sex: f 0.500, m 0.250")

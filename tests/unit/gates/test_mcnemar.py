@@ -23,6 +23,12 @@ def test_the_exact_p_value_is_the_binomial_tail(gained: int, lost: int) -> None:
     assert mcnemar_exact(gained, lost) == pytest.approx(exact, rel=1e-9)
 
 
+@pytest.mark.parametrize(("gained", "lost", "p"), [(12, 5, 0.143463134765625), (20, 8, 0.03569813817739487)])
+def test_the_exact_p_value_is_half_of_the_two_sided_one_of_statsmodels(gained: int, lost: int, p: float) -> None:
+    # statsmodels 0.15.0, mcnemar([[50, gained], [lost, 33]], exact=True)
+    assert 2 * mcnemar_exact(gained, lost) == pytest.approx(p)
+
+
 def test_the_interval_of_agresti_and_min_worked_by_hand() -> None:
     # 10.5 and 4.5 of 100 rows: (15 - 36 / 100) = 14.64, its root 3.8262
     assert agresti_min(10, 4, 98) == pytest.approx((0.06, 0.038262), abs=1e-6)

@@ -12,8 +12,7 @@ from mainspring.gates.checks import build, kinds, parse_check
 
 PROMOTE = """
 [gate.promote]
-data = "flights-eval"
-label = "late"
+data = "flights/eval"                 # a dataset or split; its version is recorded
 baseline = "champion"
 alpha = 0.05
 undecided = "hold"
@@ -24,6 +23,8 @@ checks = [
   {metric = "recall",   floor = 0.70, slices = ["region", "age_band"], min_rows = 200},
   {fairness = "tpr", group = "sex", max_gap = 0.05, bound = "upper"},
   {calibration = "ece", max = 0.05},
+  {behaviour = "tests/behaviour.toml"},
+  {robustness = "missing:0.1", max_drop = 0.02},
   {latency_p95_ms = 20, size_mb = 200},
   {signature = "backward_compatible"},
   {golden = 50, tolerance = 1e-6},
@@ -43,16 +44,14 @@ def with_check(check: dict[str, object]) -> GateSpec:
 
 def test_every_kind_of_check_is_read() -> None:
     gate = read(PROMOTE)
-    kinds = "compare compare compare floor fairness calibration latency size signature golden leakage"
+    kinds = (
+        "compare compare compare floor fairness calibration behaviour robustness latency size signature golden leakage"
+    )
     assert [check.kind for check in gate.checks] == kinds.split()
     assert gate.checks[0].title == "roc_auc non-inferior by 0.005"
     assert gate.checks[1].title == "accuracy superior"
-    assert (gate.data, gate.label, gate.undecided, gate.approve["role"]) == (
-        "flights-eval",
-        "late",
-        "hold",
-        "validator",
-    )
+    assert (gate.data, gate.undecided) == ("flights/eval", "hold")
+    assert gate.approve == {"role": "validator", "when": "production"}
 
 
 def test_two_checks_of_one_title_can_be_told_apart() -> None:
@@ -122,6 +121,7 @@ def test_a_gate_needs_a_name() -> None:
 
 
 EXAMPLES: dict[str, dict[str, object]] = {
+    "behaviour": {"behaviour": "tests/behaviour.toml"},
     "calibration": {"calibration": "ece", "max": 0.05},
     "compare": {"metric": "roc_auc", "compare": "non_inferior", "margin": 0.005},
     "fairness": {"fairness": "tpr", "group": "sex", "max_gap": 0.05},
@@ -129,6 +129,7 @@ EXAMPLES: dict[str, dict[str, object]] = {
     "golden": {"golden": 50},
     "latency": {"latency_p95_ms": 20},
     "leakage": {"leakage": True},
+    "robustness": {"robustness": "missing:0.1", "max_drop": 0.02},
     "signature": {"signature": "backward_compatible"},
     "size": {"size_mb": 200},
 }

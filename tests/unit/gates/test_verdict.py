@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -29,6 +30,14 @@ def test_holm_is_the_step_down_rule(p: list[float]) -> None:
         worst = max(worst, min(1.0, p[index] * (len(p) - place)))
         expected[index] = worst
     assert holm(p) == pytest.approx(expected)
+
+
+def test_the_corrections_are_those_of_statsmodels() -> None:
+    # statsmodels 0.15.0, multipletests with "holm" and "fdr_bh"
+    p = [0.001, 0.008, 0.039, 0.041, 0.042, 0.06, 0.074, 0.205]
+    assert holm(p) == pytest.approx([0.008, 0.056, *[0.234] * 6])
+    found = [0.008, 0.032, 0.0672, 0.0672, 0.0672, 0.08, 0.08457142857142856, 0.205]
+    assert benjamini_hochberg(p) == pytest.approx(found)
 
 
 @given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=5))
@@ -62,6 +71,12 @@ def test_holm_counts_the_tests_and_not_the_facts() -> None:
     assert alone[1].p is None
     pair = judge([finding(0.04, 0.96), finding(0.04, 0.96)], alpha=0.05)
     assert [one.outcome for one in pair] == ["undecided", "undecided"]
+
+
+def test_what_is_presumed_good_fails_only_when_shown_to_be_bad() -> None:
+    doubtful, bad = (replace(finding(0.4, p_fail), presumed=True) for p_fail in (0.3, 0.001))
+    assert [one.outcome for one in judge([doubtful], alpha=0.05)] == ["pass"]
+    assert [one.outcome for one in judge([bad, finding(0.03, 0.9)], alpha=0.05)] == ["fail", "pass"]
 
 
 def test_a_broken_limit_fails() -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from mainspring.gates.case import Case
-    from mainspring.gates.rules.finding import Finding
+    from mainspring.gates.rules.finding import Finding, NotApplicable
 
 
 class Check(Protocol):
@@ -34,8 +34,8 @@ class Check(Protocol):
         """The check in a few words, from what was asked."""
         ...
 
-    def measure(self, case: Case) -> Finding | None:
-        """What the case shows; None when the check does not apply, such as a comparison without a champion.
+    def measure(self, case: Case) -> Finding | NotApplicable:
+        """What the case shows, or why the check does not apply, such as a comparison without a champion.
 
         Raises: Invalid: The case does not allow a measurement; the sentence becomes the note of an `error` result.
         """

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from mainspring.core.errors import Invalid
+from mainspring.gates.rules.margin import margin_of
 from mainspring.gates.rules.names import check_metric, check_task
 
 if TYPE_CHECKING:
     from mainspring.gates.case import Answers, Case
     from mainspring.gates.rules.bootstrap import Floats
-    from mainspring.gates.rules.finding import Finding
+    from mainspring.gates.rules.finding import Finding, NotApplicable
     from mainspring.gates.rules.metrics import Metric
 
 
@@ -41,7 +42,7 @@ class Check:
 
     def __post_init__(self) -> None:
         check_metric(self.metric)
-        size, _ = self.size()
+        size, _ = margin_of(self.margin)
         if size < 0 or (self.compare == "non_inferior" and size == 0):
             raise Invalid(
                 f"the margin is {self.margin!r}", hint='non-inferiority needs a margin above 0: 0.005 or "2%"'
@@ -49,25 +50,18 @@ class Check:
         if self.cluster and self.block:
             raise Invalid("cluster and block exclude each other", hint="give one of them")
 
-    def size(self) -> tuple[float, bool]:
-        """The margin, and whether it is a share of the champion's value."""
-        if not isinstance(self.margin, str):
-            return self.margin, False
-        try:
-            return float(self.margin.strip().removesuffix("%")) / 100, True
-        except ValueError:
-            raise Invalid(f"the margin {self.margin!r} is not a number or a percentage", hint='0.005 or "2%"') from None
-
     def title(self) -> str:
         """The check in a few words."""
         by = f" by {self.margin}" if self.margin else ""
         return f"{self.metric} {self.compare.replace('_', '-')}{by}"
 
-    def measure(self, case: Case) -> Finding | None:
-        """The paired difference; None without a champion."""
+    def measure(self, case: Case) -> Finding | NotApplicable:
+        """The paired difference."""
+        from mainspring.gates.rules.finding import NO_CHAMPION
+
         if case.baseline is None:
-            return None
-        size, relative = self.size()
+            return NO_CHAMPION
+        size, relative = margin_of(self.margin)
         threshold = size if self.compare == "superior" else -size
         if self.metric == "roc_auc":
             return self._auc(case, case.baseline, threshold, relative)

@@ -21,12 +21,15 @@ class Check:
     Args:
         leakage: true.
         max_shared: The largest share of evaluation rows that may also be training rows.
+        max_single: The largest area under the ROC curve (of numbers: absolute rank correlation) that one input alone
+            may reach.
         time: Column with the time of a row; the evaluation rows have to be later than the training rows.
     """
 
     SIGNS: ClassVar[tuple[str, ...]] = ("leakage",)
     leakage: bool
     max_shared: float = 0.01
+    max_single: float = 0.99
     time: str = ""
 
     def __post_init__(self) -> None:
@@ -34,6 +37,8 @@ class Check:
             raise Invalid("leakage = false checks nothing", hint="take the check out")
         if not 0 <= self.max_shared <= 1:
             raise Invalid(f"max_shared is {self.max_shared}", hint="use a share in [0, 1]")
+        if not 0.5 <= self.max_single <= 1:
+            raise Invalid(f"max_single is {self.max_single}", hint="use an area in [0.5, 1], such as 0.99")
 
     def title(self) -> str:
         """The check in a few words."""
@@ -42,11 +47,16 @@ class Check:
     def measure(self, case: Case) -> Finding:
         """Label among the inputs, an input that says the label, rows shared with the training set, order of time."""
         from mainspring.gates.rules.finding import fact
-        from mainspring.gates.rules.leakage import columns_equal_to
+        from mainspring.gates.rules.leakage import columns_equal_to, too_good
 
-        inputs = [field.name for field in case.candidate.inputs]
+        inputs = [field.name for field in case.version.inputs]
         found = [f"the label {case.label!r} is an input"] if case.label in inputs else []
-        found += [f"the input {name!r} says the label" for name in columns_equal_to(case.frame, case.label, inputs)]
+        telling = columns_equal_to(case.frame, case.label, inputs)
+        found += [f"the input {name!r} says the label" for name in telling]
+        others = [name for name in inputs if name not in (*telling, case.label)]
+        many = case.task == "multiclass"
+        good = too_good(case.frame, case.truth, others, many=many, limit=self.max_single, alpha=case.alpha)
+        found += [f"the input {name!r} alone reaches {value:.3f}" for name, value in good]
         if case.training is None:
             note = "the training rows are not on record, so shared rows were not looked for"
         else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
     from mainspring.gates.case import Case
-    from mainspring.gates.rules.finding import Finding
+    from mainspring.gates.rules.finding import Finding, NotApplicable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,12 +25,14 @@ class Check:
         """The check in a few words."""
         return "signature backward compatible"
 
-    def measure(self, case: Case) -> Finding | None:
-        """The differences that would break a caller; None without a champion."""
-        from mainspring.gates.rules.finding import fact
+    def measure(self, case: Case) -> Finding | NotApplicable:
+        """The differences that would break a caller."""
+        from mainspring.gates.rules.finding import NO_CHAMPION, NotApplicable, fact
         from mainspring.registry import breaking_changes
 
-        if case.champion is None or case.champion.signature is None or case.candidate.signature is None:
-            return None
-        broken = breaking_changes(case.champion.signature, case.candidate.signature)
+        if case.champion is None:
+            return NO_CHAMPION
+        if case.champion.signature is None or case.version.signature is None:
+            return NotApplicable("a version has no signature")
+        broken = breaking_changes(case.champion.signature, case.version.signature)
         return fact(not broken, value=len(broken), method="comparison of the signatures", note="; ".join(broken))

@@ -35,5 +35,5 @@ class Check:
         """The size on record."""
         from mainspring.gates.rules.finding import fact
 
-        size_mb = case.candidate.size_bytes / 1e6
+        size_mb = case.version.size_bytes / 1e6
         return fact(size_mb <= self.size_mb, value=size_mb, threshold=self.size_mb, method="size of the package")

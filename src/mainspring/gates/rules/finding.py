@@ -13,6 +13,38 @@ LEAST_PER_CLASS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One of the things a finding is made of: a group, a behaviour test, one seed.
+
+    Args:
+        name: Such as "sex=f: tpr".
+        value: The estimate.
+        low: Lower end of its interval; NaN without one.
+        high: Upper end.
+        threshold: The line it is held against; NaN when it has none of its own.
+        n: Rows it rests on.
+        state: "ok", "bad" (shown to be) or "small" (not tested).
+        note: What to look at, for the reader.
+    """
+
+    name: str
+    value: float
+    n: int
+    low: float = math.nan
+    high: float = math.nan
+    threshold: float = math.nan
+    state: Literal["ok", "bad", "small"] = "ok"
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NotApplicable:
+    """A check that has nothing to measure here, and why: "no champion to compare with"."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """What a check measured, before the verdict.
 
@@ -30,6 +62,8 @@ class Finding:
         n: Rows the estimate rests on.
         settled: True or False for a plain fact that needs no test (a file size); None for an estimate.
         method: The name of the method, for the page.
+        presumed: Whether it passes unless shown to be bad; else it has to be shown to be good.
+        parts: What it is made of, to be shown below it.
         note: One sentence for the reader.
     """
 
@@ -45,7 +79,12 @@ class Finding:
     se: float = 0.0
     enough: int | None = None
     settled: bool | None = None
+    presumed: bool = False
+    parts: tuple[Part, ...] = ()
     note: str = ""
+
+
+NO_CHAMPION = NotApplicable("no champion to compare with")
 
 
 def fact(

@@ -4,10 +4,29 @@ from __future__ import annotations
 
 from mainspring.core.errors import Invalid, did_you_mean
 
-CLASSIFICATION = ("roc_auc", "accuracy", "recall", "precision", "specificity", "f1", "brier", "log_loss")
+CLASSIFICATION = (
+    "roc_auc",
+    "accuracy",
+    "balanced_accuracy",
+    "recall",
+    "precision",
+    "specificity",
+    "f1",
+    "mcc",
+    "brier",
+    "log_loss",
+)
 REGRESSION = ("mae", "rmse", "r2")
-MULTICLASS = ("accuracy", "log_loss")
+MULTICLASS = ("accuracy", "balanced_accuracy", "f1", "log_loss")
 METRIC_NAMES = (*CLASSIFICATION, *REGRESSION)
+
+
+_DEFAULTS = {"classification": "roc_auc", "multiclass": "accuracy", "regression": "rmse"}
+
+
+def default_metric(task: str) -> str:
+    """The metric of a check that names none."""
+    return _DEFAULTS[task]
 
 
 def check_metric(name: str) -> str:

@@ -35,11 +35,13 @@ def judge(findings: Sequence[Finding], *, alpha: float) -> list[Judged]:
     a chance of at most `alpha` however many checks a gate has.
 
     Args:
-        findings: What the checks measured; plain facts take no part in the correction.
+        findings: What the checks measured; plain facts take no part in the correction, and what is presumed good takes
+            part in the second family alone.
         alpha: One-sided level, in (0, 0.5).
     """
     tests = [index for index, finding in enumerate(findings) if finding.settled is None]
-    passes = dict(zip(tests, holm([findings[i].p_pass for i in tests]), strict=True))
+    claims = [index for index in tests if not findings[index].presumed]
+    passes = dict(zip(claims, holm([findings[i].p_pass for i in claims]), strict=True))
     fails = dict(zip(tests, holm([findings[i].p_fail for i in tests]), strict=True))
     return [
         _one(finding, passes.get(index), fails.get(index), alpha=alpha, tests=len(tests))
@@ -48,8 +50,10 @@ def judge(findings: Sequence[Finding], *, alpha: float) -> list[Judged]:
 
 
 def _one(finding: Finding, p_pass: float | None, p_fail: float | None, *, alpha: float, tests: int) -> Judged:
-    if p_pass is None or p_fail is None:
+    if p_fail is None:
         return Judged("pass" if finding.settled else "fail")
+    if p_pass is None:  # presumed good: only the claim that it is not is tested
+        return Judged("fail" if p_fail <= alpha else "pass", p_fail)
     if p_pass <= alpha:
         return Judged("pass", p_pass)
     if p_fail <= alpha:

@@ -24,6 +24,7 @@ def _gates(w: Wiring, settings: Settings) -> Gates:
         data=w.get(Data),
         sections=settings.section("gate"),
         clock=CLOCK,
+        folder=settings.root,
     )
     gates.answer_through(Probe(w.get(Registry)))
     return gates
