@@ -9,7 +9,7 @@ from mainspring.core.clock import HOUR_US, SECOND_US
 from mainspring.monitoring import records
 from mainspring.monitoring.rules.budget import SERVICE_US
 from mainspring.monitoring.rules.requests import ServiceCounts
-from mainspring.monitoring.rules.resources import UsageWindow
+from mainspring.monitoring.rules.usage import UsageWindow
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

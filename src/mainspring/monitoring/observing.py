@@ -15,7 +15,7 @@ from mainspring.monitoring.references import References, Watched
 from mainspring.monitoring.rules import performance
 from mainspring.monitoring.rules.feedback import said_of
 from mainspring.monitoring.rules.performance import Outcomes
-from mainspring.monitoring.rules.resources import UsageWindow
+from mainspring.monitoring.rules.usage import UsageWindow
 
 if TYPE_CHECKING:
     import polars as pl

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mainspring.monitoring.histograms import HistogramPair
     from mainspring.monitoring.observing import Observer
     from mainspring.monitoring.references import References
-    from mainspring.monitoring.rules.resources import UsageWindow
+    from mainspring.monitoring.rules.usage import UsageWindow
     from mainspring.registry import Registry
     from mainspring.registry.model import Importance
     from mainspring.serving import Serving

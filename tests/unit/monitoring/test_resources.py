@@ -13,7 +13,8 @@ from mainspring.core.errors import Invalid
 from mainspring.monitoring.model import MonitorSpec
 from mainspring.monitoring.rules.budget import SERVICE_US
 from mainspring.monitoring.rules.figures import figures_of
-from mainspring.monitoring.rules.resources import ResourceFinding, UsageWindow, judge_resources, resource_drafts
+from mainspring.monitoring.rules.resources import ResourceFinding, judge_resources, resource_drafts
+from mainspring.monitoring.rules.usage import UsageWindow
 from mainspring.serving.modelserver.usage import WINDOW_US, UsageLog, resident_mb, usages
 
 SPEC = MonitorSpec()

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from mainspring.core.caller import caller
-from mainspring.monitoring.rules.resources import UsageWindow
+from mainspring.monitoring.rules.usage import UsageWindow
 from mainspring.storage.schema import Id, Micros, Real, metadata
 from mainspring.storage.upsert import insert_into
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from mainspring.monitoring.rules.judging import Draft, drift_text
 from mainspring.registry.model import Importance
+
+if TYPE_CHECKING:
+    from mainspring.monitoring.rules.judging import Draft
 
 UNKNOWN = "the version was registered without importances: columns are in the order of their effect"
 
@@ -42,6 +45,8 @@ def effect_of(entry: Mapping[str, object]) -> float:
 
 def impact_text(columns: Sequence[Mapping[str, object]]) -> str:
     """One sentence about columns that moved, and how much of what the model goes by they are."""
+    from mainspring.monitoring.rules.judging import drift_text
+
     known = [_number(entry, "importance") for entry in columns if "importance" in entry]
     share = f"; {min(sum(known), 1.0):.0%} of what the model goes by" if known else ""
     return drift_text(columns) + share

@@ -13,6 +13,7 @@ from mainspring.monitoring.rules import evidence
 from mainspring.monitoring.rules.budget import SERVICE_US, level_of
 from mainspring.monitoring.rules.judging import Draft
 from mainspring.monitoring.rules.service import MONITORS, SignalState
+from mainspring.monitoring.rules.usage import UsageWindow
 
 REFERENCE_WINDOWS = 50
 """From so many windows it is learnt what a model server uses; they are about four hours."""
@@ -21,29 +22,6 @@ FULL_CORES = 0.9
 _MORE = 1.5
 _ACCEPTED = 0.01
 _LEAST_SECONDS = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class UsageWindow:
-    """Five minutes of one worker of the model server.
-
-    Attributes:
-        start: First microsecond, wall time.
-        worker: Name of the worker; one that was started again has another.
-        pid: Its process.
-        seconds: How much of the window it was looked at.
-        cores: How many cores it kept busy, on average.
-        memory_mb: The most memory it held.
-        models: What it had loaded, as a text that changes when that does.
-    """
-
-    start: int
-    worker: str
-    pid: int
-    seconds: float
-    cores: float
-    memory_mb: float
-    models: str = ""
 
 
 class ResourceState(msgspec.Struct, frozen=True):
