@@ -275,8 +275,18 @@ def _label_window(window: PackWindow) -> LabelWindow:
 
 
 def _unjudged(version: WatchedVersion, window: PackWindow) -> Judgement:
-    at = {"window_start": window.start, "window_end": window.end, "rows": window.units}
-    return Judgement(version.deployment, version.version, "", **at, evidence=0.0, level=0.0, state="ok")
+    """A window before there is anything to hold it against."""
+    return Judgement(
+        deployment=version.deployment,
+        version=version.version,
+        cause="",
+        window_start=window.start,
+        window_end=window.end,
+        rows=window.units,
+        evidence=0.0,
+        level=0.0,
+        state="ok",
+    )
 
 
 def _worded(draft: Draft, pack: Pack) -> Draft:
