@@ -5,10 +5,10 @@ from __future__ import annotations
 TYPE_CHECKING = False  # typing itself is not loaded for it; type checkers know the name
 if TYPE_CHECKING:
     from mainspring.pipelines import context, pipeline, step
-    from mainspring.sdk import autolog, connect, current, drift, files, run, seed
+    from mainspring.sdk import autolog, connect, current, drift, files, run, seed, train
 
 __version__ = "0.1.0"
-__all__ = ["autolog", "connect", "context", "current", "drift", "files", "pipeline", "run", "seed", "step"]
+__all__ = ["autolog", "connect", "context", "current", "drift", "files", "pipeline", "run", "seed", "step", "train"]
 _HOMES = {
     "autolog": "mainspring.sdk",
     "connect": "mainspring.sdk",
@@ -20,6 +20,7 @@ _HOMES = {
     "run": "mainspring.sdk",
     "seed": "mainspring.sdk",
     "step": "mainspring.pipelines",
+    "train": "mainspring.sdk",
 }
 
 

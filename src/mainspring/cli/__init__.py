@@ -48,6 +48,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sync": ("mainspring.sdk.commands:sync", "Send runs that were logged offline."),
     "traffic": ("mainspring.serving.traffic_commands:traffic", "Who answers: shares of versions, and headers."),
     "track": ("mainspring.tracking.commands:track", "Follow the metrics of a run."),
+    "train": ("mainspring.training.commands:train", "Many families of models on the same folds: which is best?"),
+    "training": ("mainspring.training.commands:group", "Leaderboards: look, stop, go on."),
     "up": ("mainspring.cli.up:up", "Start the server."),
     "views": ("mainspring.tracking.commands:views", "Searches of runs that were saved under a name."),
     "webhooks": ("mainspring.registry.webhook_commands:group", "Addresses that are told what happens in the registry."),

@@ -9,6 +9,7 @@ import click
 
 from mainspring.core.console import json_option, room, show, table
 from mainspring.core.errors import Invalid
+from mainspring.data import split_commands
 from mainspring.data.model import Check, DatasetVersion, parse_checks
 from mainspring.data.service import Data
 
@@ -47,6 +48,10 @@ def ingest(ctx: click.Context, /, name: str, file: Path, **options: object) -> N
     )
     left_out = f", {made.quarantined:,} in quarantine (mainspring data quarantine {name})" if made.quarantined else ""
     show(made, f"{made.ref}: {made.rows:,} rows, {len(made.columns)} columns{left_out}.")
+
+
+group.add_command(split_commands.make)
+group.add_command(split_commands.list_)
 
 
 @group.command("ls")

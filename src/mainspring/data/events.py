@@ -39,3 +39,23 @@ class FeatureViewMaterialized(Fact):
     dataset: str
     as_of: int
     entities: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitMade(Fact):
+    """The rows of a dataset version were parted. Subject: `splits/NAME/N`."""
+
+    kind: ClassVar[str] = "data.split_made"
+    dataset: str
+    how: str
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestOpened(Fact):
+    """Somebody opened the sealed rows of a split, for the how-manieth time and what for. Subject: `splits/NAME/N`."""
+
+    __test__: ClassVar[bool] = False  # pytest takes every Test... for one of its own
+    kind: ClassVar[str] = "data.test_opened"
+    use: int
+    purpose: str

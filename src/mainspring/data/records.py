@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from mainspring.core.caller import caller
 from mainspring.data.features.model import Feature, FeatureView, Materialization, ViewSpec
 from mainspring.data.model import Column, Dataset, DatasetVersion
+from mainspring.data.splits.model import Part, Split, SplitSpec, TestUse
 from mainspring.storage.references import names_blob, names_no_blob
 from mainspring.storage.schema import Id, Json, Micros, metadata
 from mainspring.storage.upsert import insert_into
@@ -88,6 +89,38 @@ feature_materialization = sa.Table(
     sa.Index("ix_feature_materialization_view", "project", "view", "id"),
     sqlite_strict=True,
 )
+
+split = sa.Table(
+    "split",
+    metadata,
+    sa.Column("project", Id, primary_key=True),
+    sa.Column("name", Id, primary_key=True),
+    sa.Column("number", Micros, primary_key=True, autoincrement=False),
+    sa.Column("dataset", Id, nullable=False),
+    sa.Column("dataset_digest", Id, nullable=False, info=names_no_blob("the rows, which are in a Delta table")),
+    sa.Column("spec", Json, nullable=False),
+    sa.Column("parts", Json, nullable=False),
+    sa.Column("digest", Id, nullable=False, info=names_blob()),
+    sa.Column("assignment", Id, nullable=False, info=names_blob()),
+    sa.Column("uses", Micros, nullable=False),
+    sa.Column("created_at", Micros, nullable=False),
+    sa.UniqueConstraint("project", "name", "dataset", "digest"),
+    sqlite_strict=True,
+)
+
+split_use = sa.Table(
+    "split_use",
+    metadata,
+    sa.Column("project", Id, primary_key=True),
+    sa.Column("name", Id, primary_key=True),
+    sa.Column("number", Micros, primary_key=True, autoincrement=False),
+    sa.Column("use", Micros, primary_key=True, autoincrement=False),
+    sa.Column("actor", Id, nullable=False),
+    sa.Column("purpose", sa.Text, nullable=False),
+    sa.Column("at", Micros, nullable=False),
+    sqlite_strict=True,
+)
+"""Openings of sealed rows."""
 
 _NAMES = [name for name in dataset_version.c.keys() if name not in ("project", "dedup_key")]  # noqa: SIM118
 _SHOWN = [dataset.c[name] for name in ("name", "latest", "rows", "created_at", "changed_at")]
@@ -226,3 +259,70 @@ def _view(values: dict[str, object]) -> FeatureView:
     for name in ("keys", "columns"):
         values[name] = tuple(Column(**one) for one in cast("list[dict[str, object]]", values[name]))  # type: ignore[arg-type]
     return FeatureView(**values)  # type: ignore[arg-type]
+
+
+def add_split(conn: Connection, made: Split) -> tuple[Split, bool]:
+    """Store a split under the next number of its name, or give back the same one that is there; whether it is new."""
+    known = find_split(conn, made.name, digest=made.digest, dataset=made.dataset)
+    if known is not None:
+        return known, False
+    c, project = split.c, caller().project
+    last = sa.select(sa.func.max(c.number)).where(c.project == project, c.name == made.name)
+    number = (conn.execute(last).scalar() or 0) + 1
+    values = {name: getattr(made, name) for name in _SPLIT if name not in ("spec", "parts", "number", "uses")}
+    values |= {"spec": asdict(made.spec), "parts": [asdict(part) for part in made.parts], "number": number, "uses": 0}
+    conn.execute(split.insert().values(project=project, **values))
+    return _split({**values}), True
+
+
+def find_split(
+    conn: Connection, name: str, number: int | None = None, *, digest: str = "", dataset: str = ""
+) -> Split | None:
+    """A split by number, the newest by default, or by the digest of its manifest and its dataset version."""
+    c = split.c
+    query = _splits().where(c.name == name).order_by(c.number.desc()).limit(1)
+    query = query.where(c.number == number) if number is not None else query
+    query = query.where(c.digest == digest, c.dataset == dataset) if digest else query
+    row = conn.execute(query).one_or_none()
+    return None if row is None else _split(dict(row._mapping))
+
+
+def newest_splits(conn: Connection, dataset_name: str, *, limit: int) -> list[Split]:
+    """Splits, newest first, of one dataset or of all."""
+    c = split.c
+    query = _splits().order_by(c.created_at.desc(), c.name, c.number.desc()).limit(limit)
+    if dataset_name:
+        query = query.where(c.dataset.startswith(f"datasets/{dataset_name}/", autoescape=True))
+    return [_split(dict(row._mapping)) for row in conn.execute(query)]
+
+
+def add_use(conn: Connection, of: Split, use: TestUse) -> TestUse:
+    """Count an opening of sealed rows and give it its number."""
+    c, project = split.c, caller().project
+    here = sa.and_(c.project == project, c.name == of.name, c.number == of.number)
+    number = conn.execute(split.update().where(here).values(uses=c.uses + 1).returning(c.uses)).scalar_one()
+    values = {"name": of.name, "number": of.number, "use": number}
+    said = {"actor": use.actor, "purpose": use.purpose, "at": use.at}
+    conn.execute(split_use.insert().values(project=project, **values, **said))
+    return TestUse(number, use.actor, use.purpose, use.at)
+
+
+def uses_of(conn: Connection, of: Split, *, limit: int = 1000) -> list[TestUse]:
+    """The openings of sealed rows, newest first."""
+    c = split_use.c
+    query = sa.select(c.use, c.actor, c.purpose, c.at).order_by(c.use.desc()).limit(limit)
+    query = query.where(c.project == caller().project, c.name == of.name, c.number == of.number)
+    return [TestUse(*row) for row in conn.execute(query)]
+
+
+_SPLIT = [column.name for column in split.c if column.name != "project"]
+
+
+def _splits() -> sa.Select[tuple[object, ...]]:
+    return sa.select(*(split.c[name] for name in _SPLIT)).where(split.c.project == caller().project)
+
+
+def _split(values: dict[str, object]) -> Split:
+    values["spec"] = SplitSpec(**cast("dict[str, object]", values["spec"]))  # type: ignore[arg-type]
+    values["parts"] = tuple(Part(**one) for one in cast("list[dict[str, object]]", values["parts"]))  # type: ignore[arg-type]
+    return Split(**values)  # type: ignore[arg-type]

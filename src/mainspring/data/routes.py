@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from litestar import get, post
 
 from mainspring.core.ids import check_name
-from mainspring.data import feature_routes
+from mainspring.data import feature_routes, split_routes
 from mainspring.data.model import ColumnShape, Dataset, DatasetVersion, parse_checks
 from mainspring.data.service import Data
 
@@ -104,3 +104,4 @@ def _cell(value: object) -> Cell:
 
 handlers = [list_datasets, list_versions, show_version, show_rows, show_quarantine, show_profile, ingest]
 handlers += feature_routes.handlers
+handlers += split_routes.handlers

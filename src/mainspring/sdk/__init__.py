@@ -15,5 +15,6 @@ from mainspring.sdk.drifting import drift
 from mainspring.sdk.run import ActiveRun, current
 from mainspring.sdk.seeds import seed
 from mainspring.sdk.session import Session, connect, files, run
+from mainspring.sdk.training import train
 
-__all__ = ["ActiveRun", "Session", "autolog", "connect", "current", "drift", "files", "run", "seed"]
+__all__ = ["ActiveRun", "Session", "autolog", "connect", "current", "drift", "files", "run", "seed", "train"]

@@ -17,6 +17,7 @@ ROOMS = (
     "registry",
     "governance",
     "gates",
+    "training",
     "serving",
     "monitoring",
     "loop",
@@ -31,6 +32,7 @@ SERVICES = {
     "event_log": "mainspring.access:EventLog",
     "datasets": "mainspring.data:Data",  # the web framework keeps the name "data" for the body of a request
     "feature_views": "mainspring.data.features.service:FeatureViews",
+    "splits": "mainspring.data.splits:Splits",
     "tracking": "mainspring.tracking:Tracking",
     "search": "mainspring.tracking:Search",
     "views": "mainspring.tracking.views:Views",
@@ -45,6 +47,7 @@ SERVICES = {
     "webhooks": "mainspring.registry.webhooks:Webhooks",
     "governance": "mainspring.governance:Governance",
     "gates": "mainspring.gates:Gates",
+    "training": "mainspring.training:Training",
     "serving": "mainspring.serving:Serving",
     "batches": "mainspring.serving.batch.desk:BatchDesk",
     "monitoring": "mainspring.monitoring:Monitoring",

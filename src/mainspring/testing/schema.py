@@ -17,6 +17,7 @@ ROOMS = (
     "registry",
     "governance",
     "gates",
+    "training",
     "serving",
     "monitoring",
     "loop",

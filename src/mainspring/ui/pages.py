@@ -13,13 +13,24 @@ from mainspring import __version__
 from mainspring.core.caller import caller
 from mainspring.core.clock import SECOND_US, SystemClock, iso, moment
 from mainspring.ui.files import address_of
-from mainspring.ui.svg import Curve, svg_bars, svg_curves, svg_interval, svg_key, svg_line, svg_parallel, svg_steps
+from mainspring.ui.svg import (
+    Curve,
+    svg_bars,
+    svg_curves,
+    svg_dots,
+    svg_interval,
+    svg_key,
+    svg_line,
+    svg_parallel,
+    svg_steps,
+)
 
 NAVIGATION = (
     ("loop", "/", "Loop"),
     ("datasets", "/datasets", "Data"),
     ("runs", "/runs", "Runs"),
     ("pipelines", "/pipelines", "Pipelines"),
+    ("training", "/leaderboards", "Training"),
     ("models", "/models", "Models"),
     ("gates", "/gates", "Gates"),
     ("deployments", "/deployments", "Deployments"),
@@ -66,6 +77,7 @@ def page_environment(paths: Iterable[str] = ()) -> Environment:
         "now": SystemClock().now,
         "svg_bars": svg_bars,
         "svg_curves": svg_curves,
+        "svg_dots": svg_dots,
         "svg_key": svg_key,
         "svg_parallel": svg_parallel,
         "svg_interval": svg_interval,

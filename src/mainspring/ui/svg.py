@@ -148,6 +148,34 @@ def svg_line(
     return frame.drawn(parts, label, marks)
 
 
+def svg_dots(
+    points: Sequence[tuple[float, float | None, str]],
+    *,
+    label: str,
+    width: int = 720,
+    height: int = 260,
+    log: bool = False,
+) -> Markup:
+    """Points that have names, such as models by how good and how slow they are.
+
+    Args:
+        points: Triples (x, y, name); a point without y is left out.
+        label: What the chart shows.
+        width: Pixels.
+        height: Pixels.
+        log: y grows by powers of ten.
+    """
+    known = [(x, y, name) for x, y, name in points if y is not None]
+    frame = _Frame([(x, y) for x, y, _ in known], width, height, log=log)
+    parts = []
+    for piece, (_, _, name) in zip(frame.places(), known, strict=True):
+        x, y = piece
+        side, anchor = (-6, "end") if x > width * 0.8 else (6, "start")
+        parts += [frame.dot(piece), _text(x + side, y + 4, name, anchor)]
+    words = "; ".join(f"{name} {_number(x)}, {_number(y)}" for x, y, name in known[:40])
+    return _svg(width, height, label, words or "no data yet", [*frame.axes(), *parts])
+
+
 def svg_steps(
     points: Sequence[Point],
     *,
@@ -296,6 +324,10 @@ class _Frame:
         """Stretches of points (of all of them when not given) without a gap, on the paper."""
         known = self.points if points is None else self._known(points)
         return [[(self.x(x), self.y(y)) for x, y in piece] for piece in _pieces(known)]
+
+    def places(self) -> list[Point]:
+        """Where each point is on the paper."""
+        return [(self.x(x), self.y(y)) for x, y in self.points]
 
     def dot(self, point: Point) -> str:
         return f'<circle class="dot" fill="currentColor" cx="{point[0]:.1f}" cy="{point[1]:.1f}" r="3"/>'

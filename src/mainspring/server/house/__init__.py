@@ -22,6 +22,7 @@ ROOMS = (
     "registry",
     "governance",
     "gates",
+    "training",
     "serving",
     "monitoring",
     "loop",

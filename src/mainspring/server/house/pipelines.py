@@ -13,6 +13,9 @@ from mainspring.pipelines.service import KIND, QUEUE, Pipelines
 from mainspring.pipelines.worker import Worker
 from mainspring.server.house.floor import CLOCK, OPENER, blobs, journal, queue, tables
 from mainspring.tracking import Tracking
+from mainspring.training.service import KIND as TRAINING_JOB
+from mainspring.training.service import QUEUE as TRAINING_QUEUE
+from mainspring.training.service import Training
 
 
 def furnish(wiring: Wiring, settings: Settings) -> None:
@@ -41,13 +44,13 @@ def _pipelines(w: Wiring, settings: Settings) -> Pipelines:
 
 def _worker(w: Wiring, settings: Settings) -> Worker:
     gate = GateWork(engine=ProcessEngine(), opener=OPENER, cwd=settings.root, env=settings.environ())
-    pipelines = w.get(Pipelines)
+    pipelines, training = w.get(Pipelines), w.get(Training)
     return Worker(
         tables(w),
         queue(w),
-        {KIND: pipelines.work_once, GATE_JOB: gate},
-        queues=(QUEUE, LOOP_QUEUE),
+        {KIND: pipelines.work_once, GATE_JOB: gate, TRAINING_JOB: training.work_once},
+        queues=(QUEUE, LOOP_QUEUE, TRAINING_QUEUE),
         threads=settings.loop.workers,
         lease_s=settings.loop.lease_s,
-        chores=(pipelines.settle,),
+        chores=(pipelines.settle, training.settle),
     )

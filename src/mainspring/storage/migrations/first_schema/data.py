@@ -13,6 +13,8 @@ def upgrade() -> None:
     _dataset_version()
     _feature_materialization()
     _feature_view()
+    _split()
+    _split_use()
 
 
 def _dataset() -> None:
@@ -94,5 +96,40 @@ def _feature_view() -> None:
         sa.Column("digest", schema.Id(), nullable=False),
         sa.Column("created_at", schema.Micros(), nullable=False),
         sa.PrimaryKeyConstraint("project", "name", "number", name=op.f("pk_feature_view")),
+        sqlite_strict=True,
+    )
+
+
+def _split() -> None:
+    op.create_table(
+        "split",
+        sa.Column("project", schema.Id(), nullable=False),
+        sa.Column("name", schema.Id(), nullable=False),
+        sa.Column("number", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("dataset", schema.Id(), nullable=False),
+        sa.Column("dataset_digest", schema.Id(), nullable=False),
+        sa.Column("spec", schema.Json(), nullable=False),
+        sa.Column("parts", schema.Json(), nullable=False),
+        sa.Column("digest", schema.Id(), nullable=False),
+        sa.Column("assignment", schema.Id(), nullable=False),
+        sa.Column("uses", schema.Micros(), nullable=False),
+        sa.Column("created_at", schema.Micros(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "name", "number", name=op.f("pk_split")),
+        sa.UniqueConstraint("project", "name", "dataset", "digest", name=op.f("uq_split_project_name_dataset_digest")),
+        sqlite_strict=True,
+    )
+
+
+def _split_use() -> None:
+    op.create_table(
+        "split_use",
+        sa.Column("project", schema.Id(), nullable=False),
+        sa.Column("name", schema.Id(), nullable=False),
+        sa.Column("number", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("use", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("actor", schema.Id(), nullable=False),
+        sa.Column("purpose", sa.Text(), nullable=False),
+        sa.Column("at", schema.Micros(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "name", "number", "use", name=op.f("pk_split_use")),
         sqlite_strict=True,
     )

@@ -13,6 +13,7 @@ from mainspring.storage.migrations.first_schema import (
     serving,
     storage,
     tracking,
+    training,
 )
 
 revision = "0001"
@@ -32,3 +33,4 @@ def upgrade() -> None:
     serving.upgrade()
     storage.upgrade()
     tracking.upgrade()
+    training.upgrade()
