@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mainspring.core.clock import HOUR_US, SECOND_US, Clock, day_of
+from mainspring.core.clock import DAY_US, HOUR_US, SECOND_US, Clock, day_of
 from mainspring.core.ids import new_id
 from mainspring.data.sketch import Sketch
 from mainspring.monitoring import records
@@ -24,6 +24,8 @@ from mainspring.monitoring.rules.judging import (
     judge_inputs,
     judge_loss,
 )
+from mainspring.monitoring.rules.packs import Pack
+from mainspring.monitoring.rules.packwindows import closed_windows, judge_pack
 from mainspring.monitoring.rules.reference import Reference
 from mainspring.monitoring.rules.resources import judge_resources, resource_drafts, resource_judgement
 from mainspring.monitoring.rules.service import closed_service, judge_service, service_drafts, service_judgement
@@ -81,9 +83,11 @@ class Evaluator:
             watermark = monitor.watermark if monitor else 0
             for version in records.list_versions(conn, deployment):
                 entry = watched.get(version.version)
+                pack = entry.pack if entry else None
                 reference = entry.reference if entry else None
                 importance = entry.importance if entry else None
-                drafts = self._judge(conn, version, reference, watermark, is_live=version.version == live)
+                is_live = version.version == live
+                drafts = self._judge(conn, version, reference, pack, watermark=watermark, is_live=is_live)
                 raised += self._raise(conn, version, [weigh(draft, importance) for draft in drafts])
             closed = self._close_old(conn, deployment, live)
             facts = [_raised(alarm, next(e.version.model for e in watched.values())) for alarm in raised]
@@ -92,7 +96,14 @@ class Evaluator:
         return raised
 
     def _judge(
-        self, conn: Connection, version: WatchedVersion, reference: Reference | None, watermark: int, *, is_live: bool
+        self,
+        conn: Connection,
+        version: WatchedVersion,
+        reference: Reference | None,
+        pack: Pack | None,
+        *,
+        watermark: int,
+        is_live: bool,
     ) -> list[Draft]:
         """Judge what is new of a version. Returns the alarms it asks for: none when it is not live."""
         drafts: list[Draft] = []
@@ -108,7 +119,10 @@ class Evaluator:
                 found = judge_inputs(version, reference, windows, self.spec)
                 version, more = self._keep(conn, version, found)
                 version, drafts = replace(version, drift_until=windows[-1].end), drafts + more
-        if version.loss:
+        if pack is not None:
+            version, more = self._judge_pack(conn, version, pack, watermark)
+            drafts = drafts + more
+        if version.loss and (pack is None or pack.kind == "forecasting"):
             days = records.list_outcomes(conn, version.deployment, version.version, since=version.loss_until)
             labelled, until = closed_labels(days, watermark, self.spec)
             found = judge_loss(version, labelled, self.spec)
@@ -120,6 +134,23 @@ class Evaluator:
         if version != before:
             records.put_version(conn, version)
         return [*drafts, *more, *yet_more] if is_live else []
+
+    def _judge_pack(
+        self, conn: Connection, version: WatchedVersion, pack: Pack, watermark: int
+    ) -> tuple[WatchedVersion, list[Draft]]:
+        """Judge a ranking, forecasts or risks by the answers and labels of days that are over."""
+        state = version.state.get("pack", {})
+        since = int(state.get("until", 0)) if isinstance(state, dict) else 0
+        if since + DAY_US > watermark:
+            return version, []
+        span = {"since": since, "until": day_of(watermark)}
+        rows = records.list_answers(conn, version.deployment, version.version, **span)
+        windows = closed_windows(pack, rows, watermark, self.spec)
+        if not windows:
+            return version, []
+        after, found = judge_pack(version, pack, windows, self.spec)
+        version, drafts = self._keep(conn, version, found)
+        return replace(version, state={**version.state, "pack": after}), drafts
 
     def _judge_requests(
         self, conn: Connection, version: WatchedVersion, *, is_live: bool

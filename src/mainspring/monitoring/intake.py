@@ -80,12 +80,42 @@ def with_segments(rows: pl.DataFrame, levels: Mapping[str, Sequence[str]]) -> pl
     return rows.with_columns((pl.concat_str(parts, separator=BETWEEN) if parts else pl.lit("")).alias("segments"))
 
 
-def answers_of(rows: pl.DataFrame) -> list[Answer]:
-    """What was answered to each row, as much as a label needs."""
+def answers_of(rows: pl.DataFrame, parts: Mapping[int, str | None]) -> list[Answer]:
+    """What was answered to each row, as much as a label needs.
+
+    Args:
+        rows: Of the log, with "segments".
+        parts: For versions with a pack the input that tells the part of a row, "" where the request does.
+    """
     labelled = pl.lit(value=False).alias("is_labelled")
     score = pl.coalesce("probability", "prediction", pl.col("probabilities").list.max())
-    columns = rows.select("id", "version", "event", score, pl.col("label_out").fill_null(""), labelled, "segments")
-    return [Answer._make(values) for values in columns.iter_rows()]
+    columns = rows.select(
+        "id",
+        "version",
+        "event",
+        score,
+        pl.col("label_out").fill_null(""),
+        labelled,
+        "segments",
+        *_of_packs(rows, parts),
+    )
+    return [Answer(*values) for values in columns.iter_rows()]
+
+
+def _of_packs(rows: pl.DataFrame, parts: Mapping[int, str | None]) -> list[pl.Expr | pl.Series]:
+    """The part and the interval of each row, where its version has a pack."""
+    names = [field.name for field in rows.schema["inputs"].fields] if "inputs" in rows.columns else []  # type: ignore[attr-defined]
+    mine: pl.Expr = pl.lit("")
+    for version, column in parts.items():
+        if column is not None:
+            told = pl.col("inputs").struct.field(column).cast(pl.String) if column in names else pl.col("request_id")
+            mine = pl.when(pl.col("version") == version).then(told.fill_null("")).otherwise(mine)
+    held = pl.col("version").is_in([version for version, column in parts.items() if column is not None])
+    bounds = [
+        (pl.when(held).then(pl.col(name)) if name in rows.columns else pl.lit(None, dtype=pl.Float64)).alias(name)
+        for name in ("low", "high")
+    ]
+    return [mine.alias("part"), *bounds]
 
 
 def hours_of(rows: pl.DataFrame, grids: Mapping[int, Grid]) -> Iterator[tuple[int, int, Sketch]]:

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 
 from mainspring.core.errors import Invalid, did_you_mean
 
-CAUSES = ("drift", "performance", "missing", "latency", "errors", "stale", "resources", "gap")
+CAUSES = ("drift", "performance", "missing", "latency", "errors", "stale", "resources", "gap", "coverage")
 UNSEEN_STATES = ("open", "escalated")
 """Of an alarm that nobody has looked at."""
 ALARM_STATES = (*UNSEEN_STATES, "silenced", "acknowledged", "repeated", "closed")
 WORTHS = ("true_positive", "false_positive", "false_negative", "true_negative", "right", "wrong", "per_unit")
 MOST_SEGMENTS = 8
+PACKS = ("ranking", "forecasting", "survival")
+"""What a version can be watched as, beside its inputs and its service."""
+_PACK_SETTINGS = ("kind", "group", "horizon", "k", "naive_error", "coverage")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class MonitorSpec:
         escalate_hours: An alarm that nobody has acknowledged for so long goes to those who want escalated ones; 0 =
             never.
         segments: Inputs whose levels are counted apart, such as ["carrier"].
+        packs: For a deployment what it is watched as, where its version does not say so itself: kind (ranking,
+            forecasting or survival), the input that is the group or the horizon, k, naive_error, coverage.
         worth: What a row of each outcome is worth in money, such as { true_positive = 40, false_positive = -5 };
             "right" and "wrong" for many classes, "per_unit" of the absolute error for a number.
         currency: What the money is called.
@@ -53,6 +58,7 @@ class MonitorSpec:
     memory_mb: float = 0.0
     escalate_hours: float = 24.0
     segments: Sequence[str] = ()
+    packs: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     worth: Mapping[str, float] = field(default_factory=dict)
     currency: str = ""
 
@@ -91,12 +97,35 @@ class MonitorSpec:
             raise Invalid(f"{worth!r} is no table of amounts", where="monitor.worth", hint=hint)
         if not isinstance(currency, str):
             raise Invalid(f"{currency!r} is no currency", where="monitor.currency", hint='use a text such as "EUR"')
+        for deployment, pack in self.packs.items():
+            _check_pack(f"monitor.packs.{deployment}", pack)
         for name, money in self.worth.items():
             if name not in WORTHS:
                 hint = did_you_mean(name, WORTHS) or f"use {', '.join(WORTHS)}"
                 raise Invalid(f"no outcome is called {name!r}", where="monitor.worth", hint=hint)
             if isinstance(money, bool) or not isinstance(money, (int, float)) or not abs(money) < float("inf"):
                 raise Invalid(f"{money!r} is no amount", where=f"monitor.worth.{name}", hint="use a number")
+
+
+def _check_pack(where: str, pack: object) -> None:
+    if not isinstance(pack, Mapping):
+        raise Invalid(f"{pack!r} is no table of settings", where=where, hint='kind = "ranking"')
+    for name, value in pack.items():
+        if name not in _PACK_SETTINGS:
+            hint = did_you_mean(str(name), _PACK_SETTINGS) or f"known are {', '.join(_PACK_SETTINGS)}"
+            raise Invalid(f"no setting is called {name!r}", where=where, hint=hint)
+        if name == "kind" and value not in PACKS:
+            raise Invalid(f"{value!r} is no kind", where=f"{where}.kind", hint=f"use {', '.join(PACKS)}")
+        if name in ("group", "horizon") and not isinstance(value, str):
+            raise Invalid(f"{value!r} is no name of an input", where=f"{where}.{name}", hint="use a text")
+        if name == "k" and (type(value) is not int or not 1 <= value <= 1000):
+            raise Invalid(f"{value!r} items", where=f"{where}.k", hint="use 1 to 1000")
+        if name == "coverage" and (not isinstance(value, float) or not 0 < value < 1):
+            raise Invalid(
+                f"{value!r} is no share", where=f"{where}.coverage", hint="what intervals promise, such as 0.9"
+            )
+        if name == "naive_error" and (type(value) not in (int, float) or not 0 < float(str(value)) < float("inf")):
+            raise Invalid(f"{value!r} is no error", where=f"{where}.naive_error", hint="use a number above 0")
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,7 @@ class Observer:
             deployment, {int(number) for number in batch.asked["version"].unique().drop_nulls()}
         )
         rows = intake.with_segments(rows, self._levels(watched))
-        fresh = intake.answers_of(rows)
+        fresh = intake.answers_of(rows, {number: entry.part for number, entry in watched.items()})
         grids = {number: entry.reference.profile.grid for number, entry in watched.items() if entry.reference}
         hours = list(intake.hours_of(rows, grids))
         predicted = intake.predicted_per_day(rows)
@@ -215,6 +215,9 @@ class Observer:
         for (number, day, segment), outcomes in days.items():
             records.add_outcomes(conn, deployment, number, day, Outcomes.total(outcomes), segment=segment)
         records.mark_labelled(conn, deployment, answers)
+        packed = {name for name, answer in answers.items() if watched[answer.version].pack is not None}
+        said = {name: performance.number_of(labels[name]) for name in packed if not answers[name].is_labelled}
+        records.put_labels(conn, deployment, {name: value for name, value in said.items() if value is not None})
         return sum(len(found) for (_, _, segment), found in days.items() if not segment)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from mainspring.core.errors import MainspringError, NotFound
 from mainspring.monitoring import records
 from mainspring.monitoring.model import WatchedVersion
 from mainspring.monitoring.rules import performance
+from mainspring.monitoring.rules.packs import Pack, declared, detected
 from mainspring.monitoring.rules.reference import Reference
 
 if TYPE_CHECKING:
@@ -29,6 +30,12 @@ class Watched:
     version: WatchedVersion
     reference: Reference | None
     importance: Importance | None = None
+    pack: Pack | None = None
+
+    @property
+    def part(self) -> str | None:
+        """The input that tells the part of a row of its pack, "" where the request does; None without a pack."""
+        return None if self.pack is None else self.pack.part
 
 
 class References:
@@ -39,9 +46,19 @@ class References:
         serving: Knows the model of a deployment.
         registry: Knows versions and their validation loss.
         data: Knows the profiles of training data.
+        packs: What the settings say of the pack of a deployment.
     """
 
-    def __init__(self, *, tables: Tables, serving: Serving, registry: Registry, data: Data) -> None:
+    def __init__(
+        self,
+        *,
+        tables: Tables,
+        serving: Serving,
+        registry: Registry,
+        data: Data,
+        packs: Mapping[str, Mapping[str, object]] | None = None,
+    ) -> None:
+        self._packs, self._detected = packs or {}, dict[tuple[str, str, int], Pack | None]()
         self._tables, self._serving, self._registry, self._data = tables, serving, registry, data
         self._references: dict[tuple[str, str, int], Reference | None] = {}
         self._importances: dict[tuple[str, str, int], Importance | None] = {}
@@ -57,7 +74,7 @@ class References:
         found = {}
         for number in sorted(wanted):
             version = known.get(number) or self._first_look(deployment, model, number)
-            found[number] = Watched(version, self._reference(version), self.importance(version))
+            found[number] = Watched(version, self._reference(version), self.importance(version), self.pack(version))
         return found
 
     def _first_look(self, deployment: str, model: str, number: int) -> WatchedVersion:
@@ -84,6 +101,21 @@ class References:
         except MainspringError as reason:
             problems.append(f"the reference cannot be read: {reason.what}")
         return replace(blank, problem="; ".join(problems))
+
+    def pack(self, version: WatchedVersion) -> Pack | None:
+        """What a version is watched as beside its inputs: by the settings, or by its metrics."""
+        key = (caller().project, version.model, version.version)
+        if key not in self._detected:
+            try:
+                made = self._registry.get(version.model, version.version)
+            except NotFound:
+                return None
+            self._detected[key] = detected(made.task, made.metrics, made.columns)
+        found = declared(self._detected[key], self._packs.get(version.deployment, {}))
+        if found is None or found.kind != "forecasting":
+            return found
+        interval = self._serving.get(version.deployment).options.interval
+        return found if interval is None else replace(found, coverage=interval.coverage)
 
     def importance(self, version: WatchedVersion) -> Importance | None:
         """How much each input matters to a version, None when it does not say."""

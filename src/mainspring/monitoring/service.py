@@ -82,7 +82,13 @@ class Monitoring:
     def _references(self) -> References:
         from mainspring.monitoring.references import References
 
-        return References(tables=self._tables, serving=self._serving, registry=self._registry, data=self._data)
+        return References(
+            tables=self._tables,
+            serving=self._serving,
+            registry=self._registry,
+            data=self._data,
+            packs=self.spec.packs,
+        )
 
     @cached_property
     def _observer(self) -> Observer:

@@ -10,7 +10,7 @@ from litestar.di import NamedDependency
 from litestar.response import Template
 
 from mainspring.core.clock import DAY_US
-from mainspring.monitoring.model import Alarm, Judgement, MonitorStatus
+from mainspring.monitoring.model import PACKS, Alarm, Judgement, MonitorStatus
 from mainspring.monitoring.page.tones import TONES
 from mainspring.monitoring.performances import Performance, WindowPerformance
 from mainspring.monitoring.performing import Performing
@@ -55,6 +55,7 @@ def monitor_page(
         "realized": [(window.window_end, _number(window.details.get("realized"))) for window in loss],
         "loss_evidence": _heights(loss),
         "health": health,
+        "packed": _packed(monitoring, name, status.version),
         "judged": {cause: monitoring.windows(name, cause, version=status.version, limit=1) for cause in BY_MINUTES},
         "answered": {
             "p99": [(point.start, math.nan if point.p99_ms is None else point.p99_ms) for point in points],
@@ -81,6 +82,17 @@ def monitor_page(
         **_shadows(serving, status),
     }
     return Template("monitoring/page/monitor.html", context=context)
+
+
+def _packed(monitoring: Monitoring, name: str, version: int) -> dict[str, object]:
+    """What a ranking, forecasts or risks over time were worth: kind, windows, and the newest by its parts."""
+    for kind in PACKS:
+        windows = monitoring.windows(name, kind, version=version, limit=_WINDOWS)
+        if windows:
+            losses = [(window.window_end, _number(window.details.get("realized"))) for window in windows]
+            return {"kind": kind, "windows": windows[-_COLUMNS:][::-1], "last": windows[-1], "losses": losses,
+                    "evidence": _heights(windows) if windows[-1].level else []}  # fmt: skip
+    return {}
 
 
 def _shadows(serving: Serving, status: MonitorStatus) -> dict[str, object]:
@@ -129,7 +141,7 @@ def _money(found: Performance) -> list[tuple[float, float]]:
 
 def _marks(alarms: Sequence[Alarm]) -> dict[str, list[int]]:
     return {
-        "performance": [alarm.window_end for alarm in alarms if alarm.cause in ("performance", "gap")],
+        "performance": [alarm.window_end for alarm in alarms if alarm.cause in ("performance", "gap", "coverage")],
         "drift": [alarm.window_end for alarm in alarms if alarm.cause in ("drift", "missing")],
         **{
             cause: [alarm.window_end for alarm in alarms if alarm.cause == cause]

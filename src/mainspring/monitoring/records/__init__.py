@@ -16,6 +16,7 @@ from mainspring.monitoring.records import requests as requests
 from mainspring.monitoring.records import silences as silences
 from mainspring.monitoring.records import usage as usage
 from mainspring.monitoring.rules.feedback import Said
+from mainspring.monitoring.rules.packs import PackRow
 from mainspring.monitoring.rules.performance import Outcomes
 from mainspring.storage.schema import Flag, Id, Json, Micros, Real, metadata
 from mainspring.storage.upsert import insert_into
@@ -107,10 +108,14 @@ awaiting_label = sa.Table(
     sa.Column("answer", sa.Text, nullable=False),
     sa.Column("is_labelled", Flag, nullable=False),
     sa.Column("segments", sa.Text, nullable=False),
+    sa.Column("part", sa.Text, nullable=False),
+    sa.Column("low", Real),
+    sa.Column("high", Real),
+    sa.Column("label", Real),
     sa.Index("ix_awaiting_label_event_at", "project", "deployment", "event_at"),
     sqlite_strict=True,
 )
-"""Answers whose label may still come, for 90 days of event time."""
+"""Answers whose label may still come, for 90 days of event time; what is a pack's has its part, interval and label."""
 
 early_label = sa.Table(
     "early_label",
@@ -182,6 +187,10 @@ class Answer(NamedTuple):
     answer: str
     is_labelled: bool = False
     segments: str = ""
+    part: str = ""
+    low: float | None = None
+    high: float | None = None
+    label: float | None = None
 
 
 def add_monitor(conn: Connection, deployment: str, at: int) -> bool:
@@ -334,6 +343,25 @@ def mark_labelled(conn: Connection, deployment: str, ids: Iterable[str]) -> None
     where = c.project == caller().project, c.deployment == deployment
     for part in _chunks(ids):
         conn.execute(sa.update(awaiting_label).where(*where, c.prediction_id.in_(part)).values(is_labelled=True))
+
+
+def put_labels(conn: Connection, deployment: str, labels: Mapping[str, float]) -> None:
+    """Keep the labels of predictions of a pack."""
+    c = awaiting_label.c
+    known = c.project == caller().project, c.deployment == deployment, c.prediction_id == sa.bindparam("of")
+    if labels:
+        change = sa.update(awaiting_label).where(*known).values(label=sa.bindparam("said"))
+        conn.execute(change, [{"of": name, "said": label} for name, label in labels.items()])
+
+
+def list_answers(conn: Connection, deployment: str, version: int, *, since: int, until: int) -> list[PackRow]:
+    """What a version answered to predictions of [since, until), in order of event time, with what became known."""
+    c = awaiting_label.c
+    where = c.project == caller().project, c.deployment == deployment, c.version == version
+    query = sa.select(c.event_at, c.part, c.score, c.low, c.high, c.label).where(
+        *where, c.event_at >= since, c.event_at < until
+    )
+    return [PackRow(*row) for row in conn.execute(query.order_by(c.event_at, c.prediction_id))]
 
 
 def count_awaiting(conn: Connection, deployment: str) -> int:

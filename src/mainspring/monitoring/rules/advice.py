@@ -12,6 +12,7 @@ _BY_CAUSE = {
     "latency": "Look at the load: mainspring workers. More of them: [serving] max_workers.",
     "resources": "Look at mainspring workers: a leak, more load, a heavier model? For load: [serving] max_workers.",
     "stale": "Ask whoever calls this deployment whether it still does; look at what stands between.",
+    "coverage": "Intervals are too narrow for what comes now: fit them again on newer rows, or train again.",
     "gap": "The inputs look as before and the answers are worse: retrain on newer labels.",
 }
 _BY_FINDING = {

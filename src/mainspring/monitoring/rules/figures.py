@@ -20,6 +20,8 @@ def figures_of(cause: str, evidence: Mapping[str, object]) -> list[tuple[str, st
             found = _resources(evidence)
         case "gap":
             found = _gap(evidence)
+        case "coverage":
+            found = _coverage(evidence)
         case _:
             return []
     return [*found, *_proof(evidence)]
@@ -52,6 +54,14 @@ def _gap(evidence: Mapping[str, object]) -> list[tuple[str, str]]:
         (f"Realized {evidence.get('loss', 'loss')}", f"{realized:.4g} of {rows}"),
         ("Estimated", f"{estimated:.4g}, between {estimated - bound:.4g} and {estimated + bound:.4g}"),
         ("Gap", f"{realized - estimated:.4g}"),
+    ]
+
+
+def _coverage(evidence: Mapping[str, object]) -> list[tuple[str, str]]:
+    realized, promised, bar, rows = (_number(evidence, name) for name in ("realized", "reference", "bar", "rows"))
+    return [
+        ("Outside their interval", f"{100 * realized:.1f} % of {rows:.0f} values"),
+        ("Promised", f"{100 * promised:.1f} %, accepted up to {100 * bar:.1f} %"),
     ]
 
 

@@ -147,7 +147,7 @@ def outcome(task: str, score: float | None, answer: str, label: object, referenc
             loss=float(not right),
             confusion={f"{answer}{BETWEEN}{truth_text}": 1},
         )
-    truth = _number(label)
+    truth = number_of(label)
     if truth is None or score is None or not math.isfinite(score):
         return Outcomes(unread=1)
     if task == "regression":
@@ -170,7 +170,8 @@ def outcome(task: str, score: float | None, answer: str, label: object, referenc
     )
 
 
-def _number(label: object) -> float | None:
+def number_of(label: object) -> float | None:
+    """A label as a number, None when it is none."""
     if isinstance(label, str):
         text = label.strip().lower()
         if text in ("true", "false"):

@@ -62,6 +62,10 @@ def _awaiting_label() -> None:
         sa.Column("answer", sa.Text(), nullable=False),
         sa.Column("is_labelled", schema.Flag(), nullable=False),
         sa.Column("segments", sa.Text(), nullable=False),
+        sa.Column("part", sa.Text(), nullable=False),
+        sa.Column("low", schema.Real(), nullable=True),
+        sa.Column("high", schema.Real(), nullable=True),
+        sa.Column("label", schema.Real(), nullable=True),
         sa.PrimaryKeyConstraint("project", "deployment", "prediction_id", name=op.f("pk_awaiting_label")),
         sqlite_strict=True,
     )
