@@ -6,7 +6,9 @@ import click
 
 from mainspring.core.console import json_option, room, show, table
 from mainspring.core.errors import Refused
-from mainspring.gates.model import CheckResult, Verdict
+from mainspring.gates import report
+from mainspring.gates.approving import Approval
+from mainspring.gates.model import CheckResult, SliceResult, Verdict
 from mainspring.gates.service import Gates
 
 
@@ -55,15 +57,55 @@ def list_(ctx: click.Context, model: str, gate: str, limit: int, as_json: bool) 
 
 @group.command("show")
 @click.argument("verdict")
+@click.option("--markdown", "form", flag_value="markdown", help="As Markdown, to stand below a change.")
+@click.option("--html", "form", flag_value="html", help="As one HTML file.")
+@click.option("--junit", "form", flag_value="junit", help="As JUnit XML, for a build server.")
 @json_option
 @click.pass_context
-def show_(ctx: click.Context, verdict: str, as_json: bool) -> None:
+def show_(ctx: click.Context, verdict: str, form: str | None, as_json: bool) -> None:
     """Show a verdict with its evidence.  Example: mainspring gate show 0192f3a4b5c67d8e9f00112233445566"""
-    found = room(ctx, Gates).verdict(verdict)
-    show(found, _lines(found))
+    gates = room(ctx, Gates)
+    found, approval = gates.verdict(verdict), gates.approval(verdict)
+    if form == "junit":
+        click.echo(report.junit([found]), nl=False)
+    elif form is not None:
+        click.echo((report.html if form == "html" else report.markdown)(found, approval), nl=False)
+    else:
+        show(found, _lines(found, approval))
 
 
-def _lines(found: Verdict) -> str:
+@group.command("approve")
+@click.argument("verdict")
+@click.option("--reason", required=True, help="Why; kept with the decision.")
+@json_option
+@click.pass_context
+def approve(ctx: click.Context, verdict: str, reason: str, as_json: bool) -> None:
+    """Approve a version that a gate passed.
+
+    Example: mainspring gate approve 0192f3a4b5c67d8e9f00112233445566 --reason "read the card"
+    """
+    _decide(ctx, verdict, "approved", reason)
+
+
+@group.command("refuse")
+@click.argument("verdict")
+@click.option("--reason", required=True, help="Why; kept with the decision.")
+@json_option
+@click.pass_context
+def refuse(ctx: click.Context, verdict: str, reason: str, as_json: bool) -> None:
+    """Refuse a version although a gate passed it.
+
+    Example: mainspring gate refuse 0192f3a4b5c67d8e9f00112233445566 --reason "the card says nothing of night flights"
+    """
+    _decide(ctx, verdict, "refused", reason)
+
+
+def _decide(ctx: click.Context, verdict: str, decision: str, reason: str) -> None:
+    made = room(ctx, Gates).decide(verdict, decision, reason=reason)
+    show(made, f"verdict {made.verdict} is {made.decision} by {made.actor} as {made.role}.")
+
+
+def _lines(found: Verdict, approval: Approval | None = None) -> str:
     against = f"models/{found.model}/{found.champion}" if found.champion else "no champion"
     head = [
         f"{found.outcome.upper()}  gate {found.gate}: models/{found.model}/{found.version} against {against}",
@@ -71,7 +113,14 @@ def _lines(found: Verdict) -> str:
         f"{found.n} rows of {found.data_ref} (use {found.use} of them), alpha {found.alpha}, seed {found.seed}",
         f"verdict {found.id}",
     ]
-    return "\n".join([*head, *(_line(result) for result in found.checks)])
+    head += [f"approval: {text}" for name, text in report.evidence(found, approval) if name == "approval"]
+    checks = [line for result in found.checks for line in (_line(result), *map(_part, result.slices))]
+    return "\n".join([*head, *checks])
+
+
+def _part(part: SliceResult) -> str:
+    value = "" if part.value is None else f"  {part.value:.4g}"
+    return f"      {part.state:6}{part.name}{value}  {part.note}".rstrip()
 
 
 def _line(result: CheckResult) -> str:

@@ -22,3 +22,18 @@ class VerdictReached(Fact):
     data_ref: str
     digest: str
     reason: str
+    standing: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApprovalDecided(Fact):
+    """Somebody approved or refused a version that a gate had passed. Subject: `verdicts/ID`."""
+
+    kind: ClassVar[str] = "gates.approval_decided"
+    gate: str
+    model: str
+    version: int
+    decision: str
+    role: str
+    reason: str
+    digest: str

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mainspring.core.errors import Invalid, did_you_mean
 from mainspring.core.ids import check_name
+from mainspring.gates.approving import read_approve
 
 if TYPE_CHECKING:
     import polars as pl
@@ -47,7 +48,7 @@ class GateSpec:
         data: The dataset to judge on, such as "flights-eval"; empty when the caller brings the rows.
         label: Column with the truth; empty when the caller says.
         baseline: Alias of the version to compare with.
-        approve: Who has to approve, kept for governance.
+        approve: The role that has to approve a pass, and when: "always" or "production"; empty for nobody.
     Raises: Invalid: A value is out of range, or there is no check.
     """
 
@@ -109,7 +110,7 @@ def parse_gate(name: str, table: Mapping[str, object]) -> GateSpec:
         data=_text(table, "data", "", where),
         label=_text(table, "label", "", where),
         baseline=_text(table, "baseline", "champion", where),
-        approve=_approve(table.get("approve", {}), f"{where}.approve"),
+        approve=read_approve(table.get("approve", {}), f"{where}.approve"),
     )
 
 
@@ -148,17 +149,6 @@ def _number(value: object, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise Invalid(f"{value!r} is not a number", where=where, hint="alpha = 0.05")
     return float(value)
-
-
-def _approve(value: object, where: str) -> dict[str, str]:
-    if not isinstance(value, Mapping) or not all(isinstance(entry, str) for entry in value.values()):
-        raise Invalid("approve is not a table of texts", where=where, hint='approve = {role = "validator"}')
-    for key in value:
-        if key not in ("role", "when"):
-            raise Invalid(
-                f"unknown setting {key!r}", where=where, hint=did_you_mean(key, ("role", "when")) or "known: role, when"
-            )
-    return {str(key): str(entry) for key, entry in value.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,6 +270,7 @@ class Verdict:
         created_at: Epoch microseconds.
         actor: On whose behalf.
         reason: The verdict in one sentence.
+        approve: The role that has to approve it, and when; empty for nobody.
     """
 
     id: str
@@ -300,6 +291,7 @@ class Verdict:
     created_at: int
     actor: str
     reason: str
+    approve: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ref(self) -> str:

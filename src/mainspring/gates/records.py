@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 
 import msgspec
 import sqlalchemy as sa
 
+from mainspring.gates.approving import Approval
 from mainspring.gates.model import CheckResult, HeldOut, Verdict
 from mainspring.storage.references import names_no_blob
 from mainspring.storage.schema import Id, Json, Micros, Real, metadata
@@ -38,12 +40,29 @@ verdict = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("label", sa.Text, nullable=False),
     sa.Column("scores", Json, nullable=False),
+    sa.Column("approve", Json, nullable=False),
     sa.Index("ix_verdict_model", "project", "model", "id"),
     sa.Index("ix_verdict_data_ref", "project", "data_ref"),
     sqlite_strict=True,
 )
 """Verdicts with their evidence; `idempotency_key` is empty when none was given, `scores` when they are of no two
 classes."""
+
+approval = sa.Table(
+    "gate_approval",
+    metadata,
+    sa.Column("project", Id, primary_key=True),
+    sa.Column("verdict", Id, primary_key=True),
+    sa.Column("decision", Id, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("at", Micros, nullable=False),
+    sa.Column("digest", Id, nullable=False, info=names_no_blob("a version, which the registry keeps")),
+    sa.Column("evidence", Id, nullable=False, info=names_no_blob("the content of a verdict, which is a row")),
+    sqlite_strict=True,
+)
+"""What people decided about verdicts; written once."""
 
 _keyed = verdict.c.idempotency_key != ""
 sa.Index(
@@ -66,6 +85,21 @@ def add(conn: sa.Connection, project: str, found: Verdict, held_out: HeldOut, *,
     if key:
         insert = insert.on_conflict_do_nothing(index_elements=["project", "idempotency_key"], index_where=_keyed)
     return conn.execute(insert).rowcount == 1
+
+
+def add_approval(conn: sa.Connection, project: str, found: Approval) -> bool:
+    """Store a decision; False when there is one on the verdict already."""
+    insert = insert_into(conn, approval).values(project=project, **msgspec.to_builtins(found))
+    return conn.execute(insert.on_conflict_do_nothing(index_elements=["project", "verdict"])).rowcount == 1
+
+
+def approvals(conn: sa.Connection, project: str, verdicts: Sequence[str]) -> dict[str, Approval]:
+    """The decisions on some verdicts, by the id of the verdict."""
+    names = [field.name for field in fields(Approval)]
+    query = sa.select(*(approval.c[name] for name in names)).where(approval.c.project == project)
+    rows = conn.execute(query.where(approval.c.verdict.in_(verdicts)))
+    found = [msgspec.convert(dict(zip(names, row, strict=True)), Approval) for row in rows]
+    return {one.verdict: one for one in found}
 
 
 def by_id(conn: sa.Connection, project: str, verdict_id: str) -> Verdict | None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from litestar import get, post
+from litestar import Response, get, post
 from litestar.di import NamedDependency
 
+from mainspring.gates import report as reports
+from mainspring.gates.approving import Approval, Standing
 from mainspring.gates.model import GateSpec, Verdict
 from mainspring.gates.service import Gates
 
 _READ = {"permission": "gates:read"}
 _WRITE = {"permission": "gates:write"}
+_APPROVE = {"permission": "approvals:write"}
+Form = Literal["html", "markdown", "junit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,22 @@ class GateRequest:
     data: str = ""
     label: str = ""
     key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WhereItStands:
+    """go, shadow, wait or stop; and what somebody decided, if anybody did."""
+
+    standing: Standing
+    approval: Approval | None
+
+
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """How often a data version was used for a verdict."""
+
+    data_ref: str
+    uses: int
 
 
 @get("/api/v1/gates", opt=_READ, sync_to_thread=True)
@@ -57,4 +78,43 @@ def show_verdict(gates: NamedDependency[Gates], verdict_id: str) -> Verdict:
     return gates.verdict(verdict_id)
 
 
-handlers = [list_gates, show_gate, run_gate, list_verdicts, show_verdict]
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What somebody decides about a verdict: "approved" or "refused", and why."""
+
+    decision: str
+    reason: str
+
+
+@get("/api/v1/verdicts/{verdict_id:str}/approval", opt=_READ, sync_to_thread=True)
+def show_approval(gates: NamedDependency[Gates], verdict_id: str) -> WhereItStands:
+    """Where a version stands by a verdict and by what people decided about it."""
+    return WhereItStands(gates.standing(verdict_id), gates.approval(verdict_id))
+
+
+@post("/api/v1/verdicts/{verdict_id:str}/approval", opt=_APPROVE, sync_to_thread=True)
+def decide(gates: NamedDependency[Gates], verdict_id: str, data: Word) -> Approval:
+    """Approve or refuse a version that a gate passed, once, with the reason."""
+    return gates.decide(verdict_id, data.decision, reason=data.reason)
+
+
+@get("/api/v1/verdicts/{verdict_id:str}/report", opt=_READ, sync_to_thread=True)
+def report(gates: NamedDependency[Gates], verdict_id: str, format: Form = "html") -> Response[str]:
+    """A verdict as one file: `format` is html, markdown or junit."""
+    found, approval = gates.verdict(verdict_id), gates.approval(verdict_id)
+    if format == "junit":
+        return Response(reports.junit([found]), media_type="application/xml")
+    if format == "markdown":
+        return Response(reports.markdown(found, approval), media_type="text/markdown; charset=utf-8")
+    name = f"verdict-{found.id}.html"
+    headers = {"content-disposition": f'attachment; filename="{name}"'}
+    return Response(reports.html(found, approval), media_type="text/html", headers=headers)
+
+
+@get("/api/v1/verdict-uses", opt=_READ, sync_to_thread=True)
+def data_uses(gates: NamedDependency[Gates], data_ref: str) -> Uses:
+    """How many verdicts rest on a data version, such as `datasets/flights/3`: a test set wears out."""
+    return Uses(data_ref, gates.uses(data_ref))
+
+
+handlers = [list_gates, show_gate, run_gate, list_verdicts, show_verdict, show_approval, decide, report, data_uses]

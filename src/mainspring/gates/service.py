@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,8 +15,10 @@ from mainspring.core.ids import new_id
 from mainspring.core.scores import count_scores
 from mainspring.gates import records
 from mainspring.gates.answers import Probe, answers_of, asking, check_label, probing, truth_of
+from mainspring.gates.approving import Approval, Standing, check_decision, evidence_of, standing_of
 from mainspring.gates.case import Answers, Case
-from mainspring.gates.events import VerdictReached
+from mainspring.gates.events import ApprovalDecided, VerdictReached
+from mainspring.gates.given import Given, answers_digest, case_of_answers
 from mainspring.gates.judging import all_errors, reason_for, run_checks
 from mainspring.gates.model import CheckResult, GateSpec, HeldOut, HeldOutRows, Verdict, gates_of
 from mainspring.gates.rows import find_rows, label_among
@@ -30,6 +32,20 @@ if TYPE_CHECKING:
     from mainspring.data import Data
     from mainspring.gates.rules.bootstrap import Floats
     from mainspring.registry import ModelVersion, Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a verdict is about: a version, or a column of answers, which has the number 0."""
+
+    model: str
+    number: int
+    digest: str
+
+    @classmethod
+    def of(cls, version: ModelVersion) -> Judged:
+        """A registered version."""
+        return cls(version.model, version.number, version.digest)
 
 
 class Gates:
@@ -141,10 +157,11 @@ class Gates:
             Invalid: There is no column `label`.
             Conflict: The key was used for another version, gate or data version.
         """
+        judged, against = Judged.of(candidate), None if champion is None else Judged.of(champion)
         if (stored := self._stored(key)) is not None:
-            return _same(stored, gate, candidate, data_ref)
+            return _same(stored, gate, judged, data_ref)
         check_label(frame, label)
-        seed = _seed(gate, candidate, champion, data_ref)
+        seed = _seed(gate, judged, against, data_ref)
         scores: dict[str, tuple[float, float, float]] = {}
         try:
             case = self._case(gate, candidate, champion, frame, label, seed)
@@ -153,9 +170,92 @@ class Gates:
                 scores = count_scores(case.answers.score, case.truth)
         except MainspringError as reason:
             results = all_errors(gate, reason)
-        found = self._verdict(gate, candidate, champion, results)
+        found = self._verdict(gate, judged, against, results)
         found = replace(found, n=frame.height, data_ref=data_ref, seed=seed)
         return self._store(gate, found, HeldOut(data_ref=data_ref, label=label, rows=frame.height, scores=scores), key)
+
+    def evaluate_answers(
+        self, gate: GateSpec, *, frame: pl.DataFrame, given: Given, data_ref: str = "", key: str = ""
+    ) -> Verdict:
+        """Judge a table of answers, and store the verdict: of no version, the model being called "answers".
+
+        Args:
+            gate: The checks; those that need the model itself come to an error.
+            frame: One row per answer.
+            given: Which columns hold what.
+            data_ref: Reference of the data version the rows are from: its uses are counted.
+            key: Idempotency key.
+        Returns: As `evaluate`.
+        Raises:
+            Invalid: There is no column for the label.
+            Conflict: The key was used for another evaluation.
+        """
+        judged, against = (Judged("answers", 0, answers_digest(frame, name)) for name in (given.score, given.baseline))
+        if (stored := self._stored(key)) is not None:
+            return _same(stored, gate, judged, data_ref)
+        check_label(frame, given.label)
+        seed = _seed(gate, judged, against, data_ref)
+        try:
+            results = run_checks(gate, case_of_answers(gate, frame, given, seed=seed))
+        except MainspringError as reason:
+            results = all_errors(gate, reason)
+        found = self._verdict(gate, judged, None, results)
+        found = replace(found, n=frame.height, data_ref=data_ref, seed=seed, champion_digest=against.digest)
+        return self._store(gate, found, HeldOut(data_ref="", label="", rows=frame.height, scores={}), key)
+
+    def decide(self, verdict_id: str, decision: str, *, reason: str) -> Approval:
+        """Approve or refuse a version that a gate passed, on behalf of the caller.
+
+        Args:
+            verdict_id: The verdict that asks for it.
+            decision: "approved" or "refused".
+            reason: Why; kept with the decision.
+        Raises:
+            NotFound: There is no such verdict.
+            Invalid: The decision is none of the two, or no reason is given.
+            Refused: The verdict asks for no approval, did not pass, or was asked for by the caller.
+            Conflict: Somebody decided before.
+        """
+        found, before = self.verdict(verdict_id), self.approval(verdict_id)
+        actor = caller().actor
+        made = Approval(
+            verdict=found.id,
+            decision=check_decision(found, before, decision=decision, reason=reason, actor=actor),
+            role=found.approve.get("role", ""),
+            actor=actor,
+            reason=reason.strip(),
+            at=self._clock.now(),
+            digest=found.candidate_digest,
+            evidence=evidence_of(found),
+        )
+        with self._tables.write() as conn:
+            if not records.add_approval(conn, caller().project, made):
+                raise Conflict("somebody decided in this moment", where=found.ref, hint=f"look: {found.ref}")
+            self._journal.append(conn, _decided(found, made))
+        return made
+
+    def approval(self, verdict_id: str) -> Approval | None:
+        """What somebody decided about a verdict; None when nobody did."""
+        with self._tables.read() as conn:
+            return records.approvals(conn, caller().project, [verdict_id]).get(verdict_id)
+
+    def standing(self, verdict_id: str, *, target: str = "production") -> Standing:
+        """Where a version stands by a verdict and by what people decided about it: go, shadow, wait or stop.
+
+        Args:
+            verdict_id: The verdict.
+            target: Where the version is to go; a gate may ask for approval for "production" alone.
+        Raises:
+            NotFound: There is no such verdict.
+        """
+        return standing_of(self.verdict(verdict_id), self.approval(verdict_id), target=target)
+
+    def waiting(self, verdicts: Sequence[Verdict]) -> set[str]:
+        """The ids of those of some verdicts that wait for a person."""
+        asking_ = [one for one in verdicts if one.approve and one.outcome == "pass"]
+        with self._tables.read() as conn:
+            known = records.approvals(conn, caller().project, [one.id for one in asking_])
+        return {one.id for one in asking_ if standing_of(one, known.get(one.id)) == "wait"}
 
     def held_out(self, model: str, version: int) -> HeldOut | None:
         """What a version said to the rows it was last judged on: what its scores mean on rows it did not learn from.
@@ -229,7 +329,15 @@ class Gates:
                 found.append(f"gate {spec.name} has not judged it")
             elif last is not None and last.outcome != "pass":
                 found.append(f"gate {spec.name} came to {last.outcome}")
+            elif last is not None:
+                found += self._objection(last)
         return found
+
+    def _objection(self, last: Verdict) -> list[str]:
+        """What speaks against a version that passed: that nobody approved it yet, or that somebody refused it."""
+        said = {"wait": "waits for a", "stop": "was refused by a"}.get(self.standing(last.id))
+        role = last.approve.get("role", "")
+        return [f"gate {last.gate} {said} {role}: mainspring gate show {last.id}"] if said else []
 
     def uses(self, data_ref: str) -> int:
         """How many verdicts rest on a data version: a test set wears out."""
@@ -294,16 +402,16 @@ class Gates:
     def _verdict(
         self,
         gate: GateSpec,
-        candidate: ModelVersion,
-        champion: ModelVersion | None,
+        judged: Judged,
+        champion: Judged | None,
         results: Sequence[CheckResult],
     ) -> Verdict:
         outcome = combine([result.outcome for result in results], undecided=gate.undecided)
         return Verdict(
             id=new_id(),
             gate=gate.name,
-            model=candidate.model,
-            version=candidate.number,
+            model=judged.model,
+            version=judged.number,
             champion=None if champion is None else champion.number,
             outcome=outcome,
             undecided=gate.undecided,
@@ -313,17 +421,19 @@ class Gates:
             use=0,
             alpha=gate.alpha,
             seed=0,
-            candidate_digest=candidate.digest,
+            candidate_digest=judged.digest,
             champion_digest="" if champion is None else champion.digest,
             created_at=self._clock.now(),
             actor=caller().actor,
             reason=reason_for(outcome, results),
+            approve=dict(gate.approve),
         )
 
     def _store(self, gate: GateSpec, found: Verdict, held_out: HeldOut, key: str) -> Verdict:
         project = caller().project
         with self._tables.write() as conn:
-            found = replace(found, use=records.uses(conn, project, found.data_ref) + 1)
+            use = records.uses(conn, project, found.data_ref) + 1 if found.data_ref else 0
+            found = replace(found, use=use)
             if not records.add(conn, project, found, held_out, spec=gate, key=key):
                 return records.by_key(conn, project, key) or found
             self._journal.append(conn, _reached(found))
@@ -351,16 +461,30 @@ def _reached(found: Verdict) -> VerdictReached:
         data_ref=found.data_ref,
         digest=found.candidate_digest,
         reason=found.reason,
+        standing=standing_of(found, None),
     )
 
 
-def _same(stored: Verdict, gate: GateSpec, candidate: ModelVersion, data_ref: str) -> Verdict:
+def _decided(found: Verdict, made: Approval) -> ApprovalDecided:
+    return ApprovalDecided(
+        subject=found.ref,
+        gate=found.gate,
+        model=found.model,
+        version=found.version,
+        decision=made.decision,
+        role=made.role,
+        reason=made.reason,
+        digest=made.digest,
+    )
+
+
+def _same(stored: Verdict, gate: GateSpec, candidate: Judged, data_ref: str) -> Verdict:
     """The stored verdict of a repeated call; the champion may have changed since, which does not make it another."""
     if (stored.gate, stored.candidate_digest, stored.data_ref) != (gate.name, candidate.digest, data_ref):
         raise Conflict("this key was used for another evaluation", where=stored.ref, hint="use a new key")
     return stored
 
 
-def _seed(gate: GateSpec, candidate: ModelVersion, champion: ModelVersion | None, data_ref: str) -> int:
+def _seed(gate: GateSpec, candidate: Judged, champion: Judged | None, data_ref: str) -> int:
     other = "" if champion is None else champion.digest
     return int(digest(canonical_json([gate.name, candidate.digest, other, data_ref]))[:12], 16)

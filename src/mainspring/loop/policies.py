@@ -5,7 +5,9 @@
     pipelines.run_failed        the cycle is training                              -> EndCycle failed
     gates.verdict_reached       pass, nothing is live yet                          -> DeployVersion
                                 pass, a champion is live                           -> StartCanary
+                                pass, and the gate asks for approval               -> nothing yet
                                 fail, undecided, error                             -> EndCycle refused
+    gates.approval_decided      approved: as the pass it is about; refused         -> EndCycle refused
     run_finished, verdict       the policy was switched off meanwhile              -> EndCycle refused
     serving.rollout_promoted    the cycle is in canary                             -> Crown, EndCycle promoted
     serving.rollout_rolled_back the cycle is in canary                             -> EndCycle rolled_back
@@ -24,10 +26,10 @@ from mainspring.loop.model import Cycle, Policy
 
 ALARM = "monitoring.alarm_raised"
 TRAINED, UNTRAINED = "pipelines.run_finished", ("pipelines.run_failed", "pipelines.run_cancelled")
-JUDGED = "gates.verdict_reached"
+JUDGED, DECIDED = "gates.verdict_reached", "gates.approval_decided"
 PROMOTED, ROLLED_BACK = "serving.rollout_promoted", "serving.rollout_rolled_back"
 OFF = "the policy is switched off"
-KINDS = (ALARM, TRAINED, *UNTRAINED, JUDGED, PROMOTED, ROLLED_BACK)
+KINDS = (ALARM, TRAINED, *UNTRAINED, JUDGED, DECIDED, PROMOTED, ROLLED_BACK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ def decide(event: Event, policy: Policy, now: Situation) -> Action | None:
         if event.kind == TRAINED:
             return _on_trained(payload, cycle) if now.enabled else EndCycle(cycle, "refused", OFF)
         return EndCycle(cycle, "failed", f"training failed: {payload.get('error') or 'see the pipeline run'}")
-    if cycle.state == "gating" and event.kind == JUDGED:
+    if cycle.state == "gating" and event.kind in (JUDGED, DECIDED):
         judged = (payload.get("gate"), payload.get("model"), payload.get("version"))
         if judged != (policy.gate, cycle.model, cycle.version):
             return None
@@ -161,10 +163,14 @@ def _on_trained(payload: Mapping[str, object], cycle: Cycle) -> Action:
     return JudgeVersion(cycle, int(str(version)), str(evaluation), str(label))
 
 
-def _on_verdict(event: Event, cycle: Cycle, now: Situation) -> Action:
-    outcome, verdict = str(event.payload.get("outcome")), event.subject.removeprefix("verdicts/")
-    if outcome != "pass":
-        return EndCycle(cycle, "refused", f"the gate said {outcome}", verdict)
+def _on_verdict(event: Event, cycle: Cycle, now: Situation) -> Action | None:
+    verdict, payload = event.subject.removeprefix("verdicts/"), event.payload
+    if event.kind == DECIDED and payload.get("decision") != "approved":
+        return EndCycle(cycle, "refused", f"a {payload.get('role')} refused it: {payload.get('reason')}", verdict)
+    if event.kind == JUDGED and payload.get("outcome") != "pass":
+        return EndCycle(cycle, "refused", f"the gate said {payload.get('outcome')}", verdict)
+    if event.kind == JUDGED and payload.get("standing") == "wait":
+        return None
     if now.live in (None, cycle.version):  # live already: the deploy was done, and its end was not noted
         return DeployVersion(cycle, verdict) if now.enabled or now.live else EndCycle(cycle, "refused", OFF, verdict)
     if not now.enabled:

@@ -209,3 +209,17 @@ def test_a_policy_is_read_from_its_section() -> None:
     found = policies_of({"x": {**entry, "on": ["performance"], "params": {"n": 1}, "cool_down_days": 3}})
     assert found["x"].params == {"n": 1}
     assert found["x"].cool_down_days == 3
+
+
+def test_a_pass_that_waits_for_approval_moves_nothing_until_somebody_decides() -> None:
+    now = in_state("gating", version=3)
+    what = {"gate": "promote", "model": "late-model", "version": 3}
+    waiting = event(policies.JUDGED, "verdicts/v1", outcome="pass", standing="wait", **what)
+    assert policies.decide(waiting, POLICY, now) is None
+    said = [
+        event(policies.DECIDED, "verdicts/v1", decision=decision, role="validator", reason="read it", **what)
+        for decision in ("approved", "refused")
+    ]
+    go, stop = (policies.decide(each, POLICY, now) for each in said)
+    assert go == policies.StartCanary(now.cycles[0], "v1")
+    assert stop == policies.EndCycle(now.cycles[0], "refused", "a validator refused it: read it", "v1")

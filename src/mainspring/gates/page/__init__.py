@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from litestar import get
+from dataclasses import dataclass
+from typing import Annotated
+
+from litestar import get, post
 from litestar.di import NamedDependency
-from litestar.response import Template
+from litestar.enums import RequestEncodingType
+from litestar.params import Body
+from litestar.response import Redirect, Template
 
 from mainspring.gates.service import Gates
 
 _READ = {"permission": "gates:read"}
+_APPROVE = {"permission": "approvals:write"}
 _ROWS = 100
 TONES = {"pass": "ok", "fail": "bad", "error": "bad", "undecided": "warn", "skipped": "muted"}
 
@@ -25,6 +31,7 @@ def verdicts_page(gates: NamedDependency[Gates], model: str = "", gate: str = ""
         "gate": gate,
         "before": before,
         "tones": TONES,
+        "waiting": gates.waiting(found[:_ROWS]),
     }
     return Template("gates/page/list.html", context=context)
 
@@ -33,8 +40,33 @@ def verdicts_page(gates: NamedDependency[Gates], model: str = "", gate: str = ""
 def verdict_page(gates: NamedDependency[Gates], verdict_id: str) -> Template:
     """One verdict: every check with its estimate, interval and line."""
     found = gates.verdict(verdict_id)
-    context = {"verdict": found, "uses": gates.uses(found.data_ref), "tones": TONES}
+    context = {
+        "verdict": found,
+        "uses": gates.uses(found.data_ref),
+        "approval": gates.approval(found.id),
+        "waits": gates.standing(found.id) == "wait",
+        "tones": TONES,
+    }
     return Template("gates/page/verdict.html", context=context)
 
 
-handlers = [verdicts_page, verdict_page]
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What somebody decides on the page of a verdict."""
+
+    decision: str
+    reason: str = ""
+
+
+@post("/verdicts/{verdict_id:str}", opt=_APPROVE, sync_to_thread=True, include_in_schema=False)
+def decide_page(
+    gates: NamedDependency[Gates],
+    verdict_id: str,
+    data: Annotated[Word, Body(media_type=RequestEncodingType.URL_ENCODED)],
+) -> Redirect:
+    """Approve or refuse a version, and show the verdict with what was decided."""
+    gates.decide(verdict_id, data.decision, reason=data.reason)
+    return Redirect(f"/verdicts/{verdict_id}", status_code=303)
+
+
+handlers = [verdicts_page, verdict_page, decide_page]

@@ -9,7 +9,25 @@ from mainspring.storage import schema
 
 
 def upgrade() -> None:
+    _gate_approval()
     _verdict()
+
+
+def _gate_approval() -> None:
+    op.create_table(
+        "gate_approval",
+        sa.Column("project", schema.Id(), nullable=False),
+        sa.Column("verdict", schema.Id(), nullable=False),
+        sa.Column("decision", schema.Id(), nullable=False),
+        sa.Column("role", sa.Text(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("at", schema.Micros(), nullable=False),
+        sa.Column("digest", schema.Id(), nullable=False),
+        sa.Column("evidence", schema.Id(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "verdict", name=op.f("pk_gate_approval")),
+        sqlite_strict=True,
+    )
 
 
 def _verdict() -> None:
@@ -38,6 +56,7 @@ def _verdict() -> None:
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("label", sa.Text(), nullable=False),
         sa.Column("scores", schema.Json(), nullable=False),
+        sa.Column("approve", schema.Json(), nullable=False),
         sa.PrimaryKeyConstraint("project", "id", name=op.f("pk_verdict")),
         sqlite_strict=True,
     )
