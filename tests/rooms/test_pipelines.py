@@ -19,7 +19,7 @@ import pytest
 from mainspring.core.errors import Fenced, Invalid, NotFound
 from mainspring.engines import Engine, ProcessEngine, RayEngine
 from mainspring.pipelines import PipelineRun, Pipelines, RunState, StepState
-from mainspring.pipelines.service import KIND
+from mainspring.pipelines.ledger import KIND
 from mainspring.pipelines.worker import Worker
 from mainspring.storage.files import FileBlobs
 from mainspring.storage.jobs import Lease

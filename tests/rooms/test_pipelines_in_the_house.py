@@ -232,7 +232,7 @@ def test_the_commands_run_list_show_explain_and_cancel(wiring: Wiring, tmp_path:
     assert code == 1
     assert "step fall raised ZeroDivisionError" in text
     assert "ZeroDivisionError" in call("show", text.split()[1], "--log", "fall")[1]
-    with pytest.raises(AssertionError, match="an engine is for queued runs"):
+    with pytest.raises(AssertionError, match="a key, an engine or a priority is for queued runs"):
         call("run", f"{tmp_path}/flow.py:total", "--engine", "ray")
     code, text = call("run", f"{tmp_path}/flow.py:total", "-p", "left=1", "--queue", "--key", "k")
     queued = text.split()[2].rstrip(";")

@@ -15,6 +15,7 @@ from mainspring.core.errors import Invalid, did_you_mean
 from mainspring.core.ids import check_name
 
 FILE = "mainspring.toml"
+_SIZE = re.compile(r"\d+(\.\d+)?\s*[KMGT]?(i?B)?", re.IGNORECASE)
 T = TypeVar("T")
 Place = Callable[[str], str]
 
@@ -134,6 +135,30 @@ class LoopSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PipelineSettings:
+    """`[pipelines]`: what steps may take of this machine, and where their secrets are.
+
+    Args:
+        secrets: A file with lines `NAME=value` that only its owner may read, for secrets that are not in the
+            environment. Relative to the settings file.
+        cpu: Cores that steps share which ask for some; 0 for all.
+        memory: Their memory, such as "16GB"; empty for all.
+        gpu: Their graphics cards; -1 for all.
+    """
+
+    secrets: str = ""
+    cpu: float = 0.0
+    memory: str = ""
+    gpu: int = -1
+
+    def __post_init__(self) -> None:
+        if self.cpu < 0:
+            raise Invalid(f"{self.cpu:g} cores", where="pipelines.cpu", hint="use 0 for all")
+        if self.memory and not _SIZE.fullmatch(self.memory):
+            raise Invalid(f"{self.memory!r} is no size", where="pipelines.memory", hint='write it like "16GB"')
+
+
+@dataclass(frozen=True, slots=True)
 class WebhookSettings:
     """`[webhooks]`: where news is sent. Only https to public addresses, unless `allow_local` is set for a test."""
 
@@ -171,6 +196,7 @@ class Settings:
     storage: StorageSettings = field(default_factory=StorageSettings)
     serving: ServingSettings = field(default_factory=ServingSettings)
     loop: LoopSettings = field(default_factory=LoopSettings)
+    pipelines: PipelineSettings = field(default_factory=PipelineSettings)
     webhooks: WebhookSettings = field(default_factory=WebhookSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     root: Path = field(default_factory=Path.cwd)
@@ -208,6 +234,7 @@ SECTIONS: dict[str, type] = {
     "storage": StorageSettings,
     "serving": ServingSettings,
     "loop": LoopSettings,
+    "pipelines": PipelineSettings,
     "webhooks": WebhookSettings,
     "retention": RetentionSettings,
 }

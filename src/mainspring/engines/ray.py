@@ -138,3 +138,11 @@ def connected(address: str = "") -> Any:
             hint = "start one with `ray start --head`, or leave RAY_ADDRESS empty"
             raise Unavailable(f"no cluster of Ray: {said}", where=address or "RAY_ADDRESS", hint=hint) from None
     return ray
+
+
+def cores(address: str = "") -> int:
+    """How many processors the cluster has now.
+
+    Raises: Unavailable: Ray is not installed, or the cluster can't be reached.
+    """
+    return int(connected(address).cluster_resources().get("CPU", 1))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 
 import click
 
 from mainspring.core.console import json_option, room, show, table
 from mainspring.loop.service import ALL, Loop
+from mainspring.pipelines import Pipelines
+
+_RUN = re.compile(r"[0-9a-f]{32}")
 
 
 @click.group()
@@ -69,10 +73,19 @@ def on(ctx: click.Context, policy: str, reason: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("prediction_id")
+@click.argument("subject", metavar="PREDICTION|RUN/STEP")
 @json_option
 @click.pass_context
-def why(ctx: click.Context, prediction_id: str, as_json: bool) -> None:
-    """Why a prediction was what it was: version, data, run, verdicts, and the cycle that brought it."""
-    found = room(ctx, Loop).why(prediction_id)
+def why(ctx: click.Context, subject: str, as_json: bool) -> None:
+    """Why a prediction was what it was, or why a step of a pipeline ran.
+
+    Of a prediction: version, data, run, verdicts, and the cycle that brought it. Of a step: which part of what it
+    depends on changed.  Example: mainspring why 019a.../train
+    """
+    run, _, step = subject.removeprefix("pipeline-runs/").partition("/")
+    if step and _RUN.fullmatch(run):  # a prediction may have any id
+        known = room(ctx, Pipelines).why(run, step)
+        show(known, "\n".join(known.lines()), as_json=as_json)
+        return
+    found = room(ctx, Loop).why(subject)
     show(found, "\n".join(found.lines()))

@@ -11,10 +11,13 @@ import click
 
 from mainspring.core.clock import iso
 from mainspring.core.console import json_option, room, show, table
-from mainspring.core.errors import Invalid
-from mainspring.pipelines.model import PipelineRun, StepRun
+from mainspring.core.errors import Invalid, Refused
+from mainspring.pipelines.model import PipelineRun, Resources, RunState, StepRun, size_text
 from mainspring.pipelines.service import Pipelines
 from mainspring.pipelines.targets import check_target
+
+REFUSED = 4
+"""Exit code of a run that a gate or a person refused."""
 
 
 @click.group("pipeline")
@@ -28,26 +31,40 @@ def group() -> None:
 @click.option("--queue", is_flag=True, help="Leave it to the server's worker and return at once.")
 @click.option("--key", default="", help="With --queue: the same key is the same run.")
 @click.option("--engine", default="", help="With --queue: where, such as ray (default: a process of the worker's).")
+@click.option("--priority", default=0, help="With --queue: higher goes first (-100 to 100).")
+@click.option("--no-cache", is_flag=True, help="Run every step, whatever is stored.")
 @json_option
 @click.pass_context
 def run_(
-    ctx: click.Context, /, target: str, params: Sequence[str], *, queue: bool, key: str, engine: str, as_json: bool
+    ctx: click.Context,
+    /,
+    target: str,
+    params: Sequence[str],
+    *,
+    queue: bool,
+    key: str,
+    engine: str,
+    priority: int,
+    no_cache: bool,
+    as_json: bool,
 ) -> None:
     """Run a pipeline here and now, or queue it.  Example: mainspring pipeline run train.py:flights -p trees=200"""
     pipelines, values = room(ctx, Pipelines), dict(_pair(text) for text in params)
     if target.rpartition(":")[0].endswith(".py"):  # people mean the folder they are in, not that of mainspring.toml
         target = check_target(target, Path.cwd())
-    if (key or engine) and not queue:
-        raise Invalid("a key or an engine is for queued runs", where="--key, --engine", hint="add --queue")
+    if (key or engine or priority) and not queue:
+        raise Invalid("a key, an engine or a priority is for queued runs", where="--queue", hint="add --queue")
     if queue:
-        run = pipelines.get(pipelines.submit(target, values, key=key, engine=engine))
+        run = pipelines.get(
+            pipelines.submit(target, values, key=key, engine=engine, cache=not no_cache, priority=priority)
+        )
         show(run, f"queued as {run.id}; look: mainspring pipeline show {run.id}", as_json=as_json)
         return
     with redirect_stdout(sys.stderr):  # what steps print is not our answer
-        run = pipelines.run_inline(target, values)
+        run = pipelines.run_inline(target, values, cache=not no_cache)
     show(run, _lines(run), as_json=as_json)
     if run.error:
-        sys.exit(1)
+        sys.exit(REFUSED if run.error_code == Refused.code else 1)
 
 
 @group.command("ls")
@@ -79,8 +96,7 @@ def show_(ctx: click.Context, run_id: str, step: str, why: str, as_json: bool) -
         return
     if why:
         found = pipelines.why(run_id, why)
-        changed = [f"  {c.part} {c.name}: {c.before} -> {c.after}".replace(" :", ":") for c in found.changes]
-        show(found, "\n".join([f"{found.step}: {found.reason}", *changed]), as_json=as_json)
+        show(found, "\n".join(found.lines()), as_json=as_json)
         return
     run = pipelines.get(run_id)
     show(run, _lines(run), as_json=as_json)
@@ -97,6 +113,76 @@ def cancel(ctx: click.Context, run_id: str, reason: str, as_json: bool) -> None:
     stopped = pipelines.cancel(run_id, reason=reason)
     run = pipelines.get(run_id)
     show(run, f"run {run.id} is {'now' if stopped else 'already'} {run.state}", as_json=as_json)
+
+
+@group.command("pause")
+@click.argument("run_id")
+@json_option
+@click.pass_context
+def pause(ctx: click.Context, run_id: str, as_json: bool) -> None:
+    """Let a run rest after the steps that are under way.  Example: mainspring pipeline pause 019a..."""
+    pipelines = room(ctx, Pipelines)
+    changed = pipelines.steering.pause(pipelines.get(run_id))
+    run = pipelines.get(run_id)
+    resting = run.state if not changed or run.state is RunState.PAUSED else "going to rest"
+    show(run, f"run {run.id} is {resting}", as_json=as_json)
+
+
+@group.command("resume")
+@click.argument("run_id")
+@json_option
+@click.pass_context
+def resume(ctx: click.Context, run_id: str, as_json: bool) -> None:
+    """Go on with a run that was paused, failed or was cancelled; what is finished stays.
+
+    Example: mainspring pipeline resume 019a...
+    """
+    pipelines = room(ctx, Pipelines)
+    changed = pipelines.steering.resume(pipelines.get(run_id))
+    run = pipelines.get(run_id)
+    show(run, f"run {run.id} is {'now' if changed else 'already'} {run.state}", as_json=as_json)
+
+
+@group.command("approve")
+@click.argument("run_id")
+@click.option("--step", default="", help="Which question, where a run asks several.")
+@click.option("--refuse", is_flag=True, help="Say no: the run fails.")
+@click.option("--comment", default="", help="Kept with the answer.")
+@json_option
+@click.pass_context
+def approve(ctx: click.Context, run_id: str, step: str, refuse: bool, comment: str, as_json: bool) -> None:
+    """Answer what a run asks, with yes.  Example: mainspring pipeline approve 019a... --comment "looks right" """
+    pipelines = room(ctx, Pipelines)
+    answered = pipelines.steering.answer(pipelines.get(run_id), step, approve=not refuse, comment=comment)
+    show(answered, f"{answered.id} is {'refused' if refuse else 'approved'}", as_json=as_json)
+
+
+@group.command("sizes")
+@click.argument("pipeline")
+@json_option
+@click.pass_context
+def sizes(ctx: click.Context, pipeline: str, as_json: bool) -> None:
+    """What each step asks for and what it took in the latest runs.  Example: mainspring pipeline sizes flights"""
+    found = room(ctx, Pipelines).sizes(pipeline)
+    if as_json:
+        show(found, as_json=True)
+        return
+    rows = [
+        {
+            "step": each.step,
+            "asks": _resources(each.asks),
+            "took": _resources(each.took),
+            "enough": _resources(each.enough),
+            "hint": each.hint,
+        }
+        for each in found
+    ]
+    table(rows, ("step", "asks", "took", "enough", "hint"), empty=f"no finished steps of {pipeline} yet")
+
+
+def _resources(each: Resources) -> str:
+    parts = [f"{each.cpu:g} cores"] * bool(each.cpu) + [size_text(each.memory)] * bool(each.memory)
+    return ", ".join([*parts, *[f"{each.gpu} cards"] * bool(each.gpu)]) or "nothing"
 
 
 def _pair(text: str) -> tuple[str, str]:

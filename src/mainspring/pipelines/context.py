@@ -15,6 +15,7 @@ from mainspring.pipelines.model import Json
 
 if TYPE_CHECKING:
     from mainspring.data import Data, DatasetVersion
+    from mainspring.pipelines.flow import Judge
     from mainspring.tracking import Tracking
 
 T = TypeVar("T")
@@ -59,6 +60,7 @@ class StepContext:
         wiring: Wiring,
         note: Callable[[str], None],
         attempt: int = 1,
+        secrets: Mapping[str, str] | None = None,
     ) -> None:
         self.run_id = run_id
         self.step = step
@@ -68,6 +70,7 @@ class StepContext:
         self.inputs: dict[str, None] = {}
         self._wiring = wiring
         self._note = note
+        self._secrets = dict(secrets or {})
 
     @property
     def key(self) -> str:
@@ -95,6 +98,24 @@ class StepContext:
 
         registry: type[Models] = importlib.import_module("mainspring.registry").Registry
         return self._wiring.get(registry)
+
+    @property
+    def judge(self) -> Judge:
+        """Who judges versions by the gates of the house."""
+        from mainspring.pipelines.flow import Judge
+
+        return self._wiring.get(Judge)  # type: ignore[type-abstract]  # the wiring knows it by its protocol
+
+    def secret(self, name: str) -> str:
+        """A secret that the step has named in `@step(secrets=...)`. It is masked in the log, and refused in results.
+
+        Raises:
+            Refused: The step has not named it.
+        """
+        if name not in self._secrets:
+            hint = f"write @step(secrets=[{name!r}])"
+            raise Refused(f"step {self.step} did not say that it needs {name}", where=f"step {self.step}", hint=hint)
+        return self._secrets[name]
 
     def room(self, kind: type[T]) -> T:
         """Any service of the house by its type."""

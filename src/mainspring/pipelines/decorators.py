@@ -9,20 +9,37 @@ from __future__ import annotations
 import functools
 import inspect
 import time
-from collections.abc import Callable, Iterator, Mapping
+import types
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Generic, NoReturn, ParamSpec, TypeVar, cast, overload
+from dataclasses import replace
+from typing import Generic, ParamSpec, TypeAlias, TypeVar, Unpack, cast, overload
 
-from mainspring.core.canonical import canonical_json
-from mainspring.core.errors import Invalid, MainspringError, did_you_mean
+from mainspring.core.errors import Invalid, did_you_mean
 from mainspring.core.ids import check_name
 from mainspring.pipelines import hints
-from mainspring.pipelines.model import Argument, Dataset, Graph, Items, Json, Literal, Node, Result, StepOptions
+from mainspring.pipelines.handles import Handle, argument, holds_handle
+from mainspring.pipelines.model import (
+    Argument,
+    Dataset,
+    Graph,
+    Guard,
+    Json,
+    Kind,
+    Literal,
+    Node,
+    Result,
+    StepOptions,
+    StepWords,
+)
 from mainspring.pipelines.rules import order
 
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+AnyStep: TypeAlias = "Step[..., object]"
 
 
 class Step(Generic[P, R_co]):
@@ -48,6 +65,24 @@ class Step(Generic[P, R_co]):
         """The type hints of parameters and result."""
         return hints.hints_of(self.function)
 
+    def map(self, items: Iterable[object] | Handle, /, *, limit: int = 0, **fixed: object) -> list[R_co]:
+        """Call the step once for each item of a list, which may be the result of an earlier step.
+
+        Args:
+            items: The list. Each item goes to the first parameter that is not among `fixed`.
+            limit: How many at once; 0 for as many as there are processors. 1 is one after another, in the run's own
+                process.
+            fixed: The other arguments, the same for all.
+        Returns: The results in the order of the items.
+        """
+        item = next((name for name in inspect.signature(self.function).parameters if name not in fixed), "")
+        values = _bind(self.function, self.name, (), {**fixed, item: items})
+        drawing = _drawing.get()
+        if drawing is not None:
+            return cast("list[R_co]", drawing.add(self, values, item=item, limit=limit))
+        call = cast(Callable[..., R_co], self.function)
+        return [call(**{**values, item: each}) for each in items]
+
     def bind(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, object]:
         """Arguments by parameter name, defaults filled in.
 
@@ -65,11 +100,20 @@ class Step(Generic[P, R_co]):
 class Pipeline(Generic[P, R_co]):
     """A function that calls steps and passes their results on. Made by `@pipeline`."""
 
-    def __init__(self, function: Callable[P, R_co], name: str) -> None:
+    def __init__(
+        self,
+        function: Callable[P, R_co],
+        name: str,
+        *,
+        on_failure: AnyStep | None = None,
+        lastly: AnyStep | None = None,
+    ) -> None:
         _check_plain(function, "pipeline")
         functools.update_wrapper(self, function)
         self.function = function
         self.name = check_name(name or function.__name__, "pipeline")
+        self.on_failure = on_failure
+        self.lastly = lastly
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the function, or in the drawing of another pipeline make its steps part of that one."""
@@ -77,6 +121,9 @@ class Pipeline(Generic[P, R_co]):
         if drawing is None:
             return self.function(*args, **kwargs)
         with drawing.inside(self):
+            if self.on_failure or self.lastly:
+                hint = "give them to the outermost pipeline"
+                raise Invalid("on_failure and lastly belong to a run", where=f"pipeline {self.name}", hint=hint)
             return self.function(*args, **kwargs)
 
     def draw(self, params: Mapping[str, Json]) -> tuple[Graph, dict[str, Step[..., object]]]:
@@ -94,6 +141,7 @@ class Pipeline(Generic[P, R_co]):
         try:
             with drawing.inside(self):
                 returned = self.function(**values)  # type: ignore[call-arg, arg-type]
+            endings = [drawing.ending(each) if each else None for each in (self.on_failure, self.lastly)]
         finally:
             _drawing.reset(token)
         datasets = [v for v in values.values() if isinstance(v, Dataset)] + drawing.datasets
@@ -103,6 +151,7 @@ class Pipeline(Generic[P, R_co]):
             tuple(drawing.nodes.values()),
             argument(returned, f"the result of pipeline {self.name}"),
             tuple(dict.fromkeys(map(str, datasets))),
+            *endings,
         )
         order({node.id: node.needs for node in graph.nodes})
         return graph, drawing.steps
@@ -126,165 +175,137 @@ class Drawing:
 
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
-        self.steps: dict[str, Step[..., object]] = {}
+        self.steps: dict[str, AnyStep] = {}
         self.datasets: list[str] = []
         self._open: list[str] = []
+        self._names: Counter[str] = Counter()
+        self._guards: tuple[Guard, ...] = ()
+        self._groups: tuple[str, ...] = ()
 
-    def add(self, step: Step[P, R], values: Mapping[str, object]) -> Handle:
-        """Note a call of `step` and return the handle of its result."""
-        number = sum(other.name == step.name for other in self.steps.values()) + 1
-        made = step.name if number == 1 else f"{step.name}-{number}"
+    def add(self, step: Step[P, R], values: Mapping[str, object], *, item: str = "", limit: int = 0) -> Handle:
+        """Note a call of `step`, or one for each item of the argument `item`, and return the handle of the result."""
+        made = self.name_for(step.name)
+        _check_result(step)
+        if limit < 0:
+            raise Invalid(f"{limit} items at once", where=f"step {made}", hint="use 0 for as many as there is room for")
         arguments: dict[str, Argument] = {}
         for name, value in values.items():
             where = f"step {made}, parameter {name}"
-            arguments[name] = self._argument(value, step.hints.get(name), where)
-        self.nodes[made] = Node(made, step.reference, step.options, arguments)
-        self.steps[made] = cast(Step[..., object], step)
-        return Handle(made, (), step.hints.get("return"))
+            if name == item:
+                arguments[name] = self._list(value, step.hints.get(name), where)
+            else:
+                arguments[name] = self._argument(value, step.hints.get(name), where)
+        self.steps[made] = cast("AnyStep", step)
+        node = Node(made, step.reference, step.options, arguments, Kind.EACH if item else Kind.CALL, item, limit)
+        returned = step.hints.get("return")
+        return self.put(node, types.GenericAlias(list, (returned,)) if item else returned)
 
-    def _argument(self, value: object, wanted: hints.Hint, where: str) -> Argument:
-        if isinstance(value, Handle):
-            if wanted is not None and value.ms_hint is not None and not hints.may_flow(value.ms_hint, wanted):
-                what = f"{value.ms_step} gives {hints.name_of(value.ms_hint)}, wanted is {hints.name_of(wanted)}"
-                raise Invalid(what, where=where, hint="pass another result, or mend the hint that is wrong")
-        elif wanted is not None and not _holds_handle(value):
-            value = _typed(value, wanted, where)
-            self.datasets += [value] if isinstance(value, Dataset) else []
-        return argument(value, where)
+    def put(self, node: Node, hint: hints.Hint) -> Handle:
+        """Add a node under the conditions and in the group that are open, and return the handle of its result."""
+        self.nodes[node.id] = replace(node, guards=self._guards, group="/".join(self._groups))
+        return Handle(Result(node.id), hint, node.id)
 
-    def inside(self, pipeline: Pipeline[P, R]) -> _Inside:
+    def name_for(self, name: str) -> str:
+        """The id of the next step of this name."""
+        self._names[name] += 1
+        return name if self._names[name] == 1 else f"{name}-{self._names[name]}"
+
+    def ending(self, step: AnyStep) -> Node:
+        """The node of a step that runs when the others are done; it is never taken from the cache."""
+        made = self.name_for(step.name)
+        wanted = inspect.signature(step.function).parameters
+        if sum(each.default is inspect.Parameter.empty for each in wanted.values()) > 1:
+            hint = "let it take one argument: a dict with run, pipeline, state, step and error"
+            raise Invalid(f"{step.name} takes {len(wanted)} arguments", where=f"step {step.name}", hint=hint)
+        self.steps[made] = step
+        arguments = {name: Literal(None) for name in [*wanted][:1]}
+        return Node(made, step.reference, replace(step.options, cache=False), arguments)
+
+    @contextmanager
+    def under(self, guard: Guard) -> Iterator[None]:
+        """What is drawn in the block stands under this condition too."""
+        before = self._guards
+        self._guards = (*before, guard)
+        try:
+            yield
+        finally:
+            self._guards = before
+
+    @contextmanager
+    def group(self, name: str) -> Iterator[None]:
+        """What is drawn in the block belongs together, for people who look at it."""
+        before = self._groups
+        self._groups = (*before, name)
+        try:
+            yield
+        finally:
+            self._groups = before
+
+    @contextmanager
+    def inside(self, pipeline: Pipeline[P, R]) -> Iterator[None]:
         """Note that the function of `pipeline` runs.
 
         Raises:
             Invalid: It runs already: the pipeline calls itself.
         """
-        return _Inside(self._open, pipeline.name)
+        if pipeline.name in self._open:
+            way = " -> ".join((*self._open[self._open.index(pipeline.name) :], pipeline.name))
+            what, hint = f"the pipelines need each other: {way}", "cut one of these arrows"
+            raise Invalid(what, where=f"pipeline {pipeline.name}", hint=hint)
+        self._open.append(pipeline.name)
+        before = self._groups
+        self._groups = (*before, self.name_for(pipeline.name)) if len(self._open) > 1 else before
+        try:
+            yield
+        finally:
+            self._open.pop()
+            self._groups = before
+
+    def _argument(self, value: object, wanted: hints.Hint, where: str) -> Argument:
+        if isinstance(value, Handle):
+            _check_flow(value, value.ms_hint, wanted, where)
+        elif wanted is not None and not holds_handle(value):
+            value = _typed(value, wanted, where)
+            self.datasets += [value] if isinstance(value, Dataset) else []
+        return argument(value, where)
+
+    def _list(self, value: object, wanted: hints.Hint, where: str) -> Argument:
+        if isinstance(value, Handle):
+            given = hints.element_hint(value.ms_hint)
+            if value.ms_hint is not None and given is None and isinstance(value.ms_hint, type):
+                what = f"{value.ms_label} gives {hints.name_of(value.ms_hint)}, wanted is a list"
+                raise Invalid(what, where=where, hint="let the step return a list, or call it without map")
+            _check_flow(value, given, wanted, where)
+            return value.ms_argument
+        if isinstance(value, (str, bytes, dict)) or not isinstance(value, Iterable):
+            raise Invalid(f"a {type(value).__name__} to go through", where=where, hint="give a list")
+        return argument([each if holds_handle(each) else _typed(each, wanted, where) for each in value], where)
 
 
-class _Inside:
-    def __init__(self, names: list[str], name: str) -> None:
-        if name in names:
-            way = " -> ".join((*names[names.index(name) :], name))
-            raise Invalid(
-                f"the pipelines need each other: {way}", where=f"pipeline {name}", hint="cut one of these arrows"
-            )
-        self._names, self._name = names, name
-
-    def __enter__(self) -> None:
-        self._names.append(self._name)
-
-    def __exit__(self, *_reason: object) -> None:
-        self._names.pop()
+def _check_flow(value: Handle, given: hints.Hint, wanted: hints.Hint, where: str) -> None:
+    if wanted is not None and given is not None and not hints.may_flow(given, wanted):
+        what = f"{value.ms_label} gives {hints.name_of(given)}, wanted is {hints.name_of(wanted)}"
+        raise Invalid(what, where=where, hint="pass another result, or mend the hint that is wrong")
 
 
-class Handle:
-    """Stands for the result of a step while a pipeline is drawn: pass it to a step, or take a part with `[...]`."""
+def _check_result(step: Step[P, R]) -> None:
+    returned = step.hints.get("return")
+    if hints.is_fleeting(returned):
+        what = f"step {step.name} returns {hints.name_of(returned)}, which no codec stores"
+        hint = "return JSON values, frames, arrays, models, bytes or a file's Path"
+        raise Invalid(what, where=f"step {step.name}", hint=hint)
 
-    __slots__ = ("ms_hint", "ms_path", "ms_step")
-    __hash__ = object.__hash__
-
-    def __init__(self, step: str, path: tuple[str | int, ...], hint: hints.Hint) -> None:
-        self.ms_step = step
-        self.ms_path = path
-        self.ms_hint = hint
-
-    def __getitem__(self, part: str | int) -> Handle:
-        if isinstance(part, bool) or not isinstance(part, (str, int)):
-            self._refuse(f"[{part!r}]")
-        inner = hints.item_hints(self.ms_hint)
-        known = isinstance(part, int) and inner is not None and 0 <= part < len(inner)
-        return Handle(self.ms_step, (*self.ms_path, part), inner[int(part)] if known and inner else None)
-
-    def __iter__(self) -> Iterator[Handle]:
-        inner = hints.item_hints(self.ms_hint)
-        if inner is None:
-            self._refuse("iteration")
-        return iter([self[number] for number in range(len(inner))])
-
-    def __getattr__(self, name: str) -> NoReturn:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        self._refuse(f".{name}")
-
-    def __repr__(self) -> str:
-        return f"<result of {self.ms_step}>"
-
-    def _refuse(self, use: str) -> NoReturn:
-        raise Invalid(
-            f"{use} on the result of {self.ms_step}, which is not there yet: the pipeline is only being drawn",
-            where=f"step {self.ms_step}",
-            hint="do it inside a step; to unpack a tuple, annotate the step's result as tuple[A, B]",
-        )
-
-
-def _refusing(name: str) -> Callable[..., NoReturn]:
-    def refuse(self: Handle, *_others: object) -> NoReturn:
-        self._refuse(name)
-
-    return refuse
-
-
-_REFUSED = (
-    "bool",
-    "len",
-    "int",
-    "float",
-    "str",
-    "format",
-    "eq",
-    "ne",
-    "lt",
-    "le",
-    "gt",
-    "ge",
-    "add",
-    "radd",
-    "sub",
-    "rsub",
-    "mul",
-    "rmul",
-    "truediv",
-    "call",
-    "contains",
-)
-for _name in _REFUSED:
-    setattr(Handle, f"__{_name}__", _refusing(f"{_name}()"))
 
 _drawing: ContextVar[Drawing | None] = ContextVar("drawing", default=None)
 
 
-def argument(value: object, where: str) -> Argument:
-    """A value in a pipeline function as an argument: known, or from other steps.
-
-    Raises:
-        Invalid: It is neither plain JSON nor made of results of steps.
-    """
-    if isinstance(value, Handle):
-        return Result(value.ms_step, value.ms_path)
-    if isinstance(value, (list, tuple)) and _holds_handle(value):
-        kind = "tuple" if isinstance(value, tuple) else "list"
-        return Items(kind, tuple((str(n), argument(each, where)) for n, each in enumerate(value)))
-    if isinstance(value, dict) and _holds_handle(value):
-        return Items("dict", tuple((str(key), argument(each, where)) for key, each in value.items()))
-    plain = hints.as_json(value)
-    try:
-        canonical_json(plain)
-    except MainspringError:
-        hint = "make it in a step and pass the step's result, or pass plain JSON values"
-        raise Invalid(f"a {type(value).__name__} cannot be written into a graph", where=where, hint=hint) from None
-    return Literal(plain)
-
-
-def _holds_handle(value: object) -> bool:
-    if isinstance(value, (list, tuple)):
-        return any(map(_holds_handle, value))
-    if isinstance(value, dict):
-        return any(map(_holds_handle, value.values()))
-    return isinstance(value, Handle)
+def drawing_now() -> Drawing | None:
+    """The drawing that is under way in this thread."""
+    return _drawing.get()
 
 
 def _typed(value: object, hint: hints.Hint, where: str) -> object:
-    if hint is None or _holds_handle(value):
+    if hint is None or holds_handle(value):
         return value
     try:
         return hints.as_hinted(value, hint)
@@ -324,47 +345,27 @@ def step(function: Callable[P, R], /) -> Step[P, R]: ...
 
 
 @overload
-def step(
-    *,
-    cache: bool = True,
-    retries: int = 0,
-    retry_in_s: float = 1.0,
-    timeout_s: float | None = None,
-    side_effect: bool = False,
-    env: tuple[str, ...] = (),
-    files: tuple[str, ...] = (),
-) -> Callable[[Callable[P, R]], Step[P, R]]: ...
+def step(**words: Unpack[StepWords]) -> Callable[[Callable[P, R]], Step[P, R]]: ...
 
 
 def step(
-    function: Callable[P, R] | None = None,
-    /,
-    *,
-    cache: bool = True,
-    retries: int = 0,
-    retry_in_s: float = 1.0,
-    timeout_s: float | None = None,
-    side_effect: bool = False,
-    env: tuple[str, ...] = (),
-    files: tuple[str, ...] = (),
+    function: Callable[P, R] | None = None, /, **words: Unpack[StepWords]
 ) -> Step[P, R] | Callable[[Callable[P, R]], Step[P, R]]:
-    """Make a function a step. The options are those of `StepOptions`.
+    """Make a function a step. The words are those of `StepOptions`, and `cpu`, `memory` and `gpu` for its resources.
 
-    >>> @step(retries=2)
+    >>> @step(retries=2, memory="2GB")
     ... def double(number: int) -> int:
     ...     return 2 * number
     >>> double(21)
     42
     """
-    options = StepOptions(
-        cache=cache,
-        retries=retries,
-        retry_in_s=retry_in_s,
-        timeout_s=timeout_s,
-        side_effect=side_effect,
-        env=tuple(env),
-        files=tuple(files),
-    )
+    unknown = [name for name in words if name not in StepWords.__annotations__]
+    if unknown:
+        hint = (
+            did_you_mean(unknown[0], StepWords.__annotations__) or f"known are {', '.join(StepWords.__annotations__)}"
+        )
+        raise Invalid(f"a step has no option {unknown[0]!r}", where="@step", hint=hint)
+    options = StepOptions.of(words)
     if function is None:
         return lambda made: Step(made, options)
     return Step(function, options)
@@ -375,13 +376,28 @@ def pipeline(function: Callable[P, R], /) -> Pipeline[P, R]: ...
 
 
 @overload
-def pipeline(*, name: str = "") -> Callable[[Callable[P, R]], Pipeline[P, R]]: ...
+def pipeline(
+    *, name: str = "", on_failure: AnyStep | None = None, lastly: AnyStep | None = None
+) -> Callable[[Callable[P, R]], Pipeline[P, R]]: ...
 
 
 def pipeline(
-    function: Callable[P, R] | None = None, /, *, name: str = ""
+    function: Callable[P, R] | None = None,
+    /,
+    *,
+    name: str = "",
+    on_failure: AnyStep | None = None,
+    lastly: AnyStep | None = None,
 ) -> Pipeline[P, R] | Callable[[Callable[P, R]], Pipeline[P, R]]:
-    """Make a function that calls steps a pipeline. Its name is the function's unless another is given."""
+    """Make a function that calls steps a pipeline.
+
+    Args:
+        function: The function.
+        name: Its name; the function's unless another is given.
+        on_failure: A step that runs when a step failed for good. It may take one argument, which gets a dict with
+            `run`, `pipeline`, `state`, `step` and `error`.
+        lastly: A step that runs at the end in any case, after `on_failure`; it may take the same argument.
+    """
     if function is None:
-        return lambda made: Pipeline(made, name)
-    return Pipeline(function, name)
+        return lambda made: Pipeline(made, name, on_failure=on_failure, lastly=lastly)
+    return Pipeline(function, name, on_failure=on_failure, lastly=lastly)

@@ -63,3 +63,40 @@ class RunCancelled(Fact):
     kind: ClassVar[str] = "pipelines.run_cancelled"
     pipeline: str
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPaused(Fact):
+    """Somebody asked the run to rest after the steps that are under way."""
+
+    kind: ClassVar[str] = "pipelines.run_paused"
+    pipeline: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResumed(Fact):
+    """A run that rested, or had failed, goes on; finished steps are kept."""
+
+    kind: ClassVar[str] = "pipelines.run_resumed"
+    pipeline: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApprovalAsked(Fact):
+    """A run waits for a person's answer."""
+
+    kind: ClassVar[str] = "pipelines.approval_asked"
+    pipeline: str
+    step: str
+    question: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApprovalGiven(Fact):
+    """A person answered a run; `approved` says how."""
+
+    kind: ClassVar[str] = "pipelines.approval_given"
+    pipeline: str
+    step: str
+    approved: bool
+    comment: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc
 import json
+import numbers
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -170,6 +171,52 @@ def item_hints(hint: Hint) -> tuple[Hint, ...] | None:
     if typing.get_origin(hint) is tuple and inner and inner[-1] is not Ellipsis:
         return inner
     return None
+
+
+def element_hint(hint: Hint) -> Hint:
+    """The hint of the items of a list, None when it is not said.
+
+    >>> element_hint(list[int])
+    <class 'int'>
+    """
+    inner = typing.get_args(hint)
+    return inner[0] if typing.get_origin(hint) in (list, collections.abc.Sequence) and inner else None
+
+
+_FLEETING = (
+    collections.abc.Callable,
+    collections.abc.Iterator,
+    collections.abc.Generator,
+    collections.abc.Coroutine,
+    types.FunctionType,
+    types.ModuleType,
+    typing.IO,
+)
+
+
+def is_fleeting(hint: Hint) -> bool:
+    """Whether values of this type live only in the process that made them: functions, iterators, open files.
+
+    >>> is_fleeting(typing.Callable[[int], int]), is_fleeting(list[int])
+    (True, False)
+    """
+    kind = typing.get_origin(hint) or hint
+    return kind in _FLEETING
+
+
+def settled(value: object, hint: Hint) -> object:
+    """A number of another library as Python's own, where `hint` asks for one; other values stay as they are.
+
+    >>> settled(fractions.Fraction(1, 2), float)
+    0.5
+    """
+    if hint is int and not isinstance(value, (bool, int)) and isinstance(value, numbers.Integral):
+        return int(value)
+    if hint is float and not isinstance(value, (bool, int, float)) and isinstance(value, numbers.Real):
+        return float(value)
+    if hint is float and type(value) is not float and isinstance(value, float):
+        return float(value)
+    return value
 
 
 def is_dataset(hint: Hint) -> bool:

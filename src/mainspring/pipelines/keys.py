@@ -3,37 +3,72 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import FunctionType
 
 from mainspring.core.canonical import canonical_json, digest
-from mainspring.core.errors import MainspringError
+from mainspring.core.errors import Failed, MainspringError, NotFound
 from mainspring.pipelines import hints
-from mainspring.pipelines.closure import reach
-from mainspring.pipelines.decorators import Step
-from mainspring.pipelines.model import Argument, Artifact, Items, Json, KeyParts, Literal, Node, Result
+from mainspring.pipelines.closure import reach, whole
+from mainspring.pipelines.decorators import AnyStep
+from mainspring.pipelines.lock import lock_of
+from mainspring.pipelines.model import Argument, Artifact, Choice, Items, Json, KeyParts, Literal, Node, Result
 from mainspring.pipelines.rules import pick
-from mainspring.pipelines.sources import ProjectSources, digest_path, packages, place_of
+from mainspring.pipelines.sources import ProjectSources, digest_path, place_of, read_text
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """The code that a function reaches, the packages it uses, and why it cannot be compared, if so."""
+
+    digests: Mapping[str, str]
+    packages: tuple[str, ...]
+    barrier: str = ""
+
+    @property
+    def lock(self) -> str:
+        """The digest of the list of packages."""
+        return digest(self.listed)
+
+    @property
+    def listed(self) -> bytes:
+        """The list of packages as bytes, one a line."""
+        return "\n".join(self.packages).encode()
+
+    @property
+    def digest(self) -> str:
+        """One digest for all of the code."""
+        return digest(canonical_json(dict(self.digests)))
+
+
+def code_of(step: AnyStep) -> Code:
+    """The code that a step reaches, with what it says it depends on."""
+    digests, foreign, barrier = _reached(step.function, step.made_at)
+    for name in step.options.depends_on:
+        more, others, reason = _named(name, step.function.__module__)
+        digests |= {f"{name}/{key}": value for key, value in more.items()}
+        foreign |= others
+        barrier = barrier or reason
+    return Code(digests, lock_of(foreign), barrier)
 
 
 def key_parts(
-    node: Node,
-    step: Step[..., object],
-    outputs: Mapping[str, Artifact],
-    pins: Mapping[str, str],
+    node: Node, step: AnyStep, code: Code, outputs: Mapping[str, Artifact], pins: Mapping[str, str]
 ) -> KeyParts:
     """Everything the result of `node` depends on.
 
     Args:
         node: The step in its graph.
         step: Its function.
+        code: What `code_of` found for it.
         outputs: Results of the steps before it.
         pins: Full reference of each dataset that was named without a version.
     Raises:
         NotFound: A file that counts is not there.
     """
-    function = step.function
-    code, barrier = _code(step)
     params: dict[str, Json] = {}
     inputs: dict[str, str] = {}
     datasets: dict[str, str] = {}
@@ -48,23 +83,25 @@ def key_parts(
                 params[path] = leaf.value
                 if isinstance(leaf.value, str) and hints.is_path(step.hints.get(name)):
                     files[path] = digest_path(Path(leaf.value))
-    folder = Path(function.__code__.co_filename).parent
+    folder = Path(step.function.__code__.co_filename).parent
     files |= {name: digest_path(folder / name) for name in node.options.files}
-    captured, reason = _captured(step)
+    captured, reason = _captured(step.function)
     return KeyParts(
         function=node.function.rpartition(":")[2],
-        code=code,
+        code=code.digests,
         params=params | captured,
         inputs=inputs,
         datasets=datasets,
         files=files,
         env={name: digest(os.environ.get(name, "\0").encode())[:16] for name in node.options.env},
-        lock=digest("\n".join(packages()).encode()),
-        barrier=barrier or reason,
+        lock=code.lock,
+        barrier=code.barrier or reason,
     )
 
 
 def _leaves(name: str, argument: Argument) -> Iterator[tuple[str, Literal | Result]]:
+    if isinstance(argument, Choice):
+        raise Failed("a choice that was not made", where=name)
     if not isinstance(argument, Items):
         yield name, argument
         return
@@ -73,25 +110,38 @@ def _leaves(name: str, argument: Argument) -> Iterator[tuple[str, Literal | Resu
         yield from _leaves(f"{name}[{key}]", entry)
 
 
-def _code(step: Step[..., object]) -> tuple[dict[str, str], str]:
-    found = place_of(step.function)
+def _reached(function: Callable[..., object], made_at: float) -> tuple[dict[str, str], set[str], str]:
+    found = place_of(function)
     if found is None:
-        return {}, "its source is in no file"
+        return {}, set(), "its source is in no file"
     place, path = found
     sources = ProjectSources(place.module)
     try:
-        module = path.read_text(encoding="utf-8")
-        code = reach(place, module, sources)
+        code = reach(place, read_text(path), sources)
     except (LookupError, SyntaxError):
-        return {}, "its file is no longer what was imported"
-    if max(sources.newest, path.stat().st_mtime) > step.made_at:
-        return code, "its code changed on disk after it was imported"
-    return code, ""
+        return {}, set(), "its file is no longer what was imported"
+    changed = max(sources.newest, path.stat().st_mtime) > made_at
+    return code, sources.foreign, "its code changed on disk after it was imported" if changed else ""
 
 
-def _captured(step: Step[..., object]) -> tuple[dict[str, Json], str]:
+def _named(name: str, own: str) -> tuple[dict[str, str], set[str], str]:
+    module, _, inner = name.partition(":")
+    sources = ProjectSources(own)
+    if inner:
+        found = getattr(sys.modules.get(module), inner.partition(".")[0], None)
+        function = getattr(found, "function", found)
+        if isinstance(function, FunctionType):
+            return _reached(function, float("inf"))
+    code = {each: whole(text.text).digest for each in (module,) if (text := sources(module))}
+    if not code and not sources.foreign:
+        hint = "name a module of the project, or a function that is imported"
+        raise NotFound(f"there is no code {name!r}", where="step depends_on", hint=hint)
+    return code, sources.foreign, ""
+
+
+def _captured(function: Callable[..., object]) -> tuple[dict[str, Json], str]:
     """Values that a nested function took from around it; those that are not plain JSON cannot be compared."""
-    names, cells = step.function.__code__.co_freevars, step.function.__closure__ or ()
+    names, cells = function.__code__.co_freevars, function.__closure__ or ()
     found: dict[str, Json] = {}
     for name, cell in zip(names, cells, strict=True):
         try:

@@ -8,32 +8,35 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
-from mainspring.core.clock import Clock
-from mainspring.core.errors import Fenced, MainspringError, NotFound, Timeout, Unavailable
+from mainspring.core.caller import Caller, caller, calling
+from mainspring.core.clock import SECOND_US, Clock
+from mainspring.core.errors import Fenced, MainspringError, NotFound, Refused, Timeout, Unavailable
 from mainspring.core.events import Fact
 from mainspring.engines import Message
 from mainspring.engines.port import pack_error, unpack_error
 from mainspring.pipelines import logs, records
-from mainspring.pipelines.events import RunFailed, RunFinished, RunStarted, StepFinished
+from mainspring.pipelines.events import ApprovalAsked, RunFailed, RunFinished, RunStarted, StepFinished
+from mainspring.pipelines.machine import Machine
 from mainspring.pipelines.model import (
     GROUPS,
     Artifact,
     Dataset,
+    Decision,
     Json,
     KeyParts,
     PipelineRun,
     RunState,
-    StepRun,
     StepState,
 )
-from mainspring.pipelines.rules import retry_delay_s
+from mainspring.pipelines.records import StepPlan, StepRow
+from mainspring.pipelines.rules import check_resources, same_code, told_again
 from mainspring.pipelines.tracked import TrackedRun, close_tracked
 from mainspring.pipelines.worker import check_hold
-from mainspring.storage.jobs import JobState, Lease
+from mainspring.storage.jobs import JobState, Lease, NewJob, backoff_s
 from mainspring.storage.ports import Blobs, Journal, Queue, Tables
 
 if TYPE_CHECKING:
@@ -42,8 +45,12 @@ if TYPE_CHECKING:
     from mainspring.data import Data
     from mainspring.tracking import Tracking
 
-T = TypeVar("T")
+QUEUE, KIND = "pipelines", "pipelines.run"
+ATTEMPTS = 10
+"""How many workers may have a run. Errors of steps do not count: they end the run or are tried again in it."""
 RENEW_S = 5.0
+LOOK_S = 0.5
+"""How often it is looked whether the run shall pause."""
 DEATHS = 3
 """How often a step's process may die without a word before the run fails."""
 
@@ -60,6 +67,16 @@ class Desk:
     data: Data | None
     tracking: Tracking | None
     lease_s: float
+    machine: Machine
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one answer stores, in one transaction."""
+
+    writes: list[Callable[[Connection], None]] = field(default_factory=list)
+    facts: list[Fact] = field(default_factory=list)
+    run: dict[str, object] = field(default_factory=dict)
 
 
 class Ledger:
@@ -79,33 +96,55 @@ class Ledger:
         self._lease = lease
         self._folder = folder
         self._tracked = tracked
-        self._renewed = time.monotonic()
-        self._current: tuple[str, int] | None = None
-        self._until: float | None = None
+        self._renewed = self._looked = time.monotonic()
+        self._is_pausing = False
+        self._rows: dict[str, StepRow] = {}
+        self._running: dict[str, float | None] = {}
+        self._answers: Mapping[str, Callable[[Message, _Batch], Message]] = {
+            "plan": self._plan,
+            "expand": self._expand,
+            "begin": self._begin,
+            "finish": self._finish,
+            "gather": self._gather,
+            "skip": self._skip,
+            "fail": self._fail,
+            "question": self._question,
+            "note": lambda message, batch: {},
+        }
+
+    @property
+    def blamed(self) -> str:
+        """The step that failed, "" when none did."""
+        return next((name for name, row in self._rows.items() if row.state is StepState.FAILED), "")
+
+    @property
+    def has_ending(self) -> bool:
+        """Whether there is a step that runs at the end in any case, or after a failure."""
+        return any(row.plan.ending for row in self._rows.values())
 
     def start(self) -> None:
         """Note that a worker has the run."""
         first = self._run.started_at == 0
-        now = self._desk.clock.now()
         facts = [RunStarted(subject=self._run.ref, pipeline=self._run.pipeline)] if first else []
         values = {
             "state": RunState.RUNNING,
-            "attempt": self._lease.attempt,
-            "started_at": self._run.started_at or now,
+            "attempt": self._run.attempt + 1,
+            "started_at": self._run.started_at or self._now,
             "tracked": self._tracked.is_tracked,
+            "pausing": False,
         }
         self._store(lambda conn: None, *facts, run=values)
 
     def answer(self, message: Message) -> Message:
-        """Answer the runner: plan, begin, finish or fail."""
+        """Answer the runner. What it wants to be noted before is stored in the same transaction."""
         check_hold()
-        answers: dict[str, Callable[[Message], Message]] = {
-            "plan": self._plan,
-            "begin": self._begin,
-            "finish": self._finish,
-            "fail": self._fail,
-        }
-        return answers[str(message["ask"])](message)
+        batch = _Batch()
+        for earlier in cast("list[Message]", message.get("before", [])):
+            self._answers[str(earlier["ask"])](earlier, batch)
+        reply = self._answers[str(message["ask"])](message, batch)
+        if batch.writes or batch.run:
+            self._store(lambda conn: [write(conn) for write in batch.writes], *batch.facts, run=batch.run)
+        return reply
 
     def beat(self) -> float | None:
         """Look whether the run is still ours; returns the seconds that the current step has left."""
@@ -113,9 +152,11 @@ class Ledger:
         job = self._desk.queue.get(self._lease.job.id)
         if job.state is not JobState.RUNNING or job.attempt != self._lease.attempt:
             raise Fenced("the run was cancelled or given to another worker", where=self._run.ref)
+        self._look()
         if time.monotonic() - self._renewed > min(RENEW_S, self._desk.lease_s / 3):
             self._store(lambda conn: None)
-        return None if self._until is None else self._until - time.monotonic()
+        limits = [until for until in self._running.values() if until is not None]
+        return min(limits) - time.monotonic() if limits else None
 
     def finish_run(self, result: Json) -> None:
         """All steps are done: store the result and finish the job."""
@@ -123,18 +164,18 @@ class Ledger:
         values = {"state": RunState.FINISHED, "result": {"value": result}, "error": "", "finished_at": self._now}
 
         def work(conn: Connection) -> None:
+            records.end_steps(conn, self._run.id, running=StepState.FAILED, at=self._now)
             self._desk.queue.finish(conn, self._lease, {"state": RunState.FINISHED})
 
         self._store(work, fact, run=values)
 
     def fail_run(self, error: MainspringError) -> None:
         """The run ends without a result; the job itself is finished: trying it again would not help."""
-        step = self._current[0] if self._current else ""
-        with self._desk.tables.read() as conn:
-            failed = [s.id for s in records.steps_of(conn, self._run.id) if s.state is StepState.FAILED]
-        blamed = step or (failed[-1] if failed else "")
-        fact = RunFailed(subject=self._run.ref, pipeline=self._run.pipeline, step=blamed, error=error.what)
-        values = {"state": RunState.FAILED, "error": str(error), "finished_at": self._now}
+        running = next(iter(self._running), "")
+        fact = RunFailed(
+            subject=self._run.ref, pipeline=self._run.pipeline, step=running or self.blamed, error=error.what
+        )
+        values = {"state": RunState.FAILED, "error": str(error), "error_code": error.code, "finished_at": self._now}
 
         def work(conn: Connection) -> None:
             records.end_steps(conn, self._run.id, running=StepState.FAILED, at=self._now)
@@ -142,38 +183,55 @@ class Ledger:
 
         self._store(work, fact, run=values)
 
-    def give_back(self, reason: str, *, retry_in_s: float) -> None:
-        """Another worker shall go on with the run; the step that was running waits again."""
+    def park(self, why: str) -> None:
+        """The run rests, without a job: until a person has answered, or until it is resumed."""
+        state = RunState.PAUSED if why == "paused" else RunState.WAITING
 
         def work(conn: Connection) -> None:
-            if self._current:
-                records.change_step(conn, self._run.id, self._current[0], {"state": StepState.WAITING, "error": reason})
+            self._desk.queue.finish(conn, self._lease, {"state": state})
+            records.change_states(conn, self._run.id, StepState.RUNNING, {"state": StepState.WAITING})
+            if state is RunState.WAITING and records.is_answered(conn, self._run.id):  # the answer was faster
+                requeue(conn, self._desk, self._run)
+
+        self._store(work, run={"state": state})
+
+    def give_back(self, reason: str, *, retry_in_s: float) -> None:
+        """Another worker shall go on with the run; the steps that were running wait again."""
+
+        def work(conn: Connection) -> None:
+            values = {"state": StepState.WAITING, "error": reason}
+            records.change_states(conn, self._run.id, StepState.RUNNING, values)
             self._desk.queue.fail(conn, self._lease, reason, retry_in_s=retry_in_s)
 
         self._store(work, run={"state": RunState.QUEUED})
 
     def time_is_up(self) -> MainspringError | None:
-        """The current step was stopped at its time limit: its error, or None when it may be tried again."""
-        step = self._current_step
-        with self._desk.tables.read() as conn:
-            _, plan, _ = records.step_plan(conn, self._run.id, step)
-        what = f"step {step} took longer than its {plan.timeout_s:g} s"
+        """A step was stopped at its time limit: its error, or None when it may be tried again."""
+        late = {name: until for name, until in self._running.items() if until is not None}
+        step = min(late, key=lambda name: late[name])
+        what = f"step {step} took longer than its {self._rows[step].plan.timeout_s:g} s"
         error = Timeout(what, where=f"step {step}", hint="give it a larger timeout_s, or less to do")
-        return error if self._note_failure(step, error, self._keep_log()) is None else None
+        batch = _Batch()
+        again = self._note_failure(step, error, {"log": self._keep_log(step)}, batch)
+        self._store(lambda conn: [write(conn) for write in batch.writes])
+        self._running.clear()  # the others died with it, and begin again
+        return error if again is None else None
 
     def may_go_on_after_death(self) -> bool:
         """Whether a process that died without a word is worth another one."""
-        if self._current is None:
+        if not self._running:
             return self._lease.attempt < DEATHS
-        with self._desk.tables.read() as conn:
-            step, plan, failures = records.step_plan(conn, self._run.id, self._current[0])
-        return step.attempt - failures < DEATHS + plan.retries
+        return all(self._has_lives(self._rows[step]) for step in self._running)
 
     def note_death(self, error: MainspringError) -> None:
-        """Keep what the step that died had written."""
-        if self._current:
-            values = {"error": str(error), "log": self._keep_log()}
-            self._store(lambda conn: records.change_step(conn, self._run.id, self._current_step, values))
+        """Keep what the steps that died had written."""
+        kept = [(step, {"error": str(error), "log": self._keep_log(step)}) for step in self._running]
+
+        def work(conn: Connection) -> None:
+            for step, values in kept:
+                records.change_step(conn, self._run.id, step, values)
+
+        self._store(work)
 
     def close_tracked(self, state: RunState) -> None:
         """End the tracked run too."""
@@ -184,101 +242,213 @@ class Ledger:
     def _now(self) -> int:
         return self._desk.clock.now()
 
-    @property
-    def _current_step(self) -> str:
-        return self._current[0] if self._current else ""
+    def _look(self) -> None:
+        if time.monotonic() - self._looked > LOOK_S:
+            self._looked = time.monotonic()
+            with self._desk.tables.read() as conn:
+                self._is_pausing = records.is_pausing(conn, self._run.id)
 
-    def _plan(self, message: Message) -> Message:
+    def _has_lives(self, row: StepRow) -> bool:
+        return row.attempt - row.failures < DEATHS + row.plan.retries
+
+    def _plan(self, message: Message, batch: _Batch) -> Message:
+        plans = cast("list[Mapping[str, Json]]", message["steps"])
         with self._desk.tables.read() as conn:
-            pins = records.pins_of(conn, self._run.id)
+            pins, code = records.fixed_of(conn, self._run.id)
         named = cast("list[str]", message["datasets"])
         try:
             pins |= {name: self._newest(Dataset(name)) for name in named if name not in pins}
-        except (NotFound, Unavailable) as reason:
+            code = same_code(code, cast("dict[str, str]", message["code"]))
+            if self._run.engine != "ray":  # a cluster finds the room itself
+                check_resources({str(p["id"]): StepPlan.from_json(p).resources for p in plans}, self._desk.machine.has)
+        except MainspringError as reason:
             return {"error": pack_error(reason)}
-        values = {"pipeline": message["pipeline"], "params": message["params"], "pins": pins}
-        plans = cast("list[Mapping[str, Json]]", message["steps"])
+        values = {"pipeline": message["pipeline"], "params": message["params"], "pins": pins, "code": code}
         self._store(lambda conn: records.plan_steps(conn, self._run.id, plans), run=values)
+        self._remember("")
         params = cast("Mapping[str, Json]", message["params"])
         self._run = replace(self._run, pipeline=str(message["pipeline"]), params=params)
         for ref in pins.values():
             self._tracked.add_input(ref, "parameter")
         return {"pins": pins}
 
+    def _remember(self, parent: str) -> None:
+        with self._desk.tables.read() as conn:
+            self._rows |= {row.plan.id: row for row in records.rows_of(conn, self._run.id, parent=parent)}
+
     def _newest(self, dataset: Dataset) -> str:
         if self._desk.data is None:
             raise Unavailable(f"there is no data room to find {dataset} in", where=self._run.ref)
         return str(self._desk.data.get(dataset.name, dataset.version).ref)
 
-    def _begin(self, message: Message) -> Message:
-        step_id, key = str(message["step"]), str(message["key"])
-        with self._desk.tables.read() as conn:
-            step, plan, _ = records.step_plan(conn, self._run.id, step_id)
-            cached = records.find_cached(conn, key) if plan.may_reuse else None
-        if step.state.has_result and step.key == key and step.output and self._is_there(step.output):
-            return {"do": "reuse", "output": step.output.to_json()}
-        parts = KeyParts.from_json(cast("Mapping[str, Json]", message["parts"]))
-        known = {"key": key, "parts": parts.to_json(), "started_at": self._now, "error": ""}
-        if cached and not parts.barrier and self._is_there(cached.output) and self._is_fresh(cached.reads):
-            return self._reuse(step, cached, known)
-        self._tracked.open(self._run)
-        attempt = step.attempt + 1
-        values = known | {"state": StepState.RUNNING, "attempt": attempt, "finished_at": 0, "source": "", "log": ""}
-        self._store(lambda conn: records.change_step(conn, self._run.id, step_id, values))
-        self._current = (step_id, attempt)
-        self._until = time.monotonic() + plan.timeout_s if plan.timeout_s else None
-        return {"do": "run", "attempt": attempt}
-
-    def _reuse(self, step: StepRun, cached: records.Cached, known: Mapping[str, object]) -> Message:
-        output = cached.output.to_json()
-        values = {**known, "state": StepState.CACHED, "output": output, "source": cached.run, "finished_at": self._now}
-        fact = self._step_finished(step.id, StepState.CACHED, 0.0)
-        self._store(lambda conn: records.change_step(conn, self._run.id, step.id, values), fact)
-        return {"do": "reuse", "output": output}
-
-    def _finish(self, message: Message) -> Message:
-        step_id, now = str(message["step"]), self._now
-        output = Artifact.from_json(cast("Mapping[str, Json]", message["output"]))
-        reads = cast("dict[str, int]", message["reads"])
-        with self._desk.tables.read() as conn:
-            step, plan, _ = records.step_plan(conn, self._run.id, step_id)
-        values = {"state": StepState.FINISHED, "output": output.to_json(), "log": message["log"], "finished_at": now}
+    def _expand(self, message: Message, batch: _Batch) -> Message:
+        """A step goes through a list: its items are steps too."""
+        step, plans = str(message["step"]), cast("list[Mapping[str, Json]]", message["items"])
+        values = {"state": StepState.RUNNING, "started_at": self._rows[step].started_at or self._now, "attempt": 1}
 
         def work(conn: Connection) -> None:
-            records.change_step(conn, self._run.id, step_id, values)
-            if plan.may_reuse and step.parts and not step.parts.barrier:
-                records.store_cached(conn, step.key, records.Cached(output, reads, self._run.id), now)
+            records.plan_steps(conn, self._run.id, plans, parent=step)
+            records.change_step(conn, self._run.id, step, values)
 
-        fact = self._step_finished(step_id, StepState.FINISHED, (now - step.started_at) / 1e6)
-        self._store(work, fact)
-        self._current = self._until = None
-        for ref in cast("list[str]", message["inputs"]):
-            self._tracked.add_input(ref, step_id)
+        self._store(work)
+        self._remember(step)
         return {}
 
-    def _fail(self, message: Message) -> Message:
-        error = unpack_error(cast("Mapping[str, object]", message["error"]))
-        return {"retry_in_s": self._note_failure(str(message["step"]), error, str(message["log"]))}
+    def _begin(self, message: Message, batch: _Batch) -> Message:
+        step, key = str(message["step"]), str(message["key"])
+        row = self._rows[step]
+        self._look()
+        if row.state is StepState.FAILED and not row.plan.ending:
+            return {"do": "failed", "error": pack_error(self._error_of(step))}
+        if self._is_pausing and not row.plan.ending:
+            return {"do": "stop"}
+        known = self._known(row, key)
+        if known is not None:
+            return {"do": "reuse", "output": known.to_json()}
+        parts = KeyParts.from_json(cast("Mapping[str, Json]", message["parts"]))
+        row.is_barred = bool(parts.barrier)
+        values: dict[str, object] = {"key": key, "parts": parts.to_json(), "started_at": self._now, "error": ""}
+        found = self._stored(row, key)
+        if found is not None:
+            return self._reuse(row, found, key, values, batch)
+        cards = self._desk.machine.take(self._run.id, step, row.plan.resources) if self._run.engine != "ray" else []
+        if cards is None:
+            return {"do": "wait"}
+        self._tracked.open(self._run)
+        row.state, row.key, row.started_at, row.attempt = StepState.RUNNING, key, self._now, row.attempt + 1
+        values |= {"state": row.state, "attempt": row.attempt, "finished_at": 0, "source": "", "log": ""}
+        batch.writes.append(lambda conn: records.change_step(conn, self._run.id, step, values))
+        limit = None if message.get("elsewhere") else row.plan.timeout_s
+        self._running[step] = time.monotonic() + limit if limit else None
+        return {"do": "run", "attempt": row.attempt, "cards": cards}
 
-    def _note_failure(self, step_id: str, error: MainspringError, log: str) -> float | None:
+    def _known(self, row: StepRow, key: str) -> Artifact | None:
+        """The result that the step has in this run already."""
+        if not row.state.has_result or row.key != key:
+            return None
         with self._desk.tables.read() as conn:
-            _, plan, failures = records.step_plan(conn, self._run.id, step_id)
-        again = failures < plan.retries
-        values = {
-            "state": StepState.WAITING if again else StepState.FAILED,
-            "failures": failures + 1,
-            "error": str(error),
-            "log": log,
-            "finished_at": self._now,
-        }
-        self._store(lambda conn: records.change_step(conn, self._run.id, step_id, values))
-        self._current = self._until = None
-        return retry_delay_s(failures + 1, plan.retry_in_s) if again else None
+            step = records.step_of(conn, self._run.id, row.plan.id)
+        return step.output if step and step.output and self._is_there(step.output) else None
 
-    def _keep_log(self) -> str:
-        if self._current is None:
-            return ""
-        text = logs.tail(logs.log_path(self._folder, *self._current))
+    def _stored(self, row: StepRow, key: str) -> records.Cached | None:
+        """The result of another run under the same key."""
+        if not (self._run.cache and row.plan.may_reuse) or row.is_barred:
+            return None
+        with self._desk.tables.read() as conn:
+            found = records.find_cached(conn, key)
+        return found if found and self._is_there(found.output) and self._is_fresh(found.reads) else None
+
+    def _reuse(
+        self, row: StepRow, cached: records.Cached, key: str, values: dict[str, object], batch: _Batch
+    ) -> Message:
+        output = cached.output.to_json()
+        row.state, row.key = StepState.CACHED, key
+        values |= {"state": row.state, "output": output, "source": cached.run, "finished_at": self._now}
+        batch.writes.append(lambda conn: records.change_step(conn, self._run.id, row.plan.id, values))
+        batch.facts.append(self._step_finished(row.plan.id, StepState.CACHED, 0.0))
+        return {"do": "reuse", "output": output}
+
+    def _finish(self, message: Message, batch: _Batch) -> Message:
+        step, now = str(message["step"]), self._now
+        row = self._rows[step]
+        output = Artifact.from_json(cast("Mapping[str, Json]", message["output"]))
+        reads = cast("dict[str, int]", message["reads"])
+        row.state = StepState.FINISHED
+        values = {"state": row.state, "output": output.to_json(), "finished_at": now, "error": "", **_took(message)}
+
+        def work(conn: Connection) -> None:
+            records.change_step(conn, self._run.id, step, values)
+            if row.plan.may_reuse and not row.is_barred:
+                records.store_cached(conn, row.key, records.Cached(output, reads, self._run.id), now)
+
+        batch.writes.append(work)
+        batch.facts.append(self._step_finished(step, StepState.FINISHED, (now - row.started_at) / 1e6))
+        self._release(step)
+        for ref in cast("list[str]", message["inputs"]):
+            self._tracked.add_input(ref, step)
+        return {}
+
+    def _gather(self, message: Message, batch: _Batch) -> Message:
+        """All items of a list have their results."""
+        step = str(message["step"])
+        inner = [row.state for row in self._rows.values() if row.plan.parent == step]
+        row = self._rows[step]
+        row.state = StepState.CACHED if inner and set(inner) == {StepState.CACHED} else StepState.FINISHED
+        values = {"state": row.state, "output": message["output"], "finished_at": self._now}
+        batch.writes.append(lambda conn: records.change_step(conn, self._run.id, step, values))
+        return {}
+
+    def _skip(self, message: Message, batch: _Batch) -> Message:
+        step = str(message["step"])
+        self._rows[step].state = StepState.SKIPPED
+        batch.writes.append(lambda conn: records.change_step(conn, self._run.id, step, {"state": StepState.SKIPPED}))
+        return {}
+
+    def _fail(self, message: Message, batch: _Batch) -> Message:
+        error = unpack_error(cast("Mapping[str, object]", message["error"]))
+        step = str(message["step"])
+        took = _took(message)
+        if message.get("died"):
+            took["log"] = self._keep_log(step)
+        return {"retry_in_s": self._note_failure(step, error, took, batch, died=bool(message.get("died")))}
+
+    def _note_failure(
+        self, step: str, error: MainspringError, took: Mapping[str, object], batch: _Batch, *, died: bool = False
+    ) -> float | None:
+        row = self._rows[step]
+        again = self._has_lives(row) if died else row.failures < row.plan.retries
+        row.failures += not died
+        row.state = StepState.WAITING if again else StepState.FAILED
+        values = {"state": row.state, "failures": row.failures, "error": str(error), "finished_at": self._now, **took}
+        batch.writes.append(lambda conn: records.change_step(conn, self._run.id, step, values))
+        if row.plan.parent and not again:
+            self._rows[row.plan.parent].state = StepState.FAILED
+            above = {"state": StepState.FAILED, "error": str(error), "finished_at": self._now}
+            batch.writes.append(lambda conn: records.change_step(conn, self._run.id, row.plan.parent, above))
+        self._release(step)
+        seed = f"{self._run.id}/{step}"
+        return backoff_s(max(row.failures, 1), seed=seed, base_s=row.plan.retry_in_s) if again else None
+
+    def _question(self, message: Message, batch: _Batch) -> Message:
+        """A person is asked: the answer, when there is one for exactly this."""
+        step, about = str(message["step"]), cast("dict[str, str]", message["about"])
+        with self._desk.tables.read() as conn:
+            found = records.step_of(conn, self._run.id, step)
+        given = found.decision if found else None
+        if given is not None and dict(given.about) == about and given.approved is not None:
+            if given.approved:
+                return {"do": "go", "answer": {"by": given.by, "at": given.at, "comment": given.comment}}
+            what = f"{given.by} said no to: {given.question}"
+            error = Refused(what, where=f"step {step}", hint=given.comment or "ask them why, and run it again")
+            batch.run["error"] = ""
+            self._note_failure(step, error, {}, batch)
+            return {"do": "failed", "error": pack_error(error)}
+        if given is None or dict(given.about) != about:
+            within = float(cast(float, message["within_s"]))
+            asked = Decision(
+                question=str(message["question"]),
+                about=about,
+                until=self._now + round(within * SECOND_US) if within else 0,
+                by_another=bool(message["by_another"]),
+            )
+            values = {"state": StepState.ASKED, "decision": asked.to_json(), "started_at": self._now, "attempt": 1}
+            batch.writes.append(lambda conn: records.change_step(conn, self._run.id, step, values))
+            names = {"pipeline": self._run.pipeline, "step": step, "question": asked.question}
+            batch.facts.append(ApprovalAsked(subject=self._run.ref, **names))
+        self._rows[step].state = StepState.ASKED
+        return {"do": "wait"}
+
+    def _release(self, step: str) -> None:
+        self._running.pop(step, None)
+        self._desk.machine.free(self._run.id, step)
+
+    def _error_of(self, step: str) -> MainspringError:
+        with self._desk.tables.read() as conn:
+            found = records.step_of(conn, self._run.id, step)
+        return told_again(found.error if found else "")
+
+    def _keep_log(self, step: str) -> str:
+        text = logs.tail(logs.log_path(self._folder, step, self._rows[step].attempt))
         return self._desk.blobs.put(text) if text else ""
 
     def _is_there(self, artifact: Artifact) -> bool:
@@ -296,13 +466,30 @@ class Ledger:
         names = {"pipeline": self._run.pipeline, "step": step, "state": str(state)}
         return StepFinished(subject=self._run.ref, seconds=round(seconds, 3), **names)
 
-    def _store(self, work: Callable[[Connection], None], *facts: Fact, run: Mapping[str, object] | None = None) -> None:
+    def _store(
+        self, work: Callable[[Connection], object], *facts: Fact, run: Mapping[str, object] | None = None
+    ) -> None:
+        """Store under the lease: who has lost it, or whose run was cancelled, is refused by the first statement."""
         with self._desk.tables.write() as conn:
             self._desk.queue.renew(conn, self._lease, lease_s=self._desk.lease_s)
-            values = {"error": ""} if run is None else run
-            if not records.change_run(conn, self._run.id, values, states=records.UNFINISHED):
+            if run and not records.change_run(conn, self._run.id, run, states=records.ACTIVE):
                 raise Fenced("the run was cancelled", where=self._run.ref)
             work(conn)
             if facts:
                 self._desk.journal.append(conn, *facts)
         self._renewed = time.monotonic()
+
+
+def requeue(conn: Connection, desk: Desk, run: PipelineRun) -> None:
+    """Give a run that rests a new job; for whoever asked for it, at the priority it had."""
+    with calling(Caller(run.actor or caller().actor, caller().project)):
+        job = NewJob(queue=QUEUE, kind=KIND, payload={"run": run.id}, priority=run.priority, max_attempts=ATTEMPTS)
+        job_id = desk.queue.put(conn, job)
+    engine = "process" if run.engine == "inline" else run.engine
+    values = {"state": RunState.QUEUED, "job_id": job_id, "engine": engine, "pausing": False}
+    records.change_run(conn, run.id, values, states=list(RunState))
+
+
+def _took(message: Message) -> dict[str, object]:
+    cpu_us = round(float(cast(float, message["cpu_s"])) * SECOND_US)
+    return {"log": message["log"], "cpu_us": cpu_us, "memory": message["memory"]}

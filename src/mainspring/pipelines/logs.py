@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
+
+from mainspring.pipelines.secrets import masked
 
 KEPT_BYTES = 256 * 1024
 """How much of the end of a log is kept."""
+_SIEVE_S = 1.0
 
 
 def log_path(folder: Path, step: str, attempt: int) -> Path:
@@ -29,17 +34,18 @@ def tail(path: Path, most: int = KEPT_BYTES) -> bytes:
     return data if size <= most else b"... " + data.partition(b"\n")[2]
 
 
-def note(path: Path, line: str) -> None:
-    """Add a line."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
+def note(path: Path, line: str, masks: Sequence[bytes] = ()) -> None:
+    """Add a line, without the secrets in it."""
+    with path.open("ab") as file:
+        file.write(masked(f"{line}\n".encode(), masks))
 
 
 @contextmanager
-def captured(path: Path, *, all_output: bool) -> Iterator[None]:
+def captured(path: Path, *, all_output: bool, masks: Sequence[bytes] = ()) -> Iterator[None]:
     """Make the file; with `all_output`, what this process writes to stdout and stderr in the block goes there.
 
-    That is for a process of its own: in a shared one it would take the words of others.
+    That is for a process of its own: in a shared one it would take the words of others. With `masks` the output goes
+    through a pipe, and what is a secret does not reach the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
@@ -47,17 +53,52 @@ def captured(path: Path, *, all_output: bool) -> Iterator[None]:
         yield
         return
     kept = [os.dup(fd) for fd in (1, 2)]
-    with path.open("ab") as file:
-        _flush()
+    _flush()
+    with ExitStack() as stack:
+        file = stack.enter_context(path.open("ab", buffering=0))
+        target = stack.enter_context(_Sieve(file, masks)).fd if masks else file.fileno()
         for fd in (1, 2):
-            os.dup2(file.fileno(), fd)
-    try:
-        yield
-    finally:
-        _flush()
-        for fd, old in zip((1, 2), kept, strict=True):
-            os.dup2(old, fd)
-            os.close(old)
+            os.dup2(target, fd)
+        try:
+            yield
+        finally:
+            _flush()
+            for fd, old in zip((1, 2), kept, strict=True):
+                os.dup2(old, fd)
+                os.close(old)
+
+
+class _Sieve:
+    """A pipe into a file that lets no secret through, also where one is cut by the end of a block."""
+
+    def __init__(self, file: IO[bytes], masks: Sequence[bytes]) -> None:
+        self._file, self._masks = file, masks
+        self._read, self.fd = os.pipe()
+        self._thread = threading.Thread(target=self._pump, name="log-sieve", daemon=True)
+
+    def __enter__(self) -> _Sieve:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_reason: object) -> None:
+        os.close(self.fd)
+        self._thread.join(_SIEVE_S)  # a child that the step left behind may hold the pipe open
+        if not self._thread.is_alive():
+            os.close(self._read)
+
+    def _pump(self) -> None:
+        held = b""
+        while data := os.read(self._read, 1 << 16):
+            held = masked(held + data, self._masks)
+            keep = max((_overlap(held, mask) for mask in self._masks), default=0)
+            self._file.write(held[: len(held) - keep])
+            held = held[len(held) - keep :]
+        self._file.write(held)
+
+
+def _overlap(text: bytes, mask: bytes) -> int:
+    """How many letters at the end of `text` may be the beginning of `mask`."""
+    return next((n for n in range(min(len(mask) - 1, len(text)), 0, -1) if text.endswith(mask[:n])), 0)
 
 
 def _flush() -> None:

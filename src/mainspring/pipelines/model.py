@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import cast
+from types import FunctionType, ModuleType
+from typing import Any, TypedDict, cast
 
 from mainspring.core.canonical import canonical_json, digest
 from mainspring.core.errors import Invalid
@@ -42,10 +44,12 @@ class Dataset(str):
 
 
 class RunState(StrEnum):
-    """Where a pipeline run stands. The last three are final."""
+    """Where a pipeline run stands. `waiting` is for a person's answer; the last three are final."""
 
     QUEUED = "queued"
     RUNNING = "running"
+    WAITING = "waiting"
+    PAUSED = "paused"
     FINISHED = "finished"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -53,14 +57,18 @@ class RunState(StrEnum):
     @property
     def is_final(self) -> bool:
         """Whether nothing will change any more."""
-        return self not in (RunState.QUEUED, RunState.RUNNING)
+        return self in (RunState.FINISHED, RunState.FAILED, RunState.CANCELLED)
 
 
 class StepState(StrEnum):
-    """Where a step stands in a run. `cached` is finished without having run here; `skipped` never had its turn."""
+    """Where a step stands in a run.
+
+    `cached` is finished without having run here; `skipped` never had its turn; `asked` waits for a person's answer.
+    """
 
     WAITING = "waiting"
     RUNNING = "running"
+    ASKED = "asked"
     FINISHED = "finished"
     CACHED = "cached"
     FAILED = "failed"
@@ -73,6 +81,102 @@ class StepState(StrEnum):
         return self in (StepState.FINISHED, StepState.CACHED)
 
 
+class StepWords(TypedDict, total=False):
+    """What `@step(...)` may be told, as it is written; `StepOptions` says what each word means."""
+
+    cache: bool
+    retries: int
+    retry_in_s: float
+    timeout_s: float | None
+    side_effect: bool
+    env: Sequence[str]
+    files: Sequence[str]
+    depends_on: Sequence[object]
+    secrets: Sequence[str]
+    cpu: float
+    memory: str | int
+    gpu: int
+    process: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a step takes of a machine, or what a machine has: cores, bytes of memory, graphics cards."""
+
+    cpu: float = 0.0
+    memory: int = 0
+    gpu: int = 0
+
+    def lacks(self, wanted: Resources) -> str:
+        """What of `wanted` is more than this, in words; empty when nothing is."""
+        missing = []
+        if wanted.cpu > self.cpu:
+            missing.append(f"{wanted.cpu:g} cores, there are {self.cpu:g}")
+        if wanted.memory > self.memory:
+            missing.append(f"{size_text(wanted.memory)} of memory, there are {size_text(self.memory)}")
+        if wanted.gpu > self.gpu:
+            missing.append(f"{wanted.gpu} graphics cards, there are {self.gpu}")
+        return "; ".join(missing)
+
+    def __add__(self, other: Resources) -> Resources:
+        return Resources(self.cpu + other.cpu, self.memory + other.memory, self.gpu + other.gpu)
+
+    def __sub__(self, other: Resources) -> Resources:
+        return Resources(self.cpu - other.cpu, self.memory - other.memory, self.gpu - other.gpu)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What one step of a run asked for, and what it took."""
+
+    step: str
+    asks: Resources
+    seconds: float
+    cpu_s: float
+    memory: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """What a step asks for, the most it took, and what would do. `hint` is empty when nothing is off."""
+
+    step: str
+    runs: int
+    asks: Resources
+    took: Resources
+    enough: Resources
+    hint: str
+
+
+_UNITS = {"": 1, "B": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?B?)", re.IGNORECASE)
+
+
+def size_of(text: str | int) -> int:
+    """Bytes that a text such as "2GB" or "512 MiB" means; a unit is 1024 of the one below.
+
+    Raises:
+        Invalid: It is no such text.
+
+    >>> size_of("1.5GB")
+    1610612736
+    """
+    found = _SIZE.fullmatch(str(text).strip())
+    if found is None:
+        raise Invalid(f"{text!r} is no size", where="step memory", hint='write it like "512MB" or "4GB"')
+    return round(float(found[1]) * _UNITS[f"{found[2].upper()}B" if found[2] else ""])
+
+
+def size_text(size: int) -> str:
+    """Bytes in words.
+
+    >>> size_text(1610612736)
+    '1.5 GB'
+    """
+    unit = next((name for name in ("TB", "GB", "MB", "KB") if size >= _UNITS[name]), "B")
+    return f"{size / _UNITS[unit]:.4g} {unit}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepOptions:
     """How a step is run.
@@ -80,11 +184,16 @@ class StepOptions:
     Args:
         cache: Take a stored result when nothing that it depends on has changed.
         retries: How often it is tried again after an error.
-        retry_in_s: Seconds before the first new try; they double with every try.
-        timeout_s: Seconds it may take (process engine); None for no limit.
+        retry_in_s: Longest wait before the first new try; it doubles with every try, and up to half of it is left to
+            chance, so that steps that failed together come back apart.
+        timeout_s: Seconds it may take (in a process); None for no limit.
         side_effect: It changes the world outside: never taken from the cache, even when `cache` is set.
         env: Environment variables whose values are part of the cache key.
         files: Files, relative to the function's file, whose content is part of the cache key.
+        depends_on: "module" or "module:function", for code that is reached by names made at run time.
+        secrets: Names of secrets it may read by `context().secret(name)`.
+        resources: What it takes of the machine. In a process of its own `memory` is also its limit.
+        process: Run it in a process of its own.
     """
 
     cache: bool = True
@@ -94,6 +203,10 @@ class StepOptions:
     side_effect: bool = False
     env: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    depends_on: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+    resources: Resources = Resources()
+    process: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.retries <= 100:
@@ -102,11 +215,40 @@ class StepOptions:
             raise Invalid(f"a time limit of {self.timeout_s} s", where="step timeout_s", hint="use a number above 0")
         if self.retry_in_s < 0:
             raise Invalid(f"a new try in {self.retry_in_s} s", where="step retry_in_s", hint="use 0 or more")
+        if min(self.resources.cpu, self.resources.memory, self.resources.gpu) < 0:
+            raise Invalid("less than nothing asked for", where="step cpu, memory, gpu", hint="use 0 or more")
+
+    @classmethod
+    def of(cls, words: StepWords) -> StepOptions:
+        """The options that these words of `@step(...)` mean."""
+        given = cast("dict[str, Sequence[object]]", words)
+        plain = {name: given[name] for name in _PLAIN if name in words}
+        names = {name: tuple(map(str, given[name])) for name in ("env", "files", "secrets") if name in words}
+        return cls(
+            **cast("dict[str, Any]", plain | names),
+            depends_on=tuple(_named_code(each) for each in words.get("depends_on", ())),
+            resources=Resources(words.get("cpu", 0.0), size_of(words.get("memory", 0)), words.get("gpu", 0)),
+        )
 
     @property
     def may_reuse(self) -> bool:
         """Whether a result of another run may be taken."""
         return self.cache and not self.side_effect
+
+
+_PLAIN = ("cache", "retries", "retry_in_s", "timeout_s", "side_effect", "process")
+
+
+def _named_code(each: object) -> str:
+    if isinstance(each, str):
+        return each
+    if isinstance(each, ModuleType):
+        return each.__name__
+    each = getattr(each, "function", each)
+    if not isinstance(each, FunctionType):
+        what = f"a {type(each).__name__} is no code"
+        raise Invalid(what, where="step depends_on", hint='name a module, a function, or "module:function"')
+    return f"{each.__module__}:{each.__qualname__}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,42 +274,110 @@ class Items:
     entries: tuple[tuple[str, Argument], ...]
 
 
-Argument = Literal | Result | Items
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A question about results: `left op right`, where `op` is one of `<`, `<=`, `>`, `>=`, `==`, `!=`."""
+
+    op: str
+    left: Argument
+    right: Argument
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An argument that a condition decides between."""
+
+    condition: Condition
+    then: Argument
+    otherwise: Argument
+
+
+Argument = Literal | Result | Items | Choice
 
 
 def results_in(argument: Argument) -> Iterator[Result]:
-    """The results of other steps that an argument is made of."""
+    """The results of other steps that an argument is made of, or may be made of."""
     if isinstance(argument, Result):
         yield argument
     elif isinstance(argument, Items):
         for _, entry in argument.entries:
             yield from results_in(entry)
+    elif isinstance(argument, Choice):
+        for each in (argument.condition.left, argument.condition.right, argument.then, argument.otherwise):
+            yield from results_in(each)
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A step has its turn only when the condition's answer is `wanted`."""
+
+    condition: Condition
+    wanted: bool
+
+
+class Kind(StrEnum):
+    """What a node of a graph is: a call, a call for each item of a list, or a question to a person."""
+
+    CALL = "call"
+    EACH = "each"
+    ASK = "ask"
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A step in a graph. `function` is "module:name"; `arguments` are by parameter name."""
+    """A step in a graph. `function` is "module:name"; `arguments` are by parameter name.
+
+    Args:
+        id: Its name in the run.
+        function: "module:name".
+        options: How it is run.
+        arguments: By parameter name.
+        kind: What it is.
+        item: For `each`: the parameter that takes an item; the argument of that name is the list.
+        limit: For `each`: how many items at once; 0 for as many as there are processors.
+        guards: The conditions it stands under, the outermost first.
+        group: The pipeline in the pipeline, or the round of the loop, that it belongs to.
+    """
 
     id: str
     function: str
     options: StepOptions
     arguments: Mapping[str, Argument]
+    kind: Kind = Kind.CALL
+    item: str = ""
+    limit: int = 0
+    guards: tuple[Guard, ...] = ()
+    group: str = ""
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The steps it waits for, in the order of its arguments."""
-        return tuple(dict.fromkeys(r.step for a in self.arguments.values() for r in results_in(a)))
+        """The steps it waits for, in the order of its arguments; those of its conditions last."""
+        found = [r.step for a in self.arguments.values() for r in results_in(a)]
+        for guard in self.guards:
+            found += [r.step for side in (guard.condition.left, guard.condition.right) for r in results_in(side)]
+        return tuple(dict.fromkeys(found))
 
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A pipeline with its parameters filled in: its steps, its result, and the datasets that parameters name."""
+    """A pipeline with its parameters filled in: its steps, its result, and the datasets that parameters name.
+
+    `on_failure` and `lastly` are nodes beside the others: the first runs when a step failed for good, the second at
+    the end in any case.
+    """
 
     pipeline: str
     params: Mapping[str, Json]
     nodes: tuple[Node, ...]
     result: Argument
     datasets: tuple[str, ...] = ()
+    on_failure: Node | None = None
+    lastly: Node | None = None
+
+    @property
+    def endings(self) -> tuple[Node, ...]:
+        """The nodes that run when the others are done."""
+        return tuple(node for node in (self.on_failure, self.lastly) if node is not None)
 
 
 GROUPS = ("tuple", "list", "dict")
@@ -260,15 +470,51 @@ class Why:
     changes: tuple[Change, ...]
     reason: str
 
+    def lines(self) -> list[str]:
+        """The answer in words: the reason, and one line for each difference."""
+        changed = [f"  {c.part} {c.name}: {c.before} -> {c.after}".replace(" :", ":") for c in self.changes]
+        return [f"{self.step}: {self.reason}", *changed]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """A question to a person, and the answer once there is one (`approved` is not None, `by` says who, `at` when).
+
+    Args:
+        question: What is asked.
+        about: What it is about: the digest of each result that was shown.
+        until: When it counts as refused, microseconds; 0 for never.
+        by_another: Whoever asked for the run may not answer.
+    """
+
+    question: str
+    about: Mapping[str, str] = field(default_factory=dict)
+    until: int = 0
+    by_another: bool = False
+    approved: bool | None = None
+    by: str = ""
+    at: int = 0
+    comment: str = ""
+
+    def to_json(self) -> dict[str, Json]:
+        """As a JSON object."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRun:
-    """A step in a run. Times are microseconds UTC, 0 for never; `source` is the run a cached result is from."""
+    """A step in a run. Times are microseconds UTC, 0 for never; `source` is the run a cached result is from.
+
+    `parent` is the step whose item it is, `group` what it belongs to besides; `cpu_s` and `memory` are what it took.
+    """
 
     id: str
     function: str
     needs: tuple[str, ...]
     state: StepState
+    parent: str = ""
+    group: str = ""
+    kind: Kind = Kind.CALL
     attempt: int = 0
     key: str = ""
     parts: KeyParts | None = None
@@ -278,6 +524,9 @@ class StepRun:
     source: str = ""
     started_at: int = 0
     finished_at: int = 0
+    cpu_s: float = 0.0
+    memory: int = 0
+    decision: Decision | None = None
 
     @property
     def seconds(self) -> float | None:
@@ -303,6 +552,10 @@ class PipelineRun:
     tracked: bool = False
     result: Json = None
     error: str = ""
+    error_code: str = ""
+    cache: bool = True
+    priority: int = 0
+    actor: str = ""
     created_at: int = 0
     started_at: int = 0
     finished_at: int = 0

@@ -9,7 +9,20 @@ from typing import cast
 import sqlalchemy as sa
 
 from mainspring.core.caller import caller
-from mainspring.pipelines.model import GROUPS, Artifact, Json, KeyParts, PipelineRun, RunState, StepRun, StepState
+from mainspring.pipelines.model import (
+    GROUPS,
+    Artifact,
+    Decision,
+    Json,
+    KeyParts,
+    Kind,
+    Measured,
+    PipelineRun,
+    Resources,
+    RunState,
+    StepRun,
+    StepState,
+)
 from mainspring.storage.references import names_blob, names_blobs, names_no_blob
 from mainspring.storage.schema import Flag, Id, Micros, metadata
 from mainspring.storage.schema import Json as JsonColumn
@@ -32,7 +45,9 @@ def _lock(parts: Mapping[str, Json]) -> Iterator[str]:
         yield str(parts["lock"])
 
 
-UNFINISHED = (RunState.QUEUED, RunState.RUNNING)
+ACTIVE = (RunState.QUEUED, RunState.RUNNING)
+"""States of a run that has a job on the queue."""
+UNFINISHED = (*ACTIVE, RunState.WAITING, RunState.PAUSED)
 
 pipeline_run = sa.Table(
     "pipeline_run",
@@ -47,9 +62,15 @@ pipeline_run = sa.Table(
     sa.Column("job_id", Id, nullable=False),
     sa.Column("attempt", Micros, nullable=False),
     sa.Column("tracked", Flag, nullable=False),
+    sa.Column("cache", Flag, nullable=False),
+    sa.Column("pausing", Flag, nullable=False),
+    sa.Column("priority", Micros, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
     sa.Column("pins", JsonColumn, nullable=False),
+    sa.Column("code", JsonColumn, nullable=False),
     sa.Column("result", JsonColumn),
     sa.Column("error", sa.Text, nullable=False),
+    sa.Column("error_code", Id, nullable=False),
     sa.Column("created_at", Micros, nullable=False),
     sa.Column("started_at", Micros, nullable=False),
     sa.Column("finished_at", Micros, nullable=False),
@@ -58,7 +79,8 @@ pipeline_run = sa.Table(
     sa.Index("ix_pipeline_run_state", "state"),
     sqlite_strict=True,
 )
-"""Runs. `result` is wrapped as {"value": ...}, so that a pipeline may return null."""
+"""Runs. `result` is wrapped as {"value": ...}, so that a pipeline may return null; `code` has the digest of each step's
+code when the run began."""
 
 step_run = sa.Table(
     "step_run",
@@ -66,6 +88,7 @@ step_run = sa.Table(
     sa.Column("project", Id, primary_key=True),
     sa.Column("run", Id, primary_key=True),
     sa.Column("step", Id, primary_key=True),
+    sa.Column("parent", Id, nullable=False),
     sa.Column("position", Micros, nullable=False),
     sa.Column("function", Id, nullable=False),
     sa.Column("plan", JsonColumn, nullable=False),
@@ -78,11 +101,17 @@ step_run = sa.Table(
     sa.Column("error", sa.Text, nullable=False),
     sa.Column("log", Id, nullable=False, info=names_blob()),
     sa.Column("source", Id, nullable=False),
+    sa.Column("cpu_us", Micros, nullable=False),
+    sa.Column("memory", Micros, nullable=False),
+    sa.Column("decision", JsonColumn, info=names_no_blob("digests of what a person was shown")),
     sa.Column("started_at", Micros, nullable=False),
     sa.Column("finished_at", Micros, nullable=False),
     sqlite_strict=True,
 )
-"""Steps of runs, in the order of the drawing."""
+"""Steps of runs, in the order of the drawing; the items of a step that goes through a list have it as `parent`."""
+
+_asked = step_run.c.state == StepState.ASKED.value
+sa.Index("ix_step_run_asked", step_run.c.project, step_run.c.run, sqlite_where=_asked, postgresql_where=_asked)
 
 step_cache = sa.Table(
     "step_cache",
@@ -100,7 +129,7 @@ step_cache = sa.Table(
 _r, _s, _c = pipeline_run.c, step_run.c, step_cache.c
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepPlan:
     """What the drawing says about a step that the ledger has to know."""
 
@@ -108,15 +137,41 @@ class StepPlan:
     function: str
     needs: tuple[str, ...]
     may_reuse: bool
-    retries: int
-    retry_in_s: float
-    timeout_s: float | None
+    retries: int = 0
+    retry_in_s: float = 0.0
+    timeout_s: float | None = None
+    cpu: float = 0.0
+    memory: int = 0
+    gpu: int = 0
+    kind: Kind = Kind.CALL
+    group: str = ""
+    parent: str = ""
+    ending: bool = False
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Json]) -> StepPlan:
         """The plan of a step as the runner sent it."""
-        values = {**plain, "needs": tuple(cast("list[str]", plain["needs"]))}
+        values = {**plain, "needs": tuple(cast("list[str]", plain["needs"])), "kind": Kind(str(plain["kind"]))}
         return cls(**values)  # type: ignore[arg-type]
+
+    @property
+    def resources(self) -> Resources:
+        """What the step takes of a machine."""
+        return Resources(self.cpu, self.memory, self.gpu)
+
+
+@dataclass(slots=True)
+class StepRow:
+    """A step of a run that is being worked on, as its ledger keeps it in mind."""
+
+    plan: StepPlan
+    state: StepState = StepState.WAITING
+    attempt: int = 0
+    failures: int = 0
+    key: str = ""
+    started_at: int = 0
+    is_barred: bool = False
+    """Whether its result cannot be compared with others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +185,7 @@ class Cached:
 
 def add_run(conn: sa.Connection, run: PipelineRun) -> bool:
     """Add a run; False when its id is there already."""
-    names = ("id", "pipeline", "target", "state", "engine", "job_id", "created_at")
+    names = ("id", "pipeline", "target", "state", "engine", "job_id", "created_at", "cache", "priority", "actor")
     row = {name: getattr(run, name) for name in names}
     insert = insert_into(conn, pipeline_run).values(
         **row,
@@ -138,8 +193,11 @@ def add_run(conn: sa.Connection, run: PipelineRun) -> bool:
         params=dict(run.params),
         attempt=0,
         tracked=False,
+        pausing=False,
         pins={},
+        code={},
         error="",
+        error_code="",
         started_at=0,
         finished_at=0,
     )
@@ -164,9 +222,9 @@ def find_runs(
     return [_run(row, ()) for row in rows]
 
 
-def unfinished(conn: sa.Connection) -> list[tuple[str, str, str]]:
-    """Project, id and job id of every run of every project that is not final: for settling after crashes."""
-    query = sa.select(_r.project, _r.id, _r.job_id).where(_r.state.in_(UNFINISHED)).limit(500)
+def active(conn: sa.Connection) -> list[tuple[str, str, str]]:
+    """Project, id and job id of every run of every project that should have a job: for settling after crashes."""
+    query = sa.select(_r.project, _r.id, _r.job_id).where(_r.state.in_(ACTIVE)).limit(500)
     return [(row.project, row.id, row.job_id) for row in conn.execute(query)]
 
 
@@ -176,24 +234,49 @@ def change_run(conn: sa.Connection, run_id: str, values: Mapping[str, object], *
     return conn.execute(query.values(dict(values))).rowcount == 1
 
 
-def pins_of(conn: sa.Connection, run_id: str) -> dict[str, str]:
-    """The dataset versions a run was fixed to."""
-    query = sa.select(_r.pins).where(_r.project == caller().project, _r.id == run_id)
-    return cast("dict[str, str]", conn.execute(query).scalar_one())
+def job_of(conn: sa.Connection, run_id: str) -> str:
+    """The job that a run has now."""
+    query = sa.select(_r.job_id).where(_r.project == caller().project, _r.id == run_id)
+    return str(conn.execute(query).scalar_one())
 
 
-def plan_steps(conn: sa.Connection, run_id: str, plans: Sequence[Mapping[str, Json]]) -> None:
-    """Add the steps that are not there yet, and drop those that the pipeline no longer has."""
-    names = [str(plan["id"]) for plan in plans]
+def fixed_of(conn: sa.Connection, run_id: str) -> tuple[dict[str, str], dict[str, str]]:
+    """What a run was fixed to when it began: the dataset versions, and the digest of each step's code."""
+    query = sa.select(_r.pins, _r.code).where(_r.project == caller().project, _r.id == run_id)
+    row = conn.execute(query).one()
+    return row.pins, row.code
+
+
+def is_pausing(conn: sa.Connection, run_id: str) -> bool:
+    """Whether somebody asked the run to stop after the steps that are under way."""
+    query = sa.select(_r.pausing).where(_r.project == caller().project, _r.id == run_id)
+    return bool(conn.execute(query).scalar_one())
+
+
+def plan_steps(conn: sa.Connection, run_id: str, plans: Sequence[Mapping[str, Json]], *, parent: str = "") -> None:
+    """Add the steps that are not there yet, and drop those of the same parent that the pipeline no longer has."""
     here = (_s.project == caller().project, _s.run == run_id)
-    conn.execute(step_run.delete().where(*here, _s.step.not_in(names)))
-    known = set(conn.execute(sa.select(_s.step).where(*here)).scalars())
+    known = set(conn.execute(sa.select(_s.step).where(*here, _s.parent == parent)).scalars())
+    wanted = {str(plan["id"]) for plan in plans}
+    for gone in known - wanted:
+        conn.execute(step_run.delete().where(*here, sa.or_(_s.step == gone, _s.parent == gone)))
+    rows = []
     for position, plan in enumerate(plans):
         values = {"position": position, "function": plan["function"], "plan": dict(plan)}
         if plan["id"] in known:
             conn.execute(step_run.update().where(*here, _s.step == plan["id"]).values(values))
         else:
-            conn.execute(step_run.insert().values(project=caller().project, run=run_id, **_fresh(plan), **values))
+            rows.append({"project": caller().project, "run": run_id, "parent": parent, **_fresh(plan), **values})
+    if rows:
+        conn.execute(step_run.insert(), rows)
+
+
+def rows_of(conn: sa.Connection, run_id: str, *, parent: str = "") -> Iterator[StepRow]:
+    """The steps of one parent, as a ledger keeps them in mind."""
+    names = (_s.plan, _s.state, _s.attempt, _s.failures, _s.key, _s.started_at)
+    query = sa.select(*names).where(_s.project == caller().project, _s.run == run_id, _s.parent == parent)
+    for plan, state, *others in conn.execute(query):
+        yield StepRow(StepPlan.from_json(plan), StepState(state), *others)
 
 
 def change_step(conn: sa.Connection, run_id: str, step: str, values: Mapping[str, object]) -> None:
@@ -207,13 +290,63 @@ def end_steps(conn: sa.Connection, run_id: str, *, running: StepState, at: int) 
     here = (_s.project == caller().project, _s.run == run_id)
     stop = step_run.update().where(*here, _s.state == StepState.RUNNING)
     conn.execute(stop.values(state=running, finished_at=at))
-    conn.execute(step_run.update().where(*here, _s.state == StepState.WAITING).values(state=StepState.SKIPPED))
+    open_states = _s.state.in_((StepState.WAITING, StepState.ASKED))
+    conn.execute(step_run.update().where(*here, open_states).values(state=StepState.SKIPPED))
+
+
+def is_answered(conn: sa.Connection, run_id: str) -> bool:
+    """Whether no question of a run is open."""
+    here = (_s.project == caller().project, _s.run == run_id, _s.state == StepState.ASKED)
+    found = conn.execute(sa.select(_s.decision).where(*here)).scalars().all()
+    return all(decision and decision["approved"] is not None for decision in found)
+
+
+def open_questions(conn: sa.Connection, now: int) -> list[tuple[str, str, str]]:
+    """Project, run and step of every question of every project whose time is over: for settling."""
+    query = sa.select(_s.project, _s.run, _s.step, _s.decision).where(_s.state == StepState.ASKED).limit(500)
+    found = [(row.project, row.run, row.step, row.decision) for row in conn.execute(query)]
+    return [(p, r, s) for p, r, s, d in found if d["approved"] is None and 0 < d["until"] <= now]
+
+
+def change_states(conn: sa.Connection, run_id: str, before: StepState, values: Mapping[str, object]) -> None:
+    """Change all steps of a run that are in one state."""
+    here = (_s.project == caller().project, _s.run == run_id, _s.state == before)
+    conn.execute(step_run.update().where(*here).values(dict(values)))
 
 
 def steps_of(conn: sa.Connection, run_id: str) -> tuple[StepRun, ...]:
-    """The steps of a run in the order of the drawing."""
+    """The steps of a run in the order of the drawing; items of a list behind the step that goes through it."""
     query = step_run.select().where(_s.project == caller().project, _s.run == run_id).order_by(_s.position)
-    return tuple(_step(row) for row in conn.execute(query).mappings())
+    inner: dict[str, list[StepRun]] = {}
+    for row in conn.execute(query).mappings():
+        inner.setdefault(row["parent"], []).append(_step(row))
+    tops = inner.pop("", [])
+    return tuple(each for top in tops for each in (top, *inner.get(top.id, ())))
+
+
+def step_of(conn: sa.Connection, run_id: str, step: str) -> StepRun | None:
+    """One step of a run."""
+    here = (_s.project == caller().project, _s.run == run_id, _s.step == step)
+    row = conn.execute(step_run.select().where(*here)).mappings().first()
+    return _step(row) if row else None
+
+
+def measured(conn: sa.Connection, pipeline: str, *, runs: int) -> list[Measured]:
+    """What the steps of the latest runs of a pipeline asked for and took; items of a list count for their step."""
+    latest = sa.select(_r.id).where(_r.project == caller().project, _r.pipeline == pipeline)
+    latest = latest.order_by(_r.created_at.desc()).limit(runs)
+    names = (_s.step, _s.parent, _s.plan, _s.started_at, _s.finished_at, _s.cpu_us, _s.memory)
+    query = sa.select(*names).where(_s.project == caller().project, _s.run.in_(latest), _s.memory > 0)
+    return [
+        Measured(
+            step=row.parent or row.step,
+            asks=StepPlan.from_json(row.plan).resources,
+            seconds=(row.finished_at - row.started_at) / 1e6,
+            cpu_s=row.cpu_us / 1e6,
+            memory=row.memory,
+        )
+        for row in conn.execute(query.where(_s.state == StepState.FINISHED))
+    ]
 
 
 def step_plan(conn: sa.Connection, run_id: str, step: str) -> tuple[StepRun, StepPlan, int]:
@@ -247,31 +380,35 @@ def find_cached(conn: sa.Connection, key: str) -> Cached | None:
 
 def store_cached(conn: sa.Connection, key: str, cached: Cached, at: int) -> None:
     """Keep a result under a key, instead of an older one."""
-    here = (_c.project == caller().project, _c.key == key)
-    conn.execute(step_cache.delete().where(*here))
     values = {"output": cached.output.to_json(), "reads": dict(cached.reads), "run": cached.run, "created_at": at}
-    conn.execute(step_cache.insert().values(project=caller().project, key=key, **values))
+    insert = insert_into(conn, step_cache).values(project=caller().project, key=key, **values)
+    conn.execute(insert.on_conflict_do_update(index_elements=["project", "key"], set_=values))
 
 
 def _fresh(plan: Mapping[str, Json]) -> dict[str, Json]:
     texts = dict.fromkeys(("key", "error", "log", "source"), "")
-    counts = dict.fromkeys(("attempt", "failures", "started_at", "finished_at"), 0)
+    counts = dict.fromkeys(("attempt", "failures", "cpu_us", "memory", "started_at", "finished_at"), 0)
     return {"step": plan["id"], "state": StepState.WAITING, **texts, **counts}
 
 
 def _run(row: sa.RowMapping, steps: tuple[StepRun, ...]) -> PipelineRun:
-    names = ("id", "pipeline", "target", "params", "engine", "job_id", "attempt", "tracked", "error")
-    times = ("created_at", "started_at", "finished_at")
+    names = ("id", "pipeline", "target", "params", "engine", "job_id", "attempt", "tracked", "error", "error_code")
+    more = ("cache", "priority", "actor", "created_at", "started_at", "finished_at")
     result = (row["result"] or {}).get("value")
-    known = {name: row[name] for name in (*names, *times)}
+    known = {name: row[name] for name in (*names, *more)}
     return PipelineRun(**known, state=RunState(row["state"]), result=result, steps=steps)
 
 
 def _step(row: sa.RowMapping) -> StepRun:
-    names = ("function", "attempt", "key", "error", "log", "source", "started_at", "finished_at")
+    names = ("function", "attempt", "key", "error", "log", "source", "started_at", "finished_at", "parent", "memory")
+    decision = cast("Mapping[str, Json] | None", row["decision"])
     return StepRun(
         **{name: row[name] for name in names},
         id=row["step"],
+        group=row["plan"].get("group", ""),
+        kind=Kind(row["plan"].get("kind", Kind.CALL)),
+        cpu_s=row["cpu_us"] / 1e6,
+        decision=Decision(**decision) if decision else None,  # type: ignore[arg-type]
         needs=tuple(row["plan"]["needs"]),
         state=StepState(row["state"]),
         parts=KeyParts.from_json(row["parts"]) if row["parts"] else None,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from litestar import get, post
 
-from mainspring.pipelines.model import PipelineRun, Why
+from mainspring.pipelines.model import PipelineRun, Size, Why
 from mainspring.pipelines.service import Pipelines
 
 _READ = {"permission": "pipelines:read"}
@@ -24,6 +24,8 @@ class SubmitRequest:
     params: dict[str, object] = field(default_factory=dict)
     key: str = ""
     engine: str = ""
+    cache: bool = True
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,15 @@ class CancelRequest:
     """Why a run is cancelled."""
 
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRequest:
+    """The answer to what a run asks. `step` may be left out where it asks one thing."""
+
+    approve: bool
+    step: str = ""
+    comment: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +61,15 @@ def list_runs(pipelines: Pipelines, pipeline: str = "", before: int = 0, limit: 
 @post("/api/v1/pipeline-runs", opt=_WRITE, sync_to_thread=True)
 def submit_run(pipelines: Pipelines, data: SubmitRequest) -> PipelineRun:
     """Put a run of a pipeline on the queue."""
-    run = pipelines.submit(data.target, data.params, key=data.key, engine=data.engine, confined=True)
+    run = pipelines.submit(
+        data.target,
+        data.params,
+        key=data.key,
+        engine=data.engine,
+        confined=True,
+        cache=data.cache,
+        priority=data.priority,
+    )
     return pipelines.get(run)
 
 
@@ -79,4 +98,42 @@ def show_why(pipelines: Pipelines, run_id: str, step: str) -> Why:
     return pipelines.why(run_id, step)
 
 
-handlers = [list_runs, submit_run, show_run, cancel_run, show_log, show_why]
+@post("/api/v1/pipeline-runs/{run_id:str}/pause", opt=_WRITE, sync_to_thread=True, status_code=200)
+def pause_run(pipelines: Pipelines, run_id: str) -> PipelineRun:
+    """Let a run rest after the steps that are under way."""
+    pipelines.steering.pause(pipelines.get(run_id))
+    return pipelines.get(run_id)
+
+
+@post("/api/v1/pipeline-runs/{run_id:str}/resume", opt=_WRITE, sync_to_thread=True, status_code=200)
+def resume_run(pipelines: Pipelines, run_id: str) -> PipelineRun:
+    """Go on with a run that was paused, failed or was cancelled; what is finished stays."""
+    pipelines.steering.resume(pipelines.get(run_id))
+    return pipelines.get(run_id)
+
+
+@post("/api/v1/pipeline-runs/{run_id:str}/answer", opt=_WRITE, sync_to_thread=True, status_code=200)
+def answer_run(pipelines: Pipelines, run_id: str, data: AnswerRequest) -> PipelineRun:
+    """Answer what a run asks; a no fails it."""
+    pipelines.steering.answer(pipelines.get(run_id), data.step, approve=data.approve, comment=data.comment)
+    return pipelines.get(run_id)
+
+
+@get("/api/v1/pipelines/{pipeline:str}/sizes", opt=_READ, sync_to_thread=True)
+def list_sizes(pipelines: Pipelines, pipeline: str) -> list[Size]:
+    """What each step asks for, what it took in the latest runs, and what would do."""
+    return pipelines.sizes(pipeline)
+
+
+handlers = [
+    list_runs,
+    submit_run,
+    show_run,
+    cancel_run,
+    pause_run,
+    resume_run,
+    answer_run,
+    show_log,
+    show_why,
+    list_sizes,
+]

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
-from mainspring.core.errors import Invalid
-from mainspring.pipelines.model import Artifact, Change, Json, KeyParts, StepRun, StepState
-
-MAX_RETRY_S = 300.0
-"""The longest wait before a step is tried again."""
+from mainspring.core.errors import Conflict, Failed, Invalid, MainspringError, NoRoom
+from mainspring.pipelines.model import (
+    Artifact,
+    Change,
+    Json,
+    KeyParts,
+    Measured,
+    Resources,
+    Size,
+    StepRun,
+    StepState,
+    size_text,
+)
 
 
 def order(needs: Mapping[str, Sequence[str]]) -> list[str]:
@@ -21,21 +32,28 @@ def order(needs: Mapping[str, Sequence[str]]) -> list[str]:
     ['a', 'b']
     """
     done: dict[str, None] = {}
-
-    def visit(step: str, path: tuple[str, ...]) -> None:
-        if step in done:
-            return
-        if step not in needs:
-            raise Invalid(f"step {path[-1]} needs {step}, which is not in the pipeline", where=f"step {path[-1]}")
-        if step in path:
-            way = " -> ".join((*path[path.index(step) :], step))
-            raise Invalid(f"the steps need each other: {way}", where="pipeline", hint="cut one of these arrows")
-        for other in needs[step]:
-            visit(other, (*path, step))
-        done[step] = None
-
-    for step in needs:
-        visit(step, ())
+    for first in needs:
+        path: dict[str, Iterator[str]] = {}  # the steps under way, each with what is left to look at
+        step = first
+        while step not in done or path:
+            if step not in done and step in path:
+                way = [*path][[*path].index(step) :]
+                what = f"the steps need each other: {' -> '.join((*way, step))}"
+                raise Invalid(what, where="pipeline", hint="cut one of these arrows")
+            if step not in done:
+                path[step] = iter(needs[step])
+            while path:
+                last = next(reversed(path))
+                following = next((other for other in path[last] if other not in done), None)
+                if following is not None:
+                    break
+                done[last] = None
+                del path[last]
+            else:
+                break
+            if following not in needs:
+                raise Invalid(f"step {last} needs {following}, which is not in the pipeline", where=f"step {last}")
+            step = following
     return list(done)
 
 
@@ -51,13 +69,72 @@ def levels(needs: Mapping[str, Sequence[str]]) -> list[list[str]]:
     return [[step for step in needs if depth[step] == level] for level in range(max(depth.values(), default=-1) + 1)]
 
 
-def retry_delay_s(attempt: int, first_s: float) -> float:
-    """Seconds to wait after failed attempt number `attempt` (from 1): doubling, at most five minutes.
+def same_code(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """The digests of a run's code, when what ran and what is there now are the same.
 
-    >>> [retry_delay_s(n, 1.0) for n in (1, 2, 3)]
-    [1.0, 2.0, 4.0]
+    Raises:
+        Conflict: A step's code changed since the run began.
+
+    >>> same_code({}, {"flow:train": "ab"})
+    {'flow:train': 'ab'}
     """
-    return min(first_s * 2.0 ** min(attempt - 1, 60), MAX_RETRY_S)
+    changed = [name.rpartition(":")[2] for name, digest in before.items() if now.get(name, digest) != digest]
+    if changed:
+        what = f"the code of {', '.join(changed)} changed since the run began"
+        hint = "run the pipeline anew: what did not change is taken from the cache"
+        raise Conflict(what, where="pipeline", hint=hint)
+    return {**now, **before}
+
+
+def check_resources(steps: Mapping[str, Resources], has: Resources) -> None:
+    """Refuse steps that ask for more than the machine has.
+
+    Raises:
+        NoRoom: One does.
+    """
+    for step, wanted in steps.items():
+        lacks = has.lacks(wanted)
+        if lacks:
+            hint = "ask for less, or start a worker on a larger machine"
+            raise NoRoom(f"step {step} asks for {lacks}", where=f"step {step}", hint=hint)
+
+
+def told_again(text: str) -> MainspringError:
+    """The error that was stored as its three lines.
+
+    >>> told_again("it broke\nwhere: here\ntry: again").hint
+    'again'
+    """
+    what, *rest = text.splitlines() or ["it failed"]
+    where = next((line.removeprefix("where: ") for line in rest if line.startswith("where: ")), "")
+    hint = next((line.removeprefix("try: ") for line in rest if line.startswith("try: ")), "")
+    return Failed(what, where=where, hint=hint)
+
+
+def is_true(op: str, left: Json, right: Json) -> bool:
+    """The answer to a comparison of two JSON values.
+
+    Raises:
+        Invalid: They cannot be compared.
+
+    >>> is_true(">", 0.9, 0.8), is_true("==", [1], [1])
+    (True, True)
+    """
+    try:
+        return bool(_COMPARE[op](left, right))
+    except TypeError:
+        what = f"{left!r} {op} {right!r}: a {type(left).__name__} and a {type(right).__name__}"
+        raise Invalid(what, where="condition", hint="compare numbers with numbers and texts with texts") from None
+
+
+_COMPARE: Mapping[str, Callable[[Any, Any], object]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
 
 
 def pick(artifact: Artifact, path: Sequence[str | int], step: str) -> Artifact:
@@ -137,3 +214,24 @@ def table_diff(before: Sequence[str], after: Sequence[str]) -> tuple[Change, ...
         for name in names
         if old.get(name) != new.get(name)
     )
+
+
+def sizes(found: Sequence[Measured]) -> list[Size]:
+    """What would do for each step, by what it took: a quarter more memory, and as many cores as it kept busy."""
+    by_step: dict[str, list[Measured]] = {}
+    for each in found:
+        by_step.setdefault(each.step, []).append(each)
+    return [_size(step, rows) for step, rows in sorted(by_step.items())]
+
+
+def _size(step: str, rows: Sequence[Measured]) -> Size:
+    asks = rows[-1].asks
+    busy = max((row.cpu_s / row.seconds for row in rows if row.seconds >= 1.0), default=0.0)
+    took = Resources(round(busy, 2), max(row.memory for row in rows))
+    enough = Resources(float(math.ceil(busy - 0.1)), math.ceil(took.memory * 1.25 / 2**26) * 2**26, asks.gpu)
+    hints = []
+    if asks.memory and not took.memory <= asks.memory <= 2 * enough.memory:
+        hints.append(f'memory="{size_text(enough.memory)}" would do, it asks for {size_text(asks.memory)}')
+    if asks.cpu and (asks.cpu > enough.cpu + 1 or asks.cpu < busy - 0.5):
+        hints.append(f"cpu={enough.cpu:g} would do, it asks for {asks.cpu:g}")
+    return Size(step=step, runs=len(rows), asks=asks, took=took, enough=enough, hint="; ".join(hints))

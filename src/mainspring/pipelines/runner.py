@@ -1,34 +1,84 @@
-"""Runs the steps of a pipeline one after another, and asks its ledger before and after each.
+"""Runs the steps of a pipeline in an order that their needs allow, and asks its ledger before and after each.
 
 The runner knows no database: the ledger on the other side of `ask` (in this process or in the parent) says which
-results are there already and stores the new ones before the next step starts.
+results are there already, and stores a new one before the next step of this process starts.
 """
 
 from __future__ import annotations
 
+import heapq
 import time
-import traceback
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
-from mainspring.core.errors import Failed, Invalid, MainspringError
+from mainspring.core.errors import Invalid, MainspringError, NotFound
 from mainspring.core.wiring import Wiring
 from mainspring.engines import Ask, Message
-from mainspring.engines.port import pack_error, unpack_error
-from mainspring.pipelines import hints, logs
+from mainspring.engines.port import unpack_error
+from mainspring.pipelines import hints
 from mainspring.pipelines.codecs import Shelf
-from mainspring.pipelines.context import StepContext, entered
-from mainspring.pipelines.decorators import Step
-from mainspring.pipelines.keys import key_parts
-from mainspring.pipelines.model import GROUPS, Argument, Artifact, Graph, Items, Json, Literal, Node, Result
-from mainspring.pipelines.rules import order, pick
-from mainspring.pipelines.sources import packages
+from mainspring.pipelines.crew import Crew, Order
+from mainspring.pipelines.decorators import AnyStep
+from mainspring.pipelines.hand import Hand, call_of, find_step
+from mainspring.pipelines.keys import Code, code_of, key_parts
+from mainspring.pipelines.model import GROUPS, Argument, Artifact, Graph, Json, Kind, Literal, Node, results_in
+from mainspring.pipelines.planning import Agenda, ending_arguments, plan_of, plan_of_node
+from mainspring.pipelines.resolving import Resolver, Skipped
+from mainspring.pipelines.rules import pick
+from mainspring.pipelines.secrets import Secrets
 from mainspring.pipelines.targets import AnyPipeline
 from mainspring.storage.ports import Blobs
 
 RESULT_BYTES = 64 * 1024
 """The largest result a pipeline may return, as JSON."""
+MOST_ITEMS = 10_000
+"""The longest list that `map` goes through."""
+_WAIT_S = 0.2
+_PATIENCE_S = 3600.0
+_NOTHING: Message = {"log": "", "cpu_s": 0.0, "memory": 0, "reads": {}, "inputs": []}
+
+
+@dataclass(slots=True)
+class Work:
+    """A call that is to be made: a node, or one item of a node that goes through a list. `goes` says elsewhere."""
+
+    node: Node
+    step: AnyStep
+    fan: Fan | None = None
+    attempt: int = 0
+    goes: bool = False
+
+
+@dataclass(slots=True)
+class Fan:
+    """A node that goes through a list of `count` items: what is left to start, and the results so far."""
+
+    node: Node
+    count: int
+    left: deque[Work] = field(default_factory=deque)
+    results: dict[str, Artifact] = field(default_factory=dict)
+    at_work: int = 0
+
+
+class StepFailed(Exception):
+    """A step failed for good."""
+
+    def __init__(self, step: str, error: MainspringError) -> None:
+        super().__init__(error.what)
+        self.step = step
+        self.error = error
+
+
+class Parked(Exception):
+    """The run cannot go on now: it is paused, or waits for a person."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
 
 
 class Runner:
@@ -37,164 +87,342 @@ class Runner:
     Args:
         ask: The ledger.
         wiring: The house.
+        run_id: The run.
         folder: Scratch space of the run.
         owns_process: Nothing else runs in this process, so all output belongs to the steps.
+        secrets: Where secrets are read.
+        crew: Makes the hands for steps with processes of their own; None when there are none.
     """
 
-    def __init__(self, ask: Ask, wiring: Wiring, *, run_id: str, folder: Path, owns_process: bool) -> None:
+    def __init__(
+        self,
+        ask: Ask,
+        wiring: Wiring,
+        *,
+        run_id: str,
+        folder: Path,
+        owns_process: bool,
+        secrets: Secrets,
+        crew: Callable[[], Crew] | None = None,
+    ) -> None:
         self._ask = ask
         self._wiring = wiring
         self._run_id = run_id
         self._folder = folder
         self._owns_process = owns_process
+        self._secrets = secrets
+        self._make_crew = crew
+        self._crew: Crew | None = None
         self._blobs: Blobs = wiring.get(Blobs)  # type: ignore[type-abstract]
         self._shelf = Shelf(self._blobs, folder / "values")
+        self._codes: dict[str, Code] = {}
         self._outputs: dict[str, Artifact] = {}
+        self._skipped: set[str] = set()
+        self._resolver = Resolver(self._shelf, self._outputs, self._skipped)
         self._pins: dict[str, str] = {}
+        self._before: list[Message] = []
+        self._here: deque[Work] = deque()
+        self._there: deque[Work] = deque()
+        self._later: list[tuple[float, int, Work]] = []
+        self._running: dict[str, Work] = {}
+        self._numbers = 0
+        self._is_asking = False
 
-    def run(self, pipeline: AnyPipeline, params: Mapping[str, Json]) -> Json:
-        """Draw the pipeline, run each step that has no result yet, and return what the pipeline returns.
+    def run(self, pipeline: AnyPipeline, params: Mapping[str, Json], failed: Message | None = None) -> Message:
+        """Draw the pipeline and run each step that has no result yet.
 
+        Args:
+            pipeline: The pipeline.
+            params: Its parameters.
+            failed: The run has failed already, with this error; only what comes at the end is left to do.
+        Returns: `result`, or `parked` with the reason.
         Raises:
             MainspringError: The pipeline cannot be drawn, or a step failed for good.
         """
         graph, steps = pipeline.draw(params)
-        plan = self._ask(_plan(graph))
-        if "error" in plan:
-            raise unpack_error(cast("Mapping[str, object]", plan["error"]))
-        self._pins = cast("dict[str, str]", plan["pins"])
-        self._blobs.put("\n".join(packages()).encode())  # what the lock in every key is the digest of
-        nodes = {node.id: node for node in graph.nodes}
-        for step_id in order({node.id: node.needs for node in graph.nodes}):
-            self._outputs[step_id] = self._settle(nodes[step_id], steps[step_id], graph.params)
-        return self._result(graph)
-
-    def _settle(self, node: Node, step: Step[..., object], params: Mapping[str, Json]) -> Artifact:
-        parts = key_parts(node, step, self._outputs, self._pins)
-        while True:
-            begin: Message = {"ask": "begin", "step": node.id, "key": parts.key(), "parts": parts.to_json()}
-            answer = self._ask(begin)
-            if answer["do"] == "reuse":
-                return Artifact.from_json(cast("Mapping[str, Json]", answer["output"]))
-            try:
-                return self._try(node, step, params, int(cast(int, answer["attempt"])))
-            except _StepError as failed:
-                if failed.retry_in_s is None:
-                    raise failed.error from None
-                time.sleep(failed.retry_in_s)
-
-    def _try(self, node: Node, step: Step[..., object], params: Mapping[str, Json], attempt: int) -> Artifact:
-        path = logs.log_path(self._folder, node.id, attempt)
-        surroundings = StepContext(
+        self._secrets.masks(name for step in steps.values() for name in step.options.secrets)  # refuses what is missing
+        self._codes = {step.reference: code_of(step) for step in {s.reference: s for s in steps.values()}.values()}
+        answer = self._tell(plan_of(graph, self._codes))
+        if "error" in answer:
+            raise unpack_error(cast("Mapping[str, object]", answer["error"]))
+        self._pins = cast("dict[str, str]", answer["pins"])
+        for listed in {code.lock: code.listed for code in self._codes.values()}.values():
+            self._blobs.put(listed)  # what the lock in a key is the digest of
+        self._hand = Hand(
+            self._wiring,
             run_id=self._run_id,
-            step=node.id,
-            params=params,
-            wiring=self._wiring,
-            note=lambda line: logs.note(path, line),
-            attempt=attempt,
+            folder=self._folder,
+            params=graph.params,
+            secrets=self._secrets,
+            owns_process=self._owns_process,
         )
         try:
-            with logs.captured(path, all_output=self._owns_process), entered(surroundings):
-                output = self._call(node, step)
-        except Exception as reason:  # noqa: BLE001 - the edge of a step: the reason goes into its log and its record
-            error = _told(reason, node.id)
-            logs.note(path, "".join(traceback.format_exception(reason)).rstrip())
-            message: Message = {"ask": "fail", "step": node.id, "error": pack_error(error), "log": self._keep(path)}
-            raise _StepError(error, cast("float | None", self._ask(message)["retry_in_s"])) from None
-        done: Message = {"ask": "finish", "step": node.id, "output": output.to_json(), "log": self._keep(path)}
-        self._ask(done | {"reads": dict(surroundings.reads), "inputs": list(surroundings.inputs)})
-        return output
+            return self._to_the_end(graph, steps, failed)
+        finally:
+            if self._crew is not None:
+                self._crew.close()
 
-    def _call(self, node: Node, step: Step[..., object]) -> Artifact:
-        values = {name: self._value(each, step.hints.get(name)) for name, each in node.arguments.items()}
-        for name, value in values.items():
-            _check(value, step.hints.get(name), f"step {node.id}, parameter {name}", "is given")
-        result = step.function(**values)
-        _check(result, step.hints.get("return"), f"step {node.id}", "returned")
-        return self._shelf.put(result, f"result of step {node.id}")
+    def _to_the_end(self, graph: Graph, steps: Mapping[str, AnyStep], failed: Message | None) -> Message:
+        result: Json = None
+        blame = StepFailed("", unpack_error(failed)) if failed else None
+        try:
+            if blame is None:
+                self._walk(graph, steps)
+                result = self._result(graph)
+        except Parked as reason:
+            self._flush()
+            return {"parked": reason.why}
+        except StepFailed as reason:
+            blame = reason
+        if graph.on_failure is not None and blame is not None:
+            self._end(graph.on_failure, steps[graph.on_failure.id], graph, blame)
+        if graph.lastly is not None:
+            last = self._end(graph.lastly, steps[graph.lastly.id], graph, blame)
+            blame = blame or last
+        self._flush()
+        if blame is not None:
+            raise blame.error
+        return {"result": result}
 
-    def _value(self, argument: Argument, hint: hints.Hint) -> object:
-        if isinstance(argument, Result):
-            return self._shelf.get(pick(self._outputs[argument.step], argument.path, argument.step))
-        if isinstance(argument, Items):
-            entries = {key: self._value(each, None) for key, each in argument.entries}
-            if argument.kind == "dict":
-                return entries
-            return tuple(entries.values()) if argument.kind == "tuple" else list(entries.values())
-        value = argument.value
-        if isinstance(value, str) and hints.is_dataset(hint):
-            value = self._pins.get(value, value)
-        return value if hint is None else hints.as_hinted(value, hint)
+    def _walk(self, graph: Graph, steps: Mapping[str, AnyStep]) -> None:
+        agenda = Agenda(graph.nodes)
+        try:
+            while True:
+                while agenda.ready:
+                    self._open(agenda, agenda.ready.popleft(), steps)
+                if not (self._here or self._there or self._running or self._later):
+                    break
+                self._turn(agenda)
+            if self._is_asking:
+                raise Parked("waiting")
+        except (StepFailed, Parked):
+            while self._running:  # what is being done elsewhere is worth keeping
+                with suppress(StepFailed, Parked):
+                    self._collect(agenda, _PATIENCE_S, may_retry=False)
+            raise
+
+    def _open(self, agenda: Agenda, node: Node, steps: Mapping[str, AnyStep]) -> None:
+        """A node has its turn: make its work, or settle it at once."""
+        try:
+            if node.kind is Kind.EACH:
+                self._open_fan(agenda, node, steps[node.id])
+            elif node.kind is Kind.ASK:
+                self._question(agenda, node)
+            else:
+                work = Work(replace(node, arguments=self._resolver.arguments(node)), steps[node.id])
+                (self._there if self._may_go(work) and node.options.process else self._here).append(work)
+        except Skipped:
+            self._skipped.add(node.id)
+            self._before.append({"ask": "skip", "step": node.id})
+            agenda.done(node.id)
+        except MainspringError as reason:
+            raise StepFailed(node.id, reason) from None
+
+    def _open_fan(self, agenda: Agenda, node: Node, step: AnyStep) -> None:
+        fixed = self._resolver.arguments(replace(node, arguments=_without(node.arguments, node.item)))
+        items = self._resolver.items(node.arguments[node.item])
+        if len(items) > MOST_ITEMS:
+            hint = "go through it in parts: let a step return a list of lists"
+            raise Invalid(f"{len(items)} items are too many for map", where=f"step {node.id}", hint=hint)
+        fan = Fan(node, len(items))
+        for number, item in enumerate(items):
+            arguments = {name: item if name == node.item else fixed[name] for name in node.arguments}
+            name = f"{node.id}.{number}"
+            inner = replace(node, id=name, kind=Kind.CALL, arguments=arguments, item="", guards=())
+            fan.left.append(Work(inner, step, fan))
+        plans = [plan_of_node(work.node, node.id) for work in fan.left]
+        self._before.append({"ask": "expand", "step": node.id, "items": plans})
+        self._fill(fan)
+        self._gather(agenda, fan)
+
+    def _fill(self, fan: Fan) -> None:
+        """Let more items of a list have their turn, up to its limit."""
+        limit = fan.node.limit or (self._make_crew is not None and fan.count) or 1
+        while fan.left and fan.at_work < limit:
+            work = fan.left.popleft()
+            fan.at_work += 1
+            (self._there if fan.node.limit != 1 and self._may_go(work) else self._here).append(work)
+
+    def _may_go(self, work: Work) -> bool:
+        """Whether another process could do it: it has to find the step by name."""
+        if self._make_crew is None:
+            return False
+        try:
+            return find_step(work.node.function) is work.step
+        except NotFound:
+            return False
+
+    def _turn(self, agenda: Agenda) -> None:
+        """Start what can be started, and do one step here or wait for one from elsewhere."""
+        while self._later and self._later[0][0] <= time.monotonic():
+            work = heapq.heappop(self._later)[2]
+            (self._there if work.goes else self._here).appendleft(work)
+        if self._there and self._crew is None and self._make_crew is not None:
+            self._crew = self._make_crew()
+        while self._there and self._crew is not None and self._crew.free:
+            self._start(agenda, self._there.popleft())
+        if self._here:
+            self._do(agenda, self._here.popleft())
+            return self._collect(agenda, 0.0)
+        until = self._later[0][0] - time.monotonic() if self._later else _PATIENCE_S
+        if self._running:
+            return self._collect(agenda, max(until, 0.0))
+        if self._later:
+            self._flush()
+            time.sleep(max(until, 0.0))
+        return None
+
+    def _begin(self, agenda: Agenda, work: Work, *, goes: bool) -> Message | None:
+        """Ask whether a step should be done; None when it is settled already, or cannot begin now."""
+        work.goes = goes
+        parts = key_parts(work.node, work.step, self._codes[work.step.reference], self._outputs, self._pins)
+        message: Message = {"ask": "begin", "step": work.node.id, "key": parts.key(), "parts": parts.to_json()}
+        answer = self._tell(message | {"elsewhere": goes})
+        match answer["do"]:
+            case "reuse":
+                self._settle(agenda, work, Artifact.from_json(cast("Mapping[str, Json]", answer["output"])))
+            case "wait":
+                self._postpone(work, _WAIT_S)
+            case "stop":
+                raise Parked("paused")
+            case "failed":
+                raise StepFailed(work.node.id, unpack_error(cast("Mapping[str, object]", answer["error"])))
+            case _:
+                work.attempt = int(cast(int, answer["attempt"]))
+                return answer
+        return None
+
+    def _do(self, agenda: Agenda, work: Work) -> None:
+        answer = self._begin(agenda, work, goes=False)
+        if answer is not None:
+            self._told(agenda, work, self._hand.do(work.step, self._call(work)))
+
+    def _start(self, agenda: Agenda, work: Work) -> None:
+        answer = self._begin(agenda, work, goes=True)
+        if answer is None or self._crew is None:
+            return
+        options, cards = work.node.options, cast("list[int]", answer.get("cards", []))
+        env = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, cards))} if cards else {}
+        memory = options.resources.memory if options.process else 0
+        self._running[work.node.id] = work
+        self._crew.give(Order(call=self._call(work), timeout_s=options.timeout_s, memory=memory, env=env))
+
+    def _call(self, work: Work) -> Message:
+        arguments = {name: self._pinned(work.step, name, each) for name, each in work.node.arguments.items()}
+        return call_of(work.node.id, work.attempt, work.node.function, arguments, self._outputs)
+
+    def _pinned(self, step: AnyStep, name: str, argument: Argument) -> Argument:
+        """A dataset that is named without a version, as the version that the whole run takes."""
+        if isinstance(argument, Literal) and isinstance(argument.value, str) and hints.is_dataset(step.hints.get(name)):
+            return Literal(self._pins.get(argument.value, argument.value))
+        return argument
+
+    def _collect(self, agenda: Agenda, wait_s: float, *, may_retry: bool = True) -> None:
+        """Take what was done elsewhere, waiting for the first so long."""
+        if self._crew is None:
+            return
+        if wait_s > 0:
+            self._flush()
+        found = self._crew.take(wait_s)
+        while found is not None:
+            self._told(agenda, self._running.pop(found[0]), found[1], may_retry=may_retry)
+            found = self._crew.take(0.0)
+
+    def _told(self, agenda: Agenda, work: Work, done: Message, *, may_retry: bool = True) -> None:
+        """A hand has ended a step: note its result, or its failure and when it is tried again."""
+        if "output" in done:
+            self._before.append(done | {"ask": "finish", "step": work.node.id})
+            self._settle(agenda, work, Artifact.from_json(cast("Mapping[str, Json]", done["output"])))
+            return
+        answer = self._tell(done | {"ask": "fail", "step": work.node.id})
+        again = cast("float | None", answer["retry_in_s"])
+        if again is None:
+            raise StepFailed(work.node.id, unpack_error(cast("Mapping[str, object]", done["error"])))
+        if may_retry:
+            self._postpone(work, again)
+
+    def _postpone(self, work: Work, wait_s: float) -> None:
+        self._numbers += 1
+        heapq.heappush(self._later, (time.monotonic() + wait_s, self._numbers, work))
+
+    def _settle(self, agenda: Agenda, work: Work, output: Artifact) -> None:
+        if work.fan is None:
+            self._outputs[work.node.id] = output
+            agenda.done(work.node.id)
+            return
+        work.fan.at_work -= 1
+        work.fan.results[work.node.id] = output
+        self._fill(work.fan)
+        self._gather(agenda, work.fan)
+
+    def _gather(self, agenda: Agenda, fan: Fan) -> None:
+        """When every item has its result: the list of them is the result of the node."""
+        if len(fan.results) < fan.count:
+            return
+        name = fan.node.id
+        items = tuple((str(number), fan.results[f"{name}.{number}"]) for number in range(fan.count))
+        self._outputs[name] = Artifact.group("list", items)
+        self._before.append({"ask": "gather", "step": name, "output": self._outputs[name].to_json()})
+        agenda.done(name)
+
+    def _question(self, agenda: Agenda, node: Node) -> None:
+        arguments = self._resolver.arguments(node)
+        shown = results_in(arguments["about"])
+        about = {each.step: pick(self._outputs[each.step], each.path, each.step).digest for each in shown}
+        asked = {name: self._resolver.value(arguments[name]) for name in ("question", "within_s", "by_another")}
+        answer = self._tell({"ask": "question", "step": node.id, "about": about, **asked})
+        if answer["do"] == "wait":
+            self._is_asking = True  # what does not need the answer goes on
+            return
+        if answer["do"] == "failed":
+            raise StepFailed(node.id, unpack_error(cast("Mapping[str, object]", answer["error"])))
+        self._outputs[node.id] = self._shelf.put(answer["answer"], f"answer to {node.id}")
+        self._before.append({"ask": "finish", "step": node.id, "output": self._outputs[node.id].to_json(), **_NOTHING})
+        agenda.done(node.id)
+
+    def _end(self, node: Node, step: AnyStep, graph: Graph, blame: StepFailed | None) -> StepFailed | None:
+        """Do a step that comes at the end; its own failure, if it fails."""
+        error = str(blame.error) if blame else ""
+        facts: dict[str, Json] = {"run": self._run_id, "pipeline": graph.pipeline, "error": error}
+        facts |= {"state": "failed" if blame else "finished", "step": blame.step if blame else ""}
+        agenda = Agenda([node])
+        agenda.ready.clear()
+        self._here.append(Work(replace(node, arguments=ending_arguments(node, facts)), step))
+        try:
+            while self._here or self._later:
+                self._turn(agenda)
+        except StepFailed as reason:
+            return reason
+        return None
 
     def _result(self, graph: Graph) -> Json:
         where, hint = f"result of pipeline {graph.pipeline}", "return small JSON; keep the rest in artifacts"
-        for result in _results(graph.result):
-            artifact = pick(self._outputs[result.step], result.path, result.step)
-            if artifact.codec not in ("json", *GROUPS):
-                raise Invalid(f"{result.step} gives {artifact.codec}, which is not JSON", where=where, hint=hint)
-            if artifact.size_bytes > RESULT_BYTES:
-                raise Invalid(f"{artifact.size_bytes} bytes are too many", where=where, hint=hint)
-        return hints.as_json(self._value(graph.result, None))
+        try:
+            found = self._resolver.resolve(graph.result)
+            for result in results_in(found):
+                artifact = pick(self._outputs[result.step], result.path, result.step)
+                if artifact.codec not in ("json", "dataset", *GROUPS):
+                    what = f"{result.step} gives {artifact.codec}, which is not JSON"
+                    raise Invalid(what, where=where, hint=hint)
+                if artifact.size_bytes > RESULT_BYTES:
+                    raise Invalid(f"{artifact.size_bytes} bytes are too many", where=where, hint=hint)
+            return hints.as_json(self._resolver.value(found))
+        except Skipped:
+            return None
+        except MainspringError as reason:
+            raise StepFailed("", reason) from None
 
-    def _keep(self, path: Path) -> str:
-        text = logs.tail(path)
-        return self._blobs.put(text) if text else ""
+    def _tell(self, message: Message) -> Message:
+        """Ask the ledger, and hand in with the question what is to be stored before."""
+        if self._before:
+            message = message | {"before": self._before}
+            self._before = []
+        return self._ask(message)
 
-
-class _StepError(Exception):
-    """A try that failed, and when there is another."""
-
-    def __init__(self, error: MainspringError, retry_in_s: float | None) -> None:
-        super().__init__(str(error))
-        self.error = error
-        self.retry_in_s = retry_in_s
-
-
-def _plan(graph: Graph) -> Message:
-    steps = [
-        {
-            "id": node.id,
-            "function": node.function,
-            "needs": list(node.needs),
-            "may_reuse": node.options.may_reuse,
-            "retries": node.options.retries,
-            "retry_in_s": node.options.retry_in_s,
-            "timeout_s": node.options.timeout_s,
-        }
-        for node in graph.nodes
-    ]
-    return {
-        "ask": "plan",
-        "pipeline": graph.pipeline,
-        "params": dict(graph.params),
-        "steps": steps,
-        "datasets": list(graph.datasets),
-    }
+    def _flush(self) -> None:
+        if self._before:
+            self._tell({"ask": "note"})
 
 
-def _results(argument: Argument) -> list[Result]:
-    if isinstance(argument, Literal):
-        return []
-    if isinstance(argument, Result):
-        return [argument]
-    return [result for _, entry in argument.entries for result in _results(entry)]
-
-
-def _check(value: object, hint: hints.Hint, where: str, verb: str) -> None:
-    if hint is not None and not hints.fits(value, hint):
-        kind = type(value)
-        name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
-        what = f"{where.partition(',')[0]} {verb} a {name}, its annotation says {hints.name_of(hint)}"
-        raise Invalid(what, where=where, hint="change the value or the annotation")
-
-
-def _told(reason: Exception, step: str) -> MainspringError:
-    """The error of a step in three lines: what was raised, in which line of the project."""
-    if isinstance(reason, MainspringError):
-        return type(reason)(reason.what, where=reason.where or f"step {step}", hint=reason.hint)
-    ours = str(Path(__file__).parent.parent)
-    frames = [f for f in traceback.extract_tb(reason.__traceback__) if not f.filename.startswith(ours)]
-    own = [f for f in frames if "site-packages" not in f.filename] or frames
-    where = f"{own[-1].filename}, line {own[-1].lineno}, in {own[-1].name}" if own else f"step {step}"
-    text = f"{type(reason).__name__}: {reason}" if str(reason) else type(reason).__name__
-    return Failed(f"step {step} raised {text}", where=where, hint="the step's log has the whole trace")
+def _without(arguments: Mapping[str, Argument], name: str) -> dict[str, Argument]:
+    return {key: each for key, each in arguments.items() if key != name}

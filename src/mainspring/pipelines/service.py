@@ -5,20 +5,24 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mainspring.core.caller import Caller, caller, calling
 from mainspring.core.clock import Clock, SystemClock
-from mainspring.core.errors import Failed, Fenced, Invalid, NotFound, did_you_mean
+from mainspring.core.errors import Failed, Fenced, Invalid, MainspringError, NotFound, did_you_mean
 from mainspring.core.ids import new_id
 from mainspring.core.wiring import Wiring
-from mainspring.engines import Engine, InlineEngine, OutcomeState, ProcessEngine, RayEngine, Task
+from mainspring.engines import Engine, InlineEngine, Outcome, OutcomeState, ProcessEngine, RayEngine, Task
+from mainspring.engines.port import pack_error
 from mainspring.pipelines import child, logs, records, rules
 from mainspring.pipelines.decorators import Pipeline
-from mainspring.pipelines.events import RunCancelled, RunFailed, RunRequested
-from mainspring.pipelines.ledger import Desk, Ledger
-from mainspring.pipelines.model import Change, Json, PipelineRun, RunState, StepRun, StepState, Why
+from mainspring.pipelines.events import RunFailed, RunRequested
+from mainspring.pipelines.ledger import ATTEMPTS, KIND, QUEUE, Desk, Ledger
+from mainspring.pipelines.machine import Machine
+from mainspring.pipelines.model import Change, Json, PipelineRun, RunState, Size, StepRun, StepState, Why
+from mainspring.pipelines.steering import Steering
 from mainspring.pipelines.targets import AnyPipeline, check_inside, check_target, load_target
 from mainspring.pipelines.tracked import TrackedRun, close_tracked
 from mainspring.pipelines.worker import Heart, Hold, Stopping, never_stopping
@@ -29,10 +33,9 @@ if TYPE_CHECKING:
     from mainspring.data import Data
     from mainspring.tracking import Tracking
 
-QUEUE, KIND = "pipelines", "pipelines.run"
-ATTEMPTS = 10
-"""How many workers may have a run. Errors of steps do not count: they end the run or are tried again in it."""
 _HERE = "inline"
+SIZED_RUNS = 20
+"""How many of the latest runs say how large a step is."""
 
 
 class Pipelines:
@@ -54,6 +57,8 @@ class Pipelines:
         engine: "process", "inline" or "ray": how workers run pipelines that do not say it themselves.
         engines: The engines by name.
         lease_s: How long a run stays with a worker that shows no sign of life.
+        secrets: A file of secrets, for those that are not in the environment.
+        machine: What the steps of this process's workers may take; all of it by default.
     """
 
     def __init__(
@@ -74,8 +79,11 @@ class Pipelines:
         engine: str = "process",
         engines: Sequence[Engine] = (),
         lease_s: float = 30.0,
+        secrets: Path | None = None,
+        machine: Machine | None = None,
     ) -> None:
-        self._desk = Desk(tables, journal, queue, blobs, clock or SystemClock(), data, tracking, lease_s)
+        at = clock or SystemClock()
+        self._desk = Desk(tables, journal, queue, blobs, at, data, tracking, lease_s, machine or Machine())
         self._engines = {each.name: each for each in engines or (InlineEngine(), ProcessEngine(), RayEngine())}
         self._engine = self._known_engine(engine)
         self._wiring = wiring or _small_house(self._desk)
@@ -84,6 +92,8 @@ class Pipelines:
         self._root = (root or Path.cwd()).absolute()
         self._scratch = scratch
         self._heart = Heart(tables, queue, lease_s=lease_s)
+        self._secrets = secrets
+        self.steering = Steering(self._desk)
 
     def submit(
         self,
@@ -93,6 +103,8 @@ class Pipelines:
         key: str = "",
         engine: str = "",
         confined: bool = False,
+        cache: bool = True,
+        priority: int = 0,
     ) -> str:
         """Put a run of a pipeline on the queue. Once this returns it will be run, whatever dies.
 
@@ -102,6 +114,8 @@ class Pipelines:
             key: The same key in the same project is the same run, however often it is submitted.
             engine: "process", "inline" or "ray"; empty for the default.
             confined: Refuse files outside the project folder: for those who ask from another machine.
+            cache: Take results of other runs; without it every step runs.
+            priority: Runs of a higher one are taken first, -100 to 100.
         Returns: The id of the run.
         Raises:
             Invalid: The target has the wrong form, or a parameter is not JSON.
@@ -111,15 +125,20 @@ class Pipelines:
         if confined:
             check_inside(target, self._root)
         place = check_target(target, self._root)
-        name = self._known_engine(engine or self._engine)
-        return self._add(place, place.rpartition(":")[2], params or {}, key=key, engine=name, queue=QUEUE)
+        if not -100 <= priority <= 100:
+            raise Invalid(f"priority {priority}", where="priority", hint="use -100 to 100; 0 is usual")
+        run = self._new_run(place, place.rpartition(":")[2], params or {}, engine or self._engine)
+        return self._add(replace(run, cache=cache, priority=priority), key=key, queue=QUEUE)
 
-    def run_inline(self, pipeline: AnyPipeline | str, params: Mapping[str, Json] | None = None) -> PipelineRun:
+    def run_inline(
+        self, pipeline: AnyPipeline | str, params: Mapping[str, Json] | None = None, *, cache: bool = True
+    ) -> PipelineRun:
         """Run a pipeline now, in this process, and return the run when it has ended, well or not.
 
         Args:
             pipeline: The pipeline itself, or a target.
             params: As for `submit`.
+            cache: As for `submit`.
         Raises:
             Invalid, NotFound: The target or a parameter is wrong, or the pipeline cannot be drawn.
         """
@@ -127,14 +146,14 @@ class Pipelines:
         target = _target_of(held) if isinstance(pipeline, Pipeline) else check_target(pipeline, self._root)
         held.draw(params or {})  # what is wrong with the call is the caller's to hear, and no run
         queue = f"{_HERE}-{new_id()}"
-        run_id = self._add(target, held.name, params or {}, key="", engine=_HERE, queue=queue)
+        run_id = self._add(replace(self._new_run(target, held.name, params or {}, _HERE), cache=cache), queue=queue)
         lease = self._desk.queue.lease(f"inline {run_id}", [queue], lease_s=self._desk.lease_s)
         if lease is None:
             raise Failed("the run was taken from the queue by another", where=f"pipeline-runs/{run_id}")
         with self._heart.beating(Hold(lease, never_stopping())):
             try:
                 with suppress(Fenced):  # cancelled from elsewhere: the run says so
-                    self._work(lease, held)
+                    self._work(lease, child.Held(self._wiring, held, is_target=isinstance(pipeline, str)))
             except BaseException:
                 self.cancel(run_id, reason="interrupted")
                 raise
@@ -183,17 +202,7 @@ class Pipelines:
         Raises:
             NotFound: There is no such run.
         """
-        run = self.get(run_id)
-        now = self._desk.clock.now()
-        values = {"state": RunState.CANCELLED, "finished_at": now, "error": reason}
-        with self._desk.tables.write() as conn:
-            if not records.change_run(conn, run_id, values, states=records.UNFINISHED):
-                return False
-            records.end_steps(conn, run_id, running=StepState.CANCELLED, at=now)
-            self._desk.journal.append(conn, RunCancelled(subject=run.ref, pipeline=run.pipeline, reason=reason))
-            self._desk.queue.cancel(conn, run.job_id)
-        close_tracked(self._desk.tracking, run_id, RunState.CANCELLED)
-        return True
+        return self.steering.cancel(self.get(run_id), reason=reason)
 
     def why(self, run_id: str, step_id: str) -> Why:
         """Why a step ran, or did not: which parts of its cache key differ from the run before.
@@ -215,6 +224,12 @@ class Pipelines:
         reason = rules.why_it_ran(step, earlier, changed, may_reuse=plan.may_reuse)
         return Why(step.id, step.state, before, changed, reason)
 
+    def sizes(self, pipeline: str) -> list[Size]:
+        """What the steps of a pipeline ask for, what they took in the latest runs, and what would do."""
+        with self._desk.tables.read() as conn:
+            found = records.measured(conn, pipeline, runs=SIZED_RUNS)
+        return rules.sizes(found)
+
     def log(self, run_id: str, step_id: str) -> str:
         """What a step wrote, the last part of it; while it runs, as far as it can be seen from this machine.
 
@@ -235,45 +250,50 @@ class Pipelines:
         Returns: How many there were, over all projects.
         """
         with self._desk.tables.read() as conn:
-            waiting = records.unfinished(conn)
-        settled = 0
+            waiting = records.active(conn)
+        settled = self.steering.refuse_overdue()
         for project, run_id, job in waiting:
             with calling(Caller("pipelines", project)):
                 reason = self._lost(job)
                 settled += bool(reason) and self._end_lost(run_id, reason)
         return settled
 
-    def _add(self, target: str, name: str, params: Mapping[str, Json], *, key: str, engine: str, queue: str) -> str:
-        run_id = job_id("pipeline-run", caller().project, key) if key else new_id()
+    def _new_run(self, target: str, name: str, params: Mapping[str, Json], engine: str) -> PipelineRun:
+        return PipelineRun(
+            id=new_id(),
+            pipeline=name,
+            target=target,
+            params=dict(params),
+            state=RunState.QUEUED,
+            engine=self._known_engine(engine),
+            actor=caller().actor,
+            created_at=self._desk.clock.now(),
+        )
+
+    def _add(self, run: PipelineRun, *, key: str = "", queue: str) -> str:
+        run = replace(run, id=job_id("pipeline-run", caller().project, key)) if key else run
         with self._desk.tables.write() as conn:
             job = NewJob(
                 queue=queue,
                 kind=KIND,
-                payload={"run": run_id},
-                id=job_id("pipeline-job", run_id),
-                max_attempts=1 if engine == _HERE and queue != QUEUE else ATTEMPTS,
+                payload={"run": run.id},
+                id=job_id("pipeline-job", run.id),
+                priority=run.priority,
+                max_attempts=ATTEMPTS if queue == QUEUE else 1,
             )
-            run = PipelineRun(
-                id=run_id,
-                pipeline=name,
-                target=target,
-                params=dict(params),
-                state=RunState.QUEUED,
-                engine=engine,
-                job_id=self._desk.queue.put(conn, job),
-                created_at=self._desk.clock.now(),
-            )
+            run = replace(run, job_id=self._desk.queue.put(conn, job))
             if records.add_run(conn, run):
-                self._desk.journal.append(conn, RunRequested(subject=run.ref, pipeline=name, target=target))
-        return run_id
+                fact = RunRequested(subject=run.ref, pipeline=run.pipeline, target=run.target)
+                self._desk.journal.append(conn, fact)
+        return run.id
 
-    def _work(self, lease: Lease, held: AnyPipeline | None) -> None:
+    def _work(self, lease: Lease, held: child.Held | None) -> None:
         run = self.get(str(lease.job.payload["run"]))
         if run.state.is_final:
             with self._desk.tables.write() as conn:
                 self._desk.queue.finish(conn, lease, {"state": run.state})
             return
-        folder = self._folder(run.id, lease.attempt)
+        folder = self._folder(run.id, run.attempt + 1)
         tracked = TrackedRun(self._desk.tracking, run.id, root=self._root, target=run.target)
         ledger = Ledger(self._desk, run, lease, folder, tracked)
         try:
@@ -283,30 +303,44 @@ class Pipelines:
             ledger.give_back(reason.what, retry_in_s=0.0)
             raise
         finally:
+            self._desk.machine.free(run.id)
             shutil.rmtree(folder, ignore_errors=True)
         state = self.get(run.id).state
         if state.is_final:
             shutil.rmtree(folder.parent, ignore_errors=True)  # attempts that were killed left theirs
             ledger.close_tracked(state)
 
-    def _run(self, run: PipelineRun, lease: Lease, ledger: Ledger, task: Task, held: AnyPipeline | None) -> None:
-        engine = self._engines[run.engine]
-        while True:
-            with child.holding(child.Held(self._wiring, held) if run.engine == _HERE else None):
-                outcome = engine.run(task, ledger)
-            if outcome.state is not OutcomeState.TIMED_OUT:
-                break
+    def _run(self, run: PipelineRun, lease: Lease, ledger: Ledger, task: Task, held: child.Held | None) -> None:
+        outcome = self._engine_run(run, task, ledger, held)
+        while outcome.state is OutcomeState.TIMED_OUT:
             late = ledger.time_is_up()
             if late is not None:
-                return ledger.fail_run(late)
+                return self._fail(run, ledger, task, held, late)
+            outcome = self._engine_run(run, task, ledger, held)
+        if outcome.state is OutcomeState.FINISHED and "parked" in outcome.result:
+            return ledger.park(str(outcome.result["parked"]))
         if outcome.state is OutcomeState.FINISHED:
             return ledger.finish_run(outcome.result["result"])
         error = outcome.error or Failed(f"the run {outcome.state}", where=run.ref)
-        if outcome.state is OutcomeState.DIED:
-            ledger.note_death(error)
-            if ledger.may_go_on_after_death():
-                return ledger.give_back(error.what, retry_in_s=backoff_s(lease.attempt, seed=run.id))
-        return ledger.fail_run(error)
+        if outcome.state is not OutcomeState.DIED:
+            return ledger.fail_run(error)
+        ledger.note_death(error)
+        if ledger.may_go_on_after_death():
+            return ledger.give_back(error.what, retry_in_s=backoff_s(lease.attempt, seed=run.id))
+        return self._fail(run, ledger, task, held, error)
+
+    def _fail(
+        self, run: PipelineRun, ledger: Ledger, task: Task, held: child.Held | None, error: MainspringError
+    ) -> None:
+        """The steps' process ended early for good: what comes at the end gets one of its own."""
+        if ledger.has_ending:
+            ending = replace(task, payload={**task.payload, "failed": pack_error(error)})
+            self._engine_run(run, ending, ledger, held)
+        ledger.fail_run(error)
+
+    def _engine_run(self, run: PipelineRun, task: Task, ledger: Ledger, held: child.Held | None) -> Outcome:
+        with child.holding(held or (child.Held(self._wiring) if run.engine == _HERE else None)):
+            return self._engines[run.engine].run(task, ledger)
 
     def _task(self, run: PipelineRun, folder: Path) -> Task:
         who = caller()
@@ -317,6 +351,9 @@ class Pipelines:
             "root": str(self._root),
             "folder": str(folder),
             "house": self._house,
+            "house_env": self._house_env,
+            "engine": run.engine,
+            "secrets": str(self._secrets or ""),
             "actor": who.actor,
             "project": who.project,
         }

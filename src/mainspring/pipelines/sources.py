@@ -1,9 +1,8 @@
-"""Reads what cache keys are made of: project sources, files and folders, the list of installed packages."""
+"""Reads what cache keys are made of: project sources, files and folders."""
 
 from __future__ import annotations
 
 import os
-import platform
 import site
 import sys
 import sysconfig
@@ -29,11 +28,18 @@ class ProjectSources:
     def __init__(self, own: str) -> None:
         self._own = ".".join(own.split(".")[:2]) if own.startswith(f"{_OURS}.") else own.split(".")[0]
         self.newest = 0.0
+        self.foreign: set[str] = set()
 
     def __call__(self, module: str) -> Module | None:
-        """The module, or None when it is not the project's. Notes the newest change among those it gave out."""
+        """The module, or None when it is not the project's.
+
+        Notes the newest change among those it gave out, and in `foreign` the top-level modules of installed packages.
+        """
         is_own = module == self._own or module.startswith(f"{self._own}.")
-        if not is_own and _is_foreign(module.partition(".")[0]):
+        top = module.partition(".")[0]
+        if not is_own and _is_foreign(top):
+            if top != _OURS and top not in sys.stdlib_module_names:
+                self.foreign.add(top)
             return None
         path = _file_of(module)
         if path is None:
@@ -85,27 +91,6 @@ def _digest_file(path: Path, _changed_at: int, _size: int) -> str:
     from blake3 import blake3
 
     return blake3().update_mmap(path).hexdigest() if _size else digest(b"")
-
-
-def packages() -> tuple[str, ...]:
-    """Python, the platform and every installed package, each as "name==version", sorted."""
-    folders = tuple(entry for entry in sys.path if entry and os.path.isdir(entry))
-    return _packages(tuple((folder, os.stat(folder).st_mtime_ns) for folder in folders))
-
-
-@lru_cache(maxsize=8)
-def _packages(folders: tuple[tuple[str, int], ...]) -> tuple[str, ...]:
-    names = {
-        entry.removesuffix(".dist-info").lower().replace("_", "-")
-        for folder, _ in folders
-        for entry in os.listdir(folder)
-        if entry.endswith(".dist-info")
-    }
-    versions = {"python": platform.python_version(), "platform": f"{sys.platform}-{platform.machine()}"}
-    for name in sorted(names):
-        package, _, version = name.rpartition("-")
-        versions.setdefault(package, version)
-    return tuple(f"{name}=={version}" for name, version in sorted(versions.items()))
 
 
 @lru_cache(maxsize=1)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mainspring.core.errors import Conflict, NotFound
+from mainspring.pipelines.lock import installed
 from mainspring.pipelines.model import PipelineRun, RunState
-from mainspring.pipelines.sources import packages
 
 if TYPE_CHECKING:
     from mainspring.tracking import CodeState, Environment, Tracking
@@ -59,7 +59,7 @@ class TrackedRun:
             name=f"{run.pipeline}-{run.id[-6:]}",
             tags={"pipeline": run.pipeline, "target": run.target},
             code=self._code.result(),
-            environment=_environment(packages()),
+            environment=_environment(tuple(f"{each.name}=={each.version}" for each in installed().values())),
             run_id=run.id,
         )
         params = {name: _text(value) for name, value in run.params.items()}

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mainspring.core.errors import Invalid
 from mainspring.pipelines.model import Artifact, Dataset, KeyParts, StepOptions, StepRun, StepState
-from mainspring.pipelines.rules import changes, levels, order, pick, retry_delay_s, table_diff, why_it_ran
+from mainspring.pipelines.rules import changes, levels, order, pick, table_diff, why_it_ran
 
 
 @st.composite
@@ -42,11 +42,6 @@ def test_a_cycle_is_refused_with_its_way() -> None:
 def test_a_step_that_is_not_there_is_named() -> None:
     with pytest.raises(Invalid, match="step a needs b, which is not in the pipeline"):
         order({"a": ["b"]})
-
-
-@given(st.integers(1, 10_000), st.floats(0, 1000))
-def test_a_retry_never_waits_longer_than_five_minutes(attempt: int, first: float) -> None:
-    assert 0 <= retry_delay_s(attempt, first) <= 300
 
 
 PARTS = KeyParts(function="train", code={"function": "c1", "a.b": "c2"}, params={"n": 1}, inputs={"x": "d1"}, lock="l1")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Protocol, cast
@@ -52,11 +52,13 @@ class Shelf:
     Args:
         blobs: Where the bytes are kept.
         folder: Scratch space for files on their way.
+        look: Called with each file before it is stored; what it raises keeps the value out.
     """
 
-    def __init__(self, blobs: Blobs, folder: Path) -> None:
+    def __init__(self, blobs: Blobs, folder: Path, look: Callable[[Path], None] | None = None) -> None:
         self._blobs = blobs
         self._folder = folder
+        self._look = look
         folder.mkdir(parents=True, exist_ok=True)
 
     def put(self, value: object, where: str) -> Artifact:
@@ -101,6 +103,8 @@ class Shelf:
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
             path = Path(folder) / "value"
             codec.write(value, path)
+            if self._look is not None:
+                self._look(path)
             return Artifact(name, self._blobs.put_file(path), path.stat().st_size)
 
 

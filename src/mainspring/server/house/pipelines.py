@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from mainspring.core.settings import Settings
+from mainspring.core.settings import PipelineSettings, Settings
 from mainspring.core.wiring import Wiring
 from mainspring.data import Data
 from mainspring.engines import ProcessEngine
 from mainspring.loop.judging import GateWork
 from mainspring.loop.service import GATE_JOB
 from mainspring.loop.service import QUEUE as LOOP_QUEUE
-from mainspring.pipelines.service import KIND, QUEUE, Pipelines
+from mainspring.pipelines.ledger import KIND, QUEUE
+from mainspring.pipelines.machine import Machine, find_out
+from mainspring.pipelines.model import Resources, size_of
+from mainspring.pipelines.service import Pipelines
 from mainspring.pipelines.worker import Worker
 from mainspring.server.house.floor import CLOCK, OPENER, blobs, journal, queue, tables
 from mainspring.tracking import Tracking
@@ -39,7 +42,16 @@ def _pipelines(w: Wiring, settings: Settings) -> Pipelines:
         house_env=settings.environ(),
         root=settings.root,
         lease_s=settings.loop.lease_s,
+        secrets=settings.root / settings.pipelines.secrets if settings.pipelines.secrets else None,
+        machine=Machine(_share(settings.pipelines)),
     )
+
+
+def _share(asked: PipelineSettings) -> Resources:
+    """What steps may take of the machine."""
+    has = find_out()
+    memory = size_of(asked.memory) if asked.memory else has.memory
+    return Resources(asked.cpu or has.cpu, memory, has.gpu if asked.gpu < 0 else asked.gpu)
 
 
 def _worker(w: Wiring, settings: Settings) -> Worker:

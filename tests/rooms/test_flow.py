@@ -1,0 +1,435 @@
+"""What pipelines can say besides calling steps: lists, conditions, loops, questions, endings, secrets, resources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mainspring import pipeline, step
+from mainspring.core.caller import Caller, calling
+from mainspring.core.clock import SECOND_US, ManualClock
+from mainspring.core.errors import Conflict, Forbidden, Invalid, NoRoom, NotFound, Refused
+from mainspring.pipelines import PipelineRun, Pipelines, RunState, StepState, context, flow
+from mainspring.pipelines.machine import Machine
+from mainspring.pipelines.model import Resources, StepOptions
+from mainspring.storage.files import FileBlobs
+from mainspring.storage.journal import SqlJournal
+from mainspring.storage.ports import Tables
+from mainspring.storage.queue import SqlQueue
+
+calls: list[str] = []
+
+
+@step
+def numbers(count: int) -> list[int]:
+    return list(range(count))
+
+
+@step
+def double(number: int, by: int = 2) -> int:
+    calls.append(f"double {number}")
+    return by * number
+
+
+@step
+def total(values: list[int]) -> int:
+    return sum(values)
+
+
+@pipeline
+def fan(count: int = 3, by: int = 2) -> int:
+    return total(double.map(numbers(count), by=by, limit=1))
+
+
+@step
+def report(score: float) -> dict[str, float]:
+    calls.append("report")
+    return {"auc": score, "rows": 10}
+
+
+@step
+def release(score: float) -> str:
+    calls.append("release")
+    return f"released at {score}"
+
+
+@step
+def keep() -> str:
+    calls.append("keep")
+    return "kept"
+
+
+@step
+def after(word: str) -> str:
+    return f"{word}!"
+
+
+@pipeline
+def decides(score: float = 0.9) -> str | None:
+    found = report(score)
+    return flow.when(found["auc"] > 0.8, lambda: after(release(found["auc"])), keep)
+
+
+@step
+def improve(loss: float) -> float:
+    calls.append("improve")
+    return loss / 2
+
+
+@pipeline
+def loops(loss: float = 1.0, most: int = 5) -> float:
+    return flow.repeat(improve, loss, until=lambda now: now < 0.3, most=most)
+
+
+@step
+def train(rows: int) -> dict[str, int]:
+    calls.append("train")
+    return {"rows": rows}
+
+
+@step(side_effect=True)
+def deploy(model: dict[str, int], answer: dict[str, object]) -> str:
+    calls.append("deploy")
+    return f"{model['rows']} rows, said {answer['by']}"
+
+
+@pipeline
+def asks(rows: int = 3) -> str:
+    model = train(rows)
+    answer = flow.approval("Deploy it?", about=model, within="1d", by_another=True)
+    return deploy(model, answer)  # type: ignore[arg-type]
+
+
+@step
+def fails(word: str) -> str:
+    raise ValueError(word)
+
+
+told: list[object] = []
+
+
+@step
+def tell(what: dict[str, object]) -> None:
+    told.append(what)
+
+
+@step
+def clean_up() -> None:
+    told.append("clean")
+
+
+@pipeline(on_failure=tell, lastly=clean_up)
+def ends(word: str = "") -> str:
+    return fails(word) if word else keep()
+
+
+@step(secrets=["TOKEN_OF_TEST"])
+def uses_secret(leak: bool) -> str:
+    token = context().secret("TOKEN_OF_TEST")
+    context().log(f"the token is {token}")
+    if leak:
+        return f"x{token}y"
+    raise ValueError(f"refused {token}")
+
+
+@pipeline
+def secretly(leak: bool = False) -> str:
+    return uses_secret(leak)
+
+
+@step(cpu=3, memory="1GB")
+def large() -> int:
+    return 1
+
+
+@pipeline
+def largely() -> int:
+    return total([keep_number(), large()])
+
+
+@step
+def keep_number() -> int:
+    calls.append("keep_number")
+    return 1
+
+
+@step
+def half(number: float) -> float:
+    return number / 2
+
+
+@pipeline
+def halves(number: int = 3) -> float:
+    return half(total([number]))
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(1000 * SECOND_US)
+
+
+@pytest.fixture
+def room(sqlite_tables: Tables, tmp_path: Path, clock: ManualClock) -> Iterator[Callable[..., Pipelines]]:
+    calls.clear()
+    told.clear()
+
+    def make(**more: object) -> Pipelines:
+        return Pipelines(
+            tables=sqlite_tables,
+            journal=SqlJournal(sqlite_tables),
+            queue=SqlQueue(sqlite_tables),
+            blobs=FileBlobs(tmp_path / "blobs"),
+            scratch=tmp_path / "scratch",
+            clock=clock,
+            root=tmp_path,
+            **more,  # type: ignore[arg-type]
+        )
+
+    yield make
+
+
+@pytest.fixture
+def pipelines(room: Callable[..., Pipelines]) -> Pipelines:
+    return room()
+
+
+def states(run: PipelineRun) -> dict[str, str]:
+    return {each.id: each.state.value for each in run.steps}
+
+
+def work(pipelines: Pipelines, tables: Tables, *, run_id: str) -> PipelineRun:
+    """Do in this process what a worker would do."""
+    lease = SqlQueue(tables).lease("test", ["pipelines"])
+    assert lease is not None
+    with calling(Caller(lease.job.actor, lease.job.project)):
+        pipelines.work_once(lease)
+    return pipelines.get(run_id)
+
+
+def test_a_step_goes_through_the_list_that_an_earlier_step_made(pipelines: Pipelines) -> None:
+    run = pipelines.run_inline(fan)
+    assert (run.state, run.result) == (RunState.FINISHED, 6)
+    assert [each.id for each in run.steps] == ["numbers", "double", "double.0", "double.1", "double.2", "total"]
+    assert {each.parent for each in run.steps if each.id.startswith("double.")} == {"double"}
+    assert fan.function(3) == 6
+
+
+def test_only_new_items_of_a_list_are_done_again(pipelines: Pipelines) -> None:
+    pipelines.run_inline(fan)
+    run = pipelines.run_inline(fan, {"count": 4})
+    assert calls == ["double 0", "double 1", "double 2", "double 3"]
+    assert states(run)["double.1"] == "cached"
+    assert pipelines.run_inline(fan, {"count": 0}).result == 0
+    assert states(pipelines.run_inline(fan, {"count": 4}))["double"] == "cached"
+
+
+def test_without_the_cache_every_step_runs(pipelines: Pipelines) -> None:
+    pipelines.run_inline(fan)
+    run = pipelines.run_inline(fan, cache=False)
+    assert set(states(run).values()) == {"finished"}
+    assert len(calls) == 6
+
+
+@pytest.mark.parametrize(
+    ("score", "result", "skipped"), [(0.9, "released at 0.9!", ["keep"]), (0.5, "kept", ["release", "after"])]
+)
+def test_a_condition_on_a_result_decides_which_steps_run(
+    pipelines: Pipelines, score: float, result: str, skipped: list[str]
+) -> None:
+    run = pipelines.run_inline(decides, {"score": score})
+    assert run.result == result
+    assert [each.id for each in run.steps if each.state is StepState.SKIPPED] == skipped
+    assert decides.function(score) == result
+
+
+def test_a_loop_ends_when_its_condition_holds_or_its_rounds_are_over(pipelines: Pipelines) -> None:
+    run = pipelines.run_inline(loops)
+    assert (run.result, calls.count("improve")) == (0.25, 2)
+    assert list(states(run).values()) == ["finished", "finished", "skipped", "skipped", "skipped"]
+    assert pipelines.run_inline(loops, {"most": 1}).result == 0.5
+    assert pipelines.run_inline(loops, {"loss": 8.0}).result == 0.25
+    assert loops.function() == 0.25
+
+
+def test_a_run_waits_for_a_person_without_a_job_and_goes_on_after_a_yes(
+    pipelines: Pipelines, room: Callable[..., Pipelines], sqlite_tables: Tables
+) -> None:
+    with calling(Caller("ada", "default")):
+        run = pipelines.run_inline(asks)
+    assert (run.state, states(run)) == (
+        RunState.WAITING,
+        {"train": "finished", "approval": "asked", "deploy": "waiting"},
+    )
+    assert SqlQueue(sqlite_tables).lease("test", ["pipelines"]) is None
+    with calling(Caller("ada", "default")), pytest.raises(Forbidden, match="ada asked for this run"):
+        pipelines.steering.answer(run, approve=True)
+    with calling(Caller("bob", "default")):
+        later = room(engines=[_Here()], engine="process")
+        later.steering.answer(run, approve=True, comment="fine")
+    with pytest.raises(Conflict, match="answered already"):
+        later.steering.answer(run, approve=False)
+    done = work(later, sqlite_tables, run_id=run.id)
+    assert (done.state, done.result) == (RunState.FINISHED, "3 rows, said bob")
+    assert calls == ["train", "deploy"]
+
+
+def test_a_no_fails_the_run_and_so_does_silence(
+    pipelines: Pipelines, room: Callable[..., Pipelines], sqlite_tables: Tables, clock: ManualClock
+) -> None:
+    with calling(Caller("ada", "default")):
+        first, second = pipelines.run_inline(asks), pipelines.run_inline(asks)
+    later = room(engines=[_Here()], engine="process")
+    with calling(Caller("bob", "default")):
+        later.steering.answer(first, "approval", approve=False, comment="too few rows")
+    refused = work(later, sqlite_tables, run_id=first.id)
+    assert (refused.state, refused.error_code) == (RunState.FAILED, "refused")
+    assert "bob said no to: Deploy it?" in refused.error and "too few rows" in refused.error
+    assert later.settle() == 0
+    clock.advance(25 * 3600 * SECOND_US)
+    assert later.settle() == 1
+    assert "clock said no" in work(later, sqlite_tables, run_id=second.id).error
+    assert "deploy" not in calls
+
+
+def test_what_comes_at_the_end_runs_in_any_case_and_hears_what_failed(pipelines: Pipelines) -> None:
+    assert pipelines.run_inline(ends).result == "kept"
+    assert told == ["clean"]
+    run = pipelines.run_inline(ends, {"word": "oh"})
+    assert run.state is RunState.FAILED
+    heard, last = told[1:]
+    assert isinstance(heard, dict) and heard["step"] == "fails" and "ValueError: oh" in str(heard["error"])
+    assert last == "clean"
+    assert states(run) == {"fails": "failed", "tell": "finished", "clean_up": "finished"}
+
+
+def test_a_secret_is_in_no_log_no_error_no_result_and_no_key(
+    pipelines: Pipelines, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TOKEN_OF_TEST", "hunter22-hunter22")
+    for leak in (False, True):
+        run = pipelines.run_inline(secretly, {"leak": leak})
+        assert run.state is RunState.FAILED
+        assert "the token is ***" in pipelines.log(run.id, "uses_secret")
+    assert "one of its secrets" in run.error
+    for path in (each for each in tmp_path.rglob("*") if each.is_file()):
+        assert b"hunter22" not in path.read_bytes(), path
+
+
+def test_a_missing_secret_and_impossible_resources_are_refused_before_anything_runs(
+    room: Callable[..., Pipelines], tmp_path: Path
+) -> None:
+    small = room(machine=Machine(Resources(2.0, 2**40, 0)))
+    run = small.run_inline(largely)
+    assert (run.error_code, run.error.splitlines()[0]) == (NoRoom.code, "step large asks for 3 cores, there are 2")
+    run = small.run_inline(secretly)
+    assert run.error_code == NotFound.code and "no secret 'TOKEN_OF_TEST'" in run.error
+    file = tmp_path / "secrets.env"
+    file.write_text("TOKEN_OF_TEST=hunter22-hunter22\n")
+    file.chmod(0o644)
+    assert room(secrets=file).run_inline(secretly).error_code == Refused.code
+    file.chmod(0o600)
+    assert "ValueError: refused ***" in room(secrets=file).run_inline(secretly).error
+    assert calls == []
+    assert room(machine=Machine(Resources(3.0, 2**40, 0))).run_inline(largely).result == 2
+
+
+def test_a_step_waits_for_what_others_have_taken() -> None:
+    machine = Machine(Resources(4.0, 8, 2))
+    assert machine.take("r", "a", Resources(3.0, 4, 1)) == [0]
+    assert machine.take("r", "b", Resources(3.0)) is None
+    assert machine.take("q", "b", Resources(1.0, 0, 1)) == [1]
+    machine.free("r")
+    assert machine.take("r", "b", Resources(3.0, 8, 1)) == [0]
+
+
+def test_a_run_that_failed_goes_on_where_it_stopped(
+    pipelines: Pipelines, room: Callable[..., Pipelines], sqlite_tables: Tables
+) -> None:
+    run = pipelines.run_inline(ends, {"word": "oh"})
+    later = room(engines=[_Here()], engine="process")
+    assert later.steering.resume(run)
+    assert later.get(run.id).state is RunState.QUEUED
+    assert not later.steering.resume(run)
+    assert later.steering.pause(run)
+    assert later.get(run.id).state is RunState.PAUSED
+    assert SqlQueue(sqlite_tables).lease("test", ["pipelines"]) is None
+    assert later.steering.resume(run)
+    assert work(later, sqlite_tables, run_id=run.id).state is RunState.FAILED
+
+
+def test_an_int_goes_where_a_float_is_asked(pipelines: Pipelines) -> None:
+    assert pipelines.run_inline(halves).result == 1.5
+
+
+@step
+def gives_function() -> Callable[[], int]:
+    return lambda: 1
+
+
+@pipeline
+def fleeting() -> object:
+    return gives_function()
+
+
+@pipeline
+def compares() -> str:
+    return "a" if report(1.0)["auc"] > 0.5 else "b"
+
+
+@pipeline
+def goes_through_text() -> object:
+    return double.map("abc")
+
+
+@pipeline
+def goes_through_wrong() -> object:
+    return double.map(["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (fleeting, "which no codec stores"),
+        (compares, "a comparison of results that are not there yet"),
+        (goes_through_text, "a str to go through"),
+        (goes_through_wrong, "'a' \\(str\\) is not int"),
+    ],
+)
+def test_what_cannot_work_is_refused_while_the_pipeline_is_drawn(
+    pipelines: Pipelines, wrong: object, words: str
+) -> None:
+    with pytest.raises(Invalid, match=words):
+        pipelines.run_inline(wrong)  # type: ignore[arg-type]
+    assert pipelines.runs() == []
+
+
+@pytest.mark.parametrize("words", [{"memory": "many"}, {"cpu": -1}, {"depends_on": [3]}, {"retries": 101}])
+def test_options_that_mean_nothing_are_refused(words: dict[str, object]) -> None:
+    with pytest.raises(Invalid):
+        StepOptions.of(words)  # type: ignore[arg-type]
+
+
+def test_an_unknown_option_names_its_neighbour() -> None:
+    with pytest.raises(Invalid, match="did you mean"):
+        step(retrys=3)  # type: ignore[call-overload]
+
+
+class _Here:
+    """An engine that calls itself `process` and runs here: the steps of this module are found."""
+
+    name = "process"
+
+    def run(self, task: object, watch: object) -> object:
+        from mainspring.core.wiring import Wiring
+        from mainspring.engines import InlineEngine
+        from mainspring.pipelines import child
+        from mainspring.storage.ports import Blobs
+
+        wiring = Wiring()
+        blobs = FileBlobs(Path(task.payload["root"]) / "blobs")  # type: ignore[attr-defined]
+        wiring.add(Blobs, lambda _: blobs)  # type: ignore[type-abstract]
+        found = {"asks": asks, "ends": ends}[task.payload["target"].rpartition(":")[2]]  # type: ignore[attr-defined]
+        with child.holding(child.Held(wiring, found)):  # type: ignore[arg-type]
+            return InlineEngine().run(task, watch)  # type: ignore[arg-type]
