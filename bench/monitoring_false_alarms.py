@@ -15,8 +15,8 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
-import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,17 +37,19 @@ from mainspring.data.sketch import (
 )
 from mainspring.monitoring.model import MonitorSpec, WatchedVersion
 from mainspring.monitoring.rules.budget import level_of
-from mainspring.monitoring.rules.dispersion import cells_of, unlearnt
-from mainspring.monitoring.rules.judging import INDEPENDENT_ROWS, drift_level, judge_inputs, judge_loss
+from mainspring.monitoring.rules.judging import drift_level, judge_inputs, judge_loss
 from mainspring.monitoring.rules.performance import Outcomes
 from mainspring.monitoring.rules.rates import rate_p_value
 from mainspring.monitoring.rules.reference import Reference
+from mainspring.monitoring.rules.scanning import Scan, Stretch, extended
 from mainspring.monitoring.rules.windows import InputWindow, LabelWindow
 
 Floats = NDArray[np.float64]
 SPEC = MonitorSpec()
 VERSION = WatchedVersion("bench", 1, "bench", "binary", "datasets/bench/1", "brier", 0.15)
 START = 16_000 * DAY_US
+CALM = 28
+"""Days without a change before the one that is to be found."""
 
 
 @dataclass(frozen=True)
@@ -180,10 +182,10 @@ class Year:
         drawn = rows * chances + spread - chances * spread.sum(-1, keepdims=True)
         return np.asarray(np.maximum(np.round(drawn), 0.0), np.float64)
 
-    def days(self, count: int, shift: float = 0.0) -> Floats:
-        """The days after the reference; a shift moves the first column."""
+    def days(self, count: int, shift: float = 0.0, since: int = 0) -> Floats:
+        """The days after the reference; a shift moves the first column from day `since` on."""
         moods = self.later[:count].copy()
-        moods[:, 0] += shift
+        moods[since:, 0] += shift
         return self._draw(moods, self.cell.window)
 
     def judged(self, counts: Floats) -> list[int]:
@@ -206,57 +208,31 @@ def _kept_days(days: int) -> NDArray[np.int64]:
 
 
 class Watch:
-    """The alarm rule over all columns at once, as `judge_inputs` has it."""
+    """The alarm rule over all columns at once: runs as production has them, missing values by arrays."""
 
     def __init__(self, year: Year) -> None:
-        reference, self.columns = year.reference, year.cell.columns
-        base = reference.profile.sketch.columns
+        self.reference, self.columns = year.reference, year.cell.columns
         self.first_day = START // DAY_US + year.cell.before
-        plain = np.stack([cells_of(column) for column in base])
-        self.rows = np.array([column.rows for column in base], np.float64)
-        self.shares = plain / np.maximum(self.rows, 1)[:, None]
-        self.phi, self.windows = np.array(reference.dispersions), len(reference.profile.windows)
-        self.seasons = {i: season for i, season in enumerate(reference.seasons) if season is not None}
-        self.bars = np.minimum(1.0, np.array(reference.missing_bars) + SPEC.drift_tolerance)
-        self.missing_phi = np.array(reference.missing_dispersions)
+        self.bars = np.minimum(1.0, np.array(self.reference.missing_bars) + SPEC.drift_tolerance)
+        self.missing_phi = np.array(self.reference.missing_dispersions)
         self.level, self.missing_level = drift_level(self.columns, SPEC), level_of("missing", self.columns, SPEC)
-        self.levels = year.column.cells if year.column.kind == "categorical" else 0
-        self.m = np.zeros(self.columns)
+        self.m, self.missing_m = np.zeros(self.columns), np.zeros(self.columns)
         self.alarmed, self.missing_alarmed = np.zeros(self.columns, bool), np.zeros(self.columns, bool)
-        self.missing_m = np.zeros(self.columns)
-        self.waiting = np.zeros(plain.shape)
-        self.since = np.full(self.columns, -1)
+        self.scan, self.stretches = Scan(self.reference), list[Stretch]()
 
     def day(self, number: int, counts: Floats) -> bool:
         """Judge a day, shape (columns, cells + 2); whether an alarm is raised."""
         told = self._missing(counts)
-        self.waiting += counts
-        rows = self.waiting.sum(1)
-        self.since = np.where(self.since < 0, number, self.since)
-        shares, known, phi = self._expected(number, rows)
-        gap = self.waiting / np.maximum(rows, 1)[:, None] - shares
-        d = np.minimum(np.abs(np.cumsum(gap, axis=1)).max(1), 1.0)
-        ready = (rows >= INDEPENDENT_ROWS * phi) | (number + 1 - self.since >= 28)
-        p = self._p_value(d, np.abs(gap[:, : self.levels]).max(1) if self.levels else None, rows, known, phi)
-        e = 0.5 / np.sqrt(np.maximum(p, 1e-300))
-        m = np.where(self.alarmed, 0.0, np.minimum(e * np.maximum(self.m, 1.0), 1e300))
-        crossed = ready & (m >= self.level)
-        self.m = np.where(ready, np.where(crossed, 0.0, m), self.m)
-        self.alarmed = np.where(ready, crossed | (self.alarmed & (e >= 1)), self.alarmed)
-        self.waiting[ready] = 0.0
-        self.since[ready] = -1
+        start = (self.first_day + number) * DAY_US
+        new = Stretch(start, start + DAY_US, 1, np.ones(self.columns), np.cumsum(counts, axis=1))
+        self.stretches = extended(self.stretches, new)
+        found = self.scan.judge(self.stretches, level=self.level, tolerance=SPEC.drift_tolerance)
+        m = np.where(self.alarmed, 0.0, found.evidence)
+        crossed, over = m >= self.level, self.alarmed & found.is_gone
+        self.m, self.alarmed = np.where(crossed, 0.0, m), crossed | (self.alarmed & ~over)
+        if (crossed | over).any():
+            self.stretches = [stretch.without(crossed | over) for stretch in self.stretches]
         return bool(told or crossed.any())
-
-    def _expected(self, number: int, rows: Floats) -> tuple[Floats, Floats, Floats]:
-        phi = self.phi if self.windows >= 3 else np.maximum(self.phi, [unlearnt(self.windows, int(n)) for n in rows])
-        if not self.seasons:
-            return self.shares, self.rows, phi
-        shares, known, phi = self.shares.copy(), self.rows.copy(), phi.copy()
-        for i, season in self.seasons.items():
-            start, end = (self.first_day + int(self.since[i])) * DAY_US, (self.first_day + number + 1) * DAY_US
-            shares[i], known[i] = season.expected(start, end)
-            phi[i] = season.dispersion
-        return shares, known, phi
 
     def _missing(self, counts: Floats) -> bool:
         rows = counts.sum(1)
@@ -275,26 +251,6 @@ class Watch:
         self.missing_m = np.where(crossed, 0.0, m)
         self.missing_alarmed = crossed | (self.missing_alarmed & (e >= 1))
         return bool(crossed.any())
-
-    def _p_value(self, d: Floats, change: Floats | None, rows: Floats, known: Floats, phi: Floats) -> Floats:
-        few = known < 10 * rows
-        error = np.sqrt(phi * math.log(2 * self.columns / 0.01) / (2 * known))
-        bound = 2 * np.exp(-2 * rows / phi * np.maximum(d - SPEC.drift_tolerance - error, 0) ** 2)
-        constant = math.pi / math.sqrt(12)
-        own = constant * np.sqrt(phi / known)
-        loose = SPEC.drift_tolerance + constant * np.sqrt(np.maximum(phi - 1.5, 0) / known)
-        effective = known * rows / (known + rows) / phi
-        close = _survival(np.maximum(d - (own if self.windows >= 20 else loose), 0) * np.sqrt(effective))
-        p = np.where(d <= SPEC.drift_tolerance, 1.0, np.where(few, bound, close))
-        if change is not None:
-            single = 2 * self.levels * np.exp(-2 * effective * np.maximum(change - SPEC.drift_tolerance, 0) ** 2)
-            p = np.where(few, p, 2 * np.minimum(p, single))
-        return np.asarray(np.minimum(p, 1.0), np.float64)
-
-
-def _survival(x: Floats) -> Floats:
-    total = sum((-1.0) ** (k - 1) * np.exp(-2 * (k * x) ** 2) for k in range(1, 13))
-    return np.asarray(np.where(x < 0.3, 1.0, np.clip(2 * total, 0.0, 1.0)), np.float64)
 
 
 def alarms_of(year: Year, counts: Floats, check: int = 0) -> list[int]:
@@ -328,24 +284,33 @@ def upper_limit(events: int, years: float) -> float:
     return high / years
 
 
-def false_alarms(cells: list[Cell], years: int, seconds: float) -> None:
-    """Print the alarms of each cell; a cell that takes longer than `seconds` of CPU ends after the year it is at."""
+def _alarms_a_year(cell: Cell, years: int) -> list[int]:
+    grid = cell.grid(np.random.default_rng(990017))
+    counts: list[int] = []
+    for seed in range(years):
+        year = Year(cell, grid, seed)
+        counts.append(len(alarms_of(year, year.days(365), check=0 if seed else 21)))
+    return counts
+
+
+def false_alarms(cells: list[Cell], years: int, processes: int) -> None:
+    """Print the alarms of each cell, several cells at a time."""
     print(f"\nFalse alarms per model and year: {cells[0].columns} columns, {years} simulated years a cell")
-    print(f"{'data':28}{'rows a day':>11}{'reference':>11}{'years':>7}{'alarms/year':>13}{'95 % limit':>12}")
-    for cell in cells:
-        begun, grid = time.process_time(), cell.grid(np.random.default_rng(990017))
-        counts: list[int] = []
-        while len(counts) < years and (len(counts) < 3 or time.process_time() - begun < seconds):
-            year = Year(cell, grid, len(counts))
-            counts.append(len(alarms_of(year, year.days(365), check=0 if counts else 21)))
-        mean, limit = sum(counts) / len(counts), upper_limit(sum(counts), len(counts))
-        held = "" if limit <= 1 else "  above 1"
-        name = f"{cell.kind.name:28}{cell.window:>11,}{cell.reference:>11,}{len(counts):>7}"
-        print(f"{name}{mean:>13.2f}{limit:>12.2f}{held}", flush=True)
+    print(
+        f"{'data':28}{'rows a day':>11}{'reference':>11}{'years':>7}{'alarms/year':>13}{'95 % limit':>12}", flush=True
+    )
+    with ProcessPoolExecutor(processes) as pool:
+        running = [(cell, pool.submit(_alarms_a_year, cell, years)) for cell in cells]
+        for cell, future in running:
+            counts = future.result()
+            mean, limit = sum(counts) / len(counts), upper_limit(sum(counts), len(counts))
+            held = "" if limit <= 1 else "  above 1"
+            name = f"{cell.kind.name:28}{cell.window:>11,}{cell.reference:>11,}{len(counts):>7}"
+            print(f"{name}{mean:>13.2f}{limit:>12.2f}{held}", flush=True)
 
 
-def power(trials: int) -> None:
-    print(f"\nDays until a change of one column is found, 20 columns, 1,000 rows a day, median of {trials}")
+def power(trials: int, columns: int) -> None:
+    print(f"\nDays until a change of one of {columns} columns is found, 1,000 rows a day, median of {trials}")
     cases = [
         ("KS shift 0.05", Kind(""), 0.1257, 10_000),
         ("KS shift 0.05", Kind(""), 0.1257, 100_000),
@@ -356,21 +321,26 @@ def power(trials: int) -> None:
         ("1 sd, AR(1) 0.7", Kind("", day=0.1, memory=0.7), 1.0, 90_000),
     ]
     for name, kind, shift, reference in cases:
-        cell = Cell(kind, 1000, reference, 20)
+        cell = Cell(kind, 1000, reference, columns)
         grid, found = cell.grid(np.random.default_rng(990017)), []
         for seed in range(trials):
             year = Year(cell, grid, seed)
-            found.append((alarms_of(year, year.days(60, shift)) or [99])[0])
+            found.append(_found(alarms_of(year, year.days(CALM + 60, shift, CALM))))
         print(f"{name:28}{reference:>11,}{statistics.median(found):>8.0f}", flush=True)
     calm = Kind("")
-    cell = Cell(calm, 1000, 10_000, 20)
+    cell = Cell(calm, 1000, 10_000, columns)
     grid, found = cell.grid(np.random.default_rng(990017)), []
     for seed in range(trials):
         year = Year(cell, grid, seed)
-        counts = year.days(60)
-        counts[:, 0] = _with_missing(counts[:, 0], 0.05, year.rng)
-        found.append((alarms_of(year, counts) or [99])[0])
+        counts = year.days(CALM + 60)
+        counts[CALM:, 0] = _with_missing(counts[CALM:, 0], 0.05, year.rng)
+        found.append(_found(alarms_of(year, counts)))
     print(f"{'5 % turn missing':28}{10_000:>11,}{statistics.median(found):>8.0f}", flush=True)
+
+
+def _found(alarms: list[int]) -> int:
+    """Days from the change to the alarm; 99 for none."""
+    return min((day - CALM for day in alarms if day > CALM), default=99)
 
 
 def _with_missing(counts: Floats, share: float, rng: np.random.Generator) -> Floats:
@@ -450,8 +420,8 @@ def _delay(worse: float, memory: float, years: int, rng: np.random.Generator) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--years", type=int, default=20, help="simulated years a cell, at most")
-    parser.add_argument("--seconds", type=float, default=math.inf, help="CPU seconds a cell, after three years")
+    parser.add_argument("--years", type=int, default=20, help="simulated years a cell")
+    parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--columns", type=int, default=50)
     parser.add_argument("--all", action="store_true", help="every window and reference size")
     parser.add_argument("--only", default="", help="kinds of data whose name has this in it")
@@ -462,8 +432,8 @@ def main() -> None:
     cells = [Cell(kind, window, size, args.columns) for kind in kinds for window in windows for size in references]
     parts: dict[str, Callable[[], None]] = {
         "loss": lambda: performance(2 * args.years),
-        "power": lambda: power(args.years + 1),
-        "false": lambda: false_alarms(cells, args.years, args.seconds),
+        "power": lambda: power(args.years + 1, args.columns),
+        "false": lambda: false_alarms(cells, args.years, args.processes),
         "flights": lambda: flights(args.years),
     }
     for name in args.parts.split(","):

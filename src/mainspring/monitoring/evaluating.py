@@ -17,7 +17,6 @@ from mainspring.monitoring.rules.drift import smallest_change
 from mainspring.monitoring.rules.gap import GapWindow, judge_gap
 from mainspring.monitoring.rules.impact import impact_text, in_order, weigh
 from mainspring.monitoring.rules.judging import (
-    INDEPENDENT_ROWS,
     Draft,
     Finding,
     drift_level,
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
 
 
 _LIVE_STATES = ("open", "escalated", "silenced", "acknowledged")
+_WEEK = 7
 _LATE_US = 30 * SECOND_US
 """So long after it was answered a request is in the log and counted."""
 Gaps = Callable[["Connection", WatchedVersion], Sequence[GapWindow]]
@@ -265,14 +265,12 @@ class Evaluator:
         if watched.reference is None or not latest:
             return None
         columns = len(watched.reference.profile.grid.columns)
-        dispersion = sorted(watched.reference.dispersions)[columns // 2]
         found = smallest_change(
+            watched.reference.usual,
             reference_rows=watched.reference.profile.sketch.rows,
-            rows=max(latest[0].rows, round(INDEPENDENT_ROWS * dispersion)),
-            dispersion=dispersion,
-            columns=columns,
+            rows=latest[0].rows,
+            windows=_WEEK,
             level=drift_level(columns, self.spec),
-            is_learnt=watched.reference.is_learnt,
         )
         return found if found < 1 else None
 

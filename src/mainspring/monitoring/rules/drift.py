@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mainspring.data.sketch import ColumnSketch
-from mainspring.monitoring.rules.dispersion import cells_of
+from mainspring.monitoring.rules.dispersion import Usual, cells_of
 
 Floats = NDArray[np.float64]
 TOLERANCE = 0.02
 LEAST_ROWS = 200
-_COMMON_ERROR = math.pi / math.sqrt(12)
+_FEWER_PLACES = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,69 +66,44 @@ def kolmogorov_survival(x: float) -> float:
     return min(1.0, max(0.0, 2 * sum((-1.0) ** (k - 1) * math.exp(-2 * (k * x) ** 2) for k in range(1, 13))))
 
 
-def p_value(
-    d: float,
-    *,
-    reference_rows: int,
-    rows: int,
-    dispersion: float,
-    columns: int,
-    tolerance: float = TOLERANCE,
-    is_learnt: bool = False,
-) -> float:
-    """How surprising a distance is if days differ as they did in the reference.
+def p_value(d: Floats, variance: Floats, freedom: Floats, moods: Floats) -> Floats:
+    """How surprising a distance is: 2 exp(-z^2 / 2) of z standard deviations, with the tails of a t where they are due.
 
     Args:
-        d: Kolmogorov distance of the window from the reference.
-        reference_rows: Rows of the reference.
-        rows: Rows of the window.
-        dispersion: How much more windows vary than rows drawn independently, at least 1.
-        columns: Columns that are watched, which share the risk of an unlucky reference.
-        tolerance: A distance up to this is none: at most so many of the rows moved.
-        is_learnt: The reference has enough days to know how much they differ. Then the distance counts in full from
-            the tolerance on; otherwise only what is beyond it.
-    Returns:
-        In [0, 1]. With a reference of under 10 windows' rows its own error, common to all windows, is bounded once for
-        all of them.
-    Source: Massart (1990) for the second branch. The error of the reference is taken off the distance in both.
+        d: Distances, shape (columns,); one below zero is none.
+        variance: Of the share below the value where it varies most, shape (columns,).
+        freedom: Degrees of freedom of that variance.
+        moods: What share of it comes from moods and not from the lot of the rows, shape (columns,).
+    Returns: In [0, 1]. Without moods and for a known variance of 1 / (4 n) this is the bound of Massart; for a variance
+        that was estimated it is that bound averaged over what the variance may be. Moods move the whole column in one
+        direction or a few, so that they exceed a bound in fewer places than the lot does, of which a quarter is kept.
+    Source: Massart (1990); Piterbarg (1996), Asymptotic methods in the theory of Gaussian processes, section 8, for the
+        number of places.
 
-    >>> p_value(0.01, reference_rows=10_000, rows=1_000, dispersion=1.0, columns=50)
-    1.0
+    >>> one = np.array([1.0])
+    >>> float(p_value(0.05 * one, 0.25 / 3000 * one, 1e9 * one, 0 * one).round(9))
+    6.12e-07
     """
-    if not rows or not reference_rows or d <= tolerance:
-        return 1.0
-    if reference_rows < 10 * rows:
-        error = math.sqrt(dispersion * math.log(2 * max(columns, 1) / 0.01) / (2 * reference_rows))
-        return min(1.0, 2 * math.exp(-2 * rows / dispersion * max(0.0, d - tolerance - error) ** 2))
-    effective = reference_rows * rows / (reference_rows + rows) / dispersion
-    if is_learnt:
-        error = _COMMON_ERROR * math.sqrt(dispersion / reference_rows)
-    else:
-        error = tolerance + _COMMON_ERROR * math.sqrt(max(0.0, dispersion - 1.5) / reference_rows)
-    return kolmogorov_survival(max(0.0, d - error) * math.sqrt(effective))
+    squares = np.square(np.maximum(d, 0.0)) / variance
+    return np.asarray(
+        np.minimum(1.0, (2 - _FEWER_PLACES * moods) * np.exp(-freedom / 2 * np.log1p(squares / freedom))), np.float64
+    )
 
 
-def level_p_value(
-    change: float, *, reference_rows: int, rows: int, dispersion: float, levels: int, tolerance: float = TOLERANCE
-) -> float:
-    """How surprising the largest change of one of `levels` levels is, by Hoeffding's bound for each of them."""
-    if not rows or not reference_rows:
-        return 1.0
-    effective = reference_rows * rows / (reference_rows + rows) / dispersion
-    return min(1.0, 2 * levels * math.exp(-2 * effective * max(0.0, change - tolerance) ** 2))
+def smallest_change(usual: Usual, *, reference_rows: int, rows: int, windows: int, level: float) -> float:
+    """The least distance of which a week of windows raises an alarm, for the column in the middle; above 1: none does.
 
-
-def smallest_change(
-    *, reference_rows: int, rows: int, dispersion: float, columns: int, level: float, is_learnt: bool = False
-) -> float:
-    """The least distance that raises an alarm in a single window; above 1 when none does."""
-    low, high = 0.0, 2.0
-    known = {"reference_rows": reference_rows, "rows": rows, "columns": columns}
-    for _ in range(30):
-        middle = (low + high) / 2
-        p = p_value(middle, **known, dispersion=dispersion, is_learnt=is_learnt)
-        low, high = (middle, high) if p * level**2 > 0.25 else (low, middle)
-    return high
+    Args:
+        usual: How windows differ.
+        reference_rows: Rows of the reference.
+        rows: Rows of a window.
+        windows: How many windows say the same.
+        level: What evidence must reach.
+    """
+    many = np.full(len(usual.day), windows * rows * reference_rows / max(windows * rows + reference_rows, 1))
+    variance, freedom, _ = usual.test(float(windows), np.maximum(many, 1.0))
+    tail = 2 / freedom * math.log(2 * windows * level)
+    return max(TOLERANCE, float(np.median(np.sqrt(variance * freedom * np.expm1(np.minimum(tail, 50))))))
 
 
 def which_columns(p_values: dict[str, float], effects: dict[str, float], *, rate: float = 0.01) -> list[str]:

@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
 
 import msgspec
+import numpy as np
 
-from mainspring.core.clock import DAY_US, iso
-from mainspring.data.sketch import ColumnSketch, Grid, Sketch, no_rows
+from mainspring.core.clock import iso
+from mainspring.data.sketch import ColumnSketch, Grid, Sketch
 from mainspring.monitoring.model import Judgement, MonitorSpec, WatchedVersion
 from mainspring.monitoring.rules import drift, evidence, performance, rates
 from mainspring.monitoring.rules.budget import level_of
 from mainspring.monitoring.rules.causes import cause
-from mainspring.monitoring.rules.reference import Expected, Reference
+from mainspring.monitoring.rules.reference import Reference
+from mainspring.monitoring.rules.scanning import Scan, Scanned, Stretch, extended, stretch_of
 from mainspring.monitoring.rules.windows import InputWindow, LabelWindow
 
 _MISSING = ("absent", "missing", "invalid")
 _INNER = ("crossed", "state", "missing_crossed", "missing_state")
 _DAYS_KEPT = 90
-INDEPENDENT_ROWS = 8
-_LONGEST_US = 28 * DAY_US
 
 
 class ColumnState(msgspec.Struct, frozen=True):
     """Evidence about a column: how much, since when, and whether it has raised its alarm and not come back since.
 
-    `pending` is the start of rows that wait to be judged with the next ones, -1 when none do. The share of its missing
-    values has a detector of its own, with the same three in `missing_m`, `missing_since` and `missing_alarmed`.
+    The share of its missing values has a detector of its own, with the same three in `missing_m`, `missing_since` and
+    `missing_alarmed`.
     """
 
     m: float = 0.0
     since: int = 0
     alarmed: bool = False
-    pending: int = -1
     missing_m: float = 0.0
     missing_since: int = 0
     missing_alarmed: bool = False
@@ -85,72 +84,80 @@ def judge_inputs(
 ) -> Finding:
     """Judge windows of inputs, in order, against the training data.
 
-    A column whose days differ much from each other (weather, weekdays) has few independent rows in one of them, however
-    many rows it has. Its windows are joined until they are worth 8 independent rows, 28 days at most.
+    A change is looked for in the newest window and in runs of up to 28 of them. A window that stands alone is an alarm
+    only where it differs by more than an odd one may: see `scanning`.
     """
     grid = reference.profile.grid
     states = msgspec.convert(version.state.get("columns", {}), dict[str, ColumnState])
-    pending = _unpacked(version.state.get("pending"), grid)
+    stretches, scan = _unpacked(version.state.get("recent"), grid), Scan(reference)
+    level = drift_level(len(grid.columns), spec)
     judgements, drafts = [], []
     for window in windows:
+        stretches = extended(stretches, stretch_of(window.sketch, window.start, window.end))
+        scanned = scan.judge(stretches, level=level, tolerance=spec.drift_tolerance)
+        seen = _Seen(reference, window, stretches, scanned, level)
         found = [
-            _judge_column(
-                reference, i, pending[i].merge(column), states.get(column.cells.name, ColumnState()), window, spec
-            )
-            for i, column in enumerate(window.sketch.columns)
+            _judge_column(seen, i, states.get(cells.name, ColumnState()), spec) for i, cells in enumerate(grid.columns)
         ]
+        fresh = np.array([one.is_fresh for one in found])
+        stretches = [stretch.without(fresh) for stretch in stretches] if fresh.any() else stretches
         states = {cells.name: one.state for cells, one in zip(grid.columns, found, strict=True)}
         details = {cells.name: one.detail for cells, one in zip(grid.columns, found, strict=True)}
-        pending = [one.pending for one in found]
         judgements.append(_input_judgement(version, window, details, spec))
-        drafts += _input_drafts(window, details, drift_level(len(details), spec))
-    state = {"columns": msgspec.to_builtins(states), "pending": _packed(pending, grid)}
+        drafts += _input_drafts(window, details, level)
+    state = {"columns": msgspec.to_builtins(states), "recent": _packed(stretches)}
     return Finding(judgements, drafts, {**version.state, **state})
 
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A judged column: its evidence, what goes into the judgement, and the rows that wait for more."""
+    """A judged column: its evidence, what goes into the judgement, and whether its runs begin anew."""
 
     state: ColumnState
     detail: dict[str, object]
-    pending: ColumnSketch
+    is_fresh: bool
 
 
-def _judge_column(
-    reference: Reference, at: int, column: ColumnSketch, before: ColumnState, window: InputWindow, spec: MonitorSpec
-) -> _Column:
-    base, columns = reference.profile.sketch.columns[at], len(reference.dispersions)
-    start = before.pending if before.pending >= 0 else window.start
-    normal = reference.expected(at, start, window.end, column.rows)
-    d, level = drift.distance(base, column, normal.shares), drift_level(columns, spec)
-    before, gone = _judge_missing(reference, at, window, before, spec)
-    detail: dict[str, object] = {"d": d.ks, "effect": max(0.0, d.ks - spec.drift_tolerance), "rows": column.rows}
-    detail |= {"change": d.change, "level": d.level} if d.change else {}
-    detail |= gone
-    if column.rows < INDEPENDENT_ROWS * normal.dispersion and window.end - start < _LONGEST_US:
-        state = "alarm" if before.alarmed else evidence.state_of(before.m, level)
-        waiting = {
-            "waits": True,
-            "p": 1.0,
-            "m": before.m,
-            "state": state,
-            "since": before.since or start,
-            "crossed": False,
-        }
-        waiting |= _account(reference, at, column, gone) if gone.get("missing_crossed") else {}
-        return _Column(msgspec.structs.replace(before, pending=start), {**detail, **waiting}, column)
-    p = _p_value(d, reference, at, column, normal, tolerance=spec.drift_tolerance)
-    e = evidence.e_value(p)
-    m = 0.0 if before.alarmed else evidence.gather(before.m, e)
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A window, the newest ones with it, and what their runs say."""
+
+    reference: Reference
+    window: InputWindow
+    stretches: Sequence[Stretch]
+    scanned: Scanned
+    level: float
+
+    def since(self, at: int) -> int:
+        """When the run of a column begins."""
+        return self.stretches[-int(self.scanned.run[at])].start
+
+    def run(self, at: int) -> ColumnSketch:
+        """The rows of the run of a column."""
+        parts = [one.sketch.columns[at] for one in self.stretches[-int(self.scanned.run[at]) :] if one.sketch]
+        return reduce(ColumnSketch.merge, parts)
+
+
+def _judge_column(seen: _Seen, at: int, before: ColumnState, spec: MonitorSpec) -> _Column:
+    scanned, level = seen.scanned, seen.level
+    before, gone = _judge_missing(seen.reference, at, seen.window, before, spec)
+    d, m = float(scanned.d[at]), 0.0 if before.alarmed else float(scanned.evidence[at])
     crossed = m >= level
-    since = before.since if before.since and (before.m > 1 or before.alarmed) else start
-    alarmed = crossed or (before.alarmed and e >= 1)
-    after = msgspec.structs.replace(before, m=0.0 if crossed else m, since=since, alarmed=alarmed, pending=-1)
-    state = "alarm" if after.alarmed else evidence.state_of(m, level)
-    detail |= {"p": p, "m": m, "state": state, "since": since, "crossed": crossed}
-    detail |= _account(reference, at, column, gone) if e > 1 or gone.get("missing_crossed") else {}
-    return _Column(after, detail, no_rows(base.cells))
+    is_over = before.alarmed and bool(scanned.is_gone[at])
+    alarmed = crossed or (before.alarmed and not is_over)
+    since = before.since if before.alarmed else seen.since(at)
+    after = msgspec.structs.replace(before, m=0.0 if crossed else m, since=since, alarmed=alarmed)
+    detail: dict[str, object] = {"d": d, "effect": max(0.0, d - spec.drift_tolerance), "rows": int(scanned.rows[at])}
+    if change := float(scanned.change[at]):
+        levels = seen.window.sketch.columns[at].cells.levels
+        cell = int(scanned.cell[at])
+        detail |= {"change": change, "level": levels[cell] if cell < len(levels) else ""}
+    state = "alarm" if alarmed else evidence.state_of(m, level)
+    detail |= {"p": float(scanned.p[at]), "m": m, "state": state, "since": since, "crossed": crossed, **gone}
+    detail |= {"waits": True} if scanned.is_odd[at] and not alarmed else {}
+    if m > 1 or before.alarmed or gone.get("missing_crossed"):
+        detail |= _account(seen.reference, at, seen.run(at), gone)
+    return _Column(after, detail, crossed or is_over)
 
 
 def _account(reference: Reference, at: int, column: ColumnSketch, gone: Mapping[str, object]) -> dict[str, object]:
@@ -170,7 +177,7 @@ def _judge_missing(
     column, phi = window.sketch.columns[at], reference.missing_dispersions[at]
     gone, bar = column.nulls + column.invalid, min(1.0, reference.missing_bars[at] + spec.drift_tolerance)
     p = rates.rate_p_value(gone, column.rows, bar, phi)
-    e, level = evidence.e_value(p), level_of("missing", len(reference.dispersions), spec)
+    e, level = evidence.e_value(p), level_of("missing", len(reference.shares), spec)
     m = 0.0 if before.missing_alarmed else evidence.gather(before.missing_m, e)
     crossed = m >= level
     held = before.missing_since and (before.missing_m > 1 or before.missing_alarmed)
@@ -186,25 +193,31 @@ def _judge_missing(
     return after, {**{f"missing_{name}": value for name, value in said.items()}, "missing_crossed": crossed}
 
 
-def _packed(pending: Sequence[ColumnSketch], grid: Grid) -> str:
-    return base64.b64encode(Sketch(grid, 0, tuple(pending)).to_bytes()).decode()
+class _Kept(msgspec.Struct, frozen=True):
+    """A stretch as it is kept between two judgings."""
+
+    start: int
+    end: int
+    windows: int
+    filled: list[float]
+    sketch: bytes
 
 
-def _unpacked(packed: object, grid: Grid) -> list[ColumnSketch]:
-    kept = Sketch.from_bytes(base64.b64decode(packed), grid) if isinstance(packed, str) else Sketch.empty(grid)
-    return list(kept.columns)
+def _packed(stretches: Sequence[Stretch]) -> list[dict[str, object]]:
+    kept = [
+        _Kept(one.start, one.end, one.windows, one.filled.tolist(), one.sketch.to_bytes())
+        for one in stretches
+        if one.sketch is not None
+    ]
+    return [msgspec.to_builtins(one) for one in kept]
 
 
-def _p_value(
-    d: drift.Distance, reference: Reference, at: int, column: ColumnSketch, normal: Expected, *, tolerance: float
-) -> float:
-    base, columns = reference.profile.sketch.columns[at], len(reference.dispersions)
-    rows, phi = {"reference_rows": normal.rows, "rows": column.rows}, normal.dispersion
-    p = drift.p_value(d.ks, **rows, dispersion=phi, columns=columns, tolerance=tolerance, is_learnt=reference.is_learnt)
-    if base.cells.kind != "categorical" or normal.rows < 10 * column.rows:
-        return p
-    single = drift.level_p_value(d.change, **rows, dispersion=phi, levels=base.cells.cells, tolerance=tolerance)
-    return min(1.0, 2 * min(p, single))
+def _unpacked(packed: object, grid: Grid) -> list[Stretch]:
+    found = []
+    for one in msgspec.convert(packed or [], list[_Kept]):
+        stretch = stretch_of(Sketch.from_bytes(one.sketch, grid), one.start, one.end)
+        found.append(replace(stretch, windows=one.windows, filled=np.array(one.filled, np.float64)))
+    return found
 
 
 def _input_judgement(

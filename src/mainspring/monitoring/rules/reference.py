@@ -11,23 +11,10 @@ from numpy.typing import NDArray
 
 from mainspring.data.sketch import ColumnSketch, Grid, Profile, Sketch
 from mainspring.monitoring.rules import dispersion, rates
+from mainspring.monitoring.rules.statistics.samples import choice_of_levels
 
+Floats = NDArray[np.float64]
 _RISK = 0.01
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """What is expected of a column in a stretch of time.
-
-    Attributes:
-        shares: Share of the rows by cell, shape (cells + 2,).
-        rows: How many rows of the reference tell so.
-        dispersion: How much more windows vary than rows drawn independently, at least 1.
-    """
-
-    shares: NDArray[np.float64]
-    rows: int
-    dispersion: float
 
 
 @dataclass(frozen=True)
@@ -37,14 +24,25 @@ class Reference:
     profile: Profile
 
     @cached_property
-    def dispersions(self) -> list[float]:
-        """How much more days vary than independent rows, per column."""
-        return dispersion.dispersions(self.profile.windows) or [1.0] * len(self.profile.grid.columns)
+    def _learnt(self) -> tuple[dispersion.Usual, list[dispersion.Season | None]]:
+        columns = len(self.profile.grid.columns)
+        known = dispersion.learn(self.profile.windows, self.profile.sketch.rows) if self.profile.windows else None
+        return known or (dispersion.unknown(columns), [None] * columns)
 
-    @cached_property
+    @property
+    def usual(self) -> dispersion.Usual:
+        """How much windows differ although nothing changed."""
+        return self._learnt[0]
+
+    @property
     def seasons(self) -> list[dispersion.Season | None]:
         """Columns that go with the day of the week."""
-        return dispersion.seasons(self.profile.windows, self.dispersions)
+        return self._learnt[1]
+
+    @cached_property
+    def shares(self) -> list[Floats]:
+        """What share of the rows is expected in each cell, per column, shape (cells + 2,) each."""
+        return [_expected(column) for column in self.profile.sketch.columns]
 
     @cached_property
     def missing_dispersions(self) -> list[float]:
@@ -64,27 +62,10 @@ class Reference:
             for column, phi in zip(columns, self.missing_dispersions, strict=True)
         ]
 
-    def expected(self, at: int, start: int, end: int, rows: int) -> Expected:
-        """What is expected of a column in a stretch of time.
-
-        Args:
-            at: Which column.
-            start: First microsecond.
-            end: First microsecond after it.
-            rows: Rows that were seen in it.
-        """
-        base, season, phi = self.profile.sketch.columns[at], self.seasons[at], self.dispersions[at]
-        if season is not None:
-            shares, known = season.expected(start, end)
-            return Expected(shares, known, season.dispersion)
-        counts = dispersion.cells_of(base)
-        phi = max(phi, dispersion.unlearnt(len(self.profile.windows), rows))
-        return Expected(counts / max(base.rows, 1), base.rows, phi)
-
     @property
-    def is_learnt(self) -> bool:
-        """Whether there are enough windows to know how much they differ from each other."""
-        return len(self.profile.windows) >= dispersion.REFERENCE_WINDOWS
+    def days(self) -> int:
+        """How many windows the reference has that tell how windows differ."""
+        return len(self.profile.windows)
 
     @classmethod
     def of(cls, profile: Profile, inputs: Sequence[str]) -> Reference:
@@ -97,6 +78,17 @@ class Reference:
 
         windows = tuple(type(window)(window.start, window.end, part(window.sketch)) for window in profile.windows)
         return cls(Profile(grid, part(profile.sketch), windows))
+
+
+def _expected(column: ColumnSketch) -> Floats:
+    """Shares by cell; levels without a cell are expected as often as they are once the luck of the others is over."""
+    counts = dispersion.cells_of(column)
+    if column.cells.kind == "categorical" and column.present:
+        rise = choice_of_levels(column) * column.present
+        known = counts[:-3].sum()
+        counts[:-3] *= max(0.0, 1 - rise / max(known, 1.0))
+        counts[-3] += min(rise, known)
+    return np.asarray(counts / max(column.rows, 1), np.float64)
 
 
 def _gone(column: ColumnSketch) -> float:
