@@ -285,9 +285,9 @@ class Monitoring:
         return [performance.coverage_of(version, *counts[version]) for version in sorted(counts)]
 
     def smallest_change(self, deployment: str) -> float | None:
-        """The least share of rows whose move raises an alarm within one window like the latest; None without windows.
+        """The least share of rows whose move is found within a week of windows like the latest; None without windows.
 
-        It is that of the column whose days differ as much as those of half of the columns.
+        It is that of the column in the middle.
         """
         return self._evaluator.smallest_change(deployment, self._serving.get(deployment).champion)
 

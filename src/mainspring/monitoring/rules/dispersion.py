@@ -274,7 +274,7 @@ def _memory(found: Sequence[_Column], windows: int) -> Floats:
     seen = float(pairs.mean()) / mass
     error = float(pairs.std()) / math.sqrt(len(pairs)) / mass
     kept = 1 - 3 / windows
-    return np.clip((seen + 1 / windows + error) / kept, 0.0, _MOST_MEMORY) * same
+    return np.asarray(np.clip((seen + 1 / windows + error) / kept, 0.0, _MOST_MEMORY) * same, np.float64)
 
 
 def _tail(squares: Floats, dispersion: Floats) -> Floats:
