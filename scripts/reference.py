@@ -20,6 +20,7 @@ from mainspring.core.errors import error_codes
 from mainspring.core.events import fact_kinds
 from mainspring.core.settings import SECTIONS
 from mainspring.loop.model import Policy
+from mainspring.loop.triggers.model import Trigger
 from mainspring.server.app import health
 from mainspring.server.errors import STATUS
 from mainspring.server.rooms import ROOMS, collect_handlers
@@ -50,7 +51,7 @@ def settings() -> Iterator[str]:
         "In `mainspring.toml`, as `MAINSPRING_SECTION_NAME` in the environment, or for some as a flag (`--data`,\n"
         "`--db`, `--blobs`, `up --port`); the later one wins.\n"
     )
-    for section, kind in {**SECTIONS, "policy.NAME": Policy}.items():
+    for section, kind in {**SECTIONS, "policy.NAME": Policy, "trigger.NAME": Trigger}.items():
         yield f"### `[{section}]`\n"
         says = first_line(kind.__doc__).split("`: ", 1)[-1]
         yield says[0].upper() + says[1:] + "\n"
@@ -58,7 +59,7 @@ def settings() -> Iterator[str]:
         rows = [
             [code(entry.name), str(entry.type), default_of(entry), meanings.get(entry.name, "")]
             for entry in fields(kind)
-            if not (kind is Policy and entry.name == "name")
+            if not (kind in (Policy, Trigger) and entry.name == "name")
         ]
         yield table(["name", "type", "default", "meaning"][: 4 if meanings else 3], rows)
     yield "Gates are declared as `[gate.NAME]`; [concepts](concepts.md#gates-gate-check-verdict) lists their checks.\n"

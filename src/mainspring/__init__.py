@@ -5,7 +5,8 @@ from __future__ import annotations
 TYPE_CHECKING = False  # typing itself is not loaded for it; type checkers know the name
 if TYPE_CHECKING:
     from mainspring.pipelines import context, pipeline, step
-    from mainspring.sdk import autolog, connect, current, drift, files, run, seed, train
+    from mainspring.sdk import autolog, connect, current, drift, files, seed, train
+    from mainspring.sdk.session import run  # the package has a module of that name as well
 
 __version__ = "0.1.0"
 __all__ = ["autolog", "connect", "context", "current", "drift", "files", "pipeline", "run", "seed", "step", "train"]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "alarms": ("mainspring.monitoring.commands:alarms", "What is wrong, and since when."),
+    "apply": ("mainspring.loop.plan_commands:apply", "Make what mainspring.toml declares live."),
     "audit": ("mainspring.access.commands:group", "Seal and verify the event log."),
     "bandit": ("mainspring.serving.bandit_commands:bandit", "Shares of versions that follow what comes back."),
     "batches": ("mainspring.serving.batch_commands:group", "Whole datasets, answered by a running server."),
@@ -36,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("mainspring.registry.commands:group", "Registered models, versions and aliases."),
     "monitor": ("mainspring.monitoring.commands:group", "Drift and performance of what is live."),
     "pipeline": ("mainspring.pipelines.commands:group", "Run pipelines and look at their runs."),
+    "plan": ("mainspring.loop.plan_commands:plan", "What an apply would change, and what was changed by hand."),
     "predict": ("mainspring.serving.commands:predict", "Ask an endpoint."),
     "ray": ("mainspring.serving.ray_commands:ray", "Every deployment on Ray Serve."),
     "replay": ("mainspring.serving.replay_commands:replay", "Logged traffic on a version that has no user yet."),
@@ -50,6 +52,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "track": ("mainspring.tracking.commands:track", "Follow the metrics of a run."),
     "train": ("mainspring.training.commands:train", "Many families of models on the same folds: which is best?"),
     "training": ("mainspring.training.commands:group", "Leaderboards: look, stop, go on."),
+    "triggers": ("mainspring.loop.trigger_commands:group", "Schedules, events and deliveries that start pipelines."),
     "up": ("mainspring.cli.up:up", "Start the server."),
     "views": ("mainspring.tracking.commands:views", "Searches of runs that were saved under a name."),
     "webhooks": ("mainspring.registry.webhook_commands:group", "Addresses that are told what happens in the registry."),

@@ -83,6 +83,10 @@ class Gates:
         self._clock = clock or SystemClock()
         self._folder = folder
 
+    def declare(self, sections: Mapping[str, object]) -> None:
+        """Judge by these sections `[gate.NAME]` from now on."""
+        self._sections = dict(sections)
+
     def answer_through(self, probe: Probe) -> None:
         """Send golden requests through `probe` from now on: serving, a higher room, gives it."""
         self._probe = probe

@@ -55,3 +55,44 @@ class PolicySwitched(Fact):
     kind: ClassVar[str] = "loop.policy_switched"
     enabled: bool
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TriggerFired(Fact):
+    """A trigger started something, or would have in a dry run. Subject: `triggers/NAME`; `started` refers to it."""
+
+    kind: ClassVar[str] = "loop.trigger_fired"
+    cause: str
+    outcome: str
+    starts: str
+    started: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TriggerPaused(Fact):
+    """Somebody paused a trigger, or resumed it. Subject: `triggers/NAME`."""
+
+    kind: ClassVar[str] = "loop.trigger_paused"
+    paused: bool
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HookReceived(Fact):
+    """A delivery came that was signed as it should be. Subject: `triggers/NAME`."""
+
+    kind: ClassVar[str] = "loop.hook_received"
+    delivery: str
+    ref: str
+    commit: str
+    repository: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanApplied(Fact):
+    """An object lives as declared from now on, or no more. `settings` are those that changed. Subject: the object."""
+
+    kind: ClassVar[str] = "loop.plan_applied"
+    object: str
+    action: str
+    settings: tuple[str, ...]

@@ -114,12 +114,13 @@ class Cycle:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """Whether policies act. `policy` is a name, or `*` for all."""
+    """Whether policies act. `policy` is a name, or `*` for all; `by` is who switched."""
 
     policy: str
     enabled: bool
     reason: str
     at: int
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,9 @@ from litestar import get, post
 from litestar.params import Parameter
 
 from mainspring.loop.model import Cycle, Policy, Switch, Turn, Why
+from mainspring.loop.plan_routes import handlers as plan_handlers
 from mainspring.loop.service import Loop
+from mainspring.loop.trigger_routes import handlers as trigger_handlers
 from mainspring.storage.ports import Journal
 
 
@@ -93,4 +95,6 @@ handlers = [
     start_cycle,
     turn_loop,
     get_why,
+    *trigger_handlers,
+    *plan_handlers,
 ]

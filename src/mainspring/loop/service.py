@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mainspring.core.caller import Caller, caller, calling
 from mainspring.core.canonical import digest
-from mainspring.core.clock import Clock
+from mainspring.core.clock import SECOND_US, Clock
 from mainspring.core.errors import Invalid, MainspringError, NotFound, Refused, did_you_mean
 from mainspring.core.events import Event
 from mainspring.loop import policies, records
@@ -72,13 +72,21 @@ class Loop:
         self.data, self.tracking, self.pipelines = data, tracking, pipelines
         self.registry, self.governance = registry, governance
         self.gates, self.serving, self.monitoring = gates, serving, monitoring
-        self.policies = dict(policies)
         self._enabled, self._dry_run = enabled, dry_run
         self._apply_traffic = apply_traffic
         self._project = project
         self._turning = threading.Lock()
-        for policy in self.policies.values():
-            gates.spec(policy.gate)
+        self.declare(policies)
+
+    def declare(self, policies: Mapping[str, Policy]) -> None:
+        """Act by these policies from now on.
+
+        Raises:
+            NotFound: One of them names a gate that is not declared.
+        """
+        for policy in policies.values():
+            self.gates.spec(policy.gate)
+        self.policies = dict(policies)
 
     # what people ask
 
@@ -122,7 +130,7 @@ class Loop:
         """
         if policy != ALL:
             self.policy(policy)
-        made = Switch(policy, enabled, reason, self.clock.now())
+        made = Switch(policy, enabled, reason, self.clock.now(), caller().actor)
         with self.tables.write() as conn:
             records.put_switch(conn, made)
             self.journal.append(conn, PolicySwitched(subject=f"policies/{policy}", enabled=enabled, reason=reason))
@@ -130,7 +138,10 @@ class Loop:
 
     def acts(self, policy: str) -> bool:
         """Whether the policy decides on anything: neither it nor all are switched off."""
-        off = {switch.policy for switch in self.switches() if not switch.enabled}
+        return self._acts(policy, self.switches())
+
+    def _acts(self, policy: str, switches: Sequence[Switch]) -> bool:
+        off = {switch.policy for switch in switches if not switch.enabled}
         return self._enabled and not off & {ALL, policy}
 
     def start(self, name: str, *, reason: str, key: str = "", as_of: int = 0) -> Cycle:
@@ -143,17 +154,35 @@ class Loop:
             Invalid: A cycle of the deployment is open.
             Refused: The policy is switched off.
         """
+        with self.tables.write() as conn:
+            return self.begin(conn, name, reason=reason, key=key, as_of=as_of)
+
+    def begin(self, conn: Connection, name: str, *, reason: str, key: str = "", as_of: int = 0) -> Cycle:
+        """Begin a cycle in the caller's transaction, as `start` does."""
         policy, at = self.policy(name), as_of or self.clock.now()
         cycle_id = digest(f"{caller().project}/{name}/by hand/{key or at}".encode())[:32]
-        with self.tables.read() as conn:
-            known = records.find_cycle(conn, cycle_id)
+        known = records.find_cycle(conn, cycle_id)
         if known is not None:
             return known
-        if not self.acts(name):
+        if not self._acts(name, records.find_switches(conn)):
             raise Refused(policies.OFF, where=f"policy.{name}", hint=f"mainspring loop on {name}")
-        if self.cycles(policy.deployment, states=OPEN_STATES):
+        if records.find_cycles(conn, deployment=policy.deployment, states=OPEN_STATES):
             raise Invalid(f"a cycle of {policy.deployment} is open", where=f"policy.{name}", hint="mainspring loop ls")
-        return self._begin(policy, cycle_id, reason, at, trigger_seq=0, params={})
+        return self._begin(conn, policy, cycle_id, reason, at, trigger_seq=0, params={})
+
+    def is_stopped(self, conn: Connection) -> bool:
+        """Whether all of the loop is switched off, by the settings or by hand."""
+        return not self._acts(ALL, records.find_switches(conn))
+
+    def cpu_seconds(self, ref: str, now: int) -> float:
+        """What a pipeline run, or the training of a cycle, took up to now: a step counts one CPU while it ran."""
+        kind, _, name = ref.partition("/")
+        try:
+            run = self.pipelines.get(self.cycle(name).pipeline_run if kind == "cycles" else name)
+        except NotFound:
+            return 0.0
+        ran = [step for step in run.steps if step.started_at and not step.source]
+        return sum((step.finished_at or now) - step.started_at for step in ran) / SECOND_US
 
     def why(self, prediction_id: str) -> Why:
         """Why a prediction was what it was: version, run, data, verdicts, and the cycle that brought it.
@@ -226,7 +255,10 @@ class Loop:
                 if self._dry_run or policy.dry_run:
                     self._note_dry_run(policy, cycle_id, reason, as_of, event)
                     return
-                self._begin(policy, cycle_id, reason, as_of, trigger_seq=event.seq, params={"until": as_of})
+                if self._find(cycle_id) is None:
+                    with self.tables.write() as conn:
+                        params = {"until": as_of}
+                        self._begin(conn, policy, cycle_id, reason, as_of, trigger_seq=event.seq, params=params)
             case policies.SkipAlarm(reason):
                 with self.tables.write() as conn:
                     self.journal.append(conn, AlarmSkipped(subject=event.subject, policy=policy.name, reason=reason))
@@ -249,6 +281,7 @@ class Loop:
 
     def _begin(
         self,
+        conn: Connection,
         policy: Policy,
         cycle_id: str,
         reason: str,
@@ -257,10 +290,7 @@ class Loop:
         trigger_seq: int,
         params: Mapping[str, object],
     ) -> Cycle:
-        known = self._find(cycle_id)
-        if known is not None:
-            return known
-        run = self.pipelines.submit(policy.pipeline, {**policy.params, **params}, key=cycle_id)
+        run = self.pipelines.submit(policy.pipeline, {**policy.params, **params}, key=cycle_id, conn=conn)
         cycle = Cycle(
             id=cycle_id,
             policy=policy.name,
@@ -273,10 +303,9 @@ class Loop:
             started_at=self.clock.now(),
             pipeline_run=run,
         )
-        with self.tables.write() as conn:
-            records.add_cycle(conn, cycle)
-            names = {"policy": policy.name, "deployment": policy.deployment}
-            self.journal.append(conn, CycleStarted(subject=cycle.ref, reason=reason, as_of=as_of, **names))
+        records.add_cycle(conn, cycle)
+        names = {"policy": policy.name, "deployment": policy.deployment}
+        self.journal.append(conn, CycleStarted(subject=cycle.ref, reason=reason, as_of=as_of, **names))
         return cycle
 
     def _find(self, cycle_id: str) -> Cycle | None:

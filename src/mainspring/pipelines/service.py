@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +30,8 @@ from mainspring.storage.jobs import JobState, Lease, NewJob, backoff_s, job_id
 from mainspring.storage.ports import Blobs, Journal, Queue, Tables
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from mainspring.data import Data
     from mainspring.tracking import Tracking
 
@@ -105,6 +107,7 @@ class Pipelines:
         confined: bool = False,
         cache: bool = True,
         priority: int = 0,
+        conn: Connection | None = None,
     ) -> str:
         """Put a run of a pipeline on the queue. Once this returns it will be run, whatever dies.
 
@@ -116,6 +119,7 @@ class Pipelines:
             confined: Refuse files outside the project folder: for those who ask from another machine.
             cache: Take results of other runs; without it every step runs.
             priority: Runs of a higher one are taken first, -100 to 100.
+            conn: The caller's transaction, which the run is to be part of.
         Returns: The id of the run.
         Raises:
             Invalid: The target has the wrong form, or a parameter is not JSON.
@@ -128,7 +132,25 @@ class Pipelines:
         if not -100 <= priority <= 100:
             raise Invalid(f"priority {priority}", where="priority", hint="use -100 to 100; 0 is usual")
         run = self._new_run(place, place.rpartition(":")[2], params or {}, engine or self._engine)
-        return self._add(replace(run, cache=cache, priority=priority), key=key, queue=QUEUE)
+        return self._add(replace(run, cache=cache, priority=priority), key=key, queue=QUEUE, conn=conn)
+
+    def find(self, target: str) -> str:
+        """The target with an absolute path, when it names a file of the project folder; nothing is imported.
+
+        Raises:
+            Invalid: It has another form.
+            NotFound: There is no such file.
+        """
+        return check_target(target, self._root)
+
+    def load(self, target: str) -> AnyPipeline:
+        """Import the module or file of a target here, and return its pipeline.
+
+        Raises:
+            Invalid: The module cannot be imported, or has no such pipeline.
+            NotFound: There is no such file or module.
+        """
+        return load_target(target, self._root)
 
     def run_inline(
         self, pipeline: AnyPipeline | str, params: Mapping[str, Json] | None = None, *, cache: bool = True
@@ -270,9 +292,9 @@ class Pipelines:
             created_at=self._desk.clock.now(),
         )
 
-    def _add(self, run: PipelineRun, *, key: str = "", queue: str) -> str:
+    def _add(self, run: PipelineRun, *, key: str = "", queue: str, conn: Connection | None = None) -> str:
         run = replace(run, id=job_id("pipeline-run", caller().project, key)) if key else run
-        with self._desk.tables.write() as conn:
+        with nullcontext(conn) if conn is not None else self._desk.tables.write() as conn:
             job = NewJob(
                 queue=queue,
                 kind=KIND,

@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -16,6 +17,8 @@ from mainspring.core.errors import Conflict, MainspringError
 from mainspring.core.settings import Settings
 from mainspring.core.wiring import Wiring
 from mainspring.loop import Loop
+from mainspring.loop.planning.service import Planner
+from mainspring.loop.triggers.service import Triggers
 from mainspring.monitoring.notices.telling import Herald
 from mainspring.pipelines.worker import Worker
 from mainspring.registry.webhooks import Courier
@@ -74,10 +77,23 @@ class FolderLock:
 
 
 class Turner:
-    """Turns the loop of every project with a deployment every few seconds, and keeps the model server alive."""
+    """Turns the loop of every project with a deployment every few seconds, and keeps the model server alive.
 
-    def __init__(self, loop: Loop, supervisor: Supervisor, *, project: str, every_s: float = 5.0) -> None:
+    Args:
+        chores: Called before each turn, such as `Triggers.turn`.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        supervisor: Supervisor,
+        *,
+        project: str,
+        every_s: float = 5.0,
+        chores: Sequence[Callable[[], object]] = (),
+    ) -> None:
         self._loop, self._supervisor, self._project, self._every_s = loop, supervisor, project, every_s
+        self._chores = chores
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="turner", daemon=True)
 
@@ -99,6 +115,8 @@ class Turner:
                 if time.monotonic() < next_turn:
                     continue
                 next_turn = time.monotonic() + self._every_s
+                for chore in self._chores:
+                    chore()
                 projects = {self._project, *self._loop.serving.projects()}
             except Exception:
                 log.exception("loop.turn_failed")
@@ -136,7 +154,8 @@ class Background:
         self._wiring.get(Files).sweep()
         supervisor.start()
         loop = self._wiring.get(Loop)
-        turner = Turner(loop, supervisor, project=settings.project.name)
+        chores = (self._wiring.get(Planner).follow, self._wiring.get(Triggers).turn)
+        turner = Turner(loop, supervisor, project=settings.project.name, chores=chores)
         self._parts = [
             self._wiring.get(Worker),
             self.caretaker(),

@@ -54,6 +54,8 @@ SERVICES = {
     "performing": "mainspring.monitoring.performing:Performing",
     "notices": "mainspring.monitoring.notices.telling:Notices",
     "loop": "mainspring.loop:Loop",
+    "planner": "mainspring.loop.planning.service:Planner",
+    "triggers": "mainspring.loop.triggers.service:Triggers",
     "tables": "mainspring.storage.ports:Tables",
     "journal": "mainspring.storage.ports:Journal",
     "queue": "mainspring.storage.ports:Queue",

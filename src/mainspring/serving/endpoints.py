@@ -162,6 +162,34 @@ class Endpoints:
         self.write_plan()
         return made
 
+    def configure(self, name: str, options: Options, *, reason: str = "") -> Deployment:
+        """Let an endpoint answer in another way, with the traffic it has.
+
+        Raises:
+            NotFound: No such deployment, or no such feature view.
+            Invalid: The options do not fit a version behind it.
+            Conflict: A rollout is under way.
+        """
+        live = self.get(name)
+        wanted = self._viewing.pinned(self._calibrations.pinned(options))
+        for number in sorted(live.traffic.versions):
+            self._check_options(wanted, self._registry.get(live.model, number))
+        with self._tables.write() as conn:
+            live = self._find(conn, name, lock=True)
+            self._check_free(conn, name)
+            made = self._change(conn, replace(live, options=wanted, updated_at=self._clock.now()), reason)
+        self.write_plan()
+        return made
+
+    def kept_options(self, name: str, section: object) -> Options:
+        """The options that a section `[deployment.NAME]` comes to, with the versions of data that they name.
+
+        Raises:
+            Invalid: A setting is not right.
+            NotFound: No such feature view or dataset.
+        """
+        return self._viewing.pinned(self._calibrations.pinned(options_of(section, f"deployment.{name}")))
+
     def options(self, name: str) -> Options:
         """How an endpoint answers when nothing else is said: as the settings declare, else as it does now.
 

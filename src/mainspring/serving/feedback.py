@@ -94,6 +94,11 @@ class FeedbackDesk(Endpoints):
         records.add_feedback(conn, deployment, list(fresh.values()))
         return len(fresh)
 
+    def feedback_count(self, name: str) -> int:
+        """How much feedback an endpoint has had so far: the number of the last piece, 0 when there was none."""
+        with self._tables.read() as conn:
+            return records.last_feedback(conn, name)
+
     def feedback_after(self, name: str, seq: int = 0, limit: int = 1000) -> list[StoredFeedback]:
         """Feedback in the order of arrival, above the number `seq`: a reader that keeps the last one misses nothing."""
         with self._tables.read() as conn:

@@ -354,10 +354,17 @@ def known_feedback(conn: Connection, name: str, items: Sequence[Feedback]) -> di
 
 def lock_feedback(conn: Connection, name: str) -> int:
     """Take the right to number feedback of an endpoint until the transaction ends. Returns the last number given."""
-    c, project = feedback.c, caller().project
     if conn.dialect.name == "postgresql":
+        project = caller().project
         conn.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"feedback/{project}/{name}"))))
-    query = sa.select(sa.func.coalesce(sa.func.max(c.seq), 0)).where(c.project == project, c.deployment == name)
+    return last_feedback(conn, name)
+
+
+def last_feedback(conn: Connection, name: str) -> int:
+    """The last number given to feedback of an endpoint, 0 for none."""
+    c = feedback.c
+    query = sa.select(sa.func.coalesce(sa.func.max(c.seq), 0))
+    query = query.where(c.project == caller().project, c.deployment == name)
     return cast(int, conn.execute(query).scalar_one())
 
 

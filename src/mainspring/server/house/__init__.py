@@ -29,6 +29,9 @@ ROOMS = (
     "upkeep",
 )
 
+DECLARED_ROOMS = ("gates", "monitoring", "loop")
+"""Rooms that go by what was applied, once something was."""
+
 
 def open_house(settings: Settings | None = None) -> Wiring:
     """Open the data folder of `settings` (default: those of the working folder), and bring its schema up to date.
@@ -46,7 +49,14 @@ def open_house(settings: Settings | None = None) -> Wiring:
 
     def furnish(room: str) -> None:
         if room in ROOMS:
-            importlib.import_module(f"{__name__}.{room}").furnish(wiring, settings)
+            importlib.import_module(f"{__name__}.{room}").furnish(wiring, counting(room))
+
+    def counting(room: str) -> Settings:
+        if room not in DECLARED_ROOMS:
+            return settings
+        from mainspring.loop.planning.standing import standing
+
+        return standing(settings, floor.tables(wiring))
 
     wiring = Wiring(furnish)
     wiring.add(Settings, lambda w: settings)

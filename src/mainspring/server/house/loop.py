@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
-from mainspring.core.settings import Settings
+from mainspring.core.settings import Settings, load
 from mainspring.core.wiring import Wiring
 from mainspring.data import Data
 from mainspring.gates import Gates
 from mainspring.governance import Governance
 from mainspring.loop import Loop
 from mainspring.loop.model import Policy, policies_of
+from mainspring.loop.planning.service import Planner
+from mainspring.loop.triggers.service import Triggers
 from mainspring.monitoring import Monitoring
 from mainspring.pipelines import Pipelines
 from mainspring.registry import Registry
@@ -29,6 +32,8 @@ def furnish(wiring: Wiring, settings: Settings) -> None:
     """
     policies = policies_of(settings.tables.get("policy", {}))
     wiring.add(Loop, lambda w: _loop(w, settings, policies))
+    wiring.add(Triggers, lambda w: _triggers(w, settings))
+    wiring.add(Planner, lambda w: _planner(w, settings))
 
 
 def _loop(w: Wiring, settings: Settings, policies: Mapping[str, Policy]) -> Loop:
@@ -50,6 +55,29 @@ def _loop(w: Wiring, settings: Settings, policies: Mapping[str, Policy]) -> Loop
         dry_run=settings.loop.dry_run,
         project=settings.project.name,
         apply_traffic=lambda: _apply(w.get(Supervisor)),
+    )
+
+
+def _triggers(w: Wiring, settings: Settings) -> Triggers:
+    return Triggers(
+        tables=tables(w),
+        journal=journal(w),
+        clock=CLOCK,
+        loop=w.get(Loop),
+        secret=os.environ.get,
+        dry_run=settings.loop.dry_run,
+    )
+
+
+def _planner(w: Wiring, settings: Settings) -> Planner:
+    return Planner(
+        tables=tables(w),
+        journal=journal(w),
+        clock=CLOCK,
+        loop=w.get(Loop),
+        triggers=w.get(Triggers),
+        read=lambda: load(settings.root),
+        project=settings.project.name,
     )
 
 

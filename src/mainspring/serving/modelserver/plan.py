@@ -180,14 +180,14 @@ class Options:
 
 
 def options_of(section: object, where: str) -> Options:
-    """Options as they are written in settings or a file.
+    """Options as they are written in settings or a file; `model` and `version` say whose they are, and are passed over.
 
     Raises:
         Invalid: A name or value in it is not known or not right.
     """
     if not isinstance(section, Mapping):
         raise Invalid(f"{where} is a value", where=where, hint=f"write a section: [{where}]")
-    given = dict(section)
+    given = {key: value for key, value in section.items() if key not in ("model", "version")}
     if "rules" in given:
         given["rules"] = rules_of(given["rules"], where)
     if isinstance(given.get("interval"), Mapping):

@@ -1,4 +1,4 @@
-"""The loop's tables: cycles and switches."""
+"""The loop's tables: cycles and switches here, triggers and what was declared beside."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from sqlalchemy import Connection
 
 from mainspring.core.caller import caller
 from mainspring.loop.model import OPEN_STATES, Cycle, Switch
+from mainspring.loop.records import plans as plans
+from mainspring.loop.records import triggers as triggers
 from mainspring.storage.schema import Flag, Id, Micros, metadata
 from mainspring.storage.upsert import insert_into
 
@@ -53,6 +55,7 @@ policy_switch = sa.Table(
     sa.Column("enabled", Flag, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("at", Micros, nullable=False),
+    sa.Column("by", Id, nullable=False),
     sqlite_strict=True,
 )
 
@@ -90,13 +93,13 @@ def find_cycles(conn: Connection, *, deployment: str = "", states: Sequence[str]
 
 def put_switch(conn: Connection, switch: Switch) -> None:
     """Store how a policy is switched."""
-    values = {"enabled": switch.enabled, "reason": switch.reason, "at": switch.at}
+    values = {"enabled": switch.enabled, "reason": switch.reason, "at": switch.at, "by": switch.by}
     insert = insert_into(conn, policy_switch).values(project=caller().project, policy=switch.policy, **values)
     conn.execute(insert.on_conflict_do_update(index_elements=["project", "policy"], set_=values))
 
 
 def find_switches(conn: Connection) -> list[Switch]:
     """Every switch of the project that was ever touched."""
-    columns = [policy_switch.c[name] for name in ("policy", "enabled", "reason", "at")]
+    columns = [policy_switch.c[name] for name in ("policy", "enabled", "reason", "at", "by")]
     rows = conn.execute(sa.select(*columns).where(policy_switch.c.project == caller().project))
     return [Switch(**row._mapping) for row in rows]
