@@ -4,11 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -379,26 +377,6 @@ def test_what_cannot_be_judged_is_said_and_the_rest_goes_on(
     status = lite.monitoring.status("live")
     assert problem in status.problems[0]
     assert status.measures["accuracy"] >= 0
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda frame: frame.with_columns(hour=pl.lit(None, pl.Float64)),
-        lambda frame: frame.with_columns(hour=pl.lit(5.0)),
-        lambda frame: frame.with_columns(carrier=pl.lit("XX")),
-        lambda frame: frame.with_columns(hour=pl.lit(float("nan"))),
-        lambda frame: frame.head(1),
-    ],
-    ids=["all null", "constant", "unseen level", "nan", "one row"],
-)
-def test_odd_inputs_never_stop_the_watch(lite: House, change: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
-    for number in range(5):
-        log(lite, change(flights(300, number)), start=START + number * DAY_US)
-        lite.monitoring.observe("live")
-        lite.monitoring.evaluate("live")
-    status = lite.monitoring.status("live")
-    assert b"NaN" not in msgspec.json.encode(status)
 
 
 def test_projects_do_not_see_each_other(house: House) -> None:
