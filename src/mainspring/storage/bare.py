@@ -25,6 +25,15 @@ def run(conn: Connection, statement: str, values: Sequence[object]) -> None:
         driver.execute(statement, values)
 
 
+def run_all(conn: Connection, statement: str, values: Sequence[Sequence[object]]) -> None:
+    """Run a statement that gives no rows once for each row of values; without any it is not run."""
+    driver = _sqlite(conn)
+    if values and driver is None:
+        conn.exec_driver_sql(statement.replace("?", "%s"), [tuple(row) for row in values])
+    elif values and driver is not None:
+        driver.executemany(statement, values)
+
+
 def rows(conn: Connection, statement: str, values: Sequence[object]) -> list[Any]:
     """All rows of a statement, which has `?` for each value."""
     driver = _sqlite(conn)

@@ -18,6 +18,7 @@ from mainspring.monitoring.records import usage as usage
 from mainspring.monitoring.rules.feedback import Said
 from mainspring.monitoring.rules.packs import PackRow
 from mainspring.monitoring.rules.performance import Outcomes
+from mainspring.storage import bare
 from mainspring.storage.schema import Flag, Id, Json, Micros, Real, metadata
 from mainspring.storage.upsert import insert_into
 
@@ -173,6 +174,14 @@ alarm = sa.Table(
 )
 
 _CHUNK = 400
+_FIND_ANSWERS = (
+    "select prediction_id, version, event_at, score, answer, is_labelled, segments, part, low, high, label "
+    "from awaiting_label where project = ? and deployment = ? and prediction_id in (*)"
+)
+_ADD_ANSWER = (
+    "insert into awaiting_label (project, deployment, prediction_id, version, event_at, score, answer, is_labelled, "
+    "segments, part, low, high, label) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 _Key = TypeVar("_Key", str, int)
 T = TypeVar("T")
 
@@ -323,18 +332,20 @@ def list_said(conn: Connection, deployment: str, *, since: int = 0) -> list[Said
 
 def add_answers(conn: Connection, deployment: str, answers: Sequence[Answer]) -> None:
     """Keep answers that were not counted before, for their labels."""
-    keys = {"project": caller().project, "deployment": deployment}
-    if answers:
-        conn.execute(sa.insert(awaiting_label), [{**keys, **answer._asdict()} for answer in answers])
+    project = caller().project
+    rows = [(project, deployment, *answer[:5], int(answer.is_labelled), *answer[6:]) for answer in answers]
+    bare.run_all(conn, _ADD_ANSWER, rows)
 
 
 def find_answers(conn: Connection, deployment: str, ids: Iterable[str]) -> dict[str, Answer]:
     """The answers of these predictions that were counted."""
-    c = awaiting_label.c
-    columns = [c[name] for name in Answer._fields]
-    query = sa.select(*columns).where(c.project == caller().project, c.deployment == deployment)
-    rows = (row for part in _chunks(ids) for row in conn.execute(query.where(c.prediction_id.in_(part))).all())
-    return {row[0]: Answer(*row) for row in rows}
+    keys = caller().project, deployment
+    rows = (
+        row
+        for part in _chunks(ids)
+        for row in bare.rows(conn, _FIND_ANSWERS.replace("*", ", ".join("?" * len(part))), [*keys, *part])
+    )
+    return {row[0]: Answer._make((*row[:5], bool(row[5]), *row[6:])) for row in rows}
 
 
 def mark_labelled(conn: Connection, deployment: str, ids: Iterable[str]) -> None:
