@@ -50,7 +50,8 @@ def pages(crawled: dict[str, httpx.Response]) -> list[str]:
     """One page of each kind."""
     kinds: dict[tuple[str, int], str] = {}
     for path, answer in crawled.items():
-        if "text/html" in answer.headers["content-type"]:
+        is_page = "text/html" in answer.headers["content-type"] and "content-disposition" not in answer.headers
+        if is_page:  # and no file to keep
             kinds.setdefault(_kind(path), path)
     assert len(kinds) >= KNOWN_PAGES, sorted(kinds)
     return list(kinds.values())
