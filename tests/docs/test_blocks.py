@@ -14,7 +14,7 @@ from _pytest.mark.structures import ParameterSet
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
-LONG = {"batch.md", "models.md", "registry.md", "rollouts.md", "tracking.md"}
+LONG = {"batch.md", "models.md", "pipelines.md", "registry.md", "rollouts.md", "tracking.md"}
 """Pages with so many commands that they take a quarter of a minute each."""
 BLOCK = re.compile(r"(?:<!-- not run here: (?P<why>.+?) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)```", re.DOTALL)
 CUSTOMERS = "age,plan,spent,churned\n" + "".join(

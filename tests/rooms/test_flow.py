@@ -6,18 +6,24 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from litestar.testing import TestClient
 
 from mainspring import pipeline, step
 from mainspring.core.caller import Caller, calling
 from mainspring.core.clock import SECOND_US, ManualClock
 from mainspring.core.errors import Conflict, Forbidden, Invalid, NoRoom, NotFound, Refused
+from mainspring.core.wiring import Wiring
 from mainspring.pipelines import PipelineRun, Pipelines, RunState, StepState, context, flow
 from mainspring.pipelines.machine import Machine
 from mainspring.pipelines.model import Resources, StepOptions
+from mainspring.pipelines.queues import Queues
+from mainspring.server.app import create_app
 from mainspring.storage.files import FileBlobs
+from mainspring.storage.jobs import NewJob, WorkerStatus
 from mainspring.storage.journal import SqlJournal
-from mainspring.storage.ports import Tables
+from mainspring.storage.ports import Journal, Tables
 from mainspring.storage.queue import SqlQueue
+from mainspring.storage.workers import SqlWorkers
 
 calls: list[str] = []
 
@@ -416,13 +422,87 @@ def test_an_unknown_option_names_its_neighbour() -> None:
         step(retrys=3)  # type: ignore[call-overload]
 
 
+@pytest.fixture
+def wiring(pipelines: Pipelines, sqlite_tables: Tables) -> Wiring:
+    wiring, queue = Wiring(), SqlQueue(sqlite_tables)
+    wiring.add(Pipelines, lambda _: pipelines)
+    wiring.add(Queues, lambda _: Queues(queue, queue, SqlWorkers(sqlite_tables)))
+    wiring.add(Journal, lambda _: SqlJournal(sqlite_tables))  # type: ignore[type-abstract]
+    return wiring
+
+
+def test_a_question_is_answered_on_the_page_and_by_the_api(pipelines: Pipelines, wiring: Wiring) -> None:
+    with calling(Caller("ada", "default")):
+        first, second = pipelines.run_inline(asks), pipelines.run_inline(asks)
+    with TestClient(create_app(wiring, port=80, rooms=["pipelines"]), base_url="http://127.0.0.1") as client:
+        page = client.get(f"/pipeline-runs/{first.id}").text
+        assert "Deploy it?" in page and 'value="approve"' in page
+        said = {"do": "approve", "step": "approval", "comment": "fine"}
+        answered = client.post(f"/pipeline-runs/{first.id}/answer", data=said, follow_redirects=False)
+        assert answered.status_code == 303
+        assert "by owner" in client.get(f"/pipeline-runs/{first.id}").text
+        refused = client.post(f"/api/v1/pipeline-runs/{second.id}/answer", json={"approve": False})
+        assert (refused.status_code, refused.json()["state"]) == (200, "queued")
+        assert client.post(f"/api/v1/pipeline-runs/{second.id}/answer", json={"approve": False}).status_code == 409
+        assert client.post(f"/pipeline-runs/{first.id}", data={"do": "pause"}).status_code == 200
+        assert client.post(f"/pipeline-runs/{first.id}", data={"do": "jump"}).status_code == 400
+        paused = client.post(f"/api/v1/pipeline-runs/{first.id}/resume").json()
+        assert paused["state"] == "queued"
+
+
+def test_items_of_a_list_are_folded_on_the_page(pipelines: Pipelines, wiring: Wiring) -> None:
+    run = pipelines.run_inline(fan, {"count": 60})
+    with TestClient(create_app(wiring, port=80, rooms=["pipelines"]), base_url="http://127.0.0.1") as client:
+        page = client.get(f"/pipeline-runs/{run.id}").text
+        assert page.count("<rect") == 3
+        assert "60 of 60" in page and "60 items" in page
+        assert 'id="step-double.7"' in client.get(f"/pipeline-runs/{run.id}?step=double.7").text
+        assert "Took at most" in client.get("/pipelines?pipeline=fan").text
+
+
+def test_queues_are_stopped_limited_and_shown(pipelines: Pipelines, wiring: Wiring, sqlite_tables: Tables) -> None:
+    pipelines_queue = SqlQueue(sqlite_tables)
+    SqlWorkers(sqlite_tables).hear(
+        WorkerStatus(name="w", host="h", queues=("pipelines",), threads=1, has={}, started_at=0, seen_at=0)
+    )
+    (Path(pipelines._root) / "flow.py").write_text("")
+    run = pipelines.submit("flow.py:any")
+    with TestClient(create_app(wiring, port=80, rooms=["pipelines"]), base_url="http://127.0.0.1") as client:
+        assert client.post("/api/v1/queues/pipelines", json={"mode": "paused"}).json()["status"]["mode"] == "paused"
+        assert pipelines_queue.lease("w", ["pipelines"]) is None
+        assert client.post("/api/v1/queues/elsewhere", json={"mode": "paused"}).status_code == 404
+        assert client.post("/api/v1/queues/pipelines", json={"mode": "shut"}).status_code == 400
+        client.post("/queues/pipelines", data={"mode": "open"})
+        lease = pipelines_queue.lease("w", ["pipelines"])
+        assert lease is not None
+        with sqlite_tables.write() as conn:
+            pipelines_queue.fail(conn, lease, "it broke", retry_in_s=None)
+        page = client.get("/queues").text
+        assert "it broke" in page and "<code>w</code>" in page
+        assert client.post(f"/api/v1/jobs/{lease.job.id}/revive").json() == {"job": lease.job.id, "revived": True}
+        assert [each["name"] for each in client.get("/api/v1/workers").json()] == ["w"]
+    assert pipelines.get(run).state is RunState.QUEUED
+
+
+def test_a_quota_keeps_a_project_from_taking_all_workers(sqlite_tables: Tables) -> None:
+    queue = SqlQueue(sqlite_tables)
+    for project in ("greedy", "greedy", "modest"):
+        with calling(Caller("ada", project)), sqlite_tables.write() as conn:
+            queue.put(conn, NewJob(queue="q", kind="k"))
+    queue.set_quota("q", "greedy", 1)
+    taken = [lease.job.project for lease in iter(lambda: queue.lease("w", ["q"]), None) if lease]
+    assert sorted(taken) == ["greedy", "modest"]
+    queue.set_quota("q", "greedy", 0)
+    assert queue.quotas("q") == {}
+    assert queue.lease("w", ["q"]) is not None
+
+
 class _Here:
     """An engine that calls itself `process` and runs here: the steps of this module are found."""
 
     name = "process"
 
     def run(self, task: object, watch: object) -> object:
-        from mainspring.core.wiring import Wiring
         from mainspring.engines import InlineEngine
         from mainspring.pipelines import child
         from mainspring.storage.ports import Blobs

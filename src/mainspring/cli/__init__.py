@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pipeline": ("mainspring.pipelines.commands:group", "Run pipelines and look at their runs."),
     "plan": ("mainspring.loop.plan_commands:plan", "What an apply would change, and what was changed by hand."),
     "predict": ("mainspring.serving.commands:predict", "Ask an endpoint."),
+    "queue": ("mainspring.pipelines.queue_commands:group", "Queues, their limits and dead letters, and workers."),
     "ray": ("mainspring.serving.ray_commands:ray", "Every deployment on Ray Serve."),
     "replay": ("mainspring.serving.replay_commands:replay", "Logged traffic on a version that has no user yet."),
     "reproduce": ("mainspring.tracking.reproduction.commands:reproduce", "Run a run again and compare its metrics."),

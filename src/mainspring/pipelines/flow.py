@@ -10,12 +10,12 @@ from typing import Protocol, TypeVar, cast
 
 from mainspring.core.clock import SECOND_US, span_us
 from mainspring.core.errors import Invalid, Refused
-from mainspring.pipelines.context import context
+from mainspring.pipelines.context import StepContext, context
 from mainspring.pipelines.decorators import drawing_now, step
 from mainspring.pipelines.handles import Handle, argument, question_of
 from mainspring.pipelines.model import Argument, Choice, Condition, Guard, Json, Kind, Literal, Node, StepOptions
 
-__all__ = ["Judge", "approval", "gate", "repeat", "when"]
+__all__ = ["Judge", "approval", "gate", "gate_answers", "repeat", "when"]
 T = TypeVar("T")
 MOST_ROUNDS = 100
 ASK = f"{__name__}:approval"
@@ -161,6 +161,37 @@ def gate(
     return judge(name, model, version, data, label, must_pass)
 
 
+def gate_answers(
+    name: str, frame: object, *, label: str, score: str = "score", baseline: str = "", must_pass: bool = True
+) -> Mapping[str, object]:
+    """Have a frame of answers judged by a gate, as a step: for models that are not registered yet.
+
+    Args:
+        name: The gate, as declared in `mainspring.toml`.
+        frame: One row for each answer: a result of an earlier step.
+        label: The column with the truth.
+        score: The column with the answers.
+        baseline: The column with the answers of what it is compared with; empty for none.
+        must_pass: As for `gate`.
+    Returns: The verdict, as for `gate`.
+    """
+    return judge_rows(name, frame, label, score, baseline, must_pass)
+
+
+@step(side_effect=True)
+def judge_rows(name: str, frame: object, label: str, score: str, baseline: str, must_pass: bool) -> dict[str, Json]:
+    """The step that `gate_answers` draws.
+
+    Raises:
+        Refused: The verdict is not "pass", and it had to be.
+    """
+    surroundings = context()
+    found = surroundings.judge.answers(
+        gate=name, frame=frame, label=label, score=score, baseline=baseline, key=surroundings.key
+    )
+    return _verdict(surroundings, name, found, must_pass=must_pass)
+
+
 @step(side_effect=True)
 def judge(name: str, model: str, version: int | str, data: str, label: str, must_pass: bool) -> dict[str, Json]:
     """The step that `gate` draws.
@@ -172,9 +203,13 @@ def judge(name: str, model: str, version: int | str, data: str, label: str, must
     found = surroundings.judge.version(
         gate=name, model=model, version=version, data=data, label=label, key=surroundings.key
     )
+    return _verdict(surroundings, name, found, must_pass=must_pass)
+
+
+def _verdict(surroundings: StepContext, name: str, found: Mapping[str, object], *, must_pass: bool) -> dict[str, Json]:
     outcome = found.get("outcome")
     surroundings.log(f"gate {name}: {outcome}: {found.get('reason', '')}")
     if must_pass and outcome != "pass":
         hint = f"look at the evidence: mainspring gate show {found.get('verdict', '')}"
-        raise Refused(f"gate {name} says {outcome}: {found.get('reason', '')}", where=f"model {model}", hint=hint)
+        raise Refused(f"gate {name} says {outcome}: {found.get('reason', '')}", where=f"gate {name}", hint=hint)
     return dict(found)

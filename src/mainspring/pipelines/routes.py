@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from litestar import get, post
 
 from mainspring.pipelines.model import PipelineRun, Size, Why
+from mainspring.pipelines.queues import Queues, QueueView
 from mainspring.pipelines.service import Pipelines
+from mainspring.storage.jobs import WorkerStatus
 
 _READ = {"permission": "pipelines:read"}
 _WRITE = {"permission": "pipelines:write"}
+_APPROVE = {"permission": "approvals:write"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,7 @@ def resume_run(pipelines: Pipelines, run_id: str) -> PipelineRun:
     return pipelines.get(run_id)
 
 
-@post("/api/v1/pipeline-runs/{run_id:str}/answer", opt=_WRITE, sync_to_thread=True, status_code=200)
+@post("/api/v1/pipeline-runs/{run_id:str}/answer", opt=_APPROVE, sync_to_thread=True, status_code=200)
 def answer_run(pipelines: Pipelines, run_id: str, data: AnswerRequest) -> PipelineRun:
     """Answer what a run asks; a no fails it."""
     pipelines.steering.answer(pipelines.get(run_id), data.step, approve=data.approve, comment=data.comment)
@@ -125,7 +128,56 @@ def list_sizes(pipelines: Pipelines, pipeline: str) -> list[Size]:
     return pipelines.sizes(pipeline)
 
 
+@dataclass(frozen=True, slots=True)
+class QueueChange:
+    """What shall be different about a queue; what is left out stays. `limit` with `project` is that project's quota."""
+
+    mode: str = ""
+    limit: int | None = None
+    project: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Revived:
+    """Whether a dead letter is queued again."""
+
+    job: str
+    revived: bool
+
+
+@get("/api/v1/queues", opt=_READ, sync_to_thread=True)
+def list_queues(queues: Queues) -> list[QueueView]:
+    """Every queue with its mode, limits, quotas and dead letters."""
+    return queues.all()
+
+
+@post("/api/v1/queues/{name:str}", opt=_WRITE, sync_to_thread=True, status_code=200)
+def change_queue(queues: Queues, name: str, data: QueueChange) -> QueueView:
+    """Open, pause or drain a queue, or limit how many of its jobs run at once."""
+    if data.mode:
+        queues.set_mode(name, data.mode)
+    if data.limit is not None:
+        queues.set_limit(name, data.limit, project=data.project)
+    return queues.get(name)
+
+
+@get("/api/v1/workers", opt=_READ, sync_to_thread=True)
+def list_workers(queues: Queues) -> list[WorkerStatus]:
+    """Every process that takes jobs, and the jobs it holds."""
+    return queues.workers()
+
+
+@post("/api/v1/jobs/{job_id:str}/revive", opt=_WRITE, sync_to_thread=True, status_code=200)
+def revive_job(queues: Queues, job_id: str) -> Revived:
+    """Give a dead letter another chance."""
+    return Revived(job_id, queues.revive(job_id))
+
+
 handlers = [
+    list_queues,
+    change_queue,
+    list_workers,
+    revive_job,
     list_runs,
     submit_run,
     show_run,

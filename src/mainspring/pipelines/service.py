@@ -233,9 +233,12 @@ class Pipelines:
             NotFound: There is no such run or step.
         """
         run = self.get(run_id)
-        step = self._step(run, step_id)
+        return self.explain(run, self._step(run, step_id))
+
+    def explain(self, run: PipelineRun, step: StepRun) -> Why:
+        """As `why`, for a run and a step that are at hand."""
         with self._desk.tables.read() as conn:
-            _, plan, _ = records.step_plan(conn, run_id, step_id)
+            _, plan, _ = records.step_plan(conn, run.id, step.id)
             found = records.earlier_step(conn, run, step) if step.parts else None
         if step.parts is None:
             return Why(step.id, step.state, "", (), f"it has not had its turn: {step.state}")
@@ -259,12 +262,23 @@ class Pipelines:
             NotFound: There is no such run or step.
         """
         run = self.get(run_id)
-        step = self._step(run, step_id)
+        return self.text(run, self._step(run, step_id))
+
+    def text(self, run: PipelineRun, step: StepRun) -> str:
+        """As `log`, for a run and a step that are at hand."""
         if step.log:
             data = self._desk.blobs.get(step.log)
         else:
-            data = logs.tail(logs.log_path(self._folder(run_id, run.attempt), step_id, step.attempt))
+            data = logs.tail(logs.log_path(self._folder(run.id, run.attempt), step.id, step.attempt))
         return data.decode(errors="replace")
+
+    def metrics(self, run_id: str) -> dict[str, float]:
+        """The latest value of each metric of a run, such as the one that made a result that was taken again."""
+        if self._desk.tracking is None:
+            return {}
+        with suppress(NotFound):
+            return {name: metric.value for name, metric in self._desk.tracking.get(run_id).metrics.items()}
+        return {}
 
     def settle(self) -> int:
         """End runs that nobody will work on any more: their job is dead, or the process they ran in is gone.

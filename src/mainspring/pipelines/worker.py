@@ -14,11 +14,14 @@ from contextvars import ContextVar
 from mainspring.core.caller import Caller, calling
 from mainspring.core.errors import Fenced, MainspringError, Unavailable
 from mainspring.core.ids import new_id
-from mainspring.storage.jobs import JobState, Lease, backoff_s
+from mainspring.storage.jobs import JobState, Lease, WorkerStatus, backoff_s
 from mainspring.storage.ports import Queue, Tables
+from mainspring.storage.workers import SqlWorkers
 
 log = logging.getLogger("mainspring.worker")
 
+HELLO_S = 20.0
+"""How often a worker that is idle, or between two jobs, says that it is there."""
 Handler = Callable[[Lease], Mapping[str, object] | None]
 """Does the work of a lease. It may finish the job itself, in a transaction of its own; else the worker does."""
 
@@ -129,6 +132,7 @@ class Worker:
         poll_s: How often an idle thread looks for work.
         chores: Called by one of the threads now and then, such as `Pipelines.settle`.
         chore_every_s: Seconds between them.
+        has: What its machine has, for people who look at the list of workers.
     """
 
     def __init__(
@@ -143,7 +147,11 @@ class Worker:
         poll_s: float = 0.25,
         chores: Sequence[Callable[[], object]] = (),
         chore_every_s: float = 30.0,
+        has: Mapping[str, object] | None = None,
     ) -> None:
+        self._has = dict(has or {})
+        self._workers = SqlWorkers(tables)
+        self._next_word = 0.0
         self.name = f"{socket.gethostname()}:{os.getpid()}:{new_id()[-6:]}"
         self._tables = tables
         self._queue = queue
@@ -170,6 +178,9 @@ class Worker:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(max(0.0, until - time.monotonic()))
+        if self._next_word:
+            with suppress(Exception):  # the list forgets it by itself, later
+                self._workers.forget(self.name)
 
     def run_one(self) -> bool:
         """Do one job now, when there is one. Returns whether there was."""
@@ -183,6 +194,7 @@ class Worker:
     def _loop(self) -> None:
         while not self._stopping.is_set():
             try:
+                self._say_hello()
                 self._do_chores()
                 if not self.run_one():
                     self._stopping.wait(self._poll_s)
@@ -221,6 +233,24 @@ class Worker:
     def _fail(self, lease: Lease, error: str, *, retry_in_s: float) -> None:
         with suppress(Fenced), self._tables.write() as conn:
             self._queue.fail(conn, lease, error, retry_in_s=retry_in_s)
+
+    def _say_hello(self) -> None:
+        """One of the threads tells now and then that this worker is there."""
+        now = time.monotonic()
+        if now < self._next_word:
+            return
+        self._next_word = now + HELLO_S
+        self._workers.hear(
+            WorkerStatus(
+                name=self.name,
+                host=socket.gethostname(),
+                queues=self._queues,
+                threads=len(self._threads),
+                has=self._has,
+                started_at=0,
+                seen_at=0,
+            )
+        )
 
     def _do_chores(self) -> None:
         now = time.monotonic()

@@ -41,6 +41,7 @@ SERVICES = {
     "experiments": "mainspring.tracking.experiments:Experiments",
     "runs": "mainspring.tracking.lifecycle:Runs",
     "pipelines": "mainspring.pipelines:Pipelines",
+    "queues": "mainspring.pipelines.queues:Queues",
     "registry": "mainspring.registry:Registry",
     "model_search": "mainspring.registry.searching:ModelSearch",
     "provenance": "mainspring.registry.provenance:Provenance",

@@ -107,6 +107,20 @@ class QueueStatus:
     dead: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerStatus:
+    """A process that takes jobs. `jobs` are those it holds; times are epoch microseconds of the database's clock."""
+
+    name: str
+    host: str
+    queues: tuple[str, ...]
+    threads: int
+    has: Mapping[str, object]
+    started_at: int
+    seen_at: int
+    jobs: tuple[Job, ...] = ()
+
+
 def job_id(*parts: object) -> str:
     """A deterministic id: the same parts give the same id in every process, so that a job is put once.
 

@@ -213,6 +213,14 @@ class QueueControl(Protocol):
         """How many live leases the queue, and each `group` in it, may have at once. 0 = no limit."""
         ...
 
+    def set_quota(self, queue: str, project: str, limit: int) -> None:
+        """How many live leases one project may have in a queue at once. 0 = no quota."""
+        ...
+
+    def quotas(self, queue: str) -> dict[str, int]:
+        """The quotas of a queue by project."""
+        ...
+
     def status(self, queue: str) -> QueueStatus:
         """Mode, limits and counts of one queue over all projects."""
         ...

@@ -15,6 +15,7 @@ from mainspring.storage.jobs import Job, JobState, Lease, NewJob, QueueMode, Que
 from mainspring.storage.ports import Tables
 from mainspring.storage.schema import job as _job
 from mainspring.storage.schema import queue_control as _control
+from mainspring.storage.schema import queue_quota as _quota
 from mainspring.storage.upsert import insert_into
 
 FIND_LIMIT = 500
@@ -66,7 +67,7 @@ class SqlQueue:
             until = now + round(lease_s * SECOND_US)
             take = _job.update().where(_job.c.id == due).returning(*_job.c)
             values = {"state": JobState.RUNNING, "attempt": _job.c.attempt + 1, "worker": worker, "lease_until": until}
-            job = _from(conn.execute(take.values(values)).mappings().one())
+            job = job_from(conn.execute(take.values(values)).mappings().one())
             return Lease(job, worker, job.attempt, until)
 
     def renew(self, conn: sa.Connection, lease: Lease, *, lease_s: float = 30) -> Lease:
@@ -102,7 +103,7 @@ class SqlQueue:
             row = conn.execute(_job.select().where(_job.c.id == job_id)).mappings().first()
         if row is None:
             raise NotFound(f"no job {job_id!r}", where="queue", hint="mainspring pipeline ls")
-        return _from(row)
+        return job_from(row)
 
     def find(self, *, states: Sequence[JobState] = (), queue: str = "") -> list[Job]:
         """See `ports.Queue.find`."""
@@ -113,7 +114,7 @@ class SqlQueue:
             query = query.where(_job.c.queue == queue)
         with self._tables.read() as conn:
             newest = query.order_by(_job.c.created_at.desc(), _job.c.id.desc()).limit(FIND_LIMIT)
-            return [_from(row) for row in conn.execute(newest).mappings()]
+            return [job_from(row) for row in conn.execute(newest).mappings()]
 
     def set_mode(self, queue: str, mode: QueueMode) -> None:
         """See `ports.QueueControl.set_mode`."""
@@ -124,6 +125,20 @@ class SqlQueue:
         if limit < 0 or group_limit < 0:
             raise Invalid(f"limits {limit} and {group_limit} asked for", where=queue, hint="use 0 for no limit")
         self._set_control(queue, {"running_limit": limit, "group_limit": group_limit})
+
+    def set_quota(self, queue: str, project: str, limit: int) -> None:
+        """See `ports.QueueControl.set_quota`."""
+        if limit < 0:
+            raise Invalid(f"a quota of {limit}", where=queue, hint="use 0 for none")
+        with self._tables.write() as conn:
+            conn.execute(_quota.delete().where(_quota.c.queue == queue, _quota.c.project == project))
+            if limit:
+                conn.execute(_quota.insert().values(queue=queue, project=project, running_limit=limit))
+
+    def quotas(self, queue: str) -> dict[str, int]:
+        """See `ports.QueueControl.quotas`."""
+        with self._tables.read() as conn:
+            return {project: limit for (_, project), limit in _quotas(conn, [queue]).items()}
 
     def status(self, queue: str) -> QueueStatus:
         """See `ports.QueueControl.status`."""
@@ -238,15 +253,21 @@ def _sweep(conn: sa.Connection, now: int) -> None:
 def _next(conn: sa.Connection, queues: Sequence[str], now: int) -> str | None:
     """The job to give out next, locked against other workers on Postgres."""
     controls = _controls(conn, queues, lock=True)
+    quotas = _quotas(conn, queues, lock=True)
     live: Counter[str] = Counter()
+    shares: Counter[tuple[str, str]] = Counter()
     full: defaultdict[str, list[sa.ColumnElement[bool]]] = defaultdict(list)
     running = sa.select(_job.c.queue, _job.c.project, _job.c.job_group, sa.func.count()).where(
         _job.c.state == JobState.RUNNING, _job.c.lease_until >= now, _job.c.queue.in_(queues)
     )
     for queue, project, group, count in conn.execute(running.group_by(_job.c.queue, _job.c.project, _job.c.job_group)):
         live[queue] += count
+        shares[queue, project] += count
         if group and 0 < controls[queue][2] <= count:
             full[queue].append(sa.and_(_job.c.project == project, _job.c.job_group == group))
+    for (queue, project), quota in quotas.items():
+        if shares[queue, project] >= quota:
+            full[queue].append(_job.c.project == project)
     ready = [q for q in queues if controls[q][0] != QueueMode.PAUSED and not 0 < controls[q][1] <= live[q]]
     due = [_first_due(conn, queue, now, without=full[queue], lock=True) for queue in ready]
     first = min((found for found in due if found is not None), default=None)
@@ -285,6 +306,13 @@ def _controls(
     return {queue: found.get(queue, _NO_CONTROL) for queue in queues}
 
 
+def _quotas(conn: sa.Connection, queues: Sequence[str], *, lock: bool = False) -> dict[tuple[str, str], int]:
+    """Most running jobs by queue and project. With `lock`, workers of queues that have quotas take turns."""
+    query = _quota.select().where(_quota.c.queue.in_(queues)).order_by(_quota.c.queue, _quota.c.project)
+    found = conn.execute(query.with_for_update() if lock else query)
+    return {(row.queue, row.project): int(row.running_limit) for row in found}
+
+
 def _write_fenced(conn: sa.Connection, lease: Lease, values: dict[str, object]) -> None:
     held = sa.and_(_job.c.id == lease.job.id, _job.c.state == JobState.RUNNING, _job.c.attempt == lease.attempt)
     if conn.execute(_job.update().where(held).values(values)).rowcount != 1:
@@ -295,7 +323,8 @@ def _write_fenced(conn: sa.Connection, lease: Lease, values: dict[str, object]) 
         )
 
 
-def _from(row: sa.RowMapping | dict[str, object]) -> Job:
+def job_from(row: sa.RowMapping | dict[str, object]) -> Job:
+    """A row of the table as a job."""
     values = dict(row)
     key, group = values.pop("dedup_key"), values.pop("job_group")
     return Job(**{**values, "key": key, "group": group, "state": JobState(str(values["state"]))})

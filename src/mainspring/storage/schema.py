@@ -238,6 +238,30 @@ queue_control = sa.Table(
 )
 """Mode and limits of queues that are not just open and unlimited."""
 
+queue_quota = sa.Table(
+    "queue_quota",
+    metadata,
+    sa.Column("queue", Id, primary_key=True),
+    sa.Column("project", Id, primary_key=True),
+    sa.Column("running_limit", Micros, nullable=False),
+    sqlite_strict=True,
+)
+"""How many jobs of a project a queue runs at once, for projects with a quota."""
+
+queue_worker = sa.Table(
+    "queue_worker",
+    metadata,
+    sa.Column("name", Id, primary_key=True),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("queues", Json, nullable=False),
+    sa.Column("threads", Micros, nullable=False),
+    sa.Column("has", Json, nullable=False),
+    sa.Column("started_at", Micros, nullable=False),
+    sa.Column("seen_at", Micros, nullable=False),
+    sqlite_strict=True,
+)
+"""Processes that take jobs, and when each was last heard of."""
+
 
 APPEND_ONLY = ("event",)
 """Tables whose rows are never changed, which the database itself sees to."""

@@ -65,6 +65,14 @@
     source = null;
   }
 
+  // data-again="ID": what is under way is looked at again and again, for as long as the page says so
+  setInterval(() => {
+    const again = document.querySelector("[data-again]");
+    if (!again || document.hidden) return;
+    due.add(again.dataset.again);
+    refresh().catch(() => {});
+  }, 2000);
+
   document.addEventListener("visibilitychange", () => (document.hidden ? rest() : listen()));
   window.addEventListener("pagehide", rest);
   window.addEventListener("pageshow", listen);

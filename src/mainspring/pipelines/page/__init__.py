@@ -1,41 +1,146 @@
-"""The screens of pipelines."""
+"""The screens of pipelines: runs, one run with its graph, and the queues with their workers."""
 
 from __future__ import annotations
 
-from litestar import get
-from litestar.response import Template
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
-from mainspring.pipelines.page.dag import draw
+from litestar import get, post
+from litestar.di import NamedDependency
+from litestar.enums import RequestEncodingType
+from litestar.params import Body
+from litestar.response import Redirect, Template
+
+from mainspring.core.errors import Invalid
+from mainspring.pipelines.model import PipelineRun, StepRun, StepState
+from mainspring.pipelines.page.dag import LONG, draw
+from mainspring.pipelines.queues import Queues
 from mainspring.pipelines.service import Pipelines
 
 _READ = {"permission": "pipelines:read"}
+_WRITE = {"permission": "pipelines:write"}
+_APPROVE = {"permission": "approvals:write"}
 _ROWS = 100
 _LOG_SHOWN = 20_000
+_URGENT = (StepState.FAILED, StepState.ASKED, StepState.RUNNING)
 
 
 @get("/pipelines", opt=_READ, sync_to_thread=True, include_in_schema=False)
-def pipelines_page(pipelines: Pipelines, pipeline: str = "", before: int = 0) -> Template:
+def pipelines_page(pipelines: NamedDependency[Pipelines], pipeline: str = "", before: int = 0) -> Template:
     """Runs of pipelines, newest first."""
     runs = pipelines.runs(pipeline, before=before, limit=_ROWS)
     following = runs[-1].created_at if len(runs) == _ROWS else 0
-    context = {"section": "pipelines", "runs": runs, "pipeline": pipeline, "following": following}
+    sizes = pipelines.sizes(pipeline) if pipeline else []
+    context = {"section": "pipelines", "runs": runs, "pipeline": pipeline, "following": following, "sizes": sizes}
     return Template("pipelines/page/list.html", context=context)
 
 
 @get("/pipeline-runs/{run_id:str}", opt=_READ, sync_to_thread=True, include_in_schema=False)
-def run_page(pipelines: Pipelines, run_id: str) -> Template:
+def run_page(pipelines: NamedDependency[Pipelines], run_id: str, step: str = "") -> Template:
     """One run: its graph, its result, and each step with its time, its reason and its log."""
     run = pipelines.get(run_id)
+    shown = _shown(run.steps, step)
     steps = [
         {
-            "step": step,
-            "why": pipelines.why(run_id, step.id) if step.parts else None,
-            "log": pipelines.log(run_id, step.id)[-_LOG_SHOWN:],
+            "step": each,
+            "why": pipelines.explain(run, each) if each.parts else None,
+            "log": pipelines.text(run, each)[-_LOG_SHOWN:],
+            "metrics": pipelines.metrics(each.source) if each.source else {},
+            "items": [item for item in run.steps if item.parent == each.id][:_ROWS],
         }
-        for step in run.steps
+        for each in shown
     ]
-    context = {"section": "pipelines", "run": run, "steps": steps, "graph": draw(run.steps, run.pipeline)}
+    context = {
+        "section": "pipelines",
+        "run": run,
+        "steps": steps,
+        "graph": draw(run.steps, run.pipeline),
+        "hidden": sum(not each.parent for each in run.steps) - len(shown),
+    }
     return Template("pipelines/page/run.html", context=context)
 
 
-handlers = [pipelines_page, run_page]
+def _shown(steps: Sequence[StepRun], wanted: str) -> list[StepRun]:
+    tops = [each for each in steps if not each.parent]
+    if len(tops) > LONG:
+        tops = [each for each in tops if each.state in _URGENT and each.id != wanted][: LONG - 1]
+    named = [each for each in steps if each.id == wanted and each not in tops]
+    return [*named, *tops]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody wants of a run, on its page."""
+
+    do: str
+    step: str = ""
+    comment: str = ""
+
+
+@post("/pipeline-runs/{run_id:str}", opt=_WRITE, sync_to_thread=True, include_in_schema=False)
+def steer_page(
+    pipelines: NamedDependency[Pipelines],
+    run_id: str,
+    data: Annotated[Wish, Body(media_type=RequestEncodingType.URL_ENCODED)],
+) -> Redirect:
+    """Cancel, pause or resume a run, and show it."""
+    _steer(pipelines, pipelines.get(run_id), data)
+    return Redirect(f"/pipeline-runs/{run_id}", status_code=303)
+
+
+@post("/pipeline-runs/{run_id:str}/answer", opt=_APPROVE, sync_to_thread=True, include_in_schema=False)
+def answer_page(
+    pipelines: NamedDependency[Pipelines],
+    run_id: str,
+    data: Annotated[Wish, Body(media_type=RequestEncodingType.URL_ENCODED)],
+) -> Redirect:
+    """Answer what a run asks, and show it."""
+    if data.do not in ("approve", "refuse"):
+        raise Invalid(f"{data.do!r} is no answer", where="do", hint="use approve or refuse")
+    run = pipelines.get(run_id)
+    pipelines.steering.answer(run, data.step, approve=data.do == "approve", comment=data.comment)
+    return Redirect(f"/pipeline-runs/{run_id}", status_code=303)
+
+
+@get("/queues", opt=_READ, sync_to_thread=True, include_in_schema=False)
+def queues_page(queues: NamedDependency[Queues]) -> Template:
+    """Queues with their modes, limits and dead letters, and the workers that take jobs."""
+    context = {"section": "pipelines", "queues": queues.all(), "workers": queues.workers()}
+    return Template("pipelines/page/queues.html", context=context)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueWish:
+    """What somebody wants of a queue, on the page."""
+
+    mode: str = ""
+    revive: str = ""
+
+
+@post("/queues/{name:str}", opt=_WRITE, sync_to_thread=True, include_in_schema=False)
+def queue_page(
+    queues: NamedDependency[Queues],
+    name: str,
+    data: Annotated[QueueWish, Body(media_type=RequestEncodingType.URL_ENCODED)],
+) -> Redirect:
+    """Stop or open a queue, or give a dead letter another chance, and show the queues."""
+    if data.revive:
+        queues.revive(data.revive)
+    else:
+        queues.set_mode(name, data.mode)
+    return Redirect("/queues", status_code=303)
+
+
+def _steer(pipelines: Pipelines, run: PipelineRun, wish: Wish) -> None:
+    if wish.do == "cancel":
+        pipelines.steering.cancel(run, reason=wish.comment)
+    elif wish.do == "pause":
+        pipelines.steering.pause(run)
+    elif wish.do == "resume":
+        pipelines.steering.resume(run)
+    else:
+        raise Invalid(f"{wish.do!r} is nothing to do with a run", where="do", hint="use cancel, pause or resume")
+
+
+handlers = [pipelines_page, run_page, steer_page, answer_page, queues_page, queue_page]

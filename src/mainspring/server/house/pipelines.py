@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import cast
+
 from mainspring.core.settings import PipelineSettings, Settings
 from mainspring.core.wiring import Wiring
 from mainspring.data import Data
@@ -9,12 +12,16 @@ from mainspring.engines import ProcessEngine
 from mainspring.loop.judging import GateWork
 from mainspring.loop.service import GATE_JOB
 from mainspring.loop.service import QUEUE as LOOP_QUEUE
+from mainspring.pipelines.flow import Judge
 from mainspring.pipelines.ledger import KIND, QUEUE
 from mainspring.pipelines.machine import Machine, find_out
 from mainspring.pipelines.model import Resources, size_of
+from mainspring.pipelines.queues import Queues
 from mainspring.pipelines.service import Pipelines
 from mainspring.pipelines.worker import Worker
 from mainspring.server.house.floor import CLOCK, OPENER, blobs, journal, queue, tables
+from mainspring.storage.ports import QueueControl
+from mainspring.storage.workers import SqlWorkers
 from mainspring.tracking import Tracking
 from mainspring.training.service import KIND as TRAINING_JOB
 from mainspring.training.service import QUEUE as TRAINING_QUEUE
@@ -24,6 +31,8 @@ from mainspring.training.service import Training
 def furnish(wiring: Wiring, settings: Settings) -> None:
     """Say how the services of the room are made."""
     wiring.add(Pipelines, lambda w: _pipelines(w, settings))
+    wiring.add(Judge, _judge)  # type: ignore[type-abstract]  # the wiring knows it by its protocol
+    wiring.add(Queues, _queues)
     wiring.add(Worker, lambda w: _worker(w, settings))
 
 
@@ -47,6 +56,18 @@ def _pipelines(w: Wiring, settings: Settings) -> Pipelines:
     )
 
 
+def _queues(w: Wiring) -> Queues:
+    found = queue(w)
+    return Queues(found, cast(QueueControl, found), SqlWorkers(tables(w)))
+
+
+def _judge(w: Wiring) -> Judge:
+    from mainspring.gates import Gates
+    from mainspring.server.house.judge import HouseJudge  # loads what gates need, which few steps do
+
+    return HouseJudge(w.get(Gates))
+
+
 def _share(asked: PipelineSettings) -> Resources:
     """What steps may take of the machine."""
     has = find_out()
@@ -65,4 +86,5 @@ def _worker(w: Wiring, settings: Settings) -> Worker:
         threads=settings.loop.workers,
         lease_s=settings.loop.lease_s,
         chores=(pipelines.settle, training.settle),
+        has=asdict(_share(settings.pipelines)),
     )

@@ -26,6 +26,8 @@ def upgrade() -> None:
     _event()
     _job()
     _queue_control()
+    _queue_quota()
+    _queue_worker()
     _seal()
 
 
@@ -107,6 +109,32 @@ def _queue_control() -> None:
         sa.Column("running_limit", schema.Micros(), nullable=False),
         sa.Column("group_limit", schema.Micros(), nullable=False),
         sa.PrimaryKeyConstraint("queue", name=op.f("pk_queue_control")),
+        sqlite_strict=True,
+    )
+
+
+def _queue_quota() -> None:
+    op.create_table(
+        "queue_quota",
+        sa.Column("queue", schema.Id(), nullable=False),
+        sa.Column("project", schema.Id(), nullable=False),
+        sa.Column("running_limit", schema.Micros(), nullable=False),
+        sa.PrimaryKeyConstraint("queue", "project", name=op.f("pk_queue_quota")),
+        sqlite_strict=True,
+    )
+
+
+def _queue_worker() -> None:
+    op.create_table(
+        "queue_worker",
+        sa.Column("name", schema.Id(), nullable=False),
+        sa.Column("host", sa.Text(), nullable=False),
+        sa.Column("queues", schema.Json(), nullable=False),
+        sa.Column("threads", schema.Micros(), nullable=False),
+        sa.Column("has", schema.Json(), nullable=False),
+        sa.Column("started_at", schema.Micros(), nullable=False),
+        sa.Column("seen_at", schema.Micros(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_queue_worker")),
         sqlite_strict=True,
     )
 
