@@ -231,11 +231,11 @@ def learn_edges(values: Floats) -> Floats:
     rows = len(values)
     if not rows:
         return np.empty(0)
-    first = np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1])  # they are sorted already
-    distinct, counts = values[first], np.diff(first, append=rows)
-    if len(distinct) <= _FEW_VALUES:
-        return _around(distinct)
-    atoms = distinct[(counts >= 3) & (counts >= rows / (QUANTILES - 1))]
+    begins = values[1:] != values[:-1]  # they are sorted already
+    if np.count_nonzero(begins) < _FEW_VALUES:
+        return _around(np.append(values[:1], values[1:][begins]))
+    others = max(3, -(-rows // (QUANTILES - 1))) - 1  # of an atom, beside any one of its rows
+    atoms = np.unique(values[:-others][values[others:] == values[:-others]])
     tail = 2.0 ** -(8 + np.arange(1, TAIL + 1) / 2)
     shares = np.concatenate([np.linspace(0, 1, QUANTILES), tail, 1 - tail])
     quantiles = values[np.clip(np.ceil(shares * rows).astype(np.int64) - 1, 0, rows - 1)]

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 LEAST_ROWS = 100
 LEAST_WINDOW = 30
 _FOLDS = 3
+_SMALL_LEAF, _LARGE_LEAF = 20, 100
+"""Of errors most is luck: leaves of few rows learn it, and are off by more where inputs are rare."""
 
 
 class _Model(Protocol):
@@ -68,7 +70,12 @@ def learn_loss(inputs: pl.DataFrame, predictions: Floats, truth: Floats, *, seed
     models, bias, sure, spread = [], [], [], []
     for target in (error, error**2):
         model = HistGradientBoostingRegressor(
-            max_iter=200, early_stopping=False, categorical_features=categories, random_state=seed
+            max_iter=200,
+            learning_rate=0.05,
+            min_samples_leaf=min(_LARGE_LEAF, max(_SMALL_LEAF, len(error) // 50)),
+            early_stopping=False,
+            categorical_features=categories,
+            random_state=seed,
         )
         with threadpool_limits(1):
             held = cross_val_predict(model, rows, target, cv=KFold(_FOLDS, shuffle=True, random_state=seed))
