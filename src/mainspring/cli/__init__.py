@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bandit": ("mainspring.serving.bandit_commands:bandit", "Shares of versions that follow what comes back."),
     "batches": ("mainspring.serving.batch_commands:group", "Whole datasets, answered by a running server."),
     "card": ("mainspring.governance.commands:card", "The model card of a version."),
+    "ci": ("mainspring.loop.ci_commands:group", "Data checks, pipeline and gate for a change, with no server."),
     "data": ("mainspring.data.commands:group", "Ingest and look at datasets."),
     "demo": ("mainspring.demo.commands:demo", "One whole turn of the loop on a year of real flights."),
     "deploy": ("mainspring.serving.commands:deploy", "Put a model version behind an endpoint."),
