@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,38 +14,62 @@ if TYPE_CHECKING:
 STATES = ("waiting", "ok", "watch", "alarm")
 
 
-def monitors_text(monitoring: Monitoring) -> str:
-    """Every monitor of the project: its state, how far its evidence has come, its alarms and what it has counted."""
+_Series = list[tuple[dict[str, str], float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Values of one name: "gauge" or "counter", and for each set of labels the value."""
+
+    name: str
+    kind: str
+    series: _Series
+
+
+def families(monitoring: Monitoring) -> list[Family]:
+    """Every monitor of the project: its state, how far its evidence has come, its alarms, what it has counted, how its
+    deployment answered and what the model server used in the newest five minutes."""
     found = [monitoring.status(monitor.deployment, windows=40) for monitor in monitoring.monitors()]
-    lines = ["# TYPE mainspring_alarm_budget gauge", f"mainspring_alarm_budget {monitoring.spec.budget:g}"]
-    lines += _block("mainspring_monitor_state", "gauge", (line for status in found for line in _states(status)))
-    lines += _block("mainspring_monitor_evidence_share", "gauge", (one for status in found for one in _shares(status)))
-    lines += _block("mainspring_alarms", "gauge", (line for status in found for line in _alarms(status)))
+    made = [
+        Family("mainspring_alarm_budget", "gauge", [({}, monitoring.spec.budget)]),
+        Family("mainspring_monitor_state", "gauge", [one for status in found for one in _states(status)]),
+        Family("mainspring_monitor_evidence_share", "gauge", [one for status in found for one in _shares(status)]),
+        Family("mainspring_alarms", "gauge", [one for status in found for one in _alarms(status)]),
+    ]
     for name in ("predictions", "labels"):
-        series = (({"deployment": s.monitor.deployment}, getattr(s.monitor, name)) for s in found)
-        lines += _block(f"mainspring_monitored_{name}_total", "counter", series)
-    lines += _used(monitoring)
-    return "\n".join(lines) + "\n"
-
-
-def _used(monitoring: Monitoring) -> list[str]:
-    """Cores and memory of each worker, as they were in the newest five minutes."""
-    lines = []
+        series = [({"deployment": s.monitor.deployment}, float(getattr(s.monitor, name))) for s in found]
+        made.append(Family(f"mainspring_monitored_{name}_total", "counter", series))
+    made += _service(monitoring, [status.monitor.deployment for status in found])
     for name, field in (("cores", "cores"), ("memory_megabytes", "memory_mb")):
-        series = (({"worker": str(one.pid)}, float(getattr(one, field))) for one in monitoring.usage())
-        lines += _block(f"mainspring_worker_{name}", "gauge", series)
-    return lines
+        used = [({"worker": str(one.pid)}, float(getattr(one, field))) for one in monitoring.usage()]
+        made.append(Family(f"mainspring_worker_{name}", "gauge", used))
+    return [family for family in made if family.series]
 
 
-_Series = Iterable[tuple[dict[str, str], float]]
+def monitors_text(monitoring: Monitoring) -> str:
+    """The same in the text format of Prometheus."""
+    return "\n".join(line for family in families(monitoring) for line in _block(family)) + "\n"
 
 
-def _block(name: str, kind: str, series: _Series) -> list[str]:
-    lines = []
-    for labels, value in series:
+def _service(monitoring: Monitoring, deployments: Sequence[str]) -> list[Family]:
+    """Throughput, failures and latency of each deployment in its newest five minutes with requests."""
+    last = {name: points[-1] for name in deployments if (points := monitoring.health(name).points)}
+    rates = [({"deployment": name}, point.per_second) for name, point in last.items()]
+    failed = [({"deployment": name}, point.failed) for name, point in last.items()]
+    slow = [({"deployment": name}, point.p99_ms / 1000) for name, point in last.items() if point.p99_ms is not None]
+    return [
+        Family("mainspring_service_requests_per_second", "gauge", rates),
+        Family("mainspring_service_failed_share", "gauge", failed),
+        Family("mainspring_service_p99_seconds", "gauge", slow),
+    ]
+
+
+def _block(family: Family) -> list[str]:
+    lines = [f"# TYPE {family.name} {family.kind}"]
+    for labels, value in family.series:
         said = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
-        lines.append(f"{name}{{{said}}} {value:.15g}")
-    return [f"# TYPE {name} {kind}", *lines] if lines else []
+        lines.append(f"{family.name}{{{said}}} {value:.15g}" if said else f"{family.name} {value:.15g}")
+    return lines
 
 
 def _escaped(text: str) -> str:

@@ -20,6 +20,7 @@ from mainspring.loop import Loop
 from mainspring.loop.planning.service import Planner
 from mainspring.loop.triggers.service import Triggers
 from mainspring.monitoring.notices.telling import Herald
+from mainspring.monitoring.telemetry import Telemetry
 from mainspring.pipelines.worker import Worker
 from mainspring.registry.webhooks import Courier
 from mainspring.serving.batch.desk import KIND, BatchDesk
@@ -141,7 +142,7 @@ class Background:
 
     def __init__(self, wiring: Wiring) -> None:
         self._wiring = wiring
-        self._parts: list[Worker | Turner | Courier | Sealer] = []
+        self._parts: list[Worker | Turner | Courier | Telemetry | Sealer] = []
 
     def launch(self) -> None:
         """Start the model server, and return at once: it loads what it needs beside this process."""
@@ -163,6 +164,7 @@ class Background:
             turner,
             self._wiring.get(Courier),
             self._wiring.get(Herald),
+            self._wiring.get(Telemetry),
             Sealer(self._wiring.get(Audit)),
         ]
         for part in self._parts:

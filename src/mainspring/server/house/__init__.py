@@ -75,6 +75,10 @@ def check_rooms(settings: Settings) -> None:
         from mainspring.monitoring.model import MonitorSpec
 
         fill(MonitorSpec, settings.section("monitor"), where="monitor")
+    if "otel" in settings.tables:
+        from mainspring.monitoring.telemetry import OtelSpec
+
+        fill(OtelSpec, settings.section("otel"), where="otel")
     if "notify" in settings.tables:
         from mainspring.monitoring.notices.model import channels_of
 

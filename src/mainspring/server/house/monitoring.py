@@ -12,6 +12,7 @@ from mainspring.monitoring.notices.model import Channel, channels_of
 from mainspring.monitoring.notices.telling import Herald, Notices
 from mainspring.monitoring.performing import Performing
 from mainspring.monitoring.rowwise import RowEstimates
+from mainspring.monitoring.telemetry import OtelSpec, Telemetry
 from mainspring.registry import Registry
 from mainspring.server.house.floor import CLOCK, journal, queue, tables
 from mainspring.serving import Serving
@@ -28,6 +29,8 @@ def furnish(wiring: Wiring, settings: Settings) -> None:
     wiring.add(Monitoring, lambda w: _monitoring(w, spec))
     wiring.add(Performing, _performing)
     wiring.add(RowEstimates, _row_estimates)
+    otel = fill(OtelSpec, settings.section("otel"), where="otel")
+    wiring.add(Telemetry, lambda w: _telemetry(w, settings, otel))
     wiring.add(Notices, lambda w: _notices(w, settings, channels))
     wiring.add(Herald, lambda w: Herald(w.get(Notices), tables=tables(w), journal=journal(w), queue=queue(w)))
 
@@ -64,6 +67,12 @@ def _notices(w: Wiring, settings: Settings, channels: dict[str, Channel]) -> Not
         project=settings.project.name,
         home=f"http://{settings.server.host}:{settings.server.port}",
         allow_local=settings.webhooks.allow_local,
+    )
+
+
+def _telemetry(w: Wiring, settings: Settings, spec: OtelSpec) -> Telemetry:
+    return Telemetry(
+        spec, monitoring=w.get(Monitoring), serving=w.get(Serving), project=settings.project.name, clock=CLOCK
     )
 
 
