@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mainspring.gates.rules.bootstrap import Floats, Grouping
+    from mainspring.gates.rules.finding import NotApplicable
     from mainspring.registry import ModelVersion
 
     Mask = NDArray[np.bool_]
@@ -63,9 +64,8 @@ class Case:
         probe: Asks the candidate through the real model server; None where there is none.
         training: Loads the rows the candidate was trained on; None when that is not known.
         folder: The project folder, where files of tests lie; None where there is none.
-        retrained: The answers of the candidate's retrainings by seed; None where that cannot be done, with the reason
-            in `not_retrained`.
-        not_retrained: Why there are none.
+        retrained: The answers of so many trainings of the candidate with other seeds, waited for so long in seconds, or
+            why there are none; None where nothing can be trained again.
     """
 
     candidate: ModelVersion | None
@@ -82,8 +82,7 @@ class Case:
     probe: Callable[[pl.DataFrame], Mapping[str, Sequence[object]]] | None = None
     training: Callable[[], pl.DataFrame] | None = None
     folder: Path | None = None
-    retrained: Callable[[int], Sequence[Answers]] | None = None
-    not_retrained: str = "nothing can be trained again here"
+    retrained: Callable[[int, float], Sequence[Answers] | NotApplicable] | None = None
 
     @property
     def version(self) -> ModelVersion:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mainspring.core.errors import Invalid, NotFound
@@ -10,36 +12,77 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mainspring.data import Data, DatasetVersion
+    from mainspring.data.splits.service import Splits
     from mainspring.registry import ModelVersion
 
+_KEPT = re.compile(r"splits/([^/]+)/(\d+)/([^/]+)")
 
-def find_rows(data: Data | None, said: str) -> tuple[pl.DataFrame, str]:
-    """The rows of a dataset version, and its reference.
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where rows may come from: datasets, and splits of them. Without datasets callers bring the rows."""
+
+    data: Data | None
+    splits: Splits | None = None
+
+
+def find_rows(sources: Sources, said: str, *, purpose: str = "") -> tuple[pl.DataFrame, str]:
+    """The rows of a dataset version or of a part of a split, and their reference.
 
     Args:
-        data: The data room; None where callers bring the rows.
-        said: "NAME" (the newest version), "NAME/NUMBER", or "NAME/PART" for the dataset "NAME-PART".
+        sources: Where to look.
+        said: "NAME" (the newest version), "NAME/NUMBER", or "NAME/PART": that part of the newest split of this name
+            ("eval" means its sealed rows, "test"), or the dataset "NAME-PART"; or a reference that this gave before.
+        purpose: What sealed rows are opened for; that use is counted. Empty: they were opened for this before.
     Raises:
         Invalid: Nothing was said, or it names no dataset version.
-        NotFound: There is no such dataset or version.
+        NotFound: There is no such dataset, version or part.
     """
-    if data is None or not said:
+    if sources.data is None or not said:
         raise Invalid("it is not said on which data to judge", where="data", hint='write data = "NAME", or --data')
-    version = _version(data, said.removeprefix("datasets/"))
-    return data.frame(version.dataset, version.number).collect(), version.ref
+    name, _, part = said.removeprefix("datasets/").partition("/")
+    if part and not part.isdecimal():
+        found = _part(sources.data, sources.splits, said, purpose)
+        if found is not None:
+            return found
+    version = _version(sources.data, name, part)
+    return sources.data.frame(version.dataset, version.number).collect(), version.ref
 
 
-def _version(data: Data, said: str) -> DatasetVersion:
-    name, _, part = said.partition("/")
+def _version(data: Data, name: str, part: str) -> DatasetVersion:
     if not part or part.isdecimal():
         return data.get(name, int(part) if part else None)
     if "/" in part:
-        raise Invalid(f"{said!r} names no dataset version", where="data", hint="NAME, NAME/NUMBER or NAME/PART")
+        raise Invalid(f"{name}/{part} names no dataset version", where="data", hint="NAME, NAME/NUMBER or NAME/PART")
     try:
         return data.get(f"{name}-{part}")
     except NotFound:
-        hint = f"mainspring data ingest {name}-{part} FILE, or name a version: {name}/1"
-        raise NotFound(f"there is no dataset {name}-{part} for {said!r}", where="data", hint=hint) from None
+        hint = f"mainspring data split {name}, or name a version: {name}/1"
+        what = f"{name} has no part {part!r}, and there is no dataset {name}-{part}"
+        raise NotFound(what, where="data", hint=hint) from None
+
+
+def _part(data: Data, splits: Splits | None, said: str, purpose: str) -> tuple[pl.DataFrame, str] | None:
+    """The rows of a part of a split, by "NAME/PART" or "splits/NAME/NUMBER/PART"; None when there is none."""
+    import numpy as np
+
+    from mainspring.data.splits.rules import part_names
+
+    kept = _KEPT.fullmatch(said)
+    name, _, part = f"{kept[1]}/{kept[3]}".partition("/") if kept else said.partition("/")
+    number, part = int(kept[2]) if kept else None, "test" if part == "eval" else part
+    try:
+        split = None if splits is None else splits.get(name, number)
+    except NotFound:
+        return None
+    if splits is None or split is None or split.part(part) is None:
+        return None
+    place = next(place for place, title in part_names(split.spec.folds).items() if title == part)
+    if part == "test" and purpose:
+        splits.open_test(split, purpose)
+    rows = np.flatnonzero(splits.assignment(split) == place)
+    version = data.resolve(split.dataset)
+    return data.frame(version.dataset, version.number).collect()[rows.tolist()], f"{split.ref}/{part}"
 
 
 def label_among(frame: pl.DataFrame, version: ModelVersion, *, known: str = "") -> str:

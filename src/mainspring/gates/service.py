@@ -21,7 +21,8 @@ from mainspring.gates.events import ApprovalDecided, VerdictReached
 from mainspring.gates.given import Given, answers_digest, case_of_answers
 from mainspring.gates.judging import all_errors, reason_for, run_checks
 from mainspring.gates.model import CheckResult, GateSpec, HeldOut, HeldOutRows, Verdict, gates_of
-from mainspring.gates.rows import find_rows, label_among
+from mainspring.gates.rows import Sources, find_rows, label_among
+from mainspring.gates.rules.finding import NotApplicable
 from mainspring.gates.rules.verdict import combine
 from mainspring.registry import check_usable
 from mainspring.storage.ports import Journal, Tables
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mainspring.data import Data
+    from mainspring.data.splits.service import Splits
+    from mainspring.gates.retraining import Retraining
     from mainspring.gates.rules.bootstrap import Floats
     from mainspring.registry import ModelVersion, Registry
 
@@ -60,6 +63,7 @@ class Gates:
         probe: Asks a version through a real model server, for golden requests; may be set later by `answer_through`.
         clock: Time of the verdicts.
         folder: The project folder, where files of behaviour tests lie.
+        splits: Finds the parts of split datasets, and counts how often their sealed rows were opened.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class Gates:
         probe: Probe | None = None,
         clock: Clock | None = None,
         folder: Path | None = None,
+        splits: Splits | None = None,
     ) -> None:
         self._tables = tables
         self._journal = journal
@@ -82,6 +87,8 @@ class Gates:
         self._probe = probe
         self._clock = clock or SystemClock()
         self._folder = folder
+        self._splits = splits
+        self._retraining: Retraining | None = None
 
     def declare(self, sections: Mapping[str, object]) -> None:
         """Judge by these sections `[gate.NAME]` from now on."""
@@ -90,6 +97,10 @@ class Gates:
     def answer_through(self, probe: Probe) -> None:
         """Send golden requests through `probe` from now on: serving, a higher room, gives it."""
         self._probe = probe
+
+    def retrain_through(self, retraining: Retraining) -> None:
+        """Let checks train a version again with other seeds through `retraining` from now on."""
+        self._retraining = retraining
 
     def specs(self) -> list[GateSpec]:
         """The gates of the settings, by name."""
@@ -126,7 +137,8 @@ class Gates:
         """
         spec = self.spec(gate)
         candidate = self._registry.get(model, version)
-        frame, ref = find_rows(self._data, data or spec.data)
+        where = Sources(self._data, self._splits)
+        frame, ref = find_rows(where, data or spec.data, purpose=f"gate {gate} on {candidate.ref}")
         column = label or spec.label or label_among(frame, candidate, known=self._last_label(model))
         champion = self._baseline(model, spec.baseline, candidate)
         return self.evaluate(
@@ -285,7 +297,7 @@ class Gates:
         found = self._registry.get(model, version)
         if held is None or self._data is None or found.task == "multiclass":
             return None
-        frame, _ = find_rows(self._data, held.data_ref)
+        frame, _ = find_rows(Sources(self._data, self._splits), held.data_ref)
         frame = frame.sample(min(frame.height, most), seed=0)
         truth = truth_of(frame, held.label, found)
         answers = self._answers(found, frame, truth)
@@ -391,10 +403,24 @@ class Gates:
             probe=None if probe is None else probing(probe, candidate),
             training=self._training(candidate),
             folder=self._folder,
+            retrained=self._retrained(candidate, frame, truth),
         )
 
     def _answers(self, version: ModelVersion, frame: pl.DataFrame, truth: Floats) -> Answers:
         return answers_of(asking(self._registry, check_usable(version))(frame), version, frame.height, truth)
+
+    def _retrained(
+        self, candidate: ModelVersion, frame: pl.DataFrame, truth: Floats
+    ) -> Callable[[int, float], Sequence[Answers] | NotApplicable] | None:
+        retraining = self._retraining
+        if retraining is None:
+            return None
+
+        def answers(seeds: int, wait_s: float) -> Sequence[Answers] | NotApplicable:
+            found = retraining(candidate, seeds, wait_s)
+            return found if isinstance(found, NotApplicable) else [self._answers(one, frame, truth) for one in found]
+
+        return answers
 
     def _training(self, candidate: ModelVersion) -> Callable[[], pl.DataFrame] | None:
         data = self._data

@@ -130,6 +130,7 @@ EXAMPLES: dict[str, dict[str, object]] = {
     "latency": {"latency_p95_ms": 20},
     "leakage": {"leakage": True},
     "robustness": {"robustness": "missing:0.1", "max_drop": 0.02},
+    "seeds": {"seeds": 5, "max_sd": 0.01},
     "signature": {"signature": "backward_compatible"},
     "size": {"size_mb": 200},
 }
