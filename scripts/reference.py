@@ -62,7 +62,7 @@ def settings() -> Iterator[str]:
             if not (kind in (Policy, Trigger) and entry.name == "name")
         ]
         yield table(["name", "type", "default", "meaning"][: 4 if meanings else 3], rows)
-    yield "Gates are declared as `[gate.NAME]`; [concepts](concepts.md#gates-gate-check-verdict) lists their checks.\n"
+    yield "Gates are declared as `[gate.NAME]`; [gates](gates.md) lists their checks.\n"
 
 
 def default_of(entry: object) -> str:

@@ -182,7 +182,7 @@ def test_rows_without_any_label_are_refused_before_anything_is_judged(house: Hou
 
 
 def trained(house: House, pipeline: str, params: dict[str, object]) -> ModelVersion:
-    run_id = house.pipelines.submit(f"flow.py:{pipeline}", params)  # type: ignore[arg-type]
+    run_id = house.pipelines.submit(f"flow.py:{pipeline}", params)
     assert house.work() == 1
     assert house.pipelines.get(run_id).error == ""
     return house.registry.get("late", "latest")
@@ -190,7 +190,7 @@ def trained(house: House, pipeline: str, params: dict[str, object]) -> ModelVers
 
 def test_the_spread_over_seeds_comes_from_the_pipeline_that_made_the_version(house: House) -> None:
     version = trained(house, "train", {"seed": 7})
-    check = {"seeds": 3, "max_sd": 0.1, "metric": "log_loss", "wait_s": 0}
+    check: dict[str, object] = {"seeds": 3, "max_sd": 0.1, "metric": "log_loss", "wait_s": 0}
     (early,) = house.judge(version, check).checks
     assert (early.outcome, early.note) == ("skipped", "0 of 3 retrainings are done: judge again later")
     assert house.work() == 3
@@ -203,7 +203,7 @@ def test_the_spread_over_seeds_comes_from_the_pipeline_that_made_the_version(hou
 
 
 def test_a_version_whose_pipeline_takes_no_seed_is_not_estimable(house: House, version: ModelVersion) -> None:
-    check = {"seeds": 2, "max_sd": 0.1, "wait_s": 0}
+    check: dict[str, object] = {"seeds": 2, "max_sd": 0.1, "wait_s": 0}
     (found,) = house.judge(version, check).checks
     assert (found.outcome, found.note) == ("skipped", "not estimable: no pipeline of this house made the version")
     seedless = trained(house, "seedless", {})

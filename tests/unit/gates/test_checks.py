@@ -117,8 +117,11 @@ def test_an_equal_model_is_not_called_superior() -> None:
 def test_a_relative_margin_is_a_share_of_the_champions_value() -> None:
     (result,) = run(case(), {"metric": "brier", "compare": "non_inferior", "margin": "10%"})
     assert result.outcome == "pass"
-    assert result.threshold == 0.0
-    assert "10%" in result.note
+    assert (result.threshold, "as a share of the champion's" in result.note) == (-0.1, True)
+    one = case()
+    assert one.baseline is not None
+    losses = [float(((each.score - one.truth) ** 2).mean()) for each in (one.answers, one.baseline)]
+    assert result.value == pytest.approx((losses[1] - losses[0]) / losses[1])
     (area,) = run(case(), {"metric": "roc_auc", "compare": "non_inferior", "margin": "10%"})
     assert area.outcome == "pass"
 

@@ -55,7 +55,9 @@ def _tried(test: Test, case: Case) -> tuple[Part, Finding | None]:
     except Invalid:
         raise
     except MainspringError as reason:
-        return Part(name=name, value=0.0, n=0, threshold=line, state="bad", note=reason.what), None
+        return Part(
+            name=name, value=0.0, n=0, threshold=line, state="bad", note=" ".join(reason.what.split())[:200]
+        ), None
     hits, n = int(held.sum()), len(held)
     found = share_above(hits, n, floor=min(line, 1 - 1e-12), alpha=case.alpha)
     part = Part(name=name, value=found.value, low=found.low, high=found.high, threshold=line, n=n, note=note)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from mainspring.core.errors import Invalid
@@ -70,10 +70,10 @@ class Check:
         return self._resampled(case, case.baseline, threshold, relative)
 
     def _auc(self, case: Case, baseline: Answers, threshold: float, relative: bool) -> Finding:
-        from mainspring.gates.rules.delong import compare_auc
+        from mainspring.gates.rules.delong import compare_auc, placements
 
         check_task(self.metric, case.task)
-        return compare_auc(
+        found = compare_auc(
             case.truth,
             case.answers.score,
             baseline.score,
@@ -82,6 +82,7 @@ class Check:
             alpha=case.alpha,
             grouping=case.grouping(self.cluster, self.block),
         )
+        return _as_share(found, placements(case.truth, baseline.score).auc, threshold) if relative else found
 
     def _resampled(self, case: Case, baseline: Answers, threshold: float, relative: bool) -> Finding:
         import numpy as np
@@ -106,7 +107,7 @@ class Check:
         line = 0.0 if relative else threshold
         low, high = draws.interval(case.alpha)
         values = _both(metric, mine, theirs)
-        return Finding(
+        found = Finding(
             value=draws.value,
             low=low,
             high=high,
@@ -116,9 +117,18 @@ class Check:
             se=draws.se,
             n=case.n,
             method="paired bootstrap" + (f" by {self.cluster}" if self.cluster else " of blocks" if self.block else ""),
-            note=f"candidate {values[0]:.4g}, champion {values[1]:.4g}"
-            + (f"; the difference has the margin of {self.margin} in it" if relative else ""),
+            note=f"candidate {values[0]:.4g}, champion {values[1]:.4g}",
         )
+        return _as_share(found, values[1], threshold) if relative else found
+
+
+def _as_share(found: Finding, champion: float, threshold: float) -> Finding:
+    """The same finding as a share of the champion's value, which the test had the margin of taken off."""
+    if champion == 0:
+        return found
+    value, low, high = (number / abs(champion) + threshold for number in (found.value, found.low, found.high))
+    note = "; ".join(text for text in (found.note, f"as a share of the champion's {champion:.4g}") if text)
+    return replace(found, value=value, low=low, high=high, threshold=threshold, se=found.se / abs(champion), note=note)
 
 
 def _accuracy(case: Case, baseline: Answers, threshold: float) -> Finding:

@@ -83,7 +83,7 @@ class Check:
         try:
             answers = case.answer(rows)
         except MainspringError as reason:
-            return f"the model does not answer such rows: {reason.what}"
+            return f"the model does not answer such rows: {' '.join(reason.what.split())[:200]}"
         comparison = Comparison(
             metric=self.metric or default_metric(case.task),
             compare="non_inferior",

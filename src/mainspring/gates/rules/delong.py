@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,12 +124,26 @@ def compare_auc(
 def auc_above(
     truth: Floats, score: Floats, *, floor: float, alpha: float = 0.05, grouping: Grouping | None = None
 ) -> Finding:
-    """Tests whether the AUC of one model lies above `floor`. Arguments as in `compare_auc`."""
+    """Tests whether the AUC of one model lies above `floor`. Arguments as in `compare_auc`.
+
+    Near 1 the error of an area is skewed, so test and interval are those of its log odds.
+
+    Source: Pepe (2003), "The statistical evaluation of medical tests", section 5.2.
+    """
     a = placements(truth, score)
     spread = variance(a.influence, grouping) ** 0.5
-    return _finding(
-        a.auc, spread, threshold=floor, alpha=alpha, least=min(a.positives, a.negatives), n=len(truth), method="DeLong"
-    )
+    least = min(a.positives, a.negatives)
+    found = _finding(a.auc, spread, threshold=floor, alpha=alpha, least=least, n=len(truth), method="DeLong")
+    if spread <= 1e-12 or not (0 < a.auc < 1 and 0 < floor < 1):
+        return found
+    odds, width = _log_odds(a.auc), spread / (a.auc * (1 - a.auc))
+    z, half = (odds - _log_odds(floor)) / width, NORMAL.inv_cdf(1 - alpha) * width
+    low, high = (1 / (1 + math.exp(-end)) for end in (odds - half, odds + half))
+    return replace(found, low=low, high=high, p_pass=tail(z), p_fail=tail(-z), method="DeLong, in log odds")
+
+
+def _log_odds(share: float) -> float:
+    return math.log(share / (1 - share))
 
 
 def _finding(value: float, se: float, *, threshold: float, alpha: float, least: int, n: int, method: str) -> Finding:
