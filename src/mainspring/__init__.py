@@ -5,11 +5,25 @@ from __future__ import annotations
 TYPE_CHECKING = False  # typing itself is not loaded for it; type checkers know the name
 if TYPE_CHECKING:
     from mainspring.pipelines import context, pipeline, step
+    from mainspring.pipelines.search import search
     from mainspring.sdk import autolog, connect, current, drift, files, seed, train
     from mainspring.sdk.session import run  # the package has a module of that name as well
 
 __version__ = "0.1.0"
-__all__ = ["autolog", "connect", "context", "current", "drift", "files", "pipeline", "run", "seed", "step", "train"]
+__all__ = [
+    "autolog",
+    "connect",
+    "context",
+    "current",
+    "drift",
+    "files",
+    "pipeline",
+    "run",
+    "search",
+    "seed",
+    "step",
+    "train",
+]
 _HOMES = {
     "autolog": "mainspring.sdk",
     "connect": "mainspring.sdk",
@@ -19,6 +33,7 @@ _HOMES = {
     "files": "mainspring.sdk",
     "pipeline": "mainspring.pipelines",
     "run": "mainspring.sdk",
+    "search": "mainspring.pipelines.search",
     "seed": "mainspring.sdk",
     "step": "mainspring.pipelines",
     "train": "mainspring.sdk",

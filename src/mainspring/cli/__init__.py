@@ -47,6 +47,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reviews": ("mainspring.serving.review_commands:group", "Predictions that wait for a person."),
     "rollout": ("mainspring.serving.rollout_commands:rollout", "Canaries: start, status, pause, promote, roll back."),
     "runs": ("mainspring.tracking.commands:group", "Tracked runs."),
+    "search": ("mainspring.pipelines.search.commands:group", "Search the parameters of pipelines."),
     "serve": ("mainspring.serving.standalone:serve", "Serve model packages of a folder, such as in a container."),
     "shadow": ("mainspring.serving.shadow_commands:shadow", "Versions that are asked the same, with nobody waiting."),
     "sync": ("mainspring.sdk.commands:sync", "Send runs that were logged offline."),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from litestar import get, post
 
+from mainspring.pipelines import search_routes
 from mainspring.pipelines.model import PipelineRun, Size, Why
 from mainspring.pipelines.queues import Queues, QueueView
 from mainspring.pipelines.service import Pipelines
@@ -188,4 +189,5 @@ handlers = [
     show_log,
     show_why,
     list_sizes,
+    *search_routes.handlers,
 ]

@@ -42,6 +42,7 @@ SERVICES = {
     "runs": "mainspring.tracking.lifecycle:Runs",
     "pipelines": "mainspring.pipelines:Pipelines",
     "queues": "mainspring.pipelines.queues:Queues",
+    "searches": "mainspring.pipelines.search.service:Searches",
     "registry": "mainspring.registry:Registry",
     "model_search": "mainspring.registry.searching:ModelSearch",
     "provenance": "mainspring.registry.provenance:Provenance",

@@ -22,6 +22,8 @@ ROOMS = (
     "monitoring",
     "loop",
 )
+MORE = {"mainspring.pipelines.search.records": "pipelines"}
+"""Modules with tables beside the records of a room, and the room."""
 
 
 def all_metadata() -> MetaData:
@@ -30,13 +32,17 @@ def all_metadata() -> MetaData:
 
     for room in ROOMS:
         importlib.import_module(f"mainspring.{room}.records")
+    for module in MORE:
+        importlib.import_module(module)
     return metadata
 
 
 def room_of(table: str) -> str:
     """The room whose records have the table; "storage" for those of the floor."""
     place = all_metadata().tables[table]
-    for room, records in [("storage", "mainspring.storage"), *((room, f"mainspring.{room}.records") for room in ROOMS)]:
+    rooms = [("storage", "mainspring.storage"), *((room, f"mainspring.{room}.records") for room in ROOMS)]
+    rooms += [(room, module) for module, room in MORE.items()]
+    for room, records in rooms:
         modules = (module for name, module in sys.modules.items() if name == records or name.startswith(f"{records}."))
         if any(place is value for module in modules for value in vars(module).values()):
             return room

@@ -14,6 +14,7 @@ from litestar.response import Redirect, Template
 
 from mainspring.core.errors import Invalid
 from mainspring.pipelines.model import PipelineRun, StepRun, StepState
+from mainspring.pipelines.page import searches
 from mainspring.pipelines.page.dag import LONG, draw
 from mainspring.pipelines.queues import Queues
 from mainspring.pipelines.service import Pipelines
@@ -143,4 +144,4 @@ def _steer(pipelines: Pipelines, run: PipelineRun, wish: Wish) -> None:
         raise Invalid(f"{wish.do!r} is nothing to do with a run", where="do", hint="use cancel, pause or resume")
 
 
-handlers = [pipelines_page, run_page, steer_page, answer_page, queues_page, queue_page]
+handlers = [pipelines_page, run_page, steer_page, answer_page, queues_page, queue_page, *searches.handlers]

@@ -95,6 +95,16 @@ def check_rooms(settings: Settings) -> None:
             if policy.gate not in settings.section("gate"):
                 hint = did_you_mean(policy.gate, settings.section("gate")) or f"write a section [gate.{policy.gate}]"
                 raise Invalid(f"there is no gate {policy.gate!r}", where=f"policy.{policy.name}.gate", hint=hint)
+    if "search" in settings.tables:
+        from mainspring.pipelines.search.rules import search_of
+
+        for name, section in settings.section("search").items():
+            said = dict(section) if isinstance(section, dict) else {}
+            if not isinstance(said.pop("pipeline", None), str):
+                hint = 'pipeline = "train.py:model"'
+                raise Invalid("it names no pipeline", where=f"search.{name}", hint=hint)
+            if "space" in said and "objective" in said:  # else the rest is declared over the pipeline
+                search_of(said, where=f"search.{name}")
     if "gate" in settings.tables:
         from mainspring.gates import gates_of
 

@@ -17,6 +17,7 @@ from mainspring.pipelines.ledger import KIND, QUEUE
 from mainspring.pipelines.machine import Machine, find_out
 from mainspring.pipelines.model import Resources, size_of
 from mainspring.pipelines.queues import Queues
+from mainspring.pipelines.search.service import Searches
 from mainspring.pipelines.service import Pipelines
 from mainspring.pipelines.worker import Worker
 from mainspring.server.house.floor import CLOCK, OPENER, blobs, journal, queue, tables
@@ -33,6 +34,7 @@ def furnish(wiring: Wiring, settings: Settings) -> None:
     wiring.add(Pipelines, lambda w: _pipelines(w, settings))
     wiring.add(Judge, _judge)  # type: ignore[type-abstract]  # the wiring knows it by its protocol
     wiring.add(Queues, _queues)
+    wiring.add(Searches, lambda w: _searches(w, settings))
     wiring.add(Worker, lambda w: _worker(w, settings))
 
 
@@ -66,6 +68,20 @@ def _judge(w: Wiring) -> Judge:
     from mainspring.server.house.judge import HouseJudge  # loads what gates need, which few steps do
 
     return HouseJudge(w.get(Gates))
+
+
+def _searches(w: Wiring, settings: Settings) -> Searches:
+    return Searches(
+        tables=tables(w),
+        journal=journal(w),
+        queue=queue(w),
+        pipelines=w.get(Pipelines),
+        clock=CLOCK,
+        tracking=w.get(Tracking),
+        sections=settings.section("search"),
+        root=settings.root,
+        lease_s=settings.loop.lease_s,
+    )
 
 
 def _share(asked: PipelineSettings) -> Resources:

@@ -7,7 +7,7 @@ from mainspring.core.wiring import Wiring
 from mainspring.data import Data
 from mainspring.pipelines.worker import check_hold
 from mainspring.registry.removal import Removal as RegistryRemoval
-from mainspring.server.house import access, gates, governance, loop, monitoring, pipelines, serving
+from mainspring.server.house import access, gates, governance, loop, monitoring, pipelines, serving, training
 from mainspring.server.house.floor import CLOCK, blobs, delta, journal, queue, tables
 from mainspring.serving.log import holds_predictions
 from mainspring.storage.ports import Queue, QueueControl
@@ -16,7 +16,7 @@ from mainspring.upkeep import Upkeep
 from mainspring.upkeep.service import Remover
 from mainspring.upkeep.tables import TableKeeper
 
-ROOMS = (access, gates, governance, loop, monitoring, pipelines, serving)
+ROOMS = (access, gates, governance, loop, monitoring, pipelines, serving, training)
 """Imported for their tables; those of the other rooms are there with what is imported from them."""
 
 

@@ -10,6 +10,8 @@ from mainspring.storage import schema
 
 def upgrade() -> None:
     _pipeline_run()
+    _search_study()
+    _search_trial()
     _step_cache()
     _step_run()
 
@@ -45,6 +47,46 @@ def _pipeline_run() -> None:
     op.create_index("ix_pipeline_run_created_at", "pipeline_run", ["project", "created_at"], unique=False)
     op.create_index("ix_pipeline_run_pipeline", "pipeline_run", ["project", "pipeline", "created_at"], unique=False)
     op.create_index("ix_pipeline_run_state", "pipeline_run", ["state"], unique=False)
+
+
+def _search_study() -> None:
+    op.create_table(
+        "search_study",
+        sa.Column("project", schema.Id(), nullable=False),
+        sa.Column("id", schema.Id(), nullable=False),
+        sa.Column("pipeline", schema.Id(), nullable=False),
+        sa.Column("target", sa.Text(), nullable=False),
+        sa.Column("search", schema.Json(), nullable=False),
+        sa.Column("state", schema.Id(), nullable=False),
+        sa.Column("winner", schema.Id(), nullable=False),
+        sa.Column("error", sa.Text(), nullable=False),
+        sa.Column("job_id", schema.Id(), nullable=False),
+        sa.Column("created_at", schema.Micros(), nullable=False),
+        sa.Column("finished_at", schema.Micros(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "id", name=op.f("pk_search_study")),
+        sqlite_strict=True,
+    )
+    op.create_index("ix_search_study_created_at", "search_study", ["project", "created_at"], unique=False)
+
+
+def _search_trial() -> None:
+    op.create_table(
+        "search_trial",
+        sa.Column("project", schema.Id(), nullable=False),
+        sa.Column("study", schema.Id(), nullable=False),
+        sa.Column("number", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("state", schema.Id(), nullable=False),
+        sa.Column("params", schema.Json(), nullable=False),
+        sa.Column("run", schema.Id(), nullable=False),
+        sa.Column("tries", schema.Micros(), nullable=False),
+        sa.Column("values", schema.Json(), nullable=False),
+        sa.Column("steps", schema.Json(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("started_at", schema.Micros(), nullable=False),
+        sa.Column("finished_at", schema.Micros(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "study", "number", name=op.f("pk_search_trial")),
+        sqlite_strict=True,
+    )
 
 
 def _step_cache() -> None:

@@ -1,0 +1,78 @@
+"""The screens of searches: all of them, and one with its trials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from litestar import get
+from litestar.response import Template
+
+from mainspring.pipelines.search.model import Study, Trial
+from mainspring.pipelines.search.service import Searches
+
+_READ = {"permission": "pipelines:read"}
+_ROWS = 100
+_AXES = 8
+_LINES = 500
+Axis = float | str | None
+
+
+@get("/searches", opt=_READ, sync_to_thread=True, include_in_schema=False)
+def searches_page(searches: Searches, pipeline: str = "", before: int = 0) -> Template:
+    """Searches, newest first."""
+    studies = searches.studies(pipeline, before=before, limit=_ROWS)
+    following = studies[-1].created_at if len(studies) == _ROWS else 0
+    rows = [(study, searches.best(study)) for study in studies]
+    context = {"rows": rows, "pipeline": pipeline, "following": following}
+    return Template("pipelines/page/searches.html", context=context)
+
+
+@get("/searches/{study:str}", opt=_READ, sync_to_thread=True, include_in_schema=False)
+def search_page(searches: Searches, study: str) -> Template:
+    """One search: how it went, which parameters gave what, and every trial."""
+    found = searches.get(study)
+    context = {
+        "study": found,
+        "best": searches.best(found),
+        "histories": [(name, history(found, name)) for name in found.search.objective],
+        "axes": axes_of(found),
+        "front": front(found),
+    }
+    return Template("pipelines/page/search.html", context=context)
+
+
+def history(study: Study, metric: str) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+    """The value of each trial by its number, and the best value so far."""
+    points = [(float(trial.number), trial.values[metric]) for trial in study.trials if metric in trial.values]
+    pick = max if study.search.objective[metric] == "maximize" else min
+    best: list[tuple[float, float]] = []
+    for number, value in points:
+        best.append((number, pick(value, best[-1][1]) if best else value))
+    return points, best
+
+
+def axes_of(study: Study) -> tuple[list[str], list[list[Axis]]]:
+    """The axes of parallel coordinates, searched parameters and then the first metric, and a line for each trial."""
+    metric = next(iter(study.search.objective))
+    names = [*study.search.space][:_AXES]
+    done = [trial for trial in study.trials if metric in trial.values][-_LINES:]
+    return [*names, metric], [[*(_axis(trial, name) for name in names), trial.values[metric]] for trial in done]
+
+
+def front(study: Study) -> Sequence[tuple[float, float, str]]:
+    """Trials by their first two objectives; none when there is one objective."""
+    if len(study.search.objective) < 2:
+        return []
+    one, two = [*study.search.objective][:2]
+    done = [trial for trial in study.trials if {one, two} <= set(trial.values)]
+    return [(trial.values[one], trial.values[two], str(trial.number)) for trial in done]
+
+
+def _axis(trial: Trial, name: str) -> Axis:
+    value = trial.params.get(name)
+    if isinstance(value, bool) or not isinstance(value, (int, float, type(None))):
+        return str(value)
+    return value
+
+
+handlers = [searches_page, search_page]

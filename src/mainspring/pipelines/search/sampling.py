@@ -1,0 +1,155 @@
+"""What Optuna is for: which parameters to try next, and which trials to stop. It keeps nothing: we do."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from mainspring.core.errors import Failed
+from mainspring.pipelines.model import Json
+from mainspring.pipelines.search.model import Choice, Range, Search, Space, Trial, TrialState
+
+if TYPE_CHECKING:
+    import optuna
+
+_NEEDS = {"tpe": ("optuna",), "gp": ("optuna", "torch"), "cmaes": ("optuna", "cmaes")}
+_EXTRA = {"optuna": "tune", "cmaes": "tune", "torch": "torch"}
+
+_TRIALS_BEFORE_MEDIAN = 3
+"""A trial is not behind the median of fewer."""
+
+
+def check_installed(method: str) -> None:
+    """Return when the packages of a sampler are installed.
+
+    Raises:
+        Failed: One is not; the hint names the extra.
+    """
+    for package in _NEEDS.get(method, ("optuna",)):
+        if find_spec(package) is None:
+            hint = f"pip install 'mainspring[{_EXTRA[package]}]'" + (
+                ", or take the sampler tpe" if method == "gp" else ""
+            )
+            raise Failed(f"the package {package} is not installed here", where=f"sampler {method}", hint=hint)
+
+
+class Sampling:
+    """Draws parameters for new trials from what is known of the old ones.
+
+    Args:
+        search: The declaration.
+        trials: What is known already; trials that are running count as open.
+    """
+
+    def __init__(self, search: Search, trials: Sequence[Trial]) -> None:
+        import optuna
+
+        check_installed(search.method)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._search = search
+        self._distributions = distributions(search.space)
+        done = [trial for trial in trials if trial.state is not TrialState.RUNNING]
+        seed = search.seed + len(done)  # a search that is resumed must not draw again what it drew before
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._study = optuna.create_study(
+                sampler=_sampler(search, seed), pruner=_pruner(search), directions=_directions(search)
+            )
+        for trial in done:
+            self._study.add_trial(self._frozen(trial))
+        self._open: dict[int, optuna.Trial] = {}
+        for trial in trials:
+            if trial.state is TrialState.RUNNING:
+                self._study.enqueue_trial(dict(trial.params))
+                self._open[trial.number] = self._study.ask(self._distributions)
+
+    def ask(self, number: int) -> dict[str, Json]:
+        """Parameters for a new trial."""
+        trial = self._study.ask(self._distributions)
+        self._open[number] = trial
+        return dict(trial.params)
+
+    def tell(self, trial: Trial) -> None:
+        """Say what came of a trial."""
+        import optuna
+
+        states = {
+            TrialState.FINISHED: optuna.trial.TrialState.COMPLETE,
+            TrialState.PRUNED: optuna.trial.TrialState.PRUNED,
+            TrialState.FAILED: optuna.trial.TrialState.FAIL,
+        }
+        values = [trial.values[name] for name in self._search.objective] if trial.state is TrialState.FINISHED else None
+        self._study.tell(self._open.pop(trial.number), values, state=states[trial.state])
+
+    def is_behind(self, number: int, steps: Sequence[tuple[int, float]]) -> bool:
+        """Whether a trial should stop, by the values that it logged since it was last asked about."""
+        if not self._search.prune or number not in self._open:
+            return False
+        trial = self._open[number]
+        for step, value in steps:
+            trial.report(value, step)
+        return bool(trial.should_prune())
+
+    def _frozen(self, trial: Trial) -> optuna.trial.FrozenTrial:
+        import optuna
+
+        states = {
+            TrialState.FINISHED: optuna.trial.TrialState.COMPLETE,
+            TrialState.PRUNED: optuna.trial.TrialState.PRUNED,
+        }
+        state = states.get(trial.state, optuna.trial.TrialState.FAIL)
+        values = [trial.values[name] for name in self._search.objective] if trial.state is TrialState.FINISHED else None
+        return optuna.trial.create_trial(
+            state=state,
+            values=values,
+            params=dict(trial.params),
+            distributions=self._distributions,
+            intermediate_values=dict(trial.steps),
+        )
+
+
+def distributions(space: Space) -> dict[str, optuna.distributions.BaseDistribution]:
+    """A space in the words of Optuna."""
+    return {name: _distribution(each) for name, each in space.items()}
+
+
+def _distribution(each: Range | Choice) -> optuna.distributions.BaseDistribution:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(each, Choice):
+        return CategoricalDistribution(each.values)
+    if each.is_whole:
+        return IntDistribution(int(each.low), int(each.high), log=each.log, step=int(each.step or 1))
+    return FloatDistribution(each.low, each.high, log=each.log, step=each.step)
+
+
+def _directions(search: Search) -> list[optuna.study.StudyDirection]:
+    from optuna.study import StudyDirection
+
+    return [
+        StudyDirection.MAXIMIZE if way == "maximize" else StudyDirection.MINIMIZE for way in search.objective.values()
+    ]
+
+
+def _sampler(search: Search, seed: int) -> optuna.samplers.BaseSampler:
+    from optuna import samplers
+
+    made: Mapping[str, type[samplers.BaseSampler]] = {
+        "gp": samplers.GPSampler,
+        "cmaes": samplers.CmaEsSampler,
+        "nsga2": samplers.NSGAIISampler,
+        "random": samplers.RandomSampler,
+    }
+    if search.method == "tpe":
+        return samplers.TPESampler(seed=seed, constant_liar=search.parallel > 1)
+    return made[search.method](seed=seed)  # type: ignore[call-arg]
+
+
+def _pruner(search: Search) -> optuna.pruners.BasePruner:
+    from optuna import pruners
+
+    if search.prune == "median":
+        return pruners.MedianPruner(n_startup_trials=_TRIALS_BEFORE_MEDIAN)
+    return pruners.SuccessiveHalvingPruner() if search.prune == "halving" else pruners.NopPruner()
