@@ -99,7 +99,7 @@ split = sa.Table(
     sa.Column("dataset", Id, nullable=False),
     sa.Column("dataset_digest", Id, nullable=False, info=names_no_blob("the rows, which are in a Delta table")),
     sa.Column("spec", Json, nullable=False),
-    sa.Column("parts", Json, nullable=False),
+    sa.Column("parts", Json, nullable=False, info=names_no_blob("the ids of rows")),
     sa.Column("digest", Id, nullable=False, info=names_blob()),
     sa.Column("assignment", Id, nullable=False, info=names_blob()),
     sa.Column("uses", Micros, nullable=False),
