@@ -41,7 +41,7 @@ def alarms(found: list[ResourceFinding]) -> list[str]:
 
 def test_a_worker_that_stays_full_raises_an_alarm_within_half_an_hour_and_once() -> None:
     found = judged(windows([*[0.3] * 60, *[0.99] * 30]))
-    assert alarms(found) == ["worker 7 of the model server keeps busy 0.99 cores, 0.90 cores are accepted"]
+    assert alarms(found) == ["worker 7 of the model server keeps 0.99 cores busy, 0.90 are accepted"]
     draft = next(draft for one in found for draft in resource_drafts(one))
     assert (draft.window_end - draft.window_start) // SERVICE_US <= 6
     assert draft.window_start == START + 60 * SERVICE_US

@@ -198,6 +198,8 @@ def resource_drafts(found: ResourceFinding) -> list[Draft]:
 
 
 def _text(name: str, signal: ResourceSignal) -> str:
-    used, limit = (f"{one:.0f} MB" if name == "memory" else f"{one:.2f} cores" for one in (signal.used, signal.limit))
-    does = "holds" if name == "memory" else "keeps busy"
-    return f"worker {signal.pid} of the model server {does} {used}, {limit} are accepted"
+    if name == "memory":
+        does, limit = f"holds {signal.used:.0f} MB", f"{signal.limit:.0f} MB"
+    else:
+        does, limit = f"keeps {signal.used:.2f} cores busy", f"{signal.limit:.2f}"
+    return f"worker {signal.pid} of the model server {does}, {limit} are accepted"
