@@ -37,6 +37,7 @@ from mainspring.data.sketch import (
 )
 from mainspring.monitoring.model import MonitorSpec, WatchedVersion
 from mainspring.monitoring.rules.budget import level_of
+from mainspring.monitoring.rules.evidence import ODD_ROWS
 from mainspring.monitoring.rules.judging import drift_level, judge_inputs, judge_loss
 from mainspring.monitoring.rules.performance import Outcomes
 from mainspring.monitoring.rules.rates import rate_p_value
@@ -249,6 +250,7 @@ class Watch:
             for one, n, bar, phi in zip(counts, rows, self.bars, self.missing_phi, strict=True)
         ])  # fmt: skip
         e = 0.5 / np.sqrt(np.maximum(p, 1e-300))
+        e = np.where(share - self.bars > ODD_ROWS, e, np.minimum(e, 2 * math.sqrt(self.missing_level)))
         m = np.where(self.missing_alarmed, 0.0, e * np.maximum(self.missing_m, 1.0))
         crossed = m >= self.missing_level
         self.missing_m = np.where(crossed, 0.0, m)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainspring.monitoring.rules.evidence import FRACTIONS, alarm_level, bet, e_value, gather, state_of
+from mainspring.monitoring.rules.evidence import FRACTIONS, alarm_level, bet, e_value, gather, of_one_window, state_of
 
 
 def test_the_level_is_the_windows_of_all_monitors_over_the_budget() -> None:
@@ -48,3 +48,12 @@ def test_a_loss_beyond_its_cap_counts_as_the_cap() -> None:
 
 def test_the_state_is_watch_from_a_tenth_of_the_level() -> None:
     assert [state_of(m, 100.0) for m in (9.0, 10.0, 100.0)] == ["ok", "watch", "alarm"]
+
+
+@given(st.floats(1, 1e12), st.floats(100, 1e7))
+def test_one_odd_window_does_not_reach_the_level_and_two_in_a_row_do(e: float, level: float) -> None:
+    one = of_one_window(e, 0.1, level)
+    assert one < level
+    if e > 2 * math.sqrt(level):
+        assert gather(one, one) >= level
+    assert of_one_window(e, 0.3, level) == e

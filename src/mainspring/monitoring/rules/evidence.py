@@ -13,6 +13,8 @@ import math
 from collections.abc import Sequence
 
 WATCH_SHARE = 0.1
+ODD_ROWS = 0.25
+"""Now and then a window is odd and the next one is not (a storm, a strike): then up to so many of its rows are."""
 FRACTIONS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9)
 """Bets, as shares of the largest one that cannot lose everything."""
 
@@ -49,6 +51,20 @@ def gather(evidence: float, e: float) -> float:
     (3.0, 12.0)
     """
     return min(e * max(evidence, 1.0), 1e300)
+
+
+def of_one_window(e: float, excess: float, level: float) -> float:
+    """The e-value of a window that may merely be odd: two that say the same reach the level, one alone does not.
+
+    Args:
+        e: The e-value.
+        excess: What share of the rows is over what is accepted; of more than a quarter nobody asks for a second window.
+        level: What evidence must reach, above 4.
+
+    >>> of_one_window(1e9, 0.1, 10_000.0)
+    200.0
+    """
+    return e if excess > ODD_ROWS else min(e, 2 * math.sqrt(level))
 
 
 def bet(wealth: Sequence[float], loss: float, bar: float, cap: float = 1.0) -> list[float]:

@@ -177,7 +177,8 @@ def _judge_missing(
     column, phi = window.sketch.columns[at], reference.missing_dispersions[at]
     gone, bar = column.nulls + column.invalid, min(1.0, reference.missing_bars[at] + spec.drift_tolerance)
     p = rates.rate_p_value(gone, column.rows, bar, phi)
-    e, level = evidence.e_value(p), level_of("missing", len(reference.shares), spec)
+    level = level_of("missing", len(reference.shares), spec)
+    e = evidence.of_one_window(evidence.e_value(p), gone / max(column.rows, 1) - bar, level)
     m = 0.0 if before.missing_alarmed else evidence.gather(before.missing_m, e)
     crossed = m >= level
     held = before.missing_since and (before.missing_m > 1 or before.missing_alarmed)

@@ -17,17 +17,15 @@ from numpy.typing import NDArray
 from mainspring.data.sketch import ColumnSketch, Sketch, no_rows
 from mainspring.monitoring.rules.dispersion import SAMPLING, cells_of
 from mainspring.monitoring.rules.drift import p_value
-from mainspring.monitoring.rules.evidence import WATCH_SHARE
+from mainspring.monitoring.rules.evidence import ODD_ROWS, WATCH_SHARE
 from mainspring.monitoring.rules.reference import Reference
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 LONGEST = 28
 _SAME_SIZE = 4
-_ODD_ROWS = 0.25
 _ODD_WINDOWS = 0.001
-"""Now and then a window is odd and the next one is not (a storm, a strike): once in a thousand windows of a column, and
-then up to a quarter of the rows."""
+"""How often a window of a column is odd."""
 _SHORT = 8
 _SINGLE_SHARE, _LONG_SHARE = 0.05, 0.2
 
@@ -195,7 +193,7 @@ class Scan:
         for at in range(len(stretches) - 1, -1, -1):
             total = stretches[at] if total is None else stretches[at].merge(total)
             cost = costs[len(runs)]
-            run = self._run(total, tolerance, odd_rows=_ODD_ROWS if total.windows == 1 else 0.0)
+            run = self._run(total, tolerance, odd_rows=ODD_ROWS if total.windows == 1 else 0.0)
             if total.windows > 1 and (run.p * cost * WATCH_SHARE * level <= 1).any():
                 run = replace(
                     run, p=np.maximum(run.p, _ODD_WINDOWS * self._least_telling(total, stretches[at:], tolerance))
