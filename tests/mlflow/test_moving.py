@@ -18,7 +18,7 @@ from tests.mlflow.conftest import GIVEN
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.skipif(bool(GIVEN), reason="needs a server of ours")]
 
 
-def _fill(uri: str, experiment: str, model: str) -> None:
+def fill(uri: str, experiment: str, model: str) -> None:
     """Two runs, one the part of the other, with a model of which two versions are registered and one is deleted."""
     import mlflow
     from mlflow import MlflowClient
@@ -65,7 +65,7 @@ def _mainspring(folder: Path, *arguments: str) -> dict[str, object]:
 
 def test_a_database_of_mlflow_comes_here_once_and_whole(tmp_path: Path, project: Path, name: str) -> None:
     database = tmp_path / "mlflow.db"
-    _fill(f"sqlite:///{database}", f"flights {name}", f"late {name}")
+    fill(f"sqlite:///{database}", f"flights {name}", f"late {name}")
     first = _mainspring(project, "import", "mlflow", str(database))
     assert (first["problems"], first["differences"]) == ([], [])
     brought = first["brought"]
@@ -83,7 +83,7 @@ def test_what_is_here_goes_to_a_server_of_mlflow_and_back(uri: str, peer: str, p
     from mlflow import MlflowClient
 
     experiment, model = f"flights {name}", f"late {name}"
-    _fill(uri, experiment, model)
+    fill(uri, experiment, model)
     elsewhere = _version_of_another_experiment(uri, f"elsewhere {name}")
     there = _mainspring(project, "export", "mlflow", peer, "--from", uri, "--experiment", experiment)
     assert there["problems"] == []

@@ -238,7 +238,7 @@ SECTIONS: dict[str, type] = {
     "webhooks": WebhookSettings,
     "retention": RetentionSettings,
 }
-ROOM_TABLES = ("gate", "search", "policy", "monitor", "notify", "deployment", "trigger", "ci")
+ROOM_TABLES = ("gate", "search", "policy", "monitor", "notify", "otel", "deployment", "trigger", "ci")
 
 
 def find_file(start: Path) -> Path | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mainspring.core.console import json_option, room, show
-from mainspring.core.errors import Refused
+from mainspring.core.errors import Refused, Unavailable
 
 if TYPE_CHECKING:
     from mainspring.mlflow.moving.arriving import Report
@@ -99,6 +99,10 @@ def export_mlflow(
             source, Server(target), with_files=not no_artifacts, tell=lambda line: click.echo(line, err=True)
         )
         _told(exporter.run(experiments), as_json=as_json)
+    except Unavailable as reason:
+        if origin or reason.where != source.label:
+            raise
+        raise Unavailable("the server of this project is not up", where=source.label, hint="mainspring up") from None
     finally:
         source.close()
 

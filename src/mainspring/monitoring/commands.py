@@ -28,7 +28,7 @@ group.add_command(drift)
 def list_(ctx: click.Context, as_json: bool) -> None:
     """List what is watched.  Example: mainspring monitor ls"""
     columns = ("deployment", "predictions", "labels", "created_at")
-    empty = "nothing is watched yet: mainspring deploy MODEL VERSION"
+    empty = "nothing is watched yet: mainspring deploy MODEL --version 1"
     table(room(ctx, Monitoring).monitors(), columns, empty=empty)
 
 

@@ -141,7 +141,7 @@ class Monitoring:
         found = self._find(deployment)
         if found is None:
             near = did_you_mean(deployment, [monitor.deployment for monitor in self.monitors()])
-            hint = near or "mainspring deploy MODEL VERSION"
+            hint = near or f"mainspring deploy MODEL --name {deployment}"
             raise NotFound(f"{deployment!r} is not watched", where="monitors", hint=hint)
         return found
 

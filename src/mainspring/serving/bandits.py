@@ -276,6 +276,9 @@ class BanditDesk(ReplayDesk):
             .unique("id", keep="first", maintain_order=True)
         )
         known = judged(rows, told, found.spec, self._clock.now())
+        if known.height and not known["is_due"].any():
+            hint = f"an answer counts {found.spec.within_s} s after it was given, as --within-s said"
+            raise Invalid(f"none of {known.height} answers counts yet", where=found.ref, hint=hint)
         known = known.filter(pl.col("is_due") & pl.col("reward").is_not_null())
         return _evaluated(found, known, dict(shares))
 

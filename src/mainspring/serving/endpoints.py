@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from mainspring.serving.skew import SkewReport
     from mainspring.storage.ports import Delta, Journal, Tables
 
+_PATIENCE_S = 2.0
+
 
 class _Known(NamedTuple):
     """What a plan says of versions, by endpoint and number."""
@@ -282,8 +284,11 @@ class Endpoints:
             return records.traffic_at(conn, name, at)
 
     def compact(self) -> int:
-        """Move what the model server logged to the tables of predictions. Returns how many rows moved."""
-        return self._compactor.run()
+        """Move what the model server logged to the tables of predictions. Returns how many rows moved.
+
+        Another process that is at it is waited for, so that who reads next finds what was answered a moment ago.
+        """
+        return self._compactor.run(wait_s=_PATIENCE_S)
 
     def predictions(self, name: str, since: int | None = None, until: int | None = None) -> pl.LazyFrame:
         """Predictions of an endpoint with event time in [since, until), lazily; call `compact` for the newest.

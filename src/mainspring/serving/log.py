@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 PERSONAL = ("inputs", "key", "features")
 """Columns of predictions that may say who somebody is: no least and greatest values are kept of them."""
 _CHUNK_ROWS = 20_000
+_POLL_S = 0.01
 _TRIM_ENTRIES = 500
 _COMPACT_EVERY = 200
 Columns = Sequence[tuple[str, str]]
@@ -73,10 +75,14 @@ class Compactor:
         self._delta = delta
         self._notice = notice
 
-    def run(self) -> int:
-        """Move everything that is committed now. Returns how many rows moved; 0 too when another process is at it."""
+    def run(self, *, wait_s: float = 0.0) -> int:
+        """Move everything that is committed now. Returns how many rows moved; 0 too when another process is at it.
+
+        Args:
+            wait_s: How long to wait for that other one, for who reads the tables next.
+        """
         moved = 0
-        with _exclusive(self._folder / "compact.lock") as mine:
+        with _exclusive(self._folder / "compact.lock", wait_s) as mine:
             if mine:
                 for path in sorted(self._folder.glob("*.sqlite")):
                     moved += self._drain(path)
@@ -263,13 +269,19 @@ def _int(value: object) -> int:
 
 
 @contextmanager
-def _exclusive(path: Path) -> Iterator[bool]:
+def _exclusive(path: Path, wait_s: float = 0.0) -> Iterator[bool]:
     """Whether this process got the lock of that file, held until the block ends. The kernel frees it on any death."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + wait_s
     with path.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    yield False
+                    return
+                time.sleep(_POLL_S)
+            else:
+                yield True
+                return

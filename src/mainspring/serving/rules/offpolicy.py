@@ -71,7 +71,8 @@ def snips(logged: Logged, target: Array) -> Estimate:
     weights = _weights(logged, target)
     whole = float(weights.sum())
     if whole <= 0.0:
-        raise Invalid("no answer is of a version that the policy would choose", where="bandit")
+        hint = "share the traffic with a version that has answered, or wait for more answers"
+        raise Invalid("no answer is of a version that the policy would choose", where="bandit", hint=hint)
     value = float((weights * logged.rewards).sum() / whole)
     parts = weights * (logged.rewards - value) * (len(weights) / whole)
     return _shifted("SNIPS", value, parts, logged.clusters)
