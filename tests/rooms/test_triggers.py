@@ -200,6 +200,18 @@ def test_by_hand_it_obeys_pause_and_budget_unless_it_is_forced(
     assert len(runs(house)) == 2
 
 
+def test_what_its_runs_took_counts_against_its_budget(
+    house: Wiring, triggers: Triggers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declare(house, triggers, on="hand", cpu_hours_a_day=0.5)
+    loop, run = house.get(Loop), house.get(Pipelines).run_inline("jobs.py:train")
+    assert loop.cpu_seconds(run.ref) == sum(step.cpu_s for step in run.steps)
+    assert triggers.fire("t").outcome == "fired"
+    assert triggers.fire("t").outcome == "fired"  # the first has taken nothing yet
+    monkeypatch.setattr(loop, "cpu_seconds", lambda _: 1000.0)
+    assert triggers.fire("t").reason == "its runs took 0.56 CPU hours in 24 hours, and may take 0.5"
+
+
 def test_the_kill_switch_and_dry_run_start_nothing(house: Wiring, triggers: Triggers) -> None:
     declare(house, triggers, on="hand", dry_run=True)
     assert triggers.fire("t").reason == "would start jobs.py:train"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mainspring.core.caller import Caller, caller, calling
 from mainspring.core.canonical import digest
-from mainspring.core.clock import SECOND_US, Clock
+from mainspring.core.clock import Clock
 from mainspring.core.errors import Invalid, MainspringError, NotFound, Refused, did_you_mean
 from mainspring.core.events import Event
 from mainspring.loop import policies, records
@@ -174,15 +174,14 @@ class Loop:
         """Whether all of the loop is switched off, by the settings or by hand."""
         return not self._acts(ALL, records.find_switches(conn))
 
-    def cpu_seconds(self, ref: str, now: int) -> float:
-        """What a pipeline run, or the training of a cycle, took up to now: a step counts one CPU while it ran."""
+    def cpu_seconds(self, ref: str) -> float:
+        """What a pipeline run, or the training of a cycle, took so far: the CPU time of its steps that have ended."""
         kind, _, name = ref.partition("/")
         try:
             run = self.pipelines.get(self.cycle(name).pipeline_run if kind == "cycles" else name)
         except NotFound:
             return 0.0
-        ran = [step for step in run.steps if step.started_at and not step.source]
-        return sum((step.finished_at or now) - step.started_at for step in ran) / SECOND_US
+        return sum(step.cpu_s for step in run.steps if not step.source)
 
     def why(self, prediction_id: str) -> Why:
         """Why a prediction was what it was: version, run, data, verdicts, and the cycle that brought it.

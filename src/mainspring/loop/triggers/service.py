@@ -407,12 +407,12 @@ class Triggers:
         return rules.why_not(state, found, replace(spent, cpu_hours=took), now)
 
     def _cpu_hours(self, trigger: Trigger, now: int) -> float:
-        """What its runs of the last 24 hours took: a step counts one CPU for as long as it ran."""
+        """What the runs that it started in the last 24 hours took so far."""
         if not trigger.cpu_hours_a_day:
             return 0.0
         with self._tables.read() as conn:
             _, started = records.spent(conn, trigger.name, now)
-        return sum(self._loop.cpu_seconds(ref, now) for ref in started) * SECOND_US / HOUR_US
+        return sum(self._loop.cpu_seconds(ref) for ref in started) * SECOND_US / HOUR_US
 
     # looking
 
