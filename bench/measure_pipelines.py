@@ -1,17 +1,27 @@
-"""What a pipeline costs when there is nothing to do: four cached steps, run again in this process."""
+"""What a pipeline costs beside its steps: cached and first runs, fan-out, long runs, the queue, and other tools."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
-from figure import Figure, wall
+from figure import Figure, cpu_seconds, wall
+from flows import SOURCES, measured
 from place import folder, quantile
 
 from mainspring.core.settings import load
 from mainspring.pipelines.model import PipelineRun, StepState
 from mainspring.pipelines.service import Pipelines
 from mainspring.server.house import open_house
+from mainspring.storage import open_tables
+from mainspring.storage.jobs import NewJob
+from mainspring.storage.queue import SqlQueue
+from mainspring.testing.postgres import NoPostgres, PostgresServer
 
 RUNS = 30
 SOURCE = '''"""Four steps in a row."""
@@ -44,24 +54,175 @@ def chain(number: int = 0) -> int:
 '''
 
 
+SOURCE += """
+
+@ms.step
+def numbers(count: int) -> list[int]:
+    return list(range(count))
+
+
+@ms.step
+def same(number: int) -> int:
+    return number
+
+
+@ms.pipeline
+def wide(count: int = 100) -> list[int]:
+    return same.map(numbers(count), limit=1)
+
+
+@ms.pipeline
+def crew(count: int = 100) -> list[int]:
+    return same.map(numbers(count))
+
+
+@ms.pipeline
+def long(count: int = 100) -> int:
+    number = first(count)
+    for _ in range(count):
+        number = first(number)
+    return number
+"""
+JOBS = 2_000
+WORKERS = 4
+WORK = """
+import sys, time
+from pathlib import Path
+from mainspring.storage import open_tables
+from mainspring.storage.queue import SqlQueue
+tables = open_tables(sys.argv[1], Path("."))
+queue = SqlQueue(tables)
+print("ready", flush=True); sys.stdin.readline()
+while (lease := queue.lease("w", ["bench"])) is not None:
+    with tables.write() as conn:
+        queue.finish(conn, lease, {})
+"""
+
+
 def measure() -> Iterator[Figure]:
     with folder() as root:
-        target = f"{root / 'chain.py'}:chain"
         (root / "chain.py").write_text(SOURCE)
         house = open_house(load(root))
         try:
-            pipelines = house.get(Pipelines)
-            numbers = iter(range(1, 10**6))
-            fresh = wall(
-                RUNS, lambda: _check(pipelines.run_inline(target, {"number": 100 * next(numbers)}), "finished")
-            )
-            pipelines.run_inline(target, {})
-            cached = wall(RUNS, lambda: _check(pipelines.run_inline(target, {}), "cached"))
+            chain = yield from _chain(house.get(Pipelines), root)
+            own = yield from _wide(house.get(Pipelines), root)
         finally:
             house.close()
+        yield from _beside(root, chain, own)
+    yield from _processes()
+    yield from _jobs()
+
+
+def _chain(pipelines: Pipelines, root: Path) -> Generator[Figure, None, float]:
+    target, numbers = f"{root / 'chain.py'}:chain", iter(range(1, 10**6))
+    fresh = wall(RUNS, lambda: _check(pipelines.run_inline(target, {"number": 100 * next(numbers)}), "finished"))
+    pipelines.run_inline(target, {})
+    cached = wall(RUNS, lambda: _check(pipelines.run_inline(target, {}), "cached"))
     yield Figure("four no-op steps in process, run for the first time", 1000 * statistics.median(fresh), "ms")
     yield Figure("four cached steps in process, run again", 1000 * statistics.median(cached), "ms")
     yield Figure("four cached steps in process, run again: p90", 1000 * quantile(cached, 0.9), "ms")
+    return 1000 * statistics.median(cached)
+
+
+def _wide(pipelines: Pipelines, root: Path) -> Generator[Figure, None, float]:
+    def seconds(name: str, count: int) -> float:
+        started = time.perf_counter()
+        run = pipelines.run_inline(f"{root / 'chain.py'}:{name}", {"count": count}, cache=False)
+        assert run.error == "", run.error
+        return time.perf_counter() - started
+
+    here, there = seconds("wide", 100), seconds("crew", 100)
+    yield Figure("100 steps side by side, in process", here, "s")
+    yield Figure("100 steps side by side, in processes of their own", there, "s")
+    yield Figure("a step in process, beside what it does", 10 * min(here, seconds("wide", 100)), "ms", 10)
+    first, second = seconds("long", 1000), seconds("long", 10_000)
+    yield Figure("10,000 steps in a row", second, "s")
+    yield Figure("10,000 steps / 10 x 1,000 steps", second / (10 * first), "times", 1.5)
+    return there
+
+
+def _beside(root: Path, chain_ms: float, wide_s: float) -> Iterator[Figure]:
+    limits = {"prefect": 1 / 50, "zenml": 1 / 50}
+    for name in SOURCES:
+        found = measured(name, root)
+        if "chain_ms" in found:
+            yield Figure(f"{name}: four no-op steps in process", found["chain_ms"], "ms")
+            ratio = chain_ms / found["chain_ms"]
+            yield Figure(f"four cached steps, ours / {name}", ratio, "times", limits.get(name))
+        if "wide_s" in found:
+            yield Figure(f"{name}: 100 steps side by side", found["wide_s"], "s")
+            limit = 1 / 20 if name == "metaflow" else None
+            yield Figure(f"100 steps side by side, ours / {name}", wide_s / found["wide_s"], "times", limit)
+        if "whole_s" in found:
+            whole = _whole(root)
+            yield Figure("four steps, whole process", whole, "s")
+            yield Figure(f"{name}: four steps, whole process", found["whole_s"], "s")
+            yield Figure(f"four steps, whole process, ours / {name}", whole / found["whole_s"], "times", 1 / 5)
+        if "step_ms" in found:
+            yield Figure(f"{name}: a durable step more", found["step_ms"], "ms")
+
+
+def _whole(root: Path) -> float:
+    command = [sys.executable, "-m", "mainspring", "pipeline", "run", "chain.py:chain"]
+    found = []
+    for _ in range(3):
+        started = time.perf_counter()
+        subprocess.run(command, cwd=root, check=True, capture_output=True)
+        found.append(time.perf_counter() - started)
+    return statistics.median(found)
+
+
+def _processes() -> Iterator[Figure]:
+    bare = cpu_seconds([sys.executable, "-c", "pass"])
+    api = cpu_seconds(
+        [sys.executable, "-c", "from mainspring import pipeline, step; from mainspring.pipelines import flow"]
+    )
+    yield Figure("import of the pipeline API, CPU", api - bare, "s", 0.25)
+
+
+def _jobs() -> Iterator[Figure]:
+    try:
+        server = PostgresServer()
+    except NoPostgres:
+        return
+    with folder() as root:
+        try:
+            server.execute("CREATE DATABASE bench")
+            url = server.url("bench")
+            tables = open_tables(url, root)
+            tables.migrate()
+            queue = SqlQueue(tables)
+            for _ in range(0, JOBS, 100):
+                with tables.write() as conn:
+                    for _ in range(100):
+                        queue.put(conn, NewJob(queue="bench", kind="none"))
+            yield Figure(f"jobs of Postgres, {WORKERS} workers", JOBS / _drained(root, url), "jobs/s", 500, True)
+            tables.close()
+        finally:
+            server.stop()
+
+
+def _drained(root: Path, url: str) -> float:
+    (root / "work.py").write_text(WORK)
+    command = [sys.executable, "work.py", url]
+    with ExitStack() as stack:
+        workers = [
+            stack.enter_context(
+                subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            )
+            for _ in range(WORKERS)
+        ]
+        for worker in workers:
+            assert worker.stdout is not None and worker.stdin is not None
+            worker.stdout.readline()
+        started = time.perf_counter()
+        for worker in workers:
+            assert worker.stdin is not None
+            worker.stdin.write("\n")
+            worker.stdin.flush()
+        for worker in workers:
+            assert worker.wait() == 0
+        return time.perf_counter() - started
 
 
 def _check(run: PipelineRun, state: str) -> None:

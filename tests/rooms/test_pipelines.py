@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import pytest
 
@@ -111,6 +111,21 @@ def shy() -> object:
 @pipeline
 def shyly() -> object:
     return shy()
+
+@step
+def twice(number: int) -> list[int]:
+    return [2 * number, os.getpid()]
+
+@step(process=True, memory="200MB")
+def hungry(rows: int) -> int:
+    if context().attempt == 1:
+        os._exit(7)
+    return len(bytearray(rows * 2**20).replace(b"x", b"y"))
+
+@pipeline
+def apart(rows: int = 1) -> list[list[int]]:
+    hungry(rows)
+    return twice.map(load(3))
 
 @pipeline
 def round_and_round() -> int:
@@ -289,6 +304,17 @@ def test_changed_code_runs_again_with_what_follows_and_a_comment_does_not(local_
     flow.write_text(flow.read_text().replace("# the score", "# the score, per row"))
     local_site.run("flow.py:flights")
     assert local_site.marks()[6:] == ["register"]
+
+
+def test_items_and_steps_with_processes_of_their_own_run_there_and_keep_to_their_memory(local_site: Site) -> None:
+    run = local_site.run("flow.py:apart")
+    assert run.error == ""
+    found = cast("list[list[int]]", run.result)
+    assert [number for number, _ in found] == [0, 2, 4]
+    assert local_site.pid_of("load") not in {pid for _, pid in found}
+    assert [(s.attempt, s.memory > 0) for s in run.steps if s.id == "hungry"] == [(2, True)], "it died once"
+    failed = local_site.run("flow.py:apart", rows=1000)
+    assert failed.error.splitlines()[0] == "step hungry wanted more than its 200 MB of memory"
 
 
 def test_the_same_key_is_the_same_run(site: Site) -> None:
