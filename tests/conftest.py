@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -42,19 +43,43 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow tests first, shared out among the workers, so that none is left with one when the others are done.
 
-    Each worker is given a run of neighbours of the list and steals from others' ends later; within slow and quick the
-    order stays as it is.
+    Tests that share something dear, such as a browser or a server, are one worker's. Each worker is given a run of
+    neighbours of the list and steals from others' ends later; apart from this the order stays as it is.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    quick = [item for item in items if not item.get_closest_marker("slow")]
+    quick = [item for item in items if not item.get_closest_marker("slow") and not _together(item)]
+    firsts: list[list[pytest.Item]] = [[] for _ in range(workers)]
+    for number, share in enumerate(_dear(items)):
+        firsts[number % workers] += share
     shares: list[pytest.Item] = []
-    for worker in range(workers):
-        first = slow[worker::workers]
-        room = max(0, (len(items) - len(shares)) // (workers - worker) - len(first))
+    for number, first in enumerate(firsts):
+        room = max(0, (len(items) - len(shares)) // (workers - number) - len(first))
         shares += [*first, *quick[:room]]
         del quick[:room]
     items[:] = shares
+
+
+def _dear(items: list[pytest.Item]) -> list[list[pytest.Item]]:
+    """What is slow or belongs together: slow tests that belong together, then each other slow one, then the rest."""
+    groups: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("slow") or _together(item):
+            groups.setdefault(_together(item) or item.nodeid, []).append(item)
+    slow = [group for group in groups.values() if group[0].get_closest_marker("slow")]
+    rest = [group for group in groups.values() if not group[0].get_closest_marker("slow")]
+    return [*sorted(slow, key=len, reverse=True), *rest]
+
+
+def _together(item: pytest.Item) -> str:
+    """The name of what a test shares with others; "" where it shares nothing that is dear."""
+    mark = item.get_closest_marker("xdist_group")
+    return str(mark.args[0]) if mark else ""
+
+
+def pytest_collection_finish() -> None:
+    """What the collection left stays until the end: the garbage collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

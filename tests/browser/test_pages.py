@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import httpx
 import pytest
@@ -12,8 +12,17 @@ import pytest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(600)]
-LOOKS = [("light", 1440), ("dark", 1440), ("light", 400)]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(600)]
+LOOKS: list[tuple[Literal["light", "dark"], int]] = [("light", 1440), ("dark", 1440), ("light", 400)]
+OF_COLOURS = ("color-contrast", "link-in-text-block")
+"""Rules of axe whose findings depend on the colour scheme."""
+NOTE_FOCUS = """
+window.focused = [];
+document.addEventListener("focusin", event => {
+  const look = getComputedStyle(event.target);
+  window.focused.push([event.target.outerHTML.slice(0, 120), look.outlineStyle, look.outlineWidth]);
+});
+"""
 KNOWN_PAGES = 20
 
 
@@ -57,13 +66,8 @@ def pages(crawled: dict[str, httpx.Response]) -> list[str]:
     return list(kinds.values())
 
 
-def _open(browser: Browser, address: str, *, scheme: str = "light", width: int = 1440) -> Page:
-    context = browser.new_context(
-        base_url=address,
-        color_scheme="dark" if scheme == "dark" else "light",
-        viewport={"width": width, "height": 900},
-    )
-    return context.new_page()
+def _open(browser: Browser, address: str) -> Page:
+    return browser.new_context(base_url=address, viewport={"width": 1440, "height": 900}).new_page()
 
 
 def test_no_link_is_broken(crawled: dict[str, httpx.Response]) -> None:
@@ -71,45 +75,49 @@ def test_no_link_is_broken(crawled: dict[str, httpx.Response]) -> None:
     assert broken == {"/nothing-here": 404}
 
 
-@pytest.mark.parametrize(("scheme", "width"), LOOKS)
-def test_every_page_fits_its_window_and_satisfies_axe(
-    chromium: Browser, address: str, pages: list[str], scheme: str, width: int
+def test_every_page_fits_its_window_satisfies_axe_and_loads_nothing_from_elsewhere(
+    chromium: Browser, address: str, pages: list[str]
 ) -> None:
-    page = _open(chromium, address, scheme=scheme, width=width)
+    page = _open(chromium, address)
     faults: list[str] = []
     complaints: list[str] = []
+    foreign: list[str] = []
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: None if request.url.startswith(address) else foreign.append(request.url))
     for path in pages:
         page.goto(path, wait_until="load")
-        over = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        if over:
-            faults.append(f"{path} is {over} pixels too wide")
-        faults += [f"{path}: {fault}" for fault in _findings(page)]
+        for scheme, width in LOOKS:
+            page.emulate_media(color_scheme=scheme)
+            page.set_viewport_size({"width": width, "height": 900})
+            over = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            if over:
+                faults.append(f"{path} is {over} pixels too wide of {width}")
+            rules = () if scheme == "light" else OF_COLOURS
+            faults += [f"{path}, {scheme}, {width}: {fault}" for fault in _findings(page, *rules)]
     page.context.close()
     assert faults == []
     assert [text for text in complaints if "404" not in text] == []
+    assert foreign == []
 
 
 def test_every_link_and_field_is_reached_by_keyboard_and_shows_it(
     chromium: Browser, address: str, pages: list[str]
 ) -> None:
     page = _open(chromium, address)
+    page.add_init_script(NOTE_FOCUS)
     for path in pages:
         page.goto(path, wait_until="load")
-        wanted = page.locator("a[href]:visible, button:visible, input:visible, select:visible").count()
-        seen: set[str] = set()
-        for _ in range(min(wanted, 40)):
+        wanted = min(page.locator("a[href]:visible, button:visible, input:visible, select:visible").count(), 40)
+        for _ in range(wanted):
             page.keyboard.press("Tab")
-            state = page.evaluate(
-                "() => { const e = document.activeElement, s = getComputedStyle(e);"
-                " return [e.tagName, e.outerHTML.slice(0, 120), s.outlineStyle, s.outlineWidth]; }"
-            )
-            assert state[0] != "BODY", f"{path}: focus was lost after {len(seen)} steps"
-            assert state[2] != "none", f"{path}: no visible focus on {state[1]}"
-            assert state[3] != "0px", f"{path}: no visible focus on {state[1]}"
-            seen.add(state[1])
-        assert len(seen) >= min(wanted, 40) * 0.5, f"{path}: only {len(seen)} of {wanted} are reached"
+        states = page.evaluate("window.focused")
+        assert len(states) == wanted, f"{path}: focus was lost after {len(states)} steps"
+        for text, style, width in states:
+            assert style != "none", f"{path}: no visible focus on {text}"
+            assert width != "0px", f"{path}: no visible focus on {text}"
+        seen = {text for text, _, _ in states}
+        assert len(seen) >= wanted * 0.5, f"{path}: only {len(seen)} of {wanted} are reached"
     page.context.close()
 
 
@@ -146,16 +154,6 @@ def test_filters_are_in_the_address(chromium: Browser, address: str) -> None:
     assert subjects
     assert all(text.startswith("models/late") for text in subjects)
     page.context.close()
-
-
-def test_pages_load_nothing_from_elsewhere(chromium: Browser, address: str, pages: list[str]) -> None:
-    page = _open(chromium, address)
-    foreign: list[str] = []
-    page.on("request", lambda request: None if request.url.startswith(address) else foreign.append(request.url))
-    for path in pages:
-        page.goto(path, wait_until="load")
-    page.context.close()
-    assert foreign == []
 
 
 def test_runs_are_filtered_sorted_ticked_and_compared(chromium: Browser, address: str) -> None:
@@ -259,10 +257,11 @@ def test_a_figure_in_html_is_drawn_in_a_sandbox_that_reaches_nothing(chromium: B
     page.context.close()
 
 
-def _findings(page: Page) -> list[str]:
-    """What axe finds wrong with a page as it is."""
+def _findings(page: Page, *rules: str) -> list[str]:
+    """What axe finds wrong with a page as it is, by these rules or by all."""
     from axe_playwright_python.sync_playwright import Axe
 
-    results = Axe().run(page).response
+    options: dict[str, object] = {"resultTypes": ["violations"], **({"runOnly": rules} if rules else {})}
+    results = Axe().run(page, options=options).response
     assert results["passes"], f"axe looked at nothing on {page.url}"
     return [f"{one['id']} {[node['html'][:200] for node in one['nodes']][:3]}" for one in results["violations"]]

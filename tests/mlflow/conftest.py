@@ -1,7 +1,7 @@
 """The server under test, and a fresh experiment, run or name for whoever asks.
 
 With MLFLOW_TRACKING_URI set the tests talk to the server there, whosever it is, and need nothing of Mainspring;
-without it they start Mainspring themselves, once per worker and kind of storage. `alone.ini` is the configuration for
+without it they start Mainspring themselves, once per worker and kind of storage; one worker has most tests of a kind. `alone.ini` is the configuration for
 an environment that has nothing but a client and pytest.
 """
 
@@ -44,27 +44,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if HERE not in item.path.parents:
             continue
         item.add_marker(pytest.mark.filterwarnings("ignore"))
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec") and "storage" in item.callspec.params:
+            item.add_marker(pytest.mark.xdist_group(f"mlflow on {item.callspec.params['storage']}"))
         name = item.originalname if isinstance(item, pytest.Function) else item.name
         if REFERENCE and name in OURS_IS_BETTER:
             item.add_marker(pytest.mark.xfail(reason=OURS_IS_BETTER[name], strict=True))
 
 
-@pytest.fixture(scope="session", params=STORAGE)
+@pytest.fixture(scope="package", params=STORAGE)
 def storage(request: pytest.FixtureRequest) -> str:
     """Where the server keeps things: the address of a given server, or a pair of database and blob store."""
     return str(request.param)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, object]]:
-    """The servers of this worker, started when first asked for."""
+    """The servers of this worker, started when first asked for, and stopped after its last test that asks one."""
     started: dict[str, object] = {}
     yield started
     for server in reversed(started.values()):
         server.stop()  # type: ignore[attr-defined]  # a server process, Postgres or S3 server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def uri(storage: str, servers: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> str:
     """The address of the server."""
     if GIVEN:
@@ -103,7 +105,7 @@ def _points_here(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: py
     os.environ.update(before)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def client(uri: str) -> object:
     """The client of the tracking server and the registry."""
     from mlflow import MlflowClient
@@ -111,7 +113,7 @@ def client(uri: str) -> object:
     return MlflowClient(uri, uri)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def http(uri: str) -> Iterator[Http]:
     """Requests as they go over the wire."""
     with Http(uri) as made:

@@ -39,7 +39,8 @@ def house(tmp_path: Path) -> Iterator[Wiring]:
 
 @pytest.fixture
 def client(house: Wiring) -> Iterator[TestClient[Any]]:
-    with TestClient(create_app(house), base_url=BASE, raise_server_exceptions=False) as made:
+    app = create_app(house, rooms=("data", "tracking", "registry", "governance"))
+    with TestClient(app, base_url=BASE, raise_server_exceptions=False) as made:
         yield made
 
 

@@ -57,7 +57,7 @@ def own(request: pytest.FixtureRequest, house: Wiring) -> Iterator[RunFiles]:
     if request.param == "embedded":
         yield RunFiles(LocalShelf(house.get(Files)), run.id)
         return
-    with TestClient(create_app(house), base_url="http://127.0.0.1:7600") as client:
+    with TestClient(create_app(house, rooms=("tracking",)), base_url="http://127.0.0.1:7600") as client:
         shelf = HttpShelf(
             lambda method, path, body: _checked(client.request(method, path, content=body)),
             InProcess(client),  # type: ignore[arg-type]
@@ -147,7 +147,7 @@ def test_files_are_listed_fetched_kept_and_deleted_on_the_command_line(house: Wi
 def test_a_download_has_the_type_of_its_name_and_runs_nothing(house: Wiring, name: str, kind: str) -> None:
     run = house.get(Tracking).create_run("flights").id
     RunFiles(LocalShelf(house.get(Files)), run).put(b"x", name)
-    with TestClient(create_app(house), base_url="http://127.0.0.1:7600") as client:
+    with TestClient(create_app(house, rooms=("tracking",)), base_url="http://127.0.0.1:7600") as client:
         answer = client.get(f"/api/v1/runs/{run}/artifacts/{name}")
     assert answer.headers["content-type"].partition(";")[0] == kind
     assert answer.headers["content-disposition"].startswith("attachment")

@@ -53,7 +53,7 @@ def ids(house: Wiring) -> dict[str, str]:
 
 @pytest.fixture
 def client(house: Wiring) -> Iterator[TestClient[Litestar]]:
-    with TestClient(create_app(house), base_url=BASE) as made:
+    with TestClient(create_app(house, rooms=("tracking",)), base_url=BASE) as made:
         yield made
 
 

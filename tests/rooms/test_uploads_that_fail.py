@@ -35,7 +35,7 @@ def house(tmp_path: Path) -> Iterator[Wiring]:
 
 @pytest.fixture
 def app(house: Wiring) -> Litestar:
-    return create_app(house)
+    return create_app(house, rooms=("tracking", "mlflow"))
 
 
 @pytest.fixture

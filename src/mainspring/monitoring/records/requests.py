@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 import sqlalchemy as sa
@@ -31,15 +31,25 @@ service_window = sa.Table(
 
 def add_service(conn: Connection, deployment: str, counted: Mapping[tuple[int, int], ServiceCounts]) -> None:
     """Add requests to their windows, by version and start."""
-    c = service_window.c
+    if not counted:
+        return
+    before = _stored(conn, deployment, [start for _, start in counted])
+    rows = []
     for (version, start), more in counted.items():
+        counts = before[version, start].merge(more) if (version, start) in before else more
         keys = {"project": caller().project, "deployment": deployment, "version": version, "start": start}
-        before = conn.execute(sa.select(c.counts).where(*(c[name] == value for name, value in keys.items()))).scalar()
-        counts = more if before is None else _counts(before).merge(more)
-        values = {"requests": counts.requests, "counts": msgspec.to_builtins(counts, str_keys=True)}
-        insert = insert_into(conn, service_window).values(**keys, **values)
-        changed = {name: insert.excluded[name] for name in values}
-        conn.execute(insert.on_conflict_do_update(index_elements=list(keys), set_=changed))
+        rows.append({**keys, "requests": counts.requests, "counts": msgspec.to_builtins(counts, str_keys=True)})
+    insert = insert_into(conn, service_window)
+    changed = {name: insert.excluded[name] for name in ("requests", "counts")}
+    conn.execute(insert.on_conflict_do_update(index_elements=list(service_window.primary_key), set_=changed), rows)
+
+
+def _stored(conn: Connection, deployment: str, starts: Collection[int]) -> dict[tuple[int, int], ServiceCounts]:
+    """The windows from the first to the last of these starts, by version and start."""
+    c = service_window.c
+    query = sa.select(c.version, c.start, c.counts).where(c.project == caller().project, c.deployment == deployment)
+    found = conn.execute(query.where(c.start >= min(starts), c.start <= max(starts)))
+    return {(row.version, row.start): _counts(row.counts) for row in found}
 
 
 def list_service(
