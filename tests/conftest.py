@@ -29,6 +29,10 @@ Database = Callable[[], Tables]
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 HEAVY = ("torch", "safetensors", "ray", "kserve", "kserve.models", "kubernetes.client")
 
+# threads that spin while they wait for others cost many times what they win where several processes share the cores
+for name, calm in (("OPENBLAS_NUM_THREADS", "1"), ("OMP_WAIT_POLICY", "passive")):
+    os.environ.setdefault(name, calm)
+
 # a test asserts what is true, not how fast a machine is that may be busy
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("house")

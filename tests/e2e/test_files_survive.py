@@ -24,24 +24,36 @@ SIZE = 24 << 20
 SENT = 10 << 20
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[ServerProcess]:
+def started(folder: Path) -> Iterator[ServerProcess]:
     port, serving_port = own_ports(2)
-    made = ServerProcess(tmp_path, port=port, serving_port=serving_port)
+    made = ServerProcess(folder, port=port, serving_port=serving_port)
     made.start()
     yield made
     made.stop()
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    """One that has nothing yet, and may be killed."""
+    yield from started(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def steady(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """One for all tests that neither kill it nor look at uploads on their way."""
+    yield from started(tmp_path_factory.mktemp("site"))
+
+
+@pytest.fixture
+def source(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A file that no other test has."""
     path = tmp_path / "weights.bin"
-    path.write_bytes(blake3(b"weights").digest(length=SIZE))
+    path.write_bytes(blake3(request.node.name.encode()).digest(length=SIZE))
     return path
 
 
 def eventually(true: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not true():
         assert time.monotonic() < end, f"{what} did not happen"
         time.sleep(0.02)
@@ -70,6 +82,13 @@ def on_the_way(server: ServerProcess) -> int:
 
 def blobs(server: ServerProcess) -> list[Path]:
     return list((server.folder / ".mainspring" / "blobs").glob("[0-9a-f][0-9a-f]/*"))
+
+
+def stored(server: ServerProcess, source: Path) -> Path:
+    """Where a server keeps a file."""
+    digest = blake3(source.read_bytes()).hexdigest()
+    (found,) = (path for path in blobs(server) if path.parent.name + path.name == digest)
+    return found
 
 
 def test_a_client_that_goes_away_leaves_nothing(server: ServerProcess, source: Path) -> None:
@@ -109,65 +128,64 @@ def test_an_upload_goes_on_after_the_server_was_killed(server: ServerProcess, so
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.bin"]
 
 
-def test_a_file_the_project_has_is_not_sent_again(server: ServerProcess, source: Path) -> None:
-    place = new_run(server)
-    transfers = Transfers(server.address)
+def test_a_file_the_project_has_is_not_sent_again(steady: ServerProcess, source: Path) -> None:
+    place = new_run(steady)
+    transfers = Transfers(steady.address)
     transfers.upload(f"{place}/a.bin", source)
-    (stored,) = blobs(server)
-    before = stored.stat().st_mtime_ns
-    transfers.upload(f"{new_run(server)}/b.bin", source)
-    assert [path.stat().st_mtime_ns for path in blobs(server)] == [before]
+    before = stored(steady, source).stat().st_mtime_ns
+    transfers.upload(f"{new_run(steady)}/b.bin", source)
+    assert stored(steady, source).stat().st_mtime_ns == before
 
 
-def test_a_download_takes_up_the_part_that_is_left(server: ServerProcess, source: Path, tmp_path: Path) -> None:
-    place, digest = new_run(server), blake3(source.read_bytes()).hexdigest()
-    Transfers(server.address).upload(f"{place}/a.bin", source)
+def test_a_download_takes_up_the_part_that_is_left(steady: ServerProcess, source: Path, tmp_path: Path) -> None:
+    place, digest = new_run(steady), blake3(source.read_bytes()).hexdigest()
+    Transfers(steady.address).upload(f"{place}/a.bin", source)
     out = tmp_path / "out" / "a.bin"
     out.parent.mkdir()
     (out.parent / f".a.bin.{digest}.part").write_bytes(source.read_bytes()[:SENT])
     (out.parent / f".a.bin.{'0' * 64}.part.txt").write_bytes(b"not ours")
-    Transfers(server.address).download(f"{place}/a.bin", out)
+    Transfers(steady.address).download(f"{place}/a.bin", out)
     assert out.read_bytes() == source.read_bytes()
     (out.parent / f".b.bin.{'0' * 64}.part").write_bytes(b"of a file that was replaced since")
-    Transfers(server.address).download(f"{place}/a.bin", out.with_name("b.bin"))
+    Transfers(steady.address).download(f"{place}/a.bin", out.with_name("b.bin"))
     assert out.with_name("b.bin").read_bytes() == source.read_bytes()
 
 
 def test_a_file_that_changed_on_the_disk_never_arrives_whole(
-    server: ServerProcess, source: Path, tmp_path: Path
+    steady: ServerProcess, source: Path, tmp_path: Path
 ) -> None:
-    address = f"{new_run(server)}/a.bin"
-    Transfers(server.address).upload(address, source)
-    (stored,) = blobs(server)
-    stored.chmod(0o600)
-    with stored.open("r+b") as file:
+    address = f"{new_run(steady)}/a.bin"
+    Transfers(steady.address).upload(address, source)
+    kept = stored(steady, source)
+    kept.chmod(0o600)
+    with kept.open("r+b") as file:
         file.seek(SIZE // 2)
         file.write(b"other bytes")
-    with pytest.raises(IncompleteRead), urlopen(server.address + address) as answer:
+    with pytest.raises(IncompleteRead), urlopen(steady.address + address) as answer:
         answer.read()
     with pytest.raises(Corrupt):
-        Transfers(server.address).download(address, tmp_path / "out" / "a.bin")
+        Transfers(steady.address).download(address, tmp_path / "out" / "a.bin")
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_clients_that_leave_while_a_file_is_sent_take_nothing_from_others(
-    server: ServerProcess, source: Path, tmp_path: Path
+    steady: ServerProcess, source: Path, tmp_path: Path
 ) -> None:
-    place = new_run(server)
-    Transfers(server.address).upload(f"{place}/a.bin", source)
+    place = new_run(steady)
+    Transfers(steady.address).upload(f"{place}/a.bin", source)
     for _ in range(20):
-        with socket.create_connection(("127.0.0.1", server.port)) as line:
-            head = f"GET {place}/a.bin HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", steady.port)) as line:
+            head = f"GET {place}/a.bin HTTP/1.1\r\nHost: 127.0.0.1:{steady.port}\r\n\r\n"
             line.sendall(head.encode())
             assert line.recv(1000).startswith(b"HTTP/1.1 200")
-    with urlopen(f"{server.address}{place}/a.bin") as answer:
+    with urlopen(f"{steady.address}{place}/a.bin") as answer:
         assert answer.read() == source.read_bytes()
-    ranged = UrlRequest(f"{server.address}{place}/a.bin", headers={"Range": f"bytes=5-{SENT}"})
+    ranged = UrlRequest(f"{steady.address}{place}/a.bin", headers={"Range": f"bytes=5-{SENT}"})
     with urlopen(ranged) as answer:
         assert answer.read() == source.read_bytes()[5 : SENT + 1]
     (tmp_path / "empty").touch()
-    Transfers(server.address).upload(f"{place}/empty", tmp_path / "empty")
-    Transfers(server.address).download(f"{place}/empty", tmp_path / "back")
+    Transfers(steady.address).upload(f"{place}/empty", tmp_path / "empty")
+    Transfers(steady.address).download(f"{place}/empty", tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == b""
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server(project: Path) -> Iterator[ServerProcess]:
     port, serving_port = own_ports(2)
     made = ServerProcess(project, port=port, serving_port=serving_port)
@@ -94,24 +95,31 @@ def test_an_unknown_setting_is_refused_with_its_line(tmp_path: Path) -> None:
     assert 'did you mean "port"?' in done.stderr
 
 
-def test_a_signal_ends_the_server_and_its_children(project: Path) -> None:
+def test_a_signal_ends_the_server_and_its_children(tmp_path: Path) -> None:
     port, serving_port = own_ports(2)
-    made = ServerProcess(project, port=port, serving_port=serving_port)
-    made.start()
-    assert made.pid is not None
-    os.kill(made.pid, signal.SIGINT)
-    made.wait()
-    assert made.stop() == 0
+    made = ServerProcess(tmp_path, port=port, serving_port=serving_port)
+    try:
+        made.start()
+        assert made.pid is not None
+        os.kill(made.pid, signal.SIGINT)
+        made.wait()
+        assert made.stop() == 0
+    finally:
+        made.kill()
     assert free_ports(1, near=serving_port) == [serving_port]
 
 
-def test_a_signal_while_it_starts_ends_the_server_and_its_model_server(project: Path) -> None:
+def test_a_signal_while_it_starts_ends_the_server_and_its_model_server(tmp_path: Path) -> None:
     port, serving_port = own_ports(2)
     env = {**os.environ, "MAINSPRING_SERVER_PORT": str(port), "MAINSPRING_SERVING_PORT": str(serving_port)}
-    starting = subprocess.Popen([sys.executable, "-m", "mainspring", "up"], cwd=project, env=env)
-    seen = psutil.Process(starting.pid)
-    while not (children := seen.children()):
-        assert starting.poll() is None
-    os.kill(starting.pid, signal.SIGTERM)
-    assert starting.wait(30) == 0
-    assert not psutil.wait_procs(children, timeout=10)[1]
+    with subprocess.Popen([sys.executable, "-m", "mainspring", "up"], cwd=tmp_path, env=env) as starting:
+        try:
+            seen = psutil.Process(starting.pid)
+            while not (children := seen.children()):
+                assert starting.poll() is None
+                time.sleep(0.005)  # the model server is a second from being ready
+            os.kill(starting.pid, signal.SIGTERM)
+            assert starting.wait(60) == 0
+        finally:
+            starting.kill()
+    assert not psutil.wait_procs(children, timeout=60)[1]

@@ -1,8 +1,8 @@
 """The server under test, and a fresh experiment, run or name for whoever asks.
 
 With MLFLOW_TRACKING_URI set the tests talk to the server there, whosever it is, and need nothing of Mainspring;
-without it they start Mainspring themselves, once per worker and kind of storage; one worker has most tests of a kind. `alone.ini` is the configuration for
-an environment that has nothing but a client and pytest.
+without it they start Mainspring themselves, once per worker and kind of storage; most tests of a kind are one worker's.
+`alone.ini` is the configuration for an environment that has nothing but a client and pytest.
 """
 
 from __future__ import annotations

@@ -66,9 +66,13 @@ class ServerProcess:
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def start(self) -> None:
-        """Start it and return when it has said that it is ready: `spawn`, then `await_ready`."""
+        """Start it and return when it has said that it is ready; when it does not, it is ended."""
         self.spawn()
-        self.await_ready()
+        try:
+            self.await_ready()
+        except BaseException:
+            self.kill()
+            raise
 
     def spawn(self) -> None:
         """Start it."""

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -374,15 +374,23 @@ def to_frame(columns: Mapping[str, Sequence[Scalar]], fields: Sequence[Field]) -
 
 def environment(packages: Sequence[str]) -> dict[str, str]:
     """Versions of Python, the machine and the packages a model depends on."""
-    from importlib.metadata import PackageNotFoundError, version
+    from importlib.metadata import PackageNotFoundError
 
     found = {"python": platform.python_version(), "platform": f"{platform.system()}-{platform.machine()}"}
     for name in packages:
         try:
-            found[name] = version(name)
+            found[name] = _installed(name)
         except PackageNotFoundError:
             continue
     return found
+
+
+@cache
+def _installed(package: str) -> str:
+    """The version of a package when it was first asked for, which is the one that is loaded."""
+    from importlib.metadata import version
+
+    return version(package)
 
 
 def write_folder(folder: Path, manifest: bytes, files: Mapping[str, bytes], seal: Seal) -> Path:
