@@ -210,8 +210,10 @@ def address(filled: Path) -> Iterator[str]:
     """Where a server of that project listens."""
     command = [sys.executable, "-c", SERVER, str(filled)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        found = process.stdout.readline().split()[-1]
-        assert process.stdout.readline() == "ready\n"
-        yield found
-        process.terminate()
+        try:
+            assert process.stdout is not None
+            found = process.stdout.readline().split()[-1]
+            assert process.stdout.readline() == "ready\n"
+            yield found
+        finally:
+            process.terminate()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -14,6 +15,7 @@ from mainspring.storage.ports import Tables
 
 pytestmark = pytest.mark.postgres
 PATIENCE_S = 60.0
+SOON = "20ms"
 
 
 class Crossing:
@@ -21,7 +23,7 @@ class Crossing:
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
-        self.has_first, self.has_second = threading.Event(), threading.Event()
+        self.has_first, self.has_second, self.have_met = threading.Event(), threading.Event(), threading.Event()
         with tables.write() as conn:
             conn.execute(sa.text("CREATE TABLE lamp (id int PRIMARY KEY, lit int)"))
             conn.execute(sa.text("INSERT INTO lamp VALUES (1, 0), (2, 0)"))
@@ -30,17 +32,28 @@ class Crossing:
         self._light(conn, 1, deadlock_timeout)
         self.has_first.set()
         self.has_second.wait(PATIENCE_S)
+        self._let_the_other_wait(deadlock_timeout)
         self._light(conn, 2, deadlock_timeout)
 
     def backwards(self, conn: sa.Connection, deadlock_timeout: str) -> None:
         self._light(conn, 2, deadlock_timeout)
         self.has_second.set()
         self.has_first.wait(PATIENCE_S)
+        self._let_the_other_wait(deadlock_timeout)
         self._light(conn, 1, deadlock_timeout)
 
     def lit(self) -> list[int]:
         with self.tables.read() as conn:
             return list(conn.execute(sa.text("SELECT lit FROM lamp ORDER BY id")).scalars())
+
+    def _let_the_other_wait(self, deadlock_timeout: str) -> None:
+        """Whoever is to give way looks for a deadlock once, soon: the other must have come to wait by then."""
+        deadline = time.monotonic() + PATIENCE_S
+        while deadlock_timeout == SOON and not self.have_met.is_set() and time.monotonic() < deadline:
+            with self.tables.read() as conn:
+                if conn.execute(sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar():
+                    self.have_met.set()  # once: the second try of a work finds nobody
+            time.sleep(0.005)
 
     def _light(self, conn: sa.Connection, lamp: int, deadlock_timeout: str) -> None:
         conn.execute(sa.text(f"SET LOCAL deadlock_timeout = '{deadlock_timeout}'"))
@@ -56,7 +69,7 @@ def test_a_submitted_work_that_has_to_give_way_is_run_again(postgres_tables: Tab
 
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(write)
-        postgres_tables.submit(lambda conn: crossing.forwards(conn, "20ms")).result(PATIENCE_S)
+        postgres_tables.submit(lambda conn: crossing.forwards(conn, SOON)).result(PATIENCE_S)
         writing.result(PATIENCE_S)
     assert crossing.lit() == [2, 2]
 
@@ -66,7 +79,7 @@ def test_a_write_that_has_to_give_way_says_to_try_again(postgres_tables: Tables)
 
     def write() -> None:
         with postgres_tables.write() as conn:
-            crossing.backwards(conn, "20ms")
+            crossing.backwards(conn, SOON)
 
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(write)

@@ -85,13 +85,13 @@ def test_a_compactor_killed_in_the_middle_neither_loses_nor_doubles(
     try:
         for _ in range(3):
             command = [sys.executable, "-c", _COMPACT, str(site.folder / SPOOLS), str(tmp_path)]
-            child = subprocess.Popen(command, stdout=subprocess.PIPE)
-            assert child.stdout is not None
-            assert child.stdout.readline() == b"ready\n"
-            load.wait_for(120)
-            child.kill()
-            child.wait()
-            child.stdout.close()
+            with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+                try:
+                    assert child.stdout is not None
+                    assert child.stdout.readline() == b"ready\n"
+                    load.wait_for(120)
+                finally:
+                    child.kill()
     finally:
         load.end()
     server.stop()
@@ -155,7 +155,7 @@ def test_a_server_whose_parent_was_killed_ends_too(site: Site) -> None:
     parent.wait()
     parent.stdout.close()
     parent.stdin.close()
-    ended, _, _ = select.select([child], [], [], 20)
+    ended, _, _ = select.select([child], [], [], 60)
     assert ended, "the model server outlived its parent"
     os.close(child)
 

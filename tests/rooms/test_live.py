@@ -79,7 +79,7 @@ def test_the_stream_tells_what_moves_and_ends_with_the_run(house: Wiring, addres
     tracking = house.get(Tracking)
     run = tracking.create_run("flights")
     tracking.log_batch(run.id, metrics=[Metric("loss", math.inf, 1)])
-    with httpx.stream("GET", f"{address}/api/v1/runs/{run.id}/stream", timeout=20) as answer:
+    with httpx.stream("GET", f"{address}/api/v1/runs/{run.id}/stream", timeout=60) as answer:
         lines = (line.removeprefix("data: ") for line in answer.iter_lines() if line.startswith("data: "))
         first = json.loads(next(lines))
         assert first["points"][0] | {"at": 0} == {"key": "loss", "value": "Infinity", "step": 1, "at": 0}

@@ -344,23 +344,23 @@ say("closed")
 @pytest.fixture
 def server(sqlite_tables: Tables, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server on a free port, with its address, once it said that it is ready."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(tmp_path / "tables"), "0"], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "started\n"
-    address = process.stdout.readline().split()[-1]
-    assert process.stdout.readline() == "ready\n"
-    yield process, address
-    process.kill()
-    process.communicate()
+    command = [sys.executable, "-c", SERVER, str(tmp_path / "tables"), "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "started\n"
+            address = process.stdout.readline().split()[-1]
+            assert process.stdout.readline() == "ready\n"
+            yield process, address
+        finally:
+            process.kill()
 
 
 def test_a_server_stops_cleanly_on_a_signal_while_a_page_listens(
     server: tuple[subprocess.Popen[str], str], sqlite_tables: Tables
 ) -> None:
     process, address = server
-    with httpx.stream("GET", f"{address}/api/v1/events/stream", params={"after": 0}, timeout=20) as answer:
+    with httpx.stream("GET", f"{address}/api/v1/events/stream", params={"after": 0}, timeout=60) as answer:
         lines = answer.iter_lines()
         with sqlite_tables.write() as conn:
             SqlJournal(sqlite_tables).append(conn, BellRung(subject="bells/7"))
@@ -368,7 +368,7 @@ def test_a_server_stops_cleanly_on_a_signal_while_a_page_listens(
         assert json.loads(data.removeprefix("data: "))["subject"] == "bells/7"
         process.send_signal(signal.SIGTERM)
         assert [line for line in lines if line.startswith("data: ")] == []
-    rest, _ = process.communicate(timeout=20)
+    rest, _ = process.communicate(timeout=60)
     assert (process.returncode, rest.split()) == (0, ["stopped", "closed"])
 
 
@@ -379,7 +379,7 @@ def test_a_stream_goes_on_after_the_last_event_that_was_seen(
     with sqlite_tables.write() as conn:
         SqlJournal(sqlite_tables).append(conn, *(BellRung(subject=f"bells/{n}") for n in (1, 2, 3)))
     headers = {"Last-Event-ID": "2"}
-    with httpx.stream("GET", f"{address}/api/v1/events/stream", headers=headers, timeout=20) as answer:
+    with httpx.stream("GET", f"{address}/api/v1/events/stream", headers=headers, timeout=60) as answer:
         seen = next(line for line in answer.iter_lines() if line.startswith("id: "))
     assert seen == "id: 3"
 

@@ -260,5 +260,5 @@ def test_a_child_and_its_family_die_with_a_killed_parent(
         pids = [int(word) for word in parent.stdout.readline().split()]
         assert len(pids) == 3
         parent.send_signal(number)
-        parent.wait(10)
+        parent.wait(60)
     assert until_gone(pids) == []

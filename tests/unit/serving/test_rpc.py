@@ -43,7 +43,7 @@ def talk(served: Doors, story: Callable[[Ask, Any], Awaitable[None]], limits: Li
                     request_serializer=lambda made: made.SerializeToString(),
                     response_deserializer=gives.FromString,
                 )
-                return await call(takes(**fields), timeout=10)
+                return await call(takes(**fields), timeout=60)
 
             await story(ask, channel)
         await server.stop(0)
