@@ -260,11 +260,14 @@ def test_leakage_finds_an_input_that_alone_says_nearly_everything() -> None:
         candidate=version(2, inputs=(Field("after", "float64"), Field("code", "string"), *INPUTS)),
         frame=one.frame.with_columns(after=after, code=pl.Series(code)),
     )
-    (result,) = run(told, {"leakage": True})
+    (result,) = run(told, {"leakage": True, "max_single": 0.99})
     assert result.outcome == "fail"
     assert result.note == "the input 'after' alone reaches 1.000; the input 'code' alone reaches 1.000"
     (generous,) = run(told, {"leakage": True, "max_single": 1.0})
     assert generous.outcome == "pass"
+    (asking,) = run(told, {"leakage": True})
+    assert asking.outcome == "pass"
+    assert "the input 'after' alone reaches 1.000: is it known when the prediction is made?" in asking.note
 
 
 def test_many_groups_of_few_rows_do_not_say_the_label() -> None:

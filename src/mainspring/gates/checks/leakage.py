@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from mainspring.gates.case import Case
     from mainspring.gates.rules.finding import Finding
 
+STRONG = 0.99
+"""What one input alone must exceed to be named."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
@@ -22,14 +25,15 @@ class Check:
         leakage: true.
         max_shared: The largest share of evaluation rows that may also be training rows.
         max_single: The largest area under the ROC curve (of numbers: absolute rank correlation) that one input alone
-            may reach.
+            may reach. Without it an input that reaches 0.99 is named and the check passes: a strong input may be an
+            honest one.
         time: Column with the time of a row; the evaluation rows have to be later than the training rows.
     """
 
     SIGNS: ClassVar[tuple[str, ...]] = ("leakage",)
     leakage: bool
     max_shared: float = 0.01
-    max_single: float = 0.99
+    max_single: float | None = None
     time: str = ""
 
     def __post_init__(self) -> None:
@@ -37,7 +41,7 @@ class Check:
             raise Invalid("leakage = false checks nothing", hint="take the check out")
         if not 0 <= self.max_shared <= 1:
             raise Invalid(f"max_shared is {self.max_shared}", hint="use a share in [0, 1]")
-        if not 0.5 <= self.max_single <= 1:
+        if self.max_single is not None and not 0.5 <= self.max_single <= 1:
             raise Invalid(f"max_single is {self.max_single}", hint="use an area in [0.5, 1], such as 0.99")
 
     def title(self) -> str:
@@ -55,13 +59,17 @@ class Check:
         found += [f"the input {name!r} says the label" for name in telling]
         others = [name for name in inputs if name not in (*telling, case.label)]
         many = case.task == "multiclass"
-        good = too_good(case.frame, case.truth, others, many=many, limit=self.max_single, alpha=case.alpha)
-        found += [f"the input {name!r} alone reaches {value:.3f}" for name, value in good]
+        limit = STRONG if self.max_single is None else self.max_single
+        good = too_good(case.frame, case.truth, others, many=many, limit=limit, alpha=case.alpha)
+        strong = [f"the input {name!r} alone reaches {value:.3f}" for name, value in good]
+        found += strong if self.max_single is not None else []
         if case.training is None:
             note = "the training rows are not on record, so shared rows were not looked for"
         else:
             trouble, note = self._against(case.training(), case, inputs)
             found += trouble
+        if strong and self.max_single is None:
+            note = "; ".join([f"{said}: is it known when the prediction is made?" for said in strong] + [note])
         return fact(not found, value=len(found), n=case.n, method="leakage", note="; ".join(found) or note)
 
     def _against(self, training: pl.DataFrame, case: Case, inputs: list[str]) -> tuple[list[str], str]:
