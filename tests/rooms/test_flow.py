@@ -281,6 +281,18 @@ def test_a_run_waits_for_a_person_without_a_job_and_goes_on_after_a_yes(
     assert calls == ["train", "deploy"]
 
 
+@pipeline
+def asks_first(rows: int = 3) -> dict[str, int]:
+    flow.approval("Begin?")
+    return train(rows)
+
+
+def test_what_is_written_after_a_question_waits_for_its_answer(pipelines: Pipelines) -> None:
+    run = pipelines.run_inline(asks_first)
+    assert states(run) == {"approval": "asked", "train": "waiting"}
+    assert calls == []
+
+
 def test_a_no_fails_the_run_and_so_does_silence(
     pipelines: Pipelines, room: Callable[..., Pipelines], sqlite_tables: Tables, clock: ManualClock
 ) -> None:

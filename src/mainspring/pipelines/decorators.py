@@ -181,6 +181,7 @@ class Drawing:
         self._names: Counter[str] = Counter()
         self._guards: tuple[Guard, ...] = ()
         self._groups: tuple[str, ...] = ()
+        self._after: tuple[str, ...] = ()
 
     def add(self, step: Step[P, R], values: Mapping[str, object], *, item: str = "", limit: int = 0) -> Handle:
         """Note a call of `step`, or one for each item of the argument `item`, and return the handle of the result."""
@@ -202,8 +203,13 @@ class Drawing:
 
     def put(self, node: Node, hint: hints.Hint) -> Handle:
         """Add a node under the conditions and in the group that are open, and return the handle of its result."""
-        self.nodes[node.id] = replace(node, guards=self._guards, group="/".join(self._groups))
+        group = "/".join(self._groups)
+        self.nodes[node.id] = replace(node, guards=self._guards, group=group, after=self._after)
         return Handle(Result(node.id), hint, node.id)
+
+    def hold(self, handle: Handle) -> None:
+        """Whatever is drawn from now on waits for this result, as the lines of the function do."""
+        self._after = (handle.ms_label,)
 
     def name_for(self, name: str) -> str:
         """The id of the next step of this name."""

@@ -124,7 +124,15 @@ def approval(
         "by_another": Literal(by_another),
     }
     node = Node(drawing.name_for("approval"), ASK, StepOptions(cache=False), arguments, Kind.ASK)
-    return cast("Mapping[str, object]", drawing.put(node, dict))
+    return _held(drawing.put(node, dict))
+
+
+def _held(found: object) -> Mapping[str, object]:
+    """What is written after an approval or a gate waits for it, also when it takes nothing from it."""
+    drawing = drawing_now()
+    if drawing is not None and isinstance(found, Handle):
+        drawing.hold(found)
+    return cast("Mapping[str, object]", found)
 
 
 class Judge(Protocol):
@@ -158,7 +166,7 @@ def gate(
             for `flow.when(verdict["outcome"] == "pass", ...)`.
     Returns: The verdict: `outcome` is "pass", "fail", "undecided" or "error", `verdict` its id, `reason` a sentence.
     """
-    return judge(name, model, version, data, label, must_pass)
+    return _held(judge(name, model, version, data, label, must_pass))
 
 
 def gate_answers(
@@ -175,7 +183,7 @@ def gate_answers(
         must_pass: As for `gate`.
     Returns: The verdict, as for `gate`.
     """
-    return judge_rows(name, frame, label, score, baseline, must_pass)
+    return _held(judge_rows(name, frame, label, score, baseline, must_pass))
 
 
 @step(side_effect=True)

@@ -336,6 +336,7 @@ class Node:
         item: For `each`: the parameter that takes an item; the argument of that name is the list.
         limit: For `each`: how many items at once; 0 for as many as there are processors.
         guards: The conditions it stands under, the outermost first.
+        after: Approvals and gates that were called before it: it waits for them, though it takes nothing from them.
         group: The pipeline in the pipeline, or the round of the loop, that it belongs to.
     """
 
@@ -348,6 +349,7 @@ class Node:
     limit: int = 0
     guards: tuple[Guard, ...] = ()
     group: str = ""
+    after: tuple[str, ...] = ()
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -355,7 +357,7 @@ class Node:
         found = [r.step for a in self.arguments.values() for r in results_in(a)]
         for guard in self.guards:
             found += [r.step for side in (guard.condition.left, guard.condition.right) for r in results_in(side)]
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys([*found, *self.after]))
 
 
 @dataclass(frozen=True, slots=True)
