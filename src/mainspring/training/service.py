@@ -396,7 +396,7 @@ def _candidates(board: Leaderboard, chosen: Sequence[families.Family]) -> list[C
                 name=name,
                 family=kind.NAME,
                 params=tried[kind.NAME][number],
-                state=CandidateState.WAITING if fitting else CandidateState.SKIPPED,
+                state=CandidateState.WAITING if fitting else CandidateState.FAILED,
                 note="" if fitting else "XGBoost wants classes that are 0, 1, 2, ...",
                 run=job_id("candidate", board.id, position),
             )
