@@ -18,20 +18,27 @@ from tests import spools
 
 from mainspring.access import Audit
 from mainspring.core.caller import adopt, caller
-from mainspring.core.clock import DAY_US, moment
+from mainspring.core.clock import DAY_US, SystemClock, moment
 from mainspring.core.settings import load
 from mainspring.core.wiring import Wiring
 from mainspring.data import Data
+from mainspring.data.splits import Splits
 from mainspring.gates import Gates
 from mainspring.governance import Governance
 from mainspring.loop import Loop
+from mainspring.loop.planning.service import Planner
+from mainspring.loop.triggers.service import Triggers
 from mainspring.monitoring import Monitoring
 from mainspring.pipelines import Pipelines
+from mainspring.pipelines.search import SearchState
+from mainspring.pipelines.search.service import Searches
 from mainspring.registry import Registry
 from mainspring.server.house import open_house
 from mainspring.serving import Feedback, Serving
 from mainspring.serving.modelserver.plan import SPOOLS
+from mainspring.storage.ports import Journal, Queue, Tables
 from mainspring.tracking import Files, Metric, Tracking
+from mainspring.training import LeaderboardState, Training, TrainRequest
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -79,6 +86,19 @@ checks = [
   { metric = "roc_auc", compare = "non_inferior", margin = 0.05 },
   { metric = "roc_auc", floor = 0.5 },
 ]
+
+[trigger.nightly]
+on = "cron"
+cron = "30 4 * * *"
+pipeline = "train.py:retrain"
+
+[search.longer]
+pipeline = "train.py:tuned"
+trials = 4
+objective = { rows = "maximize" }
+
+[search.longer.space]
+until = { low = 1, high = 9 }
 """
 PIPELINE = """
 from mainspring import pipeline, step
@@ -94,6 +114,10 @@ def double(rows: int) -> int:
 @pipeline
 def retrain(until: int = 3) -> int:
     return double(count(until))
+
+@pipeline
+def tuned(until: int = 3) -> dict[str, int]:
+    return {"rows": count(until)}
 """
 
 
@@ -188,8 +212,33 @@ def _fill(root: Path) -> None:
     house.get(Serving).start_rollout("live", 2, reason="better on paper")
     house.get(Pipelines).run_inline(f"{root / 'train.py'}:retrain", {"until": 4})
     house.get(Loop).start("keep-good", reason="asked for")
+    _improve(house)
     house.get(Audit).seal()
     house.close()
+
+
+def _improve(house: Wiring) -> None:
+    """A leaderboard, a search, and a trigger that fired."""
+    training = Training(
+        tables=house.get(Tables),  # type: ignore[type-abstract]  # the wiring knows ports by name
+        journal=house.get(Journal),  # type: ignore[type-abstract]
+        queue=house.get(Queue),  # type: ignore[type-abstract]
+        data=house.get(Data),
+        splits=house.get(Splits),
+        clock=SystemClock(),
+        scratch=house.get(Serving).folder.parent / "scratch",
+        tracking=house.get(Tracking),
+        wiring=house,
+        engine="inline",
+    )
+    families = ("baseline", "linear", "tree")
+    wanted = TrainRequest(data="flights-eval", target="late", families=families, configurations=1, folds=2)
+    assert training.work(training.start(wanted, here=True).id).state is LeaderboardState.FINISHED
+    searches = house.get(Searches)
+    assert searches.run(searches.start("longer").id).state is SearchState.FINISHED
+    planner = house.get(Planner)
+    planner.apply(planner.plan())
+    house.get(Triggers).fire("nightly", reason="asked for")
 
 
 @pytest.fixture(scope="module")
