@@ -11,7 +11,7 @@ import pytest
 from mainspring.storage.sqlite import SqliteTables
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _new_databases_are_migrated(sqlite_template: Path) -> Iterator[None]:
     """A SQLite file that is opened first begins as a copy of a migrated one."""
     opened = SqliteTables.__init__

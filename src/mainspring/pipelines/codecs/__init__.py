@@ -39,6 +39,10 @@ class Codec(Protocol):
         ...
 
 
+_SMALL_BYTES = 1 << 20
+"""Up to here a value goes through memory, which spares files on their way."""
+
+
 @cache
 def codecs() -> dict[str, Codec]:
     """Every codec by its name."""
@@ -96,7 +100,10 @@ class Shelf:
             raise NotFound(f"no codec named {artifact.codec!r}", where=f"artifact {artifact.digest[:12]}")
         folder = Path(tempfile.mkdtemp(dir=self._folder))
         path = folder / "value"
-        self._blobs.fetch(artifact.digest, path)
+        if artifact.size_bytes <= _SMALL_BYTES:
+            path.write_bytes(self._blobs.get(artifact.digest))  # a scratch copy need not survive a power cut
+        else:
+            self._blobs.fetch(artifact.digest, path)
         return codec.read(path)
 
     def _write(self, name: str, codec: Codec, value: object) -> Artifact:
@@ -105,7 +112,9 @@ class Shelf:
             codec.write(value, path)
             if self._look is not None:
                 self._look(path)
-            return Artifact(name, self._blobs.put_file(path), path.stat().st_size)
+            size = path.stat().st_size
+            digest = self._blobs.put(path.read_bytes()) if size <= _SMALL_BYTES else self._blobs.put_file(path)
+            return Artifact(name, digest, size)
 
 
 def _items(value: tuple[object, ...] | list[object] | dict[object, object], where: str) -> Iterator[tuple[str, object]]:

@@ -64,6 +64,7 @@ class Sampling:
             if trial.state is TrialState.RUNNING:
                 self._study.enqueue_trial(dict(trial.params))
                 self._open[trial.number] = self._study.ask(self._distributions)
+                self.report(trial.number, trial.steps)
 
     def ask(self, number: int) -> dict[str, Json]:
         """Parameters for a new trial."""
@@ -83,14 +84,14 @@ class Sampling:
         values = [trial.values[name] for name in self._search.objective] if trial.state is TrialState.FINISHED else None
         self._study.tell(self._open.pop(trial.number), values, state=states[trial.state])
 
-    def is_behind(self, number: int, steps: Sequence[tuple[int, float]]) -> bool:
-        """Whether a trial should stop, by the values that it logged since it was last asked about."""
-        if not self._search.prune or number not in self._open:
-            return False
-        trial = self._open[number]
+    def report(self, number: int, steps: Sequence[tuple[int, float]]) -> None:
+        """Take the values that an open trial logged since it was last reported of."""
         for step, value in steps:
-            trial.report(value, step)
-        return bool(trial.should_prune())
+            self._open[number].report(value, step)
+
+    def is_behind(self, number: int) -> bool:
+        """Whether an open trial should stop, by what was reported of it and of others."""
+        return bool(self._search.prune) and bool(self._open[number].should_prune())
 
     def _frozen(self, trial: Trial) -> optuna.trial.FrozenTrial:
         import optuna

@@ -380,7 +380,7 @@ class _Drive:
             return
         run_now = self._searches.run_of(trial)
         if self._search.prune:
-            trial = self._with_steps(trial)
+            trial = self._with_steps(trial)  # of one that ended, too: others are compared with it
         if run_now.state.is_final:
             self._judge(trial, run_now)
         elif trial.state is TrialState.RUNNING and self._is_behind(trial):
@@ -389,15 +389,15 @@ class _Drive:
             self._ended(trial, TrialState.PRUNED, note=f"behind the others at step {at}")
 
     def _with_steps(self, trial: Trial) -> Trial:
+        known = len(trial.steps)
         found = self._searches.steps(trial.run, next(iter(self._search.objective)))
-        return replace(trial, steps=tuple(dict(found).items()))
+        trial = replace(trial, steps=tuple(dict(found).items()))
+        self._sampling.report(trial.number, trial.steps[known:])
+        self._trials[trial.number] = trial
+        return trial
 
     def _is_behind(self, trial: Trial) -> bool:
-        known = len(self._trials[trial.number].steps)
-        if not trial.steps:
-            return False
-        self._trials[trial.number] = trial
-        return self._sampling.is_behind(trial.number, trial.steps[known:])
+        return bool(trial.steps) and self._sampling.is_behind(trial.number)
 
     def _judge(self, trial: Trial, run: PipelineRun) -> None:
         """What a run that ended means for its trial."""
