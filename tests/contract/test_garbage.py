@@ -239,6 +239,7 @@ def keep_collecting(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_real_processes_that_write_and_collect_at_once_lose_nothing(
     sqlite_database: Database, opener: Callable[[], Blobs]
 ) -> None:

@@ -25,7 +25,10 @@ from tests.docs.warm import warm
 from tests.ports import own_ports
 from tests.unit.serving.test_kserve import problems
 
-LONG = {"docs/models.md", "docs/moving.md", "docs/pipelines.md", "docs/registry.md", "docs/tracking.md"}
+LONG = {
+    f"docs/{name}.md"
+    for name in ("batch", "drift", "models", "moving", "pipelines", "registry", "rollouts", "tracking")
+}
 """Pages that take six seconds and more of a processor each."""
 PORTS = ("7600", "7601", "7602", "8080", "5000")
 """Those that the pages name: API, model server, gRPC, a container, an MLflow server. A test has others of its own."""

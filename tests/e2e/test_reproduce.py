@@ -69,6 +69,7 @@ def command(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_run_is_reproduced_to_the_bit_from_a_commit_and_the_changes_on_top(project: Path) -> None:
     run_id = trained(project, "7")
     (project / "deep" / "settings.py").write_text("RATE = 3.0\n")
@@ -89,6 +90,7 @@ def test_a_run_is_reproduced_to_the_bit_from_a_commit_and_the_changes_on_top(pro
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_another_result_is_told_with_exit_code_4_unless_it_is_within_a_tolerance(project: Path) -> None:
     run_id = trained(project, "7")
     off = command(project, "reproduce", run_id, "--no-env", "--", "train.py", "8")
@@ -104,6 +106,7 @@ def test_another_result_is_told_with_exit_code_4_unless_it_is_within_a_tolerance
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_what_is_missing_is_named_and_nothing_is_run(project: Path) -> None:
     secret = trained(project, "7", "--api-token", "hunter2")
     shown = command(project, "runs", "show", secret, "--json").stdout

@@ -96,6 +96,7 @@ def test_what_is_written_is_seen(client: TestClient[Any], watched: Watched) -> N
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.long
 @pytest.mark.timeout(7200)
 def test_no_request_to_a_route_of_ours_makes_it_fail(
     request: pytest.FixtureRequest, client: TestClient[Any], known: dict[str, str], watched: Watched, mode: str
@@ -105,6 +106,7 @@ def test_no_request_to_a_route_of_ours_makes_it_fail(
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.long
 @pytest.mark.timeout(7200)
 def test_no_message_of_mlflows_protocol_makes_a_call_fail(
     request: pytest.FixtureRequest, client: TestClient[Any], known: dict[str, str], watched: Watched, mode: str
