@@ -108,7 +108,12 @@ def run(name):
 run("chain.py"); say(whole_s=run("chain.py"), wide_s=run("wide.py"))
 """,
     "dbos": """
+import sqlalchemy
 from dbos import DBOS
+@sqlalchemy.event.listens_for(sqlalchemy.Engine, "connect")
+def as_often_synced_as_ours(connection, record):
+    if type(connection).__module__ == "sqlite3":
+        connection.execute("PRAGMA journal_mode=WAL"); connection.execute("PRAGMA synchronous=NORMAL")
 DBOS(config={"name": "bench", "system_database_url": os.environ.get("DBOS_URL", "sqlite:///dbos.sqlite"),
              "run_admin_server": False, "log_level": "ERROR"})
 @DBOS.step()
@@ -128,7 +133,21 @@ from zenml import pipeline, step
 def plus(number: int, by: int) -> int: return number + by
 @pipeline(enable_cache=True)
 def chain(): plus(plus(plus(plus(0, 1), 2), 3), 4)
-say(chain_ms=timed(chain, 2))
+@pipeline(enable_cache=False)
+def fresh(): plus(plus(plus(plus(0, 1), 2), 3), 4)
+say(chain_ms=timed(chain, 2), fresh_ms=timed(fresh, 1))
+""",
+    "kfp": """
+from kfp import dsl, local
+local.init(runner=local.SubprocessRunner(use_venv=False), raise_on_error=True)
+@dsl.component
+def plus(number: int, by: int) -> int: return number + by
+@dsl.pipeline
+def chain() -> int:
+    found = plus(number=0, by=1)
+    for by in (2, 3, 4): found = plus(number=found.output, by=by)
+    return found.output
+say(fresh_ms=timed(chain, 1))
 """,
     "pool": """
 from concurrent.futures import ProcessPoolExecutor

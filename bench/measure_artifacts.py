@@ -27,8 +27,7 @@ RUNS = 3
 
 def measure() -> Iterator[Figure]:
     with folder() as root, running(root) as server:
-        for name in range(RUNS):
-            _random_file(root / f"source-{name}", name)
+        _random_file(root / "kept", 99)
         yield from _copies_and_transfers(server, root)
 
 
@@ -36,41 +35,59 @@ def _copies_and_transfers(server: ServerProcess, root: Path) -> Iterator[Figure]
     assert server.pid is not None
     made = Api(server.address).post("/api/v1/runs", {"experiment": "bench"})
     assert isinstance(made, dict)
-    place, transfers = f"/api/v1/runs/{made['id']}/artifacts", Transfers(server.address)
+    place, transfers = f"/api/v1/runs/{made['id']}/artifacts", Transfers(server.address, passes=False)
+    passing = Transfers(server.address)
     watch, cpu = _Watch(server.pid), cpu_of(server.pid)
-    copies, synced, up, down = [], [], [], []
-    for name in range(RUNS):  # in turns, so that a slow moment of the machine hits all of them
-        source, out = root / f"source-{name}", root / "out"
-        copies.append(_seconds(partial(shutil.copyfile, source, root / "copy")))
-        synced.append(_seconds(partial(_durable_copy, source, root / "copy")))
-        up.append(_seconds(partial(transfers.upload, f"{place}/{name}.bin", source)))
-        down.append(_seconds(partial(transfers.download, f"{place}/{name}.bin", out)))
-        assert out.read_bytes() == source.read_bytes()
-        for path in (root / "copy", out):
-            path.unlink()
+    source, kept, copy, out = (root / name for name in ("source", "kept", "copy", "out"))
+    passing.upload(f"{place}/kept.bin", kept)
+    ways: dict[str, list[float]] = {}
+    for turn in range(RUNS):
+        jobs: list[tuple[str, Callable[[], object]]] = [
+            ("copy", partial(shutil.copyfile, source, copy)),
+            ("up", partial(transfers.upload, f"{place}/{turn}.bin", source)),
+            ("durable", partial(_durable_copy, source, copy)),
+            ("passed up", partial(passing.upload, f"{place}/passed-{turn}.bin", source)),
+            ("down", partial(transfers.download, f"{place}/kept.bin", out)),
+            ("passed down", partial(passing.download, f"{place}/kept.bin", out)),
+        ]
+        for nth, (way, job) in enumerate(jobs[2 * turn :] + jobs[: 2 * turn]):
+            # Each in another place of the turn, and each after a new file: a disk is slower when much was written.
+            _random_file(source, 10 * turn + nth)
+            ways.setdefault(way, []).append(_seconds(job))
+            if way.endswith("down"):
+                assert out.read_bytes() == kept.read_bytes()
+                out.unlink()
     used, grown = cpu_of(server.pid) - cpu, watch.stop()
-    copy, durable = statistics.median(copies), statistics.median(synced)
-    yield Figure("plain copy of 1 GB", SIZE / copy / 1e6, "MB/s")
-    yield Figure("plain copy of 1 GB, on disk when it returns", SIZE / durable / 1e6, "MB/s")
-    yield Figure("1 GB up, on disk when it is answered", SIZE / statistics.median(up) / 1e6, "MB/s")
-    yield Figure("1 GB down, checked", SIZE / statistics.median(down) / 1e6, "MB/s")
-    yield Figure("1 GB up / durable copy, speed", durable / statistics.median(up), "times", 0.6, True)
-    yield Figure("1 GB up / copy that may still be lost, speed", copy / statistics.median(up), "times")
-    yield Figure("1 GB down / plain copy, speed", copy / statistics.median(down), "times", 0.6, True)
-    yield Figure("CPU of the server for 1 GB up and down", used / RUNS, "s")
+    found = {way: statistics.median(took) for way, took in ways.items()}
+    yield from _beside_copies(found)
+    yield Figure("CPU of the server for 1 GB up and down, both ways", used / RUNS, "s")
     yield Figure("memory the server grew by meanwhile, at most", grown / 1e6, "MB", 64)
-    again = _seconds(lambda: transfers.upload(f"{place}/again.bin", root / "source-0"))
+    again = _seconds(lambda: transfers.upload(f"{place}/again.bin", root / "kept"))
     yield Figure("1 GB up that the project has already", again, "s")
     yield Figure("1 GB broken off half way: sent twice", _sent_twice(server, place, transfers, root) / 1e6, "MB", 16)
 
 
+def _beside_copies(found: dict[str, float]) -> Iterator[Figure]:
+    """Speeds by seconds; a file is passed to a server of the same machine and user, and sent to any other one."""
+    copy, durable = found["copy"], found["durable"]
+    yield Figure("plain copy of 1 GB", SIZE / copy / 1e6, "MB/s")
+    yield Figure("plain copy of 1 GB, on disk when it returns", SIZE / durable / 1e6, "MB/s")
+    for way, what in (("passed ", "passed"), ("", "through a socket")):
+        up, down = found[f"{way}up"], found[f"{way}down"]
+        yield Figure(f"1 GB up, {what}, on disk when it is answered", SIZE / up / 1e6, "MB/s")
+        yield Figure(f"1 GB down, {what}, checked", SIZE / down / 1e6, "MB/s")
+        yield Figure(f"1 GB up, {what} / durable copy, speed", durable / up, "times", 0.6, True)
+        yield Figure(f"1 GB up, {what} / copy that may still be lost, speed", copy / up, "times")
+        yield Figure(f"1 GB down, {what} / plain copy, speed", copy / down, "times", 0.6, True)
+
+
 def _sent_twice(server: ServerProcess, place: str, transfers: Transfers, root: Path) -> float:
     """Bytes that cross a relay beyond the file's own when the relay hangs up after half of it."""
-    _random_file(root / "source-0", RUNS)
+    _random_file(root / "kept", 100)
     with _Relay(server.address, SIZE // 2) as relay:
-        Transfers(relay.address).upload(f"{place}/broken.bin", root / "source-0")
+        Transfers(relay.address, passes=False).upload(f"{place}/broken.bin", root / "kept")
         transfers.download(f"{place}/broken.bin", root / "out")
-        assert (root / "out").read_bytes() == (root / "source-0").read_bytes()
+        assert (root / "out").read_bytes() == (root / "kept").read_bytes()
         return float(relay.passed - SIZE)
 
 

@@ -4,6 +4,7 @@ The other tools have environments of their own that variables name; one that is 
 
     MAINSPRING_EVIDENTLY   its Python, with evidently==0.7.23, pandas<3 and pyarrow
     MAINSPRING_NANNYML     its Python, with nannyml==0.13.1
+    MAINSPRING_WHYLOGS     its Python, with whylogs==1.6.4, pandas<3, scipy and pyarrow
 
 MAINSPRING_DRIFT_ROWS=100000 leaves out the table of a million rows, which takes the other tools minutes.
 """
@@ -24,10 +25,11 @@ import numpy as np
 import polars as pl
 from figure import Figure
 
-from mainspring.data.sketch import Sketch, learn_grid, sketch
+from mainspring.data.sketch import Sketch, count_column, learn_column, learn_grid, sketch
 from mainspring.monitoring.reports import compare_tables, open_table
 from mainspring.monitoring.reports.comparing import compare_sketches
 from mainspring.monitoring.rules.parity import peer
+from mainspring.monitoring.rules.statistics import compare
 
 NUMBERS, TEXTS, HOURS = 40, 10, 720
 COLUMNS = NUMBERS + TEXTS
@@ -49,6 +51,13 @@ from nannyml import UnivariateDriftCalculator
 reference, current = (pandas.read_parquet(f"{name}.parquet") for name in ("reference", "current"))
 calculator = UnivariateDriftCalculator(column_names=list(reference.columns))
 calculator.fit(reference).calculate(current).to_df().to_csv("nannyml.csv")
+"""
+WHYLOGS = """
+import json, pandas, whylogs
+from whylogs.viz.drift.column_drift_algorithms import calculate_drift_scores
+views = [whylogs.log(pandas.read_parquet(f"{name}.parquet")).view() for name in ("current", "reference")]
+scores = calculate_drift_scores(*views)
+json.dump(scores, open("whylogs.json", "w"), default=str)
 """
 CAR_LOAN = """
 import json, math, nannyml
@@ -74,6 +83,7 @@ def measure() -> Iterator[Figure]:
         for rows in SIZES:
             yield from _beside(root, rows)
         yield from _parity(root)
+    yield from _accuracy()
     yield from _stored()
 
 
@@ -123,6 +133,7 @@ def _beside(root: Path, rows: int) -> Iterator[Figure]:
     for name, script, limits in (
         ("Evidently", EVIDENTLY, (1 / 25, 1 / 25) if large else (1 / 10, 1 / 3)),
         ("NannyML", NANNYML, (1 / 5, 1 / 5) if large else (None, None)),
+        ("whylogs", WHYLOGS, (None, None)),
     ):
         python = os.environ.get(f"MAINSPRING_{name.upper()}", "")
         if not python:
@@ -148,6 +159,31 @@ def _parity(root: Path) -> Iterator[Figure]:
     yield Figure("largest difference from NannyML on its car loans, chunk by chunk", apart, "", 1e-6)
 
 
+def _accuracy() -> Iterator[Figure]:
+    """Sketches beside the rows that were counted in them."""
+    apart = {"ks": 0.0, "wasserstein": 0.0}
+    reference, current = table(100_000, 1), table(100_000, 2, moved=True)
+    for name in reference.columns[:NUMBERS]:
+        before, now = (side[name].sort().to_numpy() for side in (reference, current))
+        counted = learn_column(reference[name])
+        window = count_column(current[name], counted.cells)
+        every = np.sort(np.concatenate([before, now]))
+        shares = [np.searchsorted(side, every, "right") / len(side) for side in (before, now)]
+        gaps = np.abs(shares[0] - shares[1])
+        exact = {"ks": gaps.max(), "wasserstein": float((gaps[:-1] * np.diff(every)).sum()) / before.std()}
+        for method, value in exact.items():
+            ours = compare(method, counted, window).value or 0.0
+            apart[method] = max(apart[method], abs(ours - value))
+    yield Figure(f"KS of sketches against rows, {NUMBERS} columns: largest difference", apart["ks"], "", 1e-3)
+    yield Figure("normed Wasserstein of sketches against rows: largest difference", apart["wasserstein"], "", 1e-3)
+    levels = pl.Series("level", np.random.default_rng(3).integers(0, 1000, 100_000)).cast(pl.String)
+    rows = dict(levels.value_counts().iter_rows())
+    wrong = sum(rows.get(level, 0) != seen for level, seen in learn_column(levels).levels().items())
+    yield Figure(
+        "levels of 1,000 whose rows are not counted exactly", wrong + 1000 - len(learn_column(levels).levels()), "", 0
+    )
+
+
 def _stored() -> Iterator[Figure]:
     reference = table(100_000, 1)
     grid = learn_grid(reference)
@@ -157,6 +193,12 @@ def _stored() -> Iterator[Figure]:
     )
     hours = [sketch(part, grid) for part in reference.iter_slices(100_000 // HOURS)][:HOURS]
     yield Figure(f"merge {HOURS} hours x {COLUMNS} columns: CPU", _cpu_ms(lambda: Sketch.total(grid, hours)), "ms", 100)
+    stored = [hour.to_bytes() for hour in hours]
+    yield Figure(
+        f"read {HOURS} stored hours x {COLUMNS} columns: CPU",
+        _cpu_ms(lambda: [Sketch.from_bytes(data, grid) for data in stored]),
+        "ms",
+    )
     yield Figure("a column of a window of 100,000 rows", len(now.to_bytes()) / COLUMNS / 1000, "KB", 2)
     yield Figure(f"a column of an hour of {hours[0].rows} rows", len(hours[0].to_bytes()) / COLUMNS / 1000, "KB", 2)
     began = time.process_time()

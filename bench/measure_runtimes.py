@@ -29,7 +29,8 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
 from mainspring.demo.server import free_ports
-from mainspring.registry.packages import Package, Seal, build, load_folder, write_folder
+from mainspring.registry.manifests import Seal
+from mainspring.registry.packages import Package, build, load_folder, write_folder
 from mainspring.serving.modelserver.plan import write_plan
 from mainspring.serving.standalone import plan_of
 

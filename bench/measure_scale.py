@@ -21,7 +21,8 @@ from load import Ask, drive
 from paced import Told, pace
 from place import cpu_of, folder, quantile
 
-from mainspring.registry.packages import Seal, write_folder
+from mainspring.registry.manifests import Seal
+from mainspring.registry.packages import write_folder
 from mainspring.serving.client import Client
 from mainspring.serving.guards import living
 from mainspring.serving.modelserver.plan import ArmPlan, EndpointPlan, Limits, Options, Plan, write_plan

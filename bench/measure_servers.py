@@ -26,7 +26,8 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
 from mainspring.demo.server import free_ports
-from mainspring.registry.packages import Seal, build, write_folder
+from mainspring.registry.manifests import Seal
+from mainspring.registry.packages import build, write_folder
 from mainspring.serving.modelserver.plan import write_plan
 from mainspring.serving.standalone import plan_of
 from mainspring.serving.supervisor import ServerOptions, Supervisor

@@ -27,7 +27,7 @@ from sqlalchemy import Connection
 from mainspring.storage import migrations
 from mainspring.storage.schema import APPEND_ONLY, append_only
 from mainspring.storage.sqlite import SqliteTables
-from mainspring.testing.schema import all_metadata, room_of
+from mainspring.testing.schema import all_metadata, room_of, whole_schema
 
 LONG = 100
 VERSIONS = migrations.FOLDER / "versions"
@@ -43,7 +43,7 @@ from mainspring.storage import schema
 
 '''
 _GUARD = """
-    for statement in {name}[op.get_bind().dialect.name]:
+    for statement in {name}[op.get_context().dialect.name]:
         op.execute(statement)
 """
 
@@ -69,6 +69,8 @@ def main() -> None:
     written = [path, *_parts_of(path).glob("*.py")]
     subprocess.run([sys.executable, "-m", "ruff", "check", "--quiet", "--fix", *written], check=True)
     subprocess.run([sys.executable, "-m", "ruff", "format", "--quiet", *written], check=True)
+    for dialect in ("sqlite", "postgresql"):
+        migrations.whole(dialect).write_text(whole_schema(dialect))
     print(f"{path}: read it, then run pytest tests/contract/test_migrations.py")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # typing itself is not loaded for it; type checkers know the name
 if TYPE_CHECKING:
+    from mainspring.loop.planning.python import Deployment, Gate, Monitor, Policy, Trigger
     from mainspring.pipelines import context, pipeline, step
     from mainspring.pipelines.search import search
     from mainspring.sdk import autolog, connect, current, drift, files, seed, train
@@ -11,6 +12,11 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Deployment",
+    "Gate",
+    "Monitor",
+    "Policy",
+    "Trigger",
     "autolog",
     "connect",
     "context",
@@ -25,6 +31,11 @@ __all__ = [
     "train",
 ]
 _HOMES = {
+    "Deployment": "mainspring.loop.planning.python",
+    "Gate": "mainspring.loop.planning.python",
+    "Monitor": "mainspring.loop.planning.python",
+    "Policy": "mainspring.loop.planning.python",
+    "Trigger": "mainspring.loop.planning.python",
     "autolog": "mainspring.sdk",
     "connect": "mainspring.sdk",
     "context": "mainspring.pipelines",

@@ -21,17 +21,8 @@ from mainspring.core.errors import Corrupt, Failed, Invalid, MainspringError, Re
 from mainspring.registry.flavours import flavour, flavour_for, names
 from mainspring.registry.flavours.composed import Composed, Composition, Member, Packed
 from mainspring.registry.flavours.python import PythonFunction
-from mainspring.registry.packages import (
-    EXAMPLE,
-    MANIFEST,
-    Manifest,
-    Package,
-    Seal,
-    build,
-    load_folder,
-    open_file,
-    write_folder,
-)
+from mainspring.registry.manifests import MANIFEST, Manifest, Seal
+from mainspring.registry.packages import EXAMPLE, Package, build, load_folder, open_file, write_folder
 from mainspring.registry.signing import Signer, statement
 
 Floats = NDArray[np.float64]

@@ -108,10 +108,10 @@ class Garbage(RuleBasedStateMachine):
 
     @rule(data=st.sampled_from(POOL))
     def forget(self, data: bytes) -> None:
-        """Rows are deleted; whoever read one before may still copy it within the grace."""
+        """Rows are deleted; whoever read one before, and found its blob in place, may copy it within the grace."""
         from mainspring.core.canonical import digest
 
-        if digest(data) in self.rows:
+        if digest(data) in self.rows and digest(data) in set(self.blobs.digests()):
             self.pending.append((digest(data), self.clock.now()))
         self.rows.discard(digest(data))
 

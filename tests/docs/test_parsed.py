@@ -21,10 +21,12 @@ from mainspring.serving.standalone import serve
 NOT_RUN_HERE = {
     ("README.md", "tests/e2e/test_demo.py runs the first, and this test is part of the second"),
     ("docs/asking.md", "it wants a bucket and a cluster of Kubernetes"),
+    ("docs/export.md", "kfp wants an environment of its own"),
     ("docs/loop.md", "it takes minutes; tests/e2e/test_demo.py runs it"),
     ("docs/mlflow.md", "it takes minutes, and is part of `./ms test`"),
     ("docs/moving.md", "it wants a Postgres and a bucket that an MLflow server keeps things in"),
     ("docs/processes.md", "it wants Ray"),
+    ("docs/ray.md", "it wants a cluster of Ray"),
     ("docs/quickstart.md", "the tests run in an environment where it is installed already"),
     ("docs/registry.md", "it would send to an address of the internet"),
     ("docs/tracking.md", "it installs every package of the run"),

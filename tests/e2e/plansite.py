@@ -11,8 +11,9 @@ import polars as pl
 from lightgbm import LGBMClassifier
 
 from mainspring.core.errors import MainspringError, Unavailable
-from mainspring.registry.packages import Seal, write_folder
+from mainspring.registry.manifests import Seal
 from mainspring.registry.packages import build as package
+from mainspring.registry.packages import write_folder
 from mainspring.registry.signing import Signer, key_id, statement
 from mainspring.serving.client import Client
 from mainspring.serving.log import Compactor, table_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from blake3 import blake3
 from tests.ports import own_ports
 
 from mainspring.core.errors import Corrupt
+from mainspring.core.passing import MEET, MET, Meeting
 from mainspring.demo.client import Api
 from mainspring.demo.server import ServerProcess
 from mainspring.sdk.transfers import Transfers
@@ -121,11 +123,42 @@ def test_an_upload_goes_on_after_the_server_was_killed(server: ServerProcess, so
     server.start()
     kept = on_the_way(server)
     assert SENT // 2 < kept <= SENT
-    Transfers(server.address).upload(f"{place}/a.bin", source)
+    Transfers(server.address, passes=False).upload(f"{place}/a.bin", source)
     assert on_the_way(server) == 0
     Transfers(server.address).download(f"{place}/a.bin", tmp_path / "out" / "a.bin")
     assert (tmp_path / "out" / "a.bin").read_bytes() == source.read_bytes()
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.bin"]
+
+
+def test_a_server_of_the_same_user_is_passed_the_open_file_and_passes_its_own(
+    steady: ServerProcess, source: Path, tmp_path: Path
+) -> None:
+    address, digest = f"{new_run(steady)}/a.bin", blake3(source.read_bytes()).hexdigest()
+    with Meeting() as meeting:
+        headers = {"X-Digest": digest, "Content-Range": f"bytes */{SIZE}", MEET: meeting.name}
+        line = Transfers(steady.address).ask("PUT", address, {"Content-Length": "0", **headers})
+        with closing(line), source.open("rb") as file:
+            meeting.give(file.fileno())
+            assert line.getresponse().status == 201
+    with Meeting() as meeting, closing(Transfers(steady.address).ask("GET", address, {MEET: meeting.name})) as line:
+        answer = line.getresponse()
+        assert (answer.status, answer.headers[MET], answer.headers["ETag"]) == (204, "1", f'"{digest}"')
+        with open(meeting.take(), "rb") as passed:
+            assert passed.read() == source.read_bytes()
+            with pytest.raises(OSError):
+                os.write(passed.fileno(), b"no")
+
+
+def test_what_is_passed_under_the_digest_of_something_else_is_refused(steady: ServerProcess, source: Path) -> None:
+    address = f"{new_run(steady)}/a.bin"
+    for digest, size, status in (("1" * 64, SIZE, 400), (blake3(source.read_bytes()).hexdigest(), SIZE + 1, 400)):
+        with Meeting() as meeting, source.open("rb") as file:
+            headers = {"X-Digest": digest, "Content-Range": f"bytes */{size}", MEET: meeting.name}
+            line = Transfers(steady.address).ask("PUT", address, {"Content-Length": "0", **headers})
+            with closing(line):
+                meeting.give(file.fileno())
+                assert line.getresponse().status == status
+    assert listed(steady, address.removesuffix("/a.bin")) == []
 
 
 def test_a_file_the_project_has_is_not_sent_again(steady: ServerProcess, source: Path) -> None:
@@ -137,25 +170,31 @@ def test_a_file_the_project_has_is_not_sent_again(steady: ServerProcess, source:
     assert stored(steady, source).stat().st_mtime_ns == before
 
 
-def test_a_download_takes_up_the_part_that_is_left(steady: ServerProcess, source: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("passes", [True, False], ids=["passed", "sent"])
+def test_a_download_takes_up_the_part_that_is_left(
+    steady: ServerProcess, source: Path, tmp_path: Path, passes: bool
+) -> None:
+    transfers = Transfers(steady.address, passes=passes)
     place, digest = new_run(steady), blake3(source.read_bytes()).hexdigest()
-    Transfers(steady.address).upload(f"{place}/a.bin", source)
+    transfers.upload(f"{place}/a.bin", source)
     out = tmp_path / "out" / "a.bin"
     out.parent.mkdir()
     (out.parent / f".a.bin.{digest}.part").write_bytes(source.read_bytes()[:SENT])
     (out.parent / f".a.bin.{'0' * 64}.part.txt").write_bytes(b"not ours")
-    Transfers(steady.address).download(f"{place}/a.bin", out)
+    transfers.download(f"{place}/a.bin", out)
     assert out.read_bytes() == source.read_bytes()
     (out.parent / f".b.bin.{'0' * 64}.part").write_bytes(b"of a file that was replaced since")
-    Transfers(steady.address).download(f"{place}/a.bin", out.with_name("b.bin"))
+    transfers.download(f"{place}/a.bin", out.with_name("b.bin"))
     assert out.with_name("b.bin").read_bytes() == source.read_bytes()
 
 
+@pytest.mark.parametrize("passes", [True, False], ids=["passed", "sent"])
 def test_a_file_that_changed_on_the_disk_never_arrives_whole(
-    steady: ServerProcess, source: Path, tmp_path: Path
+    steady: ServerProcess, source: Path, tmp_path: Path, passes: bool
 ) -> None:
+    transfers = Transfers(steady.address, passes=passes)
     address = f"{new_run(steady)}/a.bin"
-    Transfers(steady.address).upload(address, source)
+    transfers.upload(address, source)
     kept = stored(steady, source)
     kept.chmod(0o600)
     with kept.open("r+b") as file:
@@ -164,7 +203,7 @@ def test_a_file_that_changed_on_the_disk_never_arrives_whole(
     with pytest.raises(IncompleteRead), urlopen(steady.address + address) as answer:
         answer.read()
     with pytest.raises(Corrupt):
-        Transfers(steady.address).download(address, tmp_path / "out" / "a.bin")
+        transfers.download(address, tmp_path / "out" / "a.bin")
     assert list((tmp_path / "out").iterdir()) == []
 
 

@@ -37,6 +37,7 @@ def own_disk(tmp_path: Path) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_on_a_full_disk_nothing_is_half_written_and_work_goes_on_when_there_is_room(
     own_disk: list[str], tmp_path: Path
 ) -> None:

@@ -41,6 +41,7 @@ def server(site: Site) -> Iterator[Supervisor]:
     supervisor.stop()
 
 
+@pytest.mark.long
 def test_no_answered_row_is_lost_or_doubled_when_the_server_is_killed_again_and_again(
     site: Site, server: Supervisor
 ) -> None:

@@ -38,6 +38,7 @@ def answered(text: str) -> int:
     return sum(int(line.split()[-1]) for line in lines if 'status="200"' in line)
 
 
+@pytest.mark.long
 def test_a_killed_worker_is_replaced_while_the_others_answer(site: Site, server: Supervisor) -> None:
     pids = {worker.pid for worker in read_applied(site.folder)}
     assert len(pids) == 2

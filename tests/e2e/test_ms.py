@@ -58,7 +58,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone whose environment is there."""
     folder = tmp_path_factory.mktemp("installed")
     clone = cloned(folder)
-    assert ms(clone, sys.executable, machine(folder), "up").returncode == 0
+    installs_and_runs(clone, sys.executable, machine(folder))
     return clone
 
 
@@ -92,9 +92,9 @@ def ms(clone: Path, python: str, environ: dict[str, str], *words: str) -> subpro
     return subprocess.run(command, capture_output=True, text=True, env=environ, cwd=clone, check=False)
 
 
-def pythons() -> list[str]:
-    """The interpreter of the tests, and the system's where a distribution manages it (PEP 668)."""
-    return [sys.executable, *([DEBIAN] if Path(DEBIAN).exists() and is_new_enough(DEBIAN) else [])]
+def another_python() -> str:
+    """The system's where a distribution manages it (PEP 668), else the interpreter of the tests, as in `installed`."""
+    return DEBIAN if Path(DEBIAN).exists() and is_new_enough(DEBIAN) else sys.executable
 
 
 def is_new_enough(python: str) -> bool:
@@ -103,19 +103,22 @@ def is_new_enough(python: str) -> bool:
     )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("python", pythons())
-@pytest.mark.parametrize("missing", [(), ("ensurepip",)], ids=["whole", "without ensurepip"])
-def test_the_first_call_installs_and_runs(clone: Path, tmp_path: Path, python: str, missing: tuple[str, ...]) -> None:
-    environ = machine(tmp_path, *missing)
-    if missing and subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False).returncode:
-        pytest.skip("this Python has no pip to fall back on")
+def installs_and_runs(clone: Path, python: str, environ: dict[str, str]) -> None:
     done = ms(clone, python, environ, "runs", "ls")
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["here", str(clone / ".venv"), "runs", "ls"]
     assert "installing Mainspring into .venv" in done.stderr
     again = ms(clone, python, environ, "up")
     assert (again.returncode, again.stderr) == (0, "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("missing", [(), ("ensurepip",)], ids=["whole", "without ensurepip"])
+def test_the_first_call_installs_and_runs(clone: Path, tmp_path: Path, missing: tuple[str, ...]) -> None:
+    environ, python = machine(tmp_path, *missing), another_python()
+    if missing and subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False).returncode:
+        python = sys.executable  # that one has no pip to fall back on
+    installs_and_runs(clone, python, environ)
 
 
 def test_a_machine_without_any_installer_is_told_what_to_get(clone: Path, tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         address, until = f"http://127.0.0.1:{port}", time.monotonic() + 120
         while True:
             try:
-                if httpx.get(f"{address}/health", timeout=5).status_code == 200:
+                if httpx.get(f"{address}/health", timeout=30).status_code == 200:
                     break
             except httpx.TransportError:
                 assert process.poll() is None, (folder / "log").read_text()[-2000:]

@@ -145,8 +145,9 @@ def test_rows_that_cannot_be_scored_are_put_aside_with_a_reason_for_each_column(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_batch_goes_on_and_loses_and_doubles_nothing(house: Wiring, tmp_path: Path) -> None:
-    frame = rows(2000, seed=2)
+    frame = rows(800, seed=2)
     request = replace(asked(tmp_path, frame), log=True, chunk_rows=20)
     whole = pl.read_parquet(batches(house).run(replace(request, out=str(tmp_path / "whole.parquet"), log=False)).out)
     folder = house.get(Serving).folder.parents[1]
@@ -154,12 +155,17 @@ def test_a_killed_batch_goes_on_and_loses_and_doubles_nothing(house: Wiring, tmp
 from pathlib import Path
 from mainspring.core.settings import load
 from mainspring.server.house import open_house
-from tests.rooms.test_batch import batches
+from mainspring.core.clock import SystemClock
+from mainspring.data import Data
+from mainspring.registry import Registry
+from mainspring.serving import Serving
 from mainspring.serving.batch.job import BatchRequest
+from mainspring.serving.batch.running import Batches
 made = open_house(load(Path({str(folder)!r}), environ={{}}))
-batches(made).run({request!r}, tell=lambda done, of: print(done, flush=True))
+rooms = {{"serving": made.get(Serving), "registry": made.get(Registry), "data": made.get(Data)}}
+Batches(**rooms, clock=SystemClock()).run({request!r}, tell=lambda done, of: print(done, flush=True))
 """
-    for wait in (3, 60):
+    for wait in (3, 24):
         child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
         assert child.stdout is not None
         for line in child.stdout:
@@ -170,7 +176,7 @@ batches(made).run({request!r}, tell=lambda done, of: print(done, flush=True))
         child.wait()
         child.stdout.close()
     report = batches(house).run(request)
-    assert report.answered == 2000
+    assert report.answered == 800
     found = pl.read_parquet(report.out)
     assert found.drop("prediction_id").equals(whole.drop("prediction_id"))
     logged = house.get(Serving).predictions("late").filter(pl.col("arm") == "batch").collect()

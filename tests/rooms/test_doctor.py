@@ -76,10 +76,13 @@ def test_a_database_that_does_not_answer_is_wrong_and_its_password_is_not_shown(
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('[gate.good]\nchecks = [{metrc = "roc_auc"}]\n', "gate.good.checks[0]: no kind of check has 'metrc'"),
-        ("[gate.good]\nalpha = 2\n", "gate.good.alpha: alpha is 2"),
+        (
+            '[gate.good]\nchecks = [{metrc = "roc_auc"}]\n',
+            "no kind of check has 'metrc', at mainspring.toml, line 1 (gate.good.checks[0])",
+        ),
+        ("[gate.good]\nalpha = 2\n", "alpha is 2.0, at mainspring.toml, line 1 (gate.good.alpha)"),
         ('[policy.keep]\ndeploymnt = "d"\n', 'try: did you mean "deployment"?'),
-        ("[monitor]\nchek_every = 3\n", "monitor: unknown setting 'chek_every'"),
+        ("[monitor]\nchek_every = 3\n", "unknown setting 'chek_every', at mainspring.toml, line 1 (monitor)"),
     ],
 )
 def test_what_is_wrong_in_the_sections_of_rooms_is_found(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from litestar import Litestar
-from litestar.testing import TestClient
+from tests.straight import Straight
 
 from mainspring.access import Access, Identity
 from mainspring.access.model import ANONYMOUS, PUBLIC
@@ -37,8 +37,8 @@ def app(house: Wiring) -> Litestar:
 
 
 @pytest.fixture(scope="module")
-def client(app: Litestar) -> Iterator[TestClient[Litestar]]:
-    with TestClient(app, base_url=BASE, raise_server_exceptions=False) as made:
+def client(app: Litestar) -> Iterator[Straight]:
+    with Straight(app, BASE) as made:
         yield made
 
 
@@ -82,7 +82,7 @@ def test_every_write_needs_a_permission_to_write(app: Litestar) -> None:
 @pytest.mark.parametrize("identity", [ANONYMOUS, Identity("ada", "viewer")], ids=["stranger", "viewer"])
 def test_nobody_gets_in_without_the_permission(house: Wiring, identity: Identity) -> None:
     app = create_app(house, access=Access(identity))
-    with TestClient(app, base_url=BASE, raise_server_exceptions=False) as client:
+    with Straight(app, BASE) as client:
         for method, path, permission in _operations(app):
             if permission == PUBLIC or (identity.role == "viewer" and permission.endswith(":read")):
                 continue
@@ -90,13 +90,13 @@ def test_nobody_gets_in_without_the_permission(house: Wiring, identity: Identity
             assert answer.status_code == (401 if identity == ANONYMOUS else 403), _reason(method, path, answer.text)
 
 
-def test_a_foreign_host_gets_nothing_from_any_route(app: Litestar, client: TestClient[Litestar]) -> None:
+def test_a_foreign_host_gets_nothing_from_any_route(app: Litestar, client: Straight) -> None:
     for method, path, _ in _operations(app):
         answer = client.request(method, _filled(path, "1"), headers={"Host": "rebound.example:7600"})
         assert answer.status_code == 403, _reason(method, path, answer.text)
 
 
-def test_a_foreign_page_changes_nothing_through_any_route(app: Litestar, client: TestClient[Litestar]) -> None:
+def test_a_foreign_page_changes_nothing_through_any_route(app: Litestar, client: Straight) -> None:
     for method, path, _ in _operations(app):
         if method != "GET":
             answer = client.request(method, _filled(path, "1"), headers={"Origin": "https://evil.example"})
@@ -104,7 +104,7 @@ def test_a_foreign_page_changes_nothing_through_any_route(app: Litestar, client:
 
 
 @pytest.mark.parametrize("body", BODIES, ids=[str(n) for n in range(len(BODIES))])
-def test_no_body_makes_any_route_fail(app: Litestar, client: TestClient[Litestar], body: bytes) -> None:
+def test_no_body_makes_any_route_fail(app: Litestar, client: Straight, body: bytes) -> None:
     for method, path, _ in _operations(app):
         if method in ("POST", "PUT", "PATCH"):
             headers = {"Content-Type": "application/json"}
@@ -113,9 +113,7 @@ def test_no_body_makes_any_route_fail(app: Litestar, client: TestClient[Litestar
 
 
 @pytest.mark.parametrize("value", ODD)
-def test_no_name_or_number_in_the_address_makes_any_route_fail(
-    app: Litestar, client: TestClient[Litestar], value: str
-) -> None:
+def test_no_name_or_number_in_the_address_makes_any_route_fail(app: Litestar, client: Straight, value: str) -> None:
     for method, path, _ in _operations(app):
         if "{" in path:
             answer = client.request(method, _filled(path, value))
@@ -123,7 +121,7 @@ def test_no_name_or_number_in_the_address_makes_any_route_fail(
 
 
 @pytest.mark.parametrize("value", ["", "x", "-1", "0", "99999999999999999999", "%00", "%ff", "1e9", "'", "nan"])
-def test_no_query_makes_any_route_fail(app: Litestar, client: TestClient[Litestar], value: str) -> None:
+def test_no_query_makes_any_route_fail(app: Litestar, client: Straight, value: str) -> None:
     for route in app.routes:
         for handler in getattr(route, "route_handlers", ()):
             names = set(handler.parsed_fn_signature.parameters) if hasattr(handler, "parsed_fn_signature") else set()
@@ -134,12 +132,9 @@ def test_no_query_makes_any_route_fail(app: Litestar, client: TestClient[Litesta
                 assert _is_fine(answer.status_code), _reason("GET", f"{route.path}?{name}={value}", answer.text)
 
 
-def test_every_page_of_an_empty_project_is_there_and_says_what_to_do(
-    app: Litestar, client: TestClient[Litestar]
-) -> None:
-    client.headers["X-Mainspring-Project"] = "empty"
+def test_every_page_of_an_empty_project_is_there_and_says_what_to_do(app: Litestar, client: Straight) -> None:
     for method, path, _ in _operations(app):
         if method == "GET" and "{" not in path and not path.startswith(NO_PAGES):
-            page = client.get(path, headers={"Accept": "text/html"})
+            page = client.request("GET", path, headers={"Accept": "text/html", "X-Mainspring-Project": "empty"})
             assert page.status_code == 200, _reason(method, path, page.text)
             assert "<code>" in page.text, f"{path} does not say how it is filled"

@@ -492,7 +492,7 @@ def test_queues_are_stopped_limited_and_shown(pipelines: Pipelines, wiring: Wiri
         page = client.get("/queues").text
         assert "it broke" in page and "<code>w</code>" in page
         assert client.post(f"/api/v1/jobs/{lease.job.id}/revive").json() == {"job": lease.job.id, "revived": True}
-        assert [each["name"] for each in client.get("/api/v1/workers").json()] == ["w"]
+        assert [each["name"] for each in client.get("/api/v1/jobs/workers").json()] == ["w"]
     assert pipelines.get(run).state is RunState.QUEUED
 
 

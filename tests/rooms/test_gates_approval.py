@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 from xml.etree import ElementTree
 
 import numpy as np
@@ -20,7 +22,7 @@ from mainspring.core.caller import Caller, calling
 from mainspring.core.clock import ManualClock
 from mainspring.core.errors import Conflict, Invalid, NotFound, Refused
 from mainspring.core.wiring import Wiring
-from mainspring.gates import Gates, Verdict, report
+from mainspring.gates import Gates, Verdict, parse_gate, report
 from mainspring.gates.approving import read_approve
 from mainspring.gates.commands import group
 from mainspring.gates.given import Given
@@ -131,8 +133,7 @@ def test_what_was_decided_outlives_the_process_that_kept_it(wiring: Wiring, gate
     tables = wiring.get(Tables)  # type: ignore[type-abstract]
     again = Gates(tables=tables, journal=SqlJournal(tables), registry=wiring.get(Registry), sections=SECTIONS)
     assert again.standing(passed.id) == "stop"
-    found = again.approval(passed.id)
-    assert found is not None and found.reason == "night flights are missing"
+    assert [each.reason for each in again.approvals(passed.id)] == ["night flights are missing"]
     assert again.objections(["late"], 1) == [
         f"gate promote was refused by a validator: mainspring gate show {passed.id}"
     ]
@@ -166,6 +167,82 @@ def test_who_asked_for_a_verdict_does_not_approve_it(wiring: Wiring, gates: Gate
         assert gates.decide(found.id, "approved", reason="hers").actor == "grace"
 
 
+def asking(wiring: Wiring, **terms: object) -> Verdict:
+    """A pass of version 1 that grace asked for, at a gate with these terms."""
+    gates = wiring.get(Gates)
+    table = {"label": "late", "checks": CHECKS, "approve": {"role": "validator", **terms}}
+    with calling(Caller(actor="grace")):
+        return gates.evaluate(
+            parse_gate("terms", table),
+            candidate=wiring.get(Registry).get("late", 1),
+            champion=None,
+            frame=rows(1000, 2),
+            label="late",
+            data_ref="d/1",
+        )
+
+
+def say(gates: Gates, verdict: Verdict, actor: str, decision: str = "approved") -> str:
+    with calling(Caller(actor=actor)):
+        gates.decide(verdict.id, decision, reason=f"says {actor}")
+    return gates.standing(verdict.id)
+
+
+def test_a_gate_may_want_several_people_and_each_speaks_once(wiring: Wiring, gates: Gates, passed: Verdict) -> None:
+    found = asking(wiring, people=2)
+    assert say(gates, found, "ada") == "wait"
+    assert "waits for 1 of 2 approvals as validator" in run(wiring, "show", found.id).output
+    assert gates.waiting([found]) == {found.id}
+    with pytest.raises(Conflict, match="ada approved it before") as spoke:
+        say(gates, found, "ada")
+    assert spoke.value.hint == "it waits for 1 of 2 approvals as validator"
+    assert say(gates, found, "joan") == "go"
+    with pytest.raises(Conflict, match="joan approved it before"):
+        say(gates, found, "mary", "refused")
+    events = wiring.get(Journal).read(kinds=["gates.approval_decided"])  # type: ignore[type-abstract]
+    assert [(each.actor, each.payload["standing"]) for each in events] == [("ada", "wait"), ("joan", "go")]
+    other = asking(wiring, people=2)
+    say(gates, other, "ada")
+    assert say(gates, other, "joan", "refused") == "stop"
+    with pytest.raises(Conflict, match="joan refused it before"):
+        say(gates, other, "mary")
+
+
+def test_only_those_who_are_named_decide(wiring: Wiring, gates: Gates, passed: Verdict) -> None:
+    found = asking(wiring, by=["ada", "joan"], people=2)
+    with pytest.raises(Refused, match="owner is none of those who decide") as told:
+        say(gates, found, "owner")
+    assert told.value.hint == "ask ada or joan (a house without users knows only the owner)"
+    assert (say(gates, found, "ada"), say(gates, found, "joan")) == ("wait", "go")
+
+
+def test_four_eyes_keep_out_whoever_registered_the_version_or_asked(
+    wiring: Wiring, gates: Gates, passed: Verdict
+) -> None:
+    found = asking(wiring, four_eyes=True)
+    with pytest.raises(Refused, match="grace asked for the verdict, and the gate wants four eyes"):
+        say(gates, found, "grace")
+    with pytest.raises(Refused, match="owner registered the version, and the gate wants four eyes"):
+        say(gates, found, "owner")
+    assert say(gates, found, "ada") == "go"
+
+
+def test_two_who_decide_at_once_are_heard_one_after_the_other(wiring: Wiring, gates: Gates, passed: Verdict) -> None:
+    found, starts = asking(wiring), Barrier(4)
+
+    def decide(number: int) -> str:
+        starts.wait()
+        try:
+            return say(gates, found, f"person-{number}", "approved" if number % 2 else "refused")
+        except Conflict as refused:
+            return refused.code
+
+    with ThreadPoolExecutor(4) as pool:
+        came = sorted(pool.map(decide, range(4)))
+    assert came.count("conflict") == 3
+    assert len(gates.approvals(found.id)) == 1
+
+
 def test_a_changed_verdict_voids_its_approval(wiring: Wiring, gates: Gates, passed: Verdict) -> None:
     gates.decide(passed.id, "approved", reason="good")
     with wiring.get(Tables).write() as conn:  # type: ignore[type-abstract]
@@ -191,6 +268,12 @@ def test_only_a_pass_of_a_gate_that_asks_can_be_approved(wiring: Wiring, gates: 
         ({"role": "validator", "when": "prodution"}, "when is"),
         ({"rôle": "validator"}, "unknown setting"),
         ("validator", "not a table"),
+        ({"role": "validator", "people": 0}, "0 people"),
+        ({"role": "validator", "people": "two"}, "not a whole number"),
+        ({"role": "validator", "by": ["ada"], "people": 2}, "2 people asked for"),
+        ({"role": "validator", "by": ["ada", "ada"]}, "are no people"),
+        ({"role": "validator", "by": "ada"}, "are no people"),
+        ({"role": "validator", "four_eyes": 1}, "is not true or false"),
     ],
 )
 def test_approve_that_is_not_written_as_it_should_be_is_refused(value: object, what: str) -> None:
@@ -204,7 +287,7 @@ def test_api_page_and_command_show_and_take_the_decision(
     passed: Verdict,
 ) -> None:
     path = f"/api/v1/verdicts/{passed.id}/approval"
-    assert client.get(path).json() == {"standing": "wait", "approval": None}
+    assert client.get(path).json() == {"standing": "wait", "approvals": [], "waits_for": "a validator"}
     assert client.post(path, json={"decision": "maybe", "reason": "x"}).status_code == 400
     assert "waits for a validator" in client.get("/gates").text
     page = client.get(f"/verdicts/{passed.id}").text

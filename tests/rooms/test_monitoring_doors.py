@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,8 @@ from mainspring.monitoring.commands import group
 from mainspring.monitoring.performing import Performing
 from mainspring.server.app import create_app
 from mainspring.serving import Serving
-from mainspring.storage.ports import Journal, Tables
+from mainspring.storage import open_tables
+from mainspring.storage.ports import Journal
 
 sys.path.append(str(Path(__file__).parents[2]))
 
@@ -28,17 +31,40 @@ from tests.rooms.test_monitoring import House, build, day, watched
 Client = TestClient[Litestar]
 
 
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a monitor that waits."""
+    folder = tmp_path_factory.mktemp("quiet")
+    with closing(open_tables("", folder)) as tables:
+        tables.migrate()
+        watched(build(tables, folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def moved(quiet: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder after days on which the inputs moved and the answers got worse."""
+    folder = shutil.copytree(quiet, tmp_path_factory.mktemp("moved") / "house")
+    with closing(open_tables("", folder)) as tables:
+        house = build(tables, folder)
+        for number in range(8):
+            day(house, number, shift=8.0, brier=0.63, rows=220)
+            house.monitoring.evaluate("live")
+    return folder
+
+
 @pytest.fixture
-def house(sqlite_tables: Tables, tmp_path: Path) -> House:
-    return watched(build(sqlite_tables, tmp_path))
+def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
+    """A monitor of its own: one with alarms where the test asks for `alarmed`."""
+    kind = "moved" if "alarmed" in request.fixturenames else "quiet"
+    folder = shutil.copytree(request.getfixturevalue(kind), tmp_path / "house")
+    with closing(open_tables("", folder)) as tables:
+        yield build(tables, folder)
 
 
 @pytest.fixture
 def alarmed(house: House) -> House:
-    """Days on which the inputs moved and the answers got worse."""
-    for number in range(8):
-        day(house, number, shift=8.0, brier=0.63, rows=220)
-        house.monitoring.evaluate("live")
+    """The monitor after the days of `moved`."""
     return house
 
 

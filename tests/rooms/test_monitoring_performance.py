@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from litestar import Litestar
 from litestar.testing import TestClient
 
-from mainspring.core.clock import DAY_US
+from mainspring.core.clock import DAY_US, HOUR_US
 from mainspring.core.errors import Invalid, NotFound
 from mainspring.core.wiring import Wiring
 from mainspring.gates import Gates
@@ -102,12 +102,48 @@ def judged(house: House) -> str:
     return made.ref
 
 
+def test_any_hours_of_any_segment_are_a_window(lived: House) -> None:
+    performance = performing(lived).performance
+    hours = performance("live", by="hour", windows=400)
+    assert len(hours.windows) == 48  # the hours of four days in which something was asked
+    assert all(one.end - one.start == HOUR_US for one in hours.windows)
+    day = performance("live", until=START + DAY_US)
+    first = [one for one in hours.windows if one.start < START + DAY_US]
+    assert sum(one.labelled for one in first) == day.total.labelled == 300
+    since, until = START + 3 * HOUR_US, START + 9 * HOUR_US
+    window = performance("live", by="all", since=since, until=until)
+    assert window.total.labelled == sum(one.labelled for one in first if 3 <= (one.start - START) // HOUR_US < 9)
+    part = performance("live", by="all", segment="carrier=AA", since=since, until=until)
+    assert 0 < part.total.labelled < window.total.labelled
+    assert (part.total.start, part.total.end) == (since, until)
+
+
+def test_hours_of_long_ago_are_joined_to_their_days_and_late_labels_still_count(house: House) -> None:
+    ids = live(house, 0, labels=False)
+    live(house, 20)
+    found = performing(house)
+    assert [one.start for one in found.performance("live", by="hour").windows if one.start < START + DAY_US] == []
+    house.serving.feedback("live", [Feedback(ids[100], 1)])
+    house.monitoring.observe("live")
+    [day, _] = found.performance("live").windows
+    assert (day.start, day.predictions, day.labelled) == (START, 300, 1)
+    with house.tables.read() as conn:
+        assert len(records.list_outcomes(conn, "live", 1, by_us=HOUR_US)) <= 2 + 24
+
+
+def test_feedback_has_no_hours(lived: House) -> None:
+    with pytest.raises(Invalid, match="no period is called"):
+        performing(lived).feedback("live", by="hour")
+
+
 def test_realized_and_estimated_stand_beside_each_other(house: House) -> None:
     for day in range(5):
         live(house, day, labels=day < 4)
     found = performing(house).performance("live")
     assert [(window.predictions, window.labelled) for window in found.windows] == [(300, 300)] * 4 + [(300, 0)]
     assert found.calibrated_on == "the first 1200 labelled predictions"
+    assert found.rests_on == "estimated from: the first 1200 labelled predictions"
+    assert replace(found, calibrated_on="not estimable: no labels").rests_on == "not estimable: no labels"
     first, last = found.windows[0], found.windows[-1]
     assert first.estimated["roc_auc"].why == "not estimable: these rows calibrate it"
     assert last.realized["roc_auc"].why == "not estimable: no row has a label"
@@ -257,6 +293,9 @@ def test_api_commands_and_page_say_the_same(lived: House, wiring: Wiring, client
     ran = CliRunner().invoke(group, ["performance", "live", "--by", "week", "--json"], obj=lambda: wiring)
     assert json.loads(ran.output)["total"] == shown["total"]
     assert client.get("/api/v1/monitors/live/performance?by=month").status_code == 400
+    assert "roc_auc per hour" in client.get("/monitors/live?by=hour&segment=carrier%3DAA").text
+    hour = ["performance", "live", "--by", "hour", "--since", "2013-04-01T03:00:00Z", "--until", "2013-04-01T04:00:00Z"]
+    assert "2013-04-01T03:00" in CliRunner().invoke(group, hour, obj=lambda: wiring).output
     assert client.get("/api/v1/monitors/live/performance?windows=0").status_code == 400
     assert client.get("/api/v1/monitors/live/segments").json()[0]["segment"] == "carrier=AA"
     assert client.get("/api/v1/monitors/live/slices").json()["slices"][0]["name"] == "carrier is AA"

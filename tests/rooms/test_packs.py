@@ -105,6 +105,9 @@ def test_a_ranking_that_gets_worse_raises_an_alarm_about_performance(house: Hous
     assert alarms[-1].text.startswith("1 - ndcg@5 0.")
     assert "0.050 at validation" in alarms[-1].text and alarms[-1].text.endswith("groups")
     assert house.journal.read(kinds=["monitoring.alarm_raised"])[0].payload["performance_evidence"] is True
+    again = house.monitoring.replay("live", {}).alarms
+    assert [alarm.cause for alarm in again] == ["performance"] * len(again)
+    assert {alarm.window_end for alarm in alarms} <= {alarm.window_end for alarm in again}
     with pages(house) as client:
         page = client.get("/monitors/live").text
         assert "<h2>Ranking</h2>" in page and "<th>recall@5</th>" in page

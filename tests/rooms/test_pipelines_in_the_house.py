@@ -19,7 +19,9 @@ from mainspring.core.errors import Invalid
 from mainspring.core.wiring import Wiring
 from mainspring.data import Data
 from mainspring.pipelines import Dataset, PipelineRun, Pipelines, RunState, StepState
+from mainspring.pipelines.codecs import ROOM_BYTES
 from mainspring.pipelines.commands import group
+from mainspring.pipelines.page.dag import MOST_DRAWN
 from mainspring.server.app import create_app
 from mainspring.storage.delta import DeltaTables, FilePlace
 from mainspring.storage.files import FileBlobs
@@ -90,7 +92,7 @@ def one(n: int) -> int:
 
 @step
 def two(n: int) -> dict[str, int]:
-    return {"n": n}
+    return {"n": n} | {f"column {i}": i for i in range(3_000)}  # too much to be kept without a blob
 
 
 @step
@@ -107,6 +109,21 @@ def four(numbers: list[int]) -> int:
 def small(n: int = 1) -> int:
     first = one(n)
     return four(three(first, two(first)))
+
+
+@step
+def tower() -> str:
+    return "floor" * ROOM_BYTES
+
+
+@step
+def height(tower: str) -> int:
+    return len(tower)
+
+
+@pipeline
+def tall() -> int:
+    return height(tower())
 
 
 @pytest.fixture
@@ -191,11 +208,9 @@ def test_an_equal_input_made_again_stops_the_running(wiring: Wiring, pipelines: 
 
 
 def test_a_lost_artifact_is_made_again(wiring: Wiring, pipelines: Pipelines) -> None:
-    first = pipelines.run_inline(small)
-    output = first.step("two").output  # type: ignore[union-attr]
+    output = pipelines.run_inline(tall).step("tower").output  # type: ignore[union-attr]
     wiring.get(Blobs).delete(output.digest)  # type: ignore[union-attr, type-abstract]
-    again = pipelines.run_inline(small)
-    assert states(again) == {"one": "cached", "two": "finished", "three": "cached", "four": "cached"}
+    assert states(pipelines.run_inline(tall)) == {"tower": "finished", "height": "cached"}
 
 
 def test_a_run_without_a_dataset_fails_in_three_lines(pipelines: Pipelines) -> None:
@@ -232,7 +247,7 @@ def test_the_commands_run_list_show_explain_and_cancel(wiring: Wiring, tmp_path:
     assert code == 1
     assert "step fall raised ZeroDivisionError" in text
     assert "ZeroDivisionError" in call("show", text.split()[1], "--log", "fall")[1]
-    with pytest.raises(AssertionError, match="a key, an engine or a priority is for queued runs"):
+    with pytest.raises(AssertionError, match="an engine or a priority is for queued runs"):
         call("run", f"{tmp_path}/flow.py:total", "--engine", "ray")
     code, text = call("run", f"{tmp_path}/flow.py:total", "-p", "left=1", "--queue", "--key", "k")
     queued = text.split()[2].rstrip(";")
@@ -261,6 +276,54 @@ def test_the_pages_show_runs_and_the_graph_of_one(wiring: Wiring, pipelines: Pip
         assert "ZeroDivisionError" in client.get(f"/pipeline-runs/{failed.id}").text
         assert "no worker has taken the run" in client.get(f"/pipeline-runs/{queued}").text
         assert client.get("/pipeline-runs/" + "0" * 32).status_code == 404
+
+
+@step
+def one_more(number: int) -> int:
+    if number == 304:
+        raise ValueError("enough")
+    return number + 1
+
+
+@step
+def numbers() -> list[int]:
+    return list(range(302))
+
+
+@pipeline
+def row() -> int:
+    number = one_more(0)
+    for _ in range(MOST_DRAWN + 4):
+        number = one_more(number)
+    return number
+
+
+@pipeline
+def wide() -> list[int]:
+    return one_more.map(numbers())
+
+
+def test_the_page_of_a_long_run_lists_its_steps(wiring: Wiring, pipelines: Pipelines) -> None:
+    with TestClient(create_app(wiring, port=80, rooms=["pipelines"]), base_url="http://127.0.0.1") as client:
+        run = pipelines.run_inline(row)
+        page = client.get(f"/pipeline-runs/{run.id}").text
+        assert len(page) < 60_000
+        assert "304 finished" in page
+        assert page.index("?step=one_more-305") < page.index("?step=one_more-2#")  # what failed comes first
+        assert "ValueError: enough" in page
+        following = client.get(f"/pipeline-runs/{run.id}?only=finished&first=300").text
+        assert following.count("<tr><td>") == 4
+        assert 'id="step-one_more-7"' in client.get(f"/pipeline-runs/{run.id}?step=one_more-7").text
+        assert client.get(f"/pipeline-runs/{run.id}?first=-1&only=nothing").status_code == 200
+
+
+def test_the_page_of_a_wide_run_counts_its_items(wiring: Wiring, pipelines: Pipelines) -> None:
+    with TestClient(create_app(wiring, port=80, rooms=["pipelines"]), base_url="http://127.0.0.1") as client:
+        run = pipelines.run_inline(wide)
+        page = client.get(f"/pipeline-runs/{run.id}").text
+        assert "302 items: 302 finished" in page
+        assert "302 of 302" in page
+        assert page.count("<tr><td>") == 100
 
 
 def test_the_api_submits_shows_and_cancels(wiring: Wiring, pipelines: Pipelines, tmp_path: Path) -> None:

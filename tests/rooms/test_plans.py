@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import polars as pl
 import pytest
 from click.testing import CliRunner
 from litestar.testing import TestClient
 from sklearn.linear_model import LogisticRegression
+from sqlalchemy import Connection
 
 from mainspring.core.caller import Caller, calling
 from mainspring.core.errors import Conflict, Corrupt, Fenced, Invalid, MainspringError, NotFound
@@ -22,7 +26,9 @@ from mainspring.loop import Loop
 from mainspring.loop.plan_commands import apply as apply_command
 from mainspring.loop.plan_commands import plan as plan_command
 from mainspring.loop.planning import Plan
+from mainspring.loop.planning.model import Applied
 from mainspring.loop.planning.service import Planner
+from mainspring.loop.records import plans as records
 from mainspring.loop.triggers.service import Triggers
 from mainspring.registry import Registry
 from mainspring.server.app import create_app
@@ -192,6 +198,22 @@ def test_of_two_applies_at_once_one_wins_and_the_other_is_told(
     assert told == ["wait until it is done, then plan again"]
 
 
+def test_of_many_applies_of_one_plan_exactly_one_does_it(planner: Planner) -> None:
+    plan, starts = planner.plan(), Barrier(4)
+
+    def apply(_: int) -> int | str:
+        starts.wait()
+        try:
+            return len(planner.apply(plan).changes)
+        except Conflict as refused:
+            return refused.code
+
+    with ThreadPoolExecutor(4) as pool:
+        came = list(pool.map(apply, range(4)))
+    assert sorted(map(str, came)) == ["3", "conflict", "conflict", "conflict"]
+    assert len(planner.applied()) == 3
+
+
 def test_an_apply_that_stood_still_too_long_changes_nothing_more(
     house: Wiring, planner: Planner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,7 +255,7 @@ def test_an_apply_that_fails_in_the_middle_keeps_what_is_whole_and_goes_on_next_
         ('policy = "keep"', 'pipeline = "jobs.py:trian"', "no pipeline 'trian'", "trigger.nightly.pipeline"),
         ('pipeline = "jobs.py:train"', 'pipeline = "jobs.py:nothing"', "no pipeline", "policy.keep.pipeline"),
         ('gate = "promote"', 'gate = "promoted"', "no gate 'promoted'", "policy.keep.gate"),
-        ("log_share = 0.5", "log_share = 5", "a log of 5", "options"),
+        ("log_share = 0.5", "log_share = 5", "a log of 5", "deployment.churn"),
         ("version = 1", "version = true", "model and version", "deployment.churn"),
     ],
 )
@@ -243,8 +265,37 @@ def test_what_is_declared_wrong_is_refused_before_anything_is_applied(
     write(folder, before, after)
     with pytest.raises((Invalid, NotFound), match=what) as told:
         planner.plan()
-    assert told.value.where == where
+    assert re.fullmatch(rf"mainspring.toml, line \d+ \({where}\)", told.value.where)
     assert told.value.hint
+
+
+@pytest.mark.parametrize("change", ["new", "options"])
+def test_a_deployment_changes_with_the_note_of_it_or_not_at_all(
+    house: Wiring, planner: Planner, folder: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    register(house)
+    if change == "options":
+        planner.apply(planner.plan())
+        write(folder, "log_share = 0.5", "log_share = 0.25")
+
+    def dies(conn: Connection, gone: Applied) -> None:
+        noted(conn, gone)
+        if gone.object.kind == "deployment":
+            raise KeyboardInterrupt  # as a kill would: no handler of errors sees it
+
+    noted = records.put_applied
+    with monkeypatch.context() as patched:
+        patched.setattr(records, "put_applied", dies)
+        with pytest.raises(KeyboardInterrupt):
+            planner.apply(planner.plan())
+    assert [each.options.log_share for each in house.get(Serving).deployments()] == {"new": [], "options": [0.5]}[
+        change
+    ]
+    left = [each for each in names(planner.plan()) if "deployment" in each]
+    assert left == [{"new": "+", "options": "~"}[change] + "deployment churn"]
+    planner.apply(planner.plan())
+    assert house.get(Serving).get("churn").options.log_share == {"new": 0.5, "options": 0.25}[change]
+    assert planner.plan().work() == []
 
 
 def test_a_plan_that_somebody_changed_is_no_plan(planner: Planner) -> None:

@@ -18,6 +18,7 @@ from mainspring.storage.ports import Tables
 from mainspring.tracking import Metric, Tracking
 from mainspring.tracking.grammar.tree import Compare, Field, Node, Not, Order, all_of, any_of, written, written_order
 from mainspring.tracking.lifecycle import Runs
+from mainspring.tracking.records.search import narrow
 from mainspring.tracking.records.search import runs as run_search
 from mainspring.tracking.searching import Search
 
@@ -194,6 +195,7 @@ def pages(search: Search, text: str, order: list[str], limit: int, ids: list[str
             "SEPARATE": st.sampled_from([1, 50]),
         }
     ),
+    sample=st.sampled_from([1, 9, 400]),
 )
 def test_the_databases_find_what_the_reference_finds(
     tracking: Tracking,
@@ -203,15 +205,52 @@ def test_the_databases_find_what_the_reference_finds(
     questions: list[tuple[Node, list[Order]]],
     limit: int,
     bounds: dict[str, int],
+    sample: int,
 ) -> None:
     project = f"p{new_id()}"
     with calling(Caller(project=project)), pytest.MonkeyPatch.context() as patch:
         world = World(tracking, clock, project, plans)
         for name, bound in bounds.items():
             patch.setattr(run_search, name, bound)
+        patch.setattr(narrow, "SAMPLE", sample)
         for node, order in questions:
             expected = world.expected(node, tuple(order))
             assert pages(search, written(scaled(node)), [written_order(item) for item in order], limit) == expected
+
+
+WAYS = ({"MANY": 0, "SOME": 0}, {"MANY": 9999, "SOME": 0}, {"MANY": 0, "SOME": 9999})
+"""A walk that looks everything up, one along marks, and look-ups of all that passes."""
+
+
+def test_pages_are_the_same_whichever_way_is_taken_to_them(
+    tracking: Tracking, search: Search, clock: ManualClock
+) -> None:
+    values = [float(n) for n in range(9)] + [math.inf, -math.inf, math.nan]
+    for number, value in enumerate(values):
+        made = tracking.create_run("one")
+        tracking.log_batch(made.id, metrics=[Metric("m", value), Metric("o", -float(number % 7))])
+        clock.advance(1)
+        tracking.finish(made.id)
+    tracking.create_run("one")
+    ids = search_ids(search)
+    for text, order, count in (
+        ("metrics.m > 2", "metrics.o", 7),
+        ("metrics.m >= 2 and metrics.m < 7", "metrics.o desc", 5),
+        ("metrics.m <= 8 and start_time > 0", "ended_at desc", 10),
+        ("(metrics.m > 1 or metrics.o = 2) and metrics.m > 2", "start_time", 7),
+    ):
+        found = []
+        for bounds in WAYS:
+            with pytest.MonkeyPatch.context() as patch:
+                for name, bound in {"FEW": 0, "STEPS": 0, "LEVELS": 0, **bounds}.items():
+                    patch.setattr(run_search, name, bound)
+                patch.setattr(narrow, "SAMPLE", 9)
+                found.append(pages(search, text, [order], 4, ids))
+        assert len(found[0]) == count and found[0] == found[1] == found[2]
+
+
+def search_ids(search: Search) -> list[str]:
+    return [experiment.id for experiment in search.experiments().items]
 
 
 def scaled(node: Node) -> Node:

@@ -294,6 +294,11 @@ def test_the_pages_and_the_api_show_searches(searches: Searches, house: Wiring) 
         stopped = client.post(f"/api/v1/searches/{study.id}/cancel", json={"reason": "late"}).json()
         assert stopped["state"] == "finished"
         assert client.get("/api/v1/searches/none").status_code == 404
+        going = searches.start(bowl, {"trials": 2}).id
+        assert "Stop it" in client.get(f"/searches/{going}").text
+        assert client.post(f"/searches/{going}", data={"do": "dance"}).status_code == 400
+        sent = client.post(f"/searches/{going}", data={"do": "cancel", "reason": "late"}, follow_redirects=False)
+        assert (sent.status_code, searches.get(going).state, searches.get(going).error) == (303, "cancelled", "late")
 
 
 def test_the_commands_run_show_list_and_resume(house: Wiring, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from typing import ClassVar
 import httpx
 import pytest
 from litestar import Litestar, get, post
+from litestar.di import Provide
 from litestar.exceptions import LitestarDeprecationWarning
 from litestar.handlers import HTTPRouteHandler
 from litestar.testing import TestClient
@@ -71,7 +72,12 @@ def _app_with_bell(wiring: Wiring) -> Litestar:
     app = create_app(wiring, rooms=FLOOR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LitestarDeprecationWarning)
-        app.register(copy(ring))
+        bell = copy(ring)
+        bell.dependencies = {
+            "journal": Provide(lambda: wiring.get(Journal), sync_to_thread=False),  # type: ignore[type-abstract]
+            "tables": Provide(lambda: wiring.get(Tables), sync_to_thread=False),  # type: ignore[type-abstract]
+        }
+        app.register(bell)
     return app
 
 
@@ -109,6 +115,12 @@ def test_a_route_without_a_permission_stops_the_start() -> None:
 
     with pytest.raises(MainspringError, match="/naked declares no permission"):
         check_routes(Litestar([naked], openapi_config=None))
+
+
+def test_two_handlers_of_one_path_and_method_stop_the_start(wiring: Wiring, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mainspring.access.routes.handlers", [ring, ring])
+    with pytest.raises(MainspringError, match=r"POST /api/v1/testing/bell/\{number:int\} has two handlers"):
+        create_app(wiring, rooms=FLOOR)
 
 
 def test_a_public_route_besides_health_stops_the_start() -> None:

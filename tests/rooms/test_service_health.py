@@ -12,7 +12,7 @@ from litestar import Litestar
 from litestar.testing import TestClient
 
 from mainspring.core.wiring import Wiring
-from mainspring.monitoring import Monitoring
+from mainspring.monitoring import Monitoring, WatchedVersion, records
 from mainspring.monitoring.performing import Performing
 from mainspring.server.app import create_app
 from mainspring.serving import Serving
@@ -61,6 +61,7 @@ def test_a_full_worker_raises_an_alarm_that_is_shown_everywhere(house: House, cl
     (raised,) = house.monitoring.evaluate("live")
     assert (raised.cause, raised.version) == ("resources", 1)
     assert house.monitoring.evaluate("live") == []
+    assert [alarm.cause for alarm in house.monitoring.replay("live", {}).alarms] == ["resources"]
     page = client.get(f"/alarms/{raised.id}").text
     assert "0.97 cores by process 7" in page
     assert "More of them" not in page and "mainspring workers" in page
@@ -73,6 +74,21 @@ def test_a_full_worker_raises_an_alarm_that_is_shown_everywhere(house: House, cl
     health = client.get("/api/v1/monitors/live/health").json()
     assert len(health["usage"]) == 130
     assert sum(point["requests"] for point in health["points"]) == 50
+
+
+def test_a_server_that_many_deployments_share_is_told_of_once(house: House) -> None:
+    house.serving.deploy("other", "late", 1)
+    house.monitoring.watch("other")
+    use(house, [0.2] * 60)
+    log(house, flights(50, 2), start=START)
+    with house.tables.write() as conn:
+        records.put_version(conn, WatchedVersion("other", 1, "late", "binary"))
+    house.monitoring.observe("live")
+    use(house, [*[0.2] * 60, *[0.97] * 10])
+    house.monitoring.observe("live")
+    raised = [alarm.deployment for name in ("other", "live") for alarm in house.monitoring.evaluate(name)]
+    assert raised == ["other"]
+    assert house.monitoring.windows("live", "resources")[-1].state == "alarm"
 
 
 def test_an_alarm_about_requests_has_its_figures_on_its_page(house: House, client: Client) -> None:

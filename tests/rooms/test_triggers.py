@@ -33,6 +33,7 @@ from mainspring.serving import Serving
 from mainspring.testing.postgres import PostgresServer
 from mainspring.tracking import Tracking
 from mainspring.tracking.model import Metric
+from mainspring.upkeep import Upkeep
 
 PIPELINE = """
 import mainspring as ms
@@ -255,6 +256,24 @@ def test_a_delivery_is_taken_once_and_its_push_fires(house: Wiring, triggers: Tr
     declare(house, triggers, on="hand")
     with pytest.raises(NotFound, match="takes no deliveries"):
         triggers.receive("t", sign(body), body)
+
+
+def test_deliveries_are_forgotten_after_the_retention_but_for_those_that_nothing_else_guards(
+    house: Wiring, triggers: Triggers
+) -> None:
+    said, upkeep = {"on": "webhook", "secret": "HOOK_SECRET"}, house.get(Upkeep)
+    with tables(house).write() as conn:
+        conn.exec_driver_sql("DELETE FROM hook_delivery")
+    declare(house, triggers, **said, format="github")
+    triggers.receive("t", sign(b"{}"), b"{}")
+    with tables(house).write() as conn:
+        conn.exec_driver_sql("UPDATE hook_delivery SET at = 1")
+    assert upkeep.run().removed["deliveries"] == 0
+    declare(house, triggers, **said, format="gitlab")
+    triggers.receive("t", {"x-gitlab-token": SECRET}, b'{"n":1}')
+    assert upkeep.run(dry_run=True).removed["deliveries"] == 1
+    assert [upkeep.run().removed["deliveries"] for _ in range(2)] == [1, 0]
+    assert triggers.receive("t", {"x-gitlab-token": SECRET}, b'{"n":1}').is_repeated
 
 
 def test_the_api_the_pages_and_the_commands_show_triggers(

@@ -42,7 +42,7 @@ LOOKS_LIKE_DIGESTS = re.compile(r"digest|blob|sha256|hash|manifest|outputs?$|par
 @step
 def halves(count: int) -> dict[str, object]:
     print("halving")
-    return {"a": b"x" * count, "b": (b"y" * count, [1.5])}
+    return {"a": b"x\0" * count, "b": (b"y\0" * count, np.array([1.5]))}  # no texts, so they are blobs
 
 
 @step

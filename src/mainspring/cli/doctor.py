@@ -53,14 +53,21 @@ def _program(settings: Settings) -> Finding:
 
 
 def _file(settings: Settings) -> Finding:
-    from mainspring.server.house import check_rooms
+    from mainspring.loop.planning.reading import read_declared
+    from mainspring.server.house import check_names, check_rooms
 
     path = find_file(settings.root)
     try:
-        check_rooms(settings)
+        reading = read_declared(settings)
+        with reading.placed():
+            check_rooms(reading.settings)
+            check_names(reading.settings)
     except MainspringError as error:
-        return Finding("settings", f"{path}, {error.where}: {error.what}", False, error.hint)
-    return Finding("settings", str(path) if path else f"no {FILE} here or above; defaults are used")
+        return Finding("settings", f"{path or FILE}: {error.what}, at {error.where}", False, error.hint)
+    if not path:
+        return Finding("settings", f"no {FILE} here or above; defaults are used")
+    declared = settings.project.declarations
+    return Finding("settings", f"{path} and {declared}" if declared else str(path))
 
 
 def _folder(settings: Settings) -> Finding:

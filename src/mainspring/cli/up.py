@@ -17,12 +17,14 @@ from mainspring.core.settings import load
 @click.option("--data", default=None, metavar="DIR", help="Data folder.")
 @click.option("--db", default=None, metavar="URL", help="Metadata database.")
 @click.option("--blobs", default=None, metavar="URL", help="Where blobs and tables live.")
+@click.option("--engine", default=None, metavar="NAME", help="Where steps run: process, ray or ray://HOST:PORT.")
 @click.option("--verbose", is_flag=True, help="Log what the loop decides.")
 @click.pass_context
 def up(ctx: click.Context, /, verbose: bool, **given: object) -> None:
     """Start the server; stops on Ctrl-C, and goes on where it was when started again.  Example: mainspring up"""
     gc.disable()  # nothing that is made while starting is garbage; `serve` turns it on when it is ready
     names = {"serving_port": "serving.port", "host": "server.host", "port": "server.port"}
+    names["engine"] = "pipelines.engine"
     flags = {names.get(name, f"storage.{name}"): value for name, value in given.items() if value is not None}
     settings = load(flags={**ctx.meta["mainspring.flags"], **flags})
     logging.basicConfig(

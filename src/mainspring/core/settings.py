@@ -15,6 +15,9 @@ from mainspring.core.errors import Invalid, did_you_mean
 from mainspring.core.ids import check_name
 
 FILE = "mainspring.toml"
+AWAY = "away"
+"""A file that says that a data folder is a node's stand-in for the project's: no keys are there, none may be made."""
+_ENGINE = re.compile(r"process|ray|ray://[^\s/]+:\d{1,5}")
 _SIZE = re.compile(r"\d+(\.\d+)?\s*[KMGT]?(i?B)?", re.IGNORECASE)
 T = TypeVar("T")
 Place = Callable[[str], str]
@@ -22,9 +25,16 @@ Place = Callable[[str], str]
 
 @dataclass(frozen=True, slots=True)
 class ProjectSettings:
-    """`[project]`: whose work this is."""
+    """`[project]`: whose work this is.
+
+    Args:
+        name: What the project is called.
+        declarations: A Python file or module that declares gates, monitors, deployments, policies and triggers, such
+            as "declared.py". Relative to the settings file.
+    """
 
     name: str = "default"
+    declarations: str = ""
 
     def __post_init__(self) -> None:
         check_name(self.name, "project")
@@ -136,7 +146,7 @@ class LoopSettings:
 
 @dataclass(frozen=True, slots=True)
 class PipelineSettings:
-    """`[pipelines]`: what steps may take of this machine, and where their secrets are.
+    """`[pipelines]`: where steps run, what they may take of this machine, and where their secrets are.
 
     Args:
         secrets: A file with lines `NAME=value` that only its owner may read, for secrets that are not in the
@@ -144,14 +154,20 @@ class PipelineSettings:
         cpu: Cores that steps share which ask for some; 0 for all.
         memory: Their memory, such as "16GB"; empty for all.
         gpu: Their graphics cards; -1 for all.
+        engine: Where steps run: "process" beside the worker, "ray" on the cluster that RAY_ADDRESS names, or
+            "ray://HOST:PORT" on that one.
     """
 
     secrets: str = ""
     cpu: float = 0.0
     memory: str = ""
     gpu: int = -1
+    engine: str = "process"
 
     def __post_init__(self) -> None:
+        if not _ENGINE.fullmatch(self.engine):
+            hint = 'use "process", "ray" or "ray://HOST:10001"'
+            raise Invalid(f"there is no engine {self.engine!r}", where="pipelines.engine", hint=hint)
         if self.cpu < 0:
             raise Invalid(f"{self.cpu:g} cores", where="pipelines.cpu", hint="use 0 for all")
         if self.memory and not _SIZE.fullmatch(self.memory):
@@ -172,7 +188,7 @@ class RetentionSettings:
     Args:
         blobs: How long bytes that no row names stay, and then how long in the trash.
         deleted: How long deleted runs, experiments and models can be brought back.
-        jobs: How long finished jobs stay in the queue's list.
+        jobs: How long finished jobs stay in the queue's list, and deliveries that triggers took.
         tables: How long files of tables stay that no version needs.
     """
 

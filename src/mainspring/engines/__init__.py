@@ -8,7 +8,7 @@ may stop it at any time.
 from __future__ import annotations
 
 from mainspring.engines.inline import InlineEngine
-from mainspring.engines.port import Ask, Engine, Message, Outcome, OutcomeState, Task, Watch
+from mainspring.engines.port import Ask, Engine, Message, Outcome, OutcomeState, Task, Wants, Watch
 from mainspring.engines.process import ProcessEngine
 from mainspring.engines.ray import RayEngine
 
@@ -22,5 +22,6 @@ __all__ = [
     "ProcessEngine",
     "RayEngine",
     "Task",
+    "Wants",
     "Watch",
 ]

@@ -20,6 +20,15 @@ Entry = Callable[[Message, Ask], Message]
 """What a task runs: the payload and the way to ask, a result."""
 
 
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """What a task wants of the machine it runs on: cores, bytes of memory, graphics cards; 0 says nothing."""
+
+    cpu: float = 0.0
+    memory: int = 0
+    gpu: float = 0.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """Work for an engine.
@@ -30,6 +39,7 @@ class Task:
         folder: A folder of its own for the task's files (log, result). It is made when it is not there.
         cwd: Working directory of a child process; None = that of the caller.
         env: Environment variables on top of the caller's, for engines with processes of their own.
+        wants: What an engine with many machines keeps free for it.
     """
 
     entry: str
@@ -37,6 +47,7 @@ class Task:
     folder: Path
     cwd: Path | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    wants: Wants = Wants()
 
 
 class OutcomeState(StrEnum):

@@ -1,37 +1,59 @@
 """The engine on a cluster: each task runs in a child process of an actor of Ray, wherever Ray has room for it.
 
-The actor runs the task as the engine `process` does here, and carries questions and answers. The task's folder, and
-whatever its payload names, must be at the same paths on every node. However the task ends, nothing of it is left: an
-actor that is killed takes its child along.
+The actor runs the task as the engine `process` does here, and carries questions and answers. The project's folder
+travels with the connection, so that a task finds its code on every node. However the task ends, nothing of it is left:
+an actor that is killed takes its child along, and one whose node is lost has died for its watcher.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
+import socket
+import tempfile
+import threading
 import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from queue import Empty, SimpleQueue
+from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, cast
 
-from mainspring.core.errors import Failed, Fenced, Unavailable
-from mainspring.engines.port import Message, Outcome, OutcomeState, Task, Watch
+from mainspring.core.errors import Failed, Fenced, Invalid, Refused, Unavailable
+from mainspring.engines.port import Message, Outcome, OutcomeState, Task, Wants, Watch
 from mainspring.engines.process import ProcessEngine
+
+NAME, SCHEME = "ray", "ray://"
+_connecting = threading.Lock()
+_TIDY_S = 10.0
 
 
 class RayEngine:
-    """Runs each task in an actor of its own.
+    """Runs each task in an actor of its own, which takes of its node what the task wants.
 
     Args:
         address: Of the cluster; "" takes RAY_ADDRESS, then one that runs here, else starts one on this machine.
-        cores: That Ray keeps free for a task.
+        project: Folder that nodes get a copy of, in which tasks run; None for none.
+        hidden: Files and folders in it that stay here.
         beat_s: How often the watcher's `beat` is called while the task says nothing.
         grace_s: How long a stopped task has between SIGTERM and SIGKILL.
     """
 
-    name = "ray"
+    name = NAME
 
-    def __init__(self, *, address: str = "", cores: float = 1.0, beat_s: float = 0.5, grace_s: float = 5.0) -> None:
-        self._address, self._cores = address, cores
+    def __init__(
+        self,
+        *,
+        address: str = "",
+        project: Path | None = None,
+        hidden: Sequence[Path] = (),
+        beat_s: float = 0.5,
+        grace_s: float = 5.0,
+    ) -> None:
+        self._address, self._project, self._hidden = address, project, tuple(hidden)
         self._beat_s, self._grace_s = beat_s, grace_s
 
     def run(self, task: Task, watch: Watch) -> Outcome:
@@ -39,35 +61,39 @@ class RayEngine:
 
         Raises: Unavailable: Ray is not installed, or the cluster can't be reached.
         """
-        ray, started = connected(self._address), time.monotonic()
-        actor = ray.remote(Runner).options(num_cpus=self._cores, max_concurrency=3).remote(self._grace_s)
+        ray, started = connected(self._address, self._project, self._hidden), time.monotonic()
+        actor = ray.remote(Runner).options(**_taking(task.wants), max_concurrency=3).remote(self._grace_s)
         try:
-            done = actor.run.remote(task)
+            done = actor.run.remote(task, _release())
             return self._attend(ray, actor, done, watch)
-        except ray.exceptions.RayError as reason:
-            error = Failed(f"the task's actor is gone: {str(reason).splitlines()[0]}", where=task.entry)
+        except (ray.exceptions.RayError, ConnectionError) as reason:
+            hint = "its node was lost, or has no Mainspring of this release"
+            error = Failed(f"the task's actor is gone: {_first_line(reason)}", where=task.entry, hint=hint)
             return Outcome(state=OutcomeState.DIED, seconds=time.monotonic() - started, error=error)
         finally:
-            ray.kill(actor)
+            with suppress(Exception):  # a cluster that is gone has no actors
+                ray.kill(actor)
 
     def _attend(self, ray: Any, actor: Any, done: Any, watch: Watch) -> Outcome:
         try:
+            said = actor.exchange.remote(None)
             while True:
                 left_s = watch.beat()
                 if left_s is not None and left_s <= 0:
                     ray.get(actor.stop.remote(is_late=True))
                     return cast(Outcome, ray.get(done))
-                wait_s = self._beat_s if left_s is None else min(self._beat_s, left_s)
-                question = ray.get(actor.question.remote(wait_s))
-                if question is not None:
-                    ray.get(actor.reply.remote(watch.answer(question)))
-                if ray.wait([done], timeout=0)[0]:
+                if not ray.wait([said], timeout=self._beat_s if left_s is None else min(self._beat_s, left_s))[0]:
+                    continue
+                question = ray.get(said)
+                if question is None:
                     return cast(Outcome, ray.get(done))
-        except ray.exceptions.RayError:
+                said = actor.exchange.remote(watch.answer(question))
+        except (ray.exceptions.RayError, ConnectionError):
             raise
         except BaseException:
-            ray.get(actor.stop.remote(is_late=False))
-            ray.wait([done], timeout=self._grace_s + 1)
+            with suppress(ray.exceptions.RayError):  # it may never have begun
+                ray.get(actor.stop.remote(is_late=False), timeout=self._grace_s)
+                ray.wait([done], timeout=self._grace_s + 1)
             raise
 
 
@@ -80,23 +106,31 @@ class Runner:
         self._answers: SimpleQueue[Message | None] = SimpleQueue()
         self._is_stopped = self._is_late = False
 
-    def run(self, task: Task) -> Outcome:
-        """Run the task to its end."""
+    def run(self, task: Task, release: str) -> Outcome:
+        """Run the task to its end, in a folder of this node.
+
+        Args:
+            task: The task.
+            release: Of Mainspring, that of the watcher.
+        """
+        node, folder = socket.gethostname(), Path(tempfile.mkdtemp(prefix="mainspring-task-"))
         try:
-            return self._engine.run(task, self)
+            if release != _release():
+                what = f"Mainspring is {release} where the run is watched, and {_release()} on a node"
+                error = Refused(what, where=f"node {node}", hint="install the same release on every node")
+                return Outcome(state=OutcomeState.FAILED, seconds=0.0, error=error)
+            env = {**task.env, "TMPDIR": str(folder)}  # what is left in it goes with it
+            outcome = self._engine.run(replace(task, folder=folder / "task", cwd=None, env=env), self)
+            return _told(outcome, node)
         finally:
             self._asked.put(None)  # who waits for a question need not wait on
+            shutil.rmtree(folder, ignore_errors=True)
 
-    def question(self, wait_s: float) -> Message | None:
-        """The next question of the task; None when there was none for so long, or it is over."""
-        try:
-            return self._asked.get(timeout=wait_s)
-        except Empty:
-            return None
-
-    def reply(self, answer: Message) -> None:
-        """The watcher's answer to it."""
-        self._answers.put(answer)
+    def exchange(self, answer: Message | None) -> Message | None:
+        """Give the answer to the last question, if there was one, and wait for the next; None when the task is over."""
+        if answer is not None:
+            self._answers.put(answer)
+        return self._asked.get()
 
     def stop(self, *, is_late: bool) -> None:
         """Have the task be stopped, because its time is over or for another reason."""
@@ -118,26 +152,38 @@ class Runner:
         return 0.0 if self._is_late else None
 
 
-def connected(address: str = "") -> Any:
+def connected(address: str = "", project: Path | None = None, hidden: Sequence[Path] = ()) -> Any:
     """Ray, with this process connected to a cluster.
 
     Args:
         address: Of the cluster; "" takes RAY_ADDRESS, then one that runs here, else starts one on this machine.
+        project: Folder that nodes get a copy of, without what its `.gitignore` names; for the first call of a process.
+        hidden: Files and folders in it that stay here.
     Raises: Unavailable: Ray is not installed, or the cluster can't be reached.
     """
     if find_spec("ray") is None:
         raise Unavailable("Ray is not installed", where="engine ray", hint="pip install 'mainspring[ray]'")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is told to anybody
     import ray
 
-    if not ray.is_initialized():
-        try:
-            ray.init(address=address or None, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
-        except (OSError, RuntimeError, ValueError) as reason:
-            said = str(reason).splitlines()[0]
-            hint = "start one with `ray start --head`, or leave RAY_ADDRESS empty"
-            raise Unavailable(f"no cluster of Ray: {said}", where=address or "RAY_ADDRESS", hint=hint) from None
+    with _connecting:
+        if not ray.is_initialized():
+            _connect(ray, address, _carried(project, hidden) if project else None)
     return ray
+
+
+def check_address(engine: str, where: str) -> str:
+    """The address in the name of an engine: "" in "ray", the whole of it in "ray://HOST:PORT".
+
+    Raises: Invalid: It has another form.
+    """
+    host, colon, port = engine.removeprefix(SCHEME).rpartition(":")
+    if engine == NAME:
+        return ""
+    if not engine.startswith(SCHEME) or not (host and colon and port.isdigit()):
+        hint = 'write "ray" for the cluster that RAY_ADDRESS names, or "ray://HOST:10001"'
+        raise Invalid(f"{engine!r} names no cluster of Ray", where=where, hint=hint)
+    return engine
 
 
 def cores(address: str = "") -> int:
@@ -146,3 +192,58 @@ def cores(address: str = "") -> int:
     Raises: Unavailable: Ray is not installed, or the cluster can't be reached.
     """
     return int(connected(address).cluster_resources().get("CPU", 1))
+
+
+def places(address: str = "") -> list[Wants]:
+    """What each node of the cluster has to give, whether it is taken or not.
+
+    Raises: Unavailable: Ray is not installed, or the cluster can't be reached.
+    """
+    alive = [node["Resources"] for node in connected(address).nodes() if node["Alive"]]
+    return [Wants(has.get("CPU", 0.0), int(has.get("memory", 0)), has.get("GPU", 0.0)) for has in alive]
+
+
+def _connect(ray: Any, address: str, carried: dict[str, object] | None) -> None:
+    given: dict[str, object] = {"address": address} if address else {"include_dashboard": False}
+    try:
+        ray.init(**given, runtime_env=carried, log_to_driver=False, logging_level="ERROR")
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as reason:
+        hint = (
+            "start one with `ray start --head`; one with tokens wants RAY_AUTH_MODE=token and its token here, "
+            "in RAY_AUTH_TOKEN or the file of RAY_AUTH_TOKEN_PATH"
+        )
+        where = address or os.environ.get("RAY_ADDRESS", "") or "RAY_ADDRESS"
+        raise Unavailable(f"no cluster of Ray: {_first_line(reason)}", where=where, hint=hint) from None
+
+
+def _carried(project: Path, hidden: Sequence[Path]) -> dict[str, object]:
+    inside = [path.relative_to(project).as_posix() for path in hidden if project in path.parents]
+    return {"working_dir": str(project), "excludes": ["__pycache__", *(f"/{path}" for path in inside)]}
+
+
+def _taking(wants: Wants) -> dict[str, object]:
+    """The options of an actor that takes so much of its node; a task that says nothing takes a core."""
+    memory = {"memory": wants.memory} if wants.memory else {}
+    return {"num_cpus": wants.cpu or 1.0, "num_gpus": wants.gpu, **memory}
+
+
+def _told(outcome: Outcome, node: str) -> Outcome:
+    """The outcome without its log, which stays on the node: an error tells the last line of it."""
+    error = outcome.error
+    if error is not None and outcome.log is not None and error.where == str(outcome.log):
+        last = outcome.log.read_text(errors="replace").rstrip().rpartition("\n")[2] if outcome.log.exists() else ""
+        error = type(error)(error.what, where=f"node {node}", hint=f"its last words: {last[:500]}" if last else "")
+    return replace(outcome, error=error, log=None)
+
+
+def _release() -> str:
+    try:
+        return version("mainspring")
+    except PackageNotFoundError:
+        return "a source folder"
+
+
+def _first_line(reason: Exception) -> str:
+    """What went wrong in one line: the first, or the last where the first only announces a trace."""
+    lines = [line.strip() for line in str(reason).splitlines() if line.strip()] or [type(reason).__name__]
+    return (lines[-1] if lines[0].endswith(":") else lines[0])[:500]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from mainspring.core.console import json_option, room, show, table
@@ -65,13 +67,13 @@ def list_(ctx: click.Context, model: str, gate: str, limit: int, as_json: bool) 
 def show_(ctx: click.Context, verdict: str, form: str | None, as_json: bool) -> None:
     """Show a verdict with its evidence.  Example: mainspring gate show 0192f3a4b5c67d8e9f00112233445566"""
     gates = room(ctx, Gates)
-    found, approval = gates.verdict(verdict), gates.approval(verdict)
+    found, said = gates.verdict(verdict), gates.approvals(verdict)
     if form == "junit":
         click.echo(report.junit([found]), nl=False)
     elif form is not None:
-        click.echo((report.html if form == "html" else report.markdown)(found, approval), nl=False)
+        click.echo((report.html if form == "html" else report.markdown)(found, said), nl=False)
     else:
-        show(found, _lines(found, approval))
+        show(found, _lines(found, said))
 
 
 @group.command("approve")
@@ -105,7 +107,7 @@ def _decide(ctx: click.Context, verdict: str, decision: str, reason: str) -> Non
     show(made, f"verdict {made.verdict} is {made.decision} by {made.actor} as {made.role}.")
 
 
-def _lines(found: Verdict, approval: Approval | None = None) -> str:
+def _lines(found: Verdict, said: Sequence[Approval] = ()) -> str:
     against = f"models/{found.model}/{found.champion}" if found.champion else "no champion"
     head = [
         f"{found.outcome.upper()}  gate {found.gate}: models/{found.model}/{found.version} against {against}",
@@ -113,7 +115,7 @@ def _lines(found: Verdict, approval: Approval | None = None) -> str:
         f"{found.n} rows of {found.data_ref} (use {found.use} of them), alpha {found.alpha}, seed {found.seed}",
         f"verdict {found.id}",
     ]
-    head += [f"approval: {text}" for name, text in report.evidence(found, approval) if name == "approval"]
+    head += [f"approval: {text}" for name, text in report.evidence(found, said) if name == "approval"]
     checks = [line for result in found.checks for line in (_line(result), *map(_part, result.slices))]
     return "\n".join([*head, *checks])
 

@@ -27,13 +27,17 @@ class VerdictReached(Fact):
 
 @dataclass(frozen=True, kw_only=True)
 class ApprovalDecided(Fact):
-    """Somebody approved or refused a version that a gate had passed. Subject: `verdicts/ID`."""
+    """Somebody approved or refused a version that a gate had passed; `standing` is "wait" while others have to approve.
+
+    Subject: `verdicts/ID`.
+    """
 
     kind: ClassVar[str] = "gates.approval_decided"
     gate: str
     model: str
     version: int
     decision: str
+    standing: str
     role: str
     reason: str
     digest: str

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from mainspring.core.errors import Invalid, did_you_mean
 from mainspring.core.ids import check_name
+from mainspring.core.settings import fill
 from mainspring.gates.approving import read_approve
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
 Outcome = Literal["pass", "fail", "undecided", "error", "skipped"]
 UNDECIDED = ("hold", "shadow", "fail")
-GATE_KEYS = ("data", "label", "baseline", "alpha", "undecided", "checks", "approve")
 DEFAULT_ALPHA = 0.05
+C = TypeVar("C")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,8 @@ class CheckSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class GateSpec:
-    """A gate: the checks a version has to pass.
+class GateSettings(Generic[C]):
+    """`[gate.NAME]`: the checks a version has to pass, as they are written or as they were read.
 
     Args:
         name: Name of the gate.
@@ -48,18 +49,30 @@ class GateSpec:
         data: The dataset to judge on, such as "flights-eval"; empty when the caller brings the rows.
         label: Column with the truth; empty when the caller says.
         baseline: Alias of the version to compare with.
-        approve: The role that has to approve a pass, and when: "always" or "production"; empty for nobody.
-    Raises: Invalid: A value is out of range, or there is no check.
+        approve: Who has to approve a pass, and when, see `Terms`; empty for nobody.
     """
 
     name: str
-    checks: tuple[CheckSpec, ...]
+    checks: Sequence[C] = ()
     alpha: float = DEFAULT_ALPHA
     undecided: str = "hold"
     data: str = ""
     label: str = ""
     baseline: str = "champion"
-    approve: Mapping[str, str] = field(default_factory=dict)
+    approve: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenGate(GateSettings[Mapping[str, object]]):
+    """A gate as it is written, its checks as tables."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateSpec(GateSettings[CheckSpec]):
+    """A gate as it was read.
+
+    Raises: Invalid: A value is out of range, or there is no check.
+    """
 
     def __post_init__(self) -> None:
         check_name(self.name, "gate")
@@ -90,11 +103,8 @@ def parse_gate(name: str, table: Mapping[str, object]) -> GateSpec:
     from mainspring.gates.checks import parse_check
 
     where = f"gate.{name}"
-    for key in table:
-        if key not in GATE_KEYS:
-            hint = did_you_mean(key, GATE_KEYS) or f"known: {', '.join(GATE_KEYS)}"
-            raise Invalid(f"unknown setting {key!r}", where=where, hint=hint)
-    checks = table.get("checks", [])
+    written = fill(WrittenGate, {**table, "name": name}, where=where)
+    checks = written.checks
     if not isinstance(checks, (list, tuple)) or not all(isinstance(entry, Mapping) for entry in checks):
         raise Invalid(
             "checks is not a list of tables", where=where, hint='checks = [{metric = "roc_auc", floor = 0.7}]'
@@ -105,12 +115,12 @@ def parse_gate(name: str, table: Mapping[str, object]) -> GateSpec:
     return GateSpec(
         name=name,
         checks=tuple(_with_own_titles(specs)),
-        alpha=_number(table.get("alpha", DEFAULT_ALPHA), f"{where}.alpha"),
-        undecided=_text(table, "undecided", "hold", where),
-        data=_text(table, "data", "", where),
-        label=_text(table, "label", "", where),
-        baseline=_text(table, "baseline", "champion", where),
-        approve=read_approve(table.get("approve", {}), f"{where}.approve"),
+        alpha=float(written.alpha),
+        undecided=written.undecided,
+        data=written.data,
+        label=written.label,
+        baseline=written.baseline,
+        approve=read_approve(written.approve, f"{where}.approve"),
     )
 
 
@@ -136,19 +146,6 @@ def _with_own_titles(specs: list[CheckSpec]) -> list[CheckSpec]:
         seen[spec.title] = count = seen.get(spec.title, 0) + 1
         found.append(spec if count == 1 else CheckSpec(spec.kind, f"{spec.title} ({count})", spec.options))
     return found
-
-
-def _text(table: Mapping[str, object], key: str, default: str, where: str) -> str:
-    value = table.get(key, default)
-    if not isinstance(value, str):
-        raise Invalid(f"{value!r} is not a text", where=f"{where}.{key}", hint=f'{key} = "..."')
-    return value
-
-
-def _number(value: object, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise Invalid(f"{value!r} is not a number", where=where, hint="alpha = 0.05")
-    return float(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,7 +267,7 @@ class Verdict:
         created_at: Epoch microseconds.
         actor: On whose behalf.
         reason: The verdict in one sentence.
-        approve: The role that has to approve it, and when; empty for nobody.
+        approve: Who has to approve it, and when, see `Terms`; empty for nobody.
     """
 
     id: str
@@ -291,7 +288,7 @@ class Verdict:
     created_at: int
     actor: str
     reason: str
-    approve: Mapping[str, str] = field(default_factory=dict)
+    approve: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def ref(self) -> str:

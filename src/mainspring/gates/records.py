@@ -55,14 +55,14 @@ approval = sa.Table(
     sa.Column("verdict", Id, primary_key=True),
     sa.Column("decision", Id, nullable=False),
     sa.Column("role", sa.Text, nullable=False),
-    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("actor", Id, primary_key=True),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("at", Micros, nullable=False),
     sa.Column("digest", Id, nullable=False, info=names_no_blob("a version, which the registry keeps")),
     sa.Column("evidence", Id, nullable=False, info=names_no_blob("the content of a verdict, which is a row")),
     sqlite_strict=True,
 )
-"""What people decided about verdicts; written once."""
+"""What people decided about verdicts; written once by each."""
 
 _keyed = verdict.c.idempotency_key != ""
 sa.Index(
@@ -87,19 +87,26 @@ def add(conn: sa.Connection, project: str, found: Verdict, held_out: HeldOut, *,
     return conn.execute(insert).rowcount == 1
 
 
-def add_approval(conn: sa.Connection, project: str, found: Approval) -> bool:
-    """Store a decision; False when there is one on the verdict already."""
-    insert = insert_into(conn, approval).values(project=project, **msgspec.to_builtins(found))
-    return conn.execute(insert.on_conflict_do_nothing(index_elements=["project", "verdict"])).rowcount == 1
+def lock(conn: sa.Connection, project: str, verdict_id: str) -> None:
+    """Let nobody else decide about a verdict until the transaction ends."""
+    conn.execute(
+        sa.select(verdict.c.id).where(verdict.c.project == project, verdict.c.id == verdict_id).with_for_update()
+    )
 
 
-def approvals(conn: sa.Connection, project: str, verdicts: Sequence[str]) -> dict[str, Approval]:
-    """The decisions on some verdicts, by the id of the verdict."""
+def add_approval(conn: sa.Connection, project: str, found: Approval) -> None:
+    """Store a decision."""
+    conn.execute(approval.insert().values(project=project, **msgspec.to_builtins(found)))
+
+
+def approvals(conn: sa.Connection, project: str, verdicts: Sequence[str]) -> dict[str, list[Approval]]:
+    """The decisions on some verdicts, by the id of the verdict, in order."""
     names = [field.name for field in fields(Approval)]
     query = sa.select(*(approval.c[name] for name in names)).where(approval.c.project == project)
-    rows = conn.execute(query.where(approval.c.verdict.in_(verdicts)))
-    found = [msgspec.convert(dict(zip(names, row, strict=True)), Approval) for row in rows]
-    return {one.verdict: one for one in found}
+    found: dict[str, list[Approval]] = {}
+    for row in conn.execute(query.where(approval.c.verdict.in_(verdicts)).order_by(approval.c.at, approval.c.actor)):
+        found.setdefault(row.verdict, []).append(msgspec.convert(dict(zip(names, row, strict=True)), Approval))
+    return found
 
 
 def by_id(conn: sa.Connection, project: str, verdict_id: str) -> Verdict | None:

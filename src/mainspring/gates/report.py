@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from mainspring.core.clock import iso
+from mainspring.gates.approving import waits_for
 
 if TYPE_CHECKING:
     from mainspring.gates.approving import Approval
@@ -24,12 +25,12 @@ table{border-collapse:collapse;width:100%}td,th{padding:.3rem .6rem;border-botto
 .pass,.ok{color:#57c97a}.fail,.error,.bad{color:#ff8a8a}.undecided{color:#e0b25c}.skipped,.small{color:#9aa4b0}}"""
 
 
-def markdown(verdict: Verdict, approval: Approval | None = None) -> str:
+def markdown(verdict: Verdict, said: Sequence[Approval] = ()) -> str:
     """The verdict as Markdown: what it came to, a table of the checks, the parts that are bad, the evidence.
 
     Args:
         verdict: What the gate said.
-        approval: What a person said, if anybody did.
+        said: What people said about it.
     """
     lines = [
         f"## {_MARKS[verdict.outcome]} Gate {_cell(verdict.gate)}: {verdict.outcome}",
@@ -42,22 +43,22 @@ def markdown(verdict: Verdict, approval: Approval | None = None) -> str:
         "",
     ]
     lines += [f"- {_cell(title)}: {_cell(part.name)} {_cell(part.note)}".rstrip() for title, part in _bad(verdict)]
-    lines += ["", *(f"- {_cell(name)}: {_cell(value)}" for name, value in evidence(verdict, approval)), ""]
+    lines += ["", *(f"- {_cell(name)}: {_cell(value)}" for name, value in evidence(verdict, said)), ""]
     return "\n".join(lines)
 
 
-def html(verdict: Verdict, approval: Approval | None = None) -> str:
+def html(verdict: Verdict, said: Sequence[Approval] = ()) -> str:
     """The verdict as one HTML file that loads nothing: the checks with their intervals drawn, the parts, the evidence.
 
     Args:
         verdict: What the gate said.
-        approval: What a person said, if anybody did.
+        said: What people said about it.
     """
     title = escape(f"{verdict.gate} on {verdict.model} {verdict.version}: {verdict.outcome}")
     heads = "".join(f"<th>{head}</th>" for head in (*_HEADS[:2], "", *_HEADS[2:]))
     rows = "".join(_html_row(result) for result in verdict.checks)
     facts = "".join(
-        f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in evidence(verdict, approval)
+        f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in evidence(verdict, said)
     )
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
@@ -91,7 +92,7 @@ def junit(verdicts: Sequence[Verdict]) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-def evidence(verdict: Verdict, approval: Approval | None = None) -> list[tuple[str, str]]:
+def evidence(verdict: Verdict, said: Sequence[Approval] = ()) -> list[tuple[str, str]]:
     """What a verdict rests on, as names and texts."""
     against = "none" if not verdict.champion_digest else f"version {verdict.champion or '-'}, {verdict.champion_digest}"
     found = [
@@ -103,10 +104,12 @@ def evidence(verdict: Verdict, approval: Approval | None = None) -> list[tuple[s
         ("reached", f"{iso(verdict.created_at)} by {verdict.actor}"),
         ("verdict", verdict.id),
     ]
-    if verdict.approve:
-        role = verdict.approve.get("role", "")
-        said = f"waits for a {role}" if approval is None else f"{approval.decision} by {approval.actor} as {role}"
-        found.append(("approval", said + (f" at {iso(approval.at)}: {approval.reason}" if approval else "")))
+    found += [
+        ("approval", f"{each.decision} by {each.actor} as {each.role} at {iso(each.at)}: {each.reason}")
+        for each in said
+    ]
+    if verdict.outcome == "pass" and (left := waits_for(verdict, said)):
+        found.append(("approval", f"waits for {left}"))
     return found
 
 

@@ -9,7 +9,7 @@ from litestar import Response, get, post
 from litestar.di import NamedDependency
 
 from mainspring.gates import report as reports
-from mainspring.gates.approving import Approval, Standing
+from mainspring.gates.approving import Approval, Standing, waits_for
 from mainspring.gates.model import GateSpec, Verdict
 from mainspring.gates.service import Gates
 
@@ -32,10 +32,11 @@ class GateRequest:
 
 @dataclass(frozen=True, slots=True)
 class WhereItStands:
-    """go, shadow, wait or stop; and what somebody decided, if anybody did."""
+    """go, shadow, wait or stop; what people decided; and for whom it waits."""
 
     standing: Standing
-    approval: Approval | None
+    approvals: list[Approval]
+    waits_for: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,26 +90,29 @@ class Word:
 @get("/api/v1/verdicts/{verdict_id:str}/approval", opt=_READ, sync_to_thread=True)
 def show_approval(gates: NamedDependency[Gates], verdict_id: str) -> WhereItStands:
     """Where a version stands by a verdict and by what people decided about it."""
-    return WhereItStands(gates.standing(verdict_id), gates.approval(verdict_id))
+    said = gates.approvals(verdict_id)
+    found = gates.verdict(verdict_id)
+    standing = gates.standing(verdict_id)
+    return WhereItStands(standing, said, waits_for(found, said) if standing == "wait" else "")
 
 
 @post("/api/v1/verdicts/{verdict_id:str}/approval", opt=_APPROVE, sync_to_thread=True)
 def decide(gates: NamedDependency[Gates], verdict_id: str, data: Word) -> Approval:
-    """Approve or refuse a version that a gate passed, once, with the reason."""
+    """Approve or refuse a version that a gate passed, with the reason; everybody speaks once."""
     return gates.decide(verdict_id, data.decision, reason=data.reason)
 
 
 @get("/api/v1/verdicts/{verdict_id:str}/report", opt=_READ, sync_to_thread=True)
 def report(gates: NamedDependency[Gates], verdict_id: str, format: Form = "html") -> Response[str]:
     """A verdict as one file: `format` is html, markdown or junit."""
-    found, approval = gates.verdict(verdict_id), gates.approval(verdict_id)
+    found, said = gates.verdict(verdict_id), gates.approvals(verdict_id)
     if format == "junit":
         return Response(reports.junit([found]), media_type="application/xml")
     if format == "markdown":
-        return Response(reports.markdown(found, approval), media_type="text/markdown; charset=utf-8")
+        return Response(reports.markdown(found, said), media_type="text/markdown; charset=utf-8")
     name = f"verdict-{found.id}.html"
     headers = {"content-disposition": f'attachment; filename="{name}"'}
-    return Response(reports.html(found, approval), media_type="text/html", headers=headers)
+    return Response(reports.html(found, said), media_type="text/html", headers=headers)
 
 
 @get("/api/v1/verdict-uses", opt=_READ, sync_to_thread=True)

@@ -15,7 +15,7 @@ from mainspring.core.ids import new_id
 from mainspring.core.scores import count_scores
 from mainspring.gates import records
 from mainspring.gates.answers import Probe, answers_of, asking, check_label, probing, truth_of
-from mainspring.gates.approving import Approval, Standing, check_decision, evidence_of, standing_of
+from mainspring.gates.approving import Approval, Standing, check_decision, evidence_of, standing_of, waits_for
 from mainspring.gates.case import Answers, Case
 from mainspring.gates.events import ApprovalDecided, VerdictReached
 from mainspring.gates.given import Given, answers_digest, case_of_answers
@@ -229,31 +229,39 @@ class Gates:
         Raises:
             NotFound: There is no such verdict.
             Invalid: The decision is none of the two, or no reason is given.
-            Refused: The verdict asks for no approval, did not pass, or was asked for by the caller.
-            Conflict: Somebody decided before.
+            Refused: The verdict asks for no approval, did not pass, or the caller has no say in it.
+            Conflict: It is decided, or the caller spoke before.
         """
-        found, before = self.verdict(verdict_id), self.approval(verdict_id)
-        actor = caller().actor
-        made = Approval(
-            verdict=found.id,
-            decision=check_decision(found, before, decision=decision, reason=reason, actor=actor),
-            role=found.approve.get("role", ""),
-            actor=actor,
-            reason=reason.strip(),
-            at=self._clock.now(),
-            digest=found.candidate_digest,
-            evidence=evidence_of(found),
-        )
+        found, project = self.verdict(verdict_id), caller().project
+        actor, maker = caller().actor, self._maker(found)
         with self._tables.write() as conn:
-            if not records.add_approval(conn, caller().project, made):
-                raise Conflict("somebody decided in this moment", where=found.ref, hint=f"look: {found.ref}")
-            self._journal.append(conn, _decided(found, made))
+            records.lock(conn, project, verdict_id)
+            before = records.approvals(conn, project, [verdict_id]).get(verdict_id, [])
+            made = Approval(
+                verdict=found.id,
+                decision=check_decision(found, before, decision=decision, reason=reason, actor=actor, maker=maker),
+                role=str(found.approve.get("role", "")),
+                actor=actor,
+                reason=reason.strip(),
+                at=self._clock.now(),
+                digest=found.candidate_digest,
+                evidence=evidence_of(found),
+            )
+            records.add_approval(conn, project, made)
+            self._journal.append(conn, _decided(found, made, standing_of(found, [*before, made])))
         return made
 
-    def approval(self, verdict_id: str) -> Approval | None:
-        """What somebody decided about a verdict; None when nobody did."""
+    def approvals(self, verdict_id: str) -> list[Approval]:
+        """What people decided about a verdict, in order."""
         with self._tables.read() as conn:
-            return records.approvals(conn, caller().project, [verdict_id]).get(verdict_id)
+            return records.approvals(conn, caller().project, [verdict_id]).get(verdict_id, [])
+
+    def _maker(self, found: Verdict) -> str:
+        """Who registered the version that was judged; empty when it is gone, or was no version."""
+        try:
+            return self._registry.get(found.model, found.version).created_by
+        except (NotFound, Invalid):
+            return ""
 
     def standing(self, verdict_id: str, *, target: str = "production") -> Standing:
         """Where a version stands by a verdict and by what people decided about it: go, shadow, wait or stop.
@@ -264,14 +272,14 @@ class Gates:
         Raises:
             NotFound: There is no such verdict.
         """
-        return standing_of(self.verdict(verdict_id), self.approval(verdict_id), target=target)
+        return standing_of(self.verdict(verdict_id), self.approvals(verdict_id), target=target)
 
     def waiting(self, verdicts: Sequence[Verdict]) -> set[str]:
         """The ids of those of some verdicts that wait for a person."""
         asking_ = [one for one in verdicts if one.approve and one.outcome == "pass"]
         with self._tables.read() as conn:
             known = records.approvals(conn, caller().project, [one.id for one in asking_])
-        return {one.id for one in asking_ if standing_of(one, known.get(one.id)) == "wait"}
+        return {one.id for one in asking_ if standing_of(one, known.get(one.id, [])) == "wait"}
 
     def held_out(self, model: str, version: int) -> HeldOut | None:
         """What a version said to the rows it was last judged on: what its scores mean on rows it did not learn from.
@@ -351,9 +359,10 @@ class Gates:
 
     def _objection(self, last: Verdict) -> list[str]:
         """What speaks against a version that passed: that nobody approved it yet, or that somebody refused it."""
-        said = {"wait": "waits for a", "stop": "was refused by a"}.get(self.standing(last.id))
-        role = last.approve.get("role", "")
-        return [f"gate {last.gate} {said} {role}: mainspring gate show {last.id}"] if said else []
+        before = self.approvals(last.id)
+        told = {"wait": f"waits for {waits_for(last, before)}", "stop": f"was refused by a {last.approve.get('role')}"}
+        said = told.get(standing_of(last, before))
+        return [f"gate {last.gate} {said}: mainspring gate show {last.id}"] if said else []
 
     def uses(self, data_ref: str) -> int:
         """How many verdicts rest on a data version: a test set wears out."""
@@ -491,17 +500,18 @@ def _reached(found: Verdict) -> VerdictReached:
         data_ref=found.data_ref,
         digest=found.candidate_digest,
         reason=found.reason,
-        standing=standing_of(found, None),
+        standing=standing_of(found, []),
     )
 
 
-def _decided(found: Verdict, made: Approval) -> ApprovalDecided:
+def _decided(found: Verdict, made: Approval, standing: Standing) -> ApprovalDecided:
     return ApprovalDecided(
         subject=found.ref,
         gate=found.gate,
         model=found.model,
         version=found.version,
         decision=made.decision,
+        standing=standing,
         role=made.role,
         reason=made.reason,
         digest=made.digest,

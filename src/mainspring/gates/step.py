@@ -72,7 +72,7 @@ def judge_answers(
 
 
 def _plain(gates: Gates, found: Verdict) -> dict[str, object]:
-    approval = gates.approval(found.id)
+    said, standing = gates.approvals(found.id), gates.standing(found.id)
     needed = [result.rows_needed for result in found.checks if result.rows_needed is not None]
     return {
         "verdict": found.id,
@@ -80,8 +80,8 @@ def _plain(gates: Gates, found: Verdict) -> dict[str, object]:
         "model": found.model,
         "version": found.version,
         "outcome": found.outcome,
-        "standing": gates.standing(found.id),
-        "approval": "" if not found.approve else "waiting" if approval is None else approval.decision,
+        "standing": standing,
+        "approval": "" if not found.approve else "waiting" if standing == "wait" or not said else said[-1].decision,
         "reason": found.reason,
         "rows_needed": max(needed, default=None),
     }

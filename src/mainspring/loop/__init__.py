@@ -9,7 +9,19 @@ decision, also the decision to do nothing, is an event. The whole loop is read o
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mainspring.loop.model import Cycle, Policy, Switch, Turn, Why
-from mainspring.loop.service import Loop
+
+if TYPE_CHECKING:
+    from mainspring.loop.service import Loop
 
 __all__ = ["Cycle", "Loop", "Policy", "Switch", "Turn", "Why"]
+
+
+def __getattr__(name: str) -> object:
+    if name != "Loop":  # it needs SQL, which a file that declares policies must not load
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from mainspring.loop.service import Loop
+
+    return Loop

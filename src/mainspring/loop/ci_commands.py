@@ -33,9 +33,10 @@ def group(ctx: click.Context, markdown: Path | None, junit: Path | None, as_json
     from mainspring.loop.ci import reporting
     from mainspring.loop.ci.model import spec_of
     from mainspring.loop.ci.service import Ci
+    from mainspring.loop.planning.reading import read_declared
     from mainspring.pipelines import Pipelines
 
-    settings = room(ctx, Settings)
+    settings = read_declared(room(ctx, Settings)).settings
     spec = spec_of(settings.section("ci"), settings.section("policy"))
     parts = room(ctx, Data), room(ctx, Pipelines), room(ctx, Gates)
     with redirect_stdout(sys.stderr):  # what steps print is not our answer

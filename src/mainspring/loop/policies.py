@@ -7,7 +7,7 @@
                                 pass, a champion is live                           -> StartCanary
                                 pass, and the gate asks for approval               -> nothing yet
                                 fail, undecided, error                             -> EndCycle refused
-    gates.approval_decided      approved: as the pass it is about; refused         -> EndCycle refused
+    gates.approval_decided      all who must approved: as the pass; refused          -> EndCycle refused
     run_finished, verdict       the policy was switched off meanwhile              -> EndCycle refused
     serving.rollout_promoted    the cycle is in canary                             -> Crown, EndCycle promoted
     serving.rollout_rolled_back the cycle is in canary                             -> EndCycle rolled_back
@@ -169,7 +169,7 @@ def _on_verdict(event: Event, cycle: Cycle, now: Situation) -> Action | None:
         return EndCycle(cycle, "refused", f"a {payload.get('role')} refused it: {payload.get('reason')}", verdict)
     if event.kind == JUDGED and payload.get("outcome") != "pass":
         return EndCycle(cycle, "refused", f"the gate said {payload.get('outcome')}", verdict)
-    if event.kind == JUDGED and payload.get("standing") == "wait":
+    if payload.get("standing") == "wait":
         return None
     if now.live in (None, cycle.version):  # live already: the deploy was done, and its end was not noted
         return DeployVersion(cycle, verdict) if now.enabled or now.live else EndCycle(cycle, "refused", OFF, verdict)

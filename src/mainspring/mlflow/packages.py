@@ -16,8 +16,8 @@ from mainspring.core.errors import Forbidden, NotFound, did_you_mean
 from mainspring.registry import ModelVersion, Registry
 from mainspring.registry.flavours import catboost, lightgbm, onnx, sklearn, xgboost
 from mainspring.registry.folders import FOLDER as WRAPPED
+from mainspring.registry.manifests import Manifest
 from mainspring.registry.model import Field
-from mainspring.registry.packages import Manifest
 from mainspring.registry.trusted import TRUSTED
 from mainspring.tracking.model import PROXIED, Artifact, Entry
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mainspring.core.caller import caller
@@ -35,11 +35,15 @@ class Meaning:
         calibration: The probability behind each score, or why it is not known.
         source: In words, what it rests on.
         until: Labelled rows before this event time were used for it; 0 when none were.
+        classes: Of many classes the probability behind the scores of each, or why it is not known.
+        classes_until: As `until`, for these.
     """
 
     calibration: Calibration | str
     source: str
     until: int = 0
+    classes: Sequence[Calibration] | str = "of two classes or numbers there is one score"
+    classes_until: int = 0
 
 
 class Calibrations:
@@ -53,10 +57,27 @@ class Calibrations:
     def __init__(self, gates: Gates | None, spec: MonitorSpec) -> None:
         self._gates, self._spec = gates, spec
         self._held_out: dict[tuple[str, str, int], HeldOut] = {}
+        self._of_classes: dict[tuple[str, str, str, int, float], Sequence[Calibration] | str] = {}
         self._fitted: dict[tuple[str, str, str, int, float], Calibration | str] = {}
 
     def of(self, conn: Connection, watched: WatchedVersion) -> Meaning:
         """What the scores of a version mean: by its held-out rows, else by the first of its predictions with labels."""
+        found = self._of_score(conn, watched)
+        return self._with_classes(conn, watched, found) if watched.task == "multiclass" else found
+
+    def _with_classes(self, conn: Connection, watched: WatchedVersion, found: Meaning) -> Meaning:
+        """The same with what the scores of each class mean, by the first labelled predictions."""
+        from mainspring.monitoring.rules.areas import calibrate_classes
+
+        first, until = first_labelled(records.list_outcomes(conn, watched.deployment, watched.version))
+        if not until:
+            return replace(found, classes=f"fewer than {_CALIBRATE_ON} predictions have labels")
+        key = (caller().project, watched.deployment, watched.model, watched.version, float(first.rows))
+        if key not in self._of_classes:
+            self._of_classes[key] = calibrate_classes(first.classed, seed=watched.version)
+        return replace(found, classes=self._of_classes[key], classes_until=until)
+
+    def _of_score(self, conn: Connection, watched: WatchedVersion) -> Meaning:
         if watched.task == "regression":
             return Meaning("errors of numbers need rows: mainspring monitor estimate", "")
         held_out = self._rows_of_a_gate(watched)

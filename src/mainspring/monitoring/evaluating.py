@@ -174,7 +174,7 @@ class Evaluator:
     def _judge_resources(
         self, conn: Connection, version: WatchedVersion, now: int
     ) -> tuple[WatchedVersion, list[Draft]]:
-        """Judge what the model server uses. Every deployment that it answers for says so to its own people."""
+        """Judge what the model server uses, for every deployment that it answers for; the first one says so for all."""
         before = version.state.get("resources", {})
         state = dict(before) if isinstance(before, dict) else {}
         windows = records.usage.list_usage(conn, since=state.get("until", 0))
@@ -217,6 +217,8 @@ class Evaluator:
             if unseen and draft.cause != "performance":
                 self._join(conn, unseen[0], draft, silences)
                 continue
+            if draft.cause == "resources" and self._is_told(conn, version.deployment, draft):
+                continue
             for older in same:
                 records.change_alarm(conn, older.id, state="repeated")
             now = self._clock.now()
@@ -237,6 +239,12 @@ class Evaluator:
             records.add_alarm(conn, alarm)
             raised.append(alarm)
         return raised
+
+    def _is_told(self, conn: Connection, deployment: str, draft: Draft) -> bool:
+        """Whether another deployment has told of the model server, which is the same for all, about this time."""
+        told = records.list_alarms(conn, states=("open", "escalated", "acknowledged"))
+        others = [alarm for alarm in told if alarm.cause == draft.cause and alarm.deployment != deployment]
+        return any(alarm.window_end + DAY_US > draft.window_start for alarm in others)
 
     def _join(self, conn: Connection, alarm: Alarm, draft: Draft, silences: Sequence[Silence]) -> None:
         """Bring what an alarm says up to date; one more column may end the silence it falls under."""

@@ -10,6 +10,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from mainspring.data.sketch import ColumnSketch
+    from mainspring.data.sketch.derivation import VectorColumn
 
 _BARS = 16
 _LEVELS = 8
@@ -25,12 +26,14 @@ class HistogramPair:
         labels: What is under each bar: the lower end of a part of a number, or a level.
         reference: Share of the rows of the reference.
         window: Share of the rows of the window.
+        places: For the regions of vectors where each bar lies along the first two directions.
     """
 
     column: str
     labels: tuple[str, ...]
     reference: tuple[float, ...]
     window: tuple[float, ...]
+    places: tuple[tuple[float, float], ...] = ()
 
 
 def histogram_pair(reference: ColumnSketch, window: ColumnSketch) -> HistogramPair:
@@ -43,6 +46,15 @@ def histogram_pair(reference: ColumnSketch, window: ColumnSketch) -> HistogramPa
     if any(lost):
         labels, before, now = [*labels, _MISSING], [*before, lost[0]], [*now, lost[1]]
     return HistogramPair(reference.cells.name, tuple(labels), _shares(before), _shares(now))
+
+
+def region_map(vector: VectorColumn, reference: ColumnSketch, window: ColumnSketch) -> HistogramPair:
+    """The regions of vectors, all of them, each with where it lies."""
+    lies = {f"{at:02}": (float(x), float(y)) for at, (x, y) in enumerate(vector.map)}
+    labels = reference.cells.levels
+    shares = (tuple((side.counts[:-1] / max(side.rows, 1)).tolist()) for side in (reference, window))
+    places = tuple(lies[label] for label in labels)
+    return HistogramPair(reference.cells.name, labels, next(shares), next(shares), places)
 
 
 def _shares(rows: Sequence[float]) -> tuple[float, ...]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
+import numpy as np
 import polars as pl
 
 from mainspring.core.clock import DAY_US, HOUR_US
@@ -12,7 +14,7 @@ from mainspring.core.scores import score_cells
 from mainspring.data.sketch import Grid, Sketch, sketch
 from mainspring.monitoring.records import Answer
 from mainspring.monitoring.rules.budget import SERVICE_US
-from mainspring.monitoring.rules.performance import Outcomes
+from mainspring.monitoring.rules.performance import MOST_AREAS, Outcomes
 from mainspring.monitoring.rules.requests import CELLS_PER_OCTAVE, ServiceCounts
 from mainspring.serving.log import after
 
@@ -98,8 +100,22 @@ def answers_of(rows: pl.DataFrame, parts: Mapping[int, str | None]) -> list[Answ
         labelled,
         "segments",
         *_of_packs(rows, parts),
+        pl.lit(None, dtype=pl.Float64).alias("label"),
+        class_cells(rows),
     )
     return [Answer(*values) for values in columns.iter_rows()]
+
+
+def class_cells(rows: pl.DataFrame) -> pl.Series:
+    """The cells of the probabilities of each row, two hexadecimal digits each; "" without, or with too many of them."""
+    few = rows["probabilities"].list.len().is_between(2, MOST_AREAS).fill_null(value=False)
+    if not few.any():
+        return pl.Series("cells", [""] * rows.height, pl.String)
+    kept = rows["probabilities"].filter(few)
+    values = kept.explode().fill_null(0.0).fill_nan(0.0).to_numpy()
+    digits, ends = score_cells(values).astype(np.uint8).tobytes().hex(), np.cumsum(kept.list.len().to_numpy()) * 2
+    found = iter([digits[a:b] for a, b in pairwise([0, *ends.tolist()])])
+    return pl.Series("cells", [next(found) if one else "" for one in few.to_list()], pl.String)
 
 
 def _of_packs(rows: pl.DataFrame, parts: Mapping[int, str | None]) -> list[pl.Expr | pl.Series]:
@@ -147,23 +163,44 @@ def latency_cells(micros: pl.Expr) -> pl.Expr:
     return (micros.clip(lower_bound=1).log(2) * CELLS_PER_OCTAVE + 1e-9).floor().cast(pl.Int64)
 
 
-def predicted_per_day(rows: pl.DataFrame) -> dict[tuple[int, int, str], Outcomes]:
-    """Predictions and their scores by (version, first microsecond of the day, segment)."""
+def predicted_per_hour(rows: pl.DataFrame) -> dict[tuple[int, int, str], Outcomes]:
+    """Predictions and their scores by (version, first microsecond of the hour, segment)."""
     chance = rows.select(pl.coalesce("probability", pl.col("probabilities").list.max())).to_series()
     known = chance.is_between(0.0, 1.0).fill_null(value=False)
     cells = pl.Series(score_cells(chance.fill_null(0.5).fill_nan(0.5).to_numpy()))
-    day = (pl.col("event") - pl.col("event") % DAY_US).alias("day")
-    counted = rows.select("version", day, "segments").with_columns(
-        pl.when(known).then(cells).alias("cell"), pl.when(known).then(chance).alias("chance")
+    hour = (pl.col("event") - pl.col("event") % HOUR_US).alias("hour")
+    counted = rows.select("version", hour, "segments").with_columns(
+        pl.when(known).then(cells).alias("cell"), pl.when(known).then(chance).alias("chance"), class_cells(rows)
     )
     parts = [counted.with_columns(segments=pl.lit(""))]
     if (rows["segments"] != "").any():
         parts.append(counted.with_columns(pl.col("segments").str.split(BETWEEN)).explode("segments"))
-    keys = ["version", "day", "segments"]
-    summed = pl.concat(parts).group_by([*keys, "cell"]).agg(pl.len().alias("rows"), pl.col("chance").sum())
+    keys = ["version", "hour", "segments"]
+    every = pl.concat(parts)
+    classed = _classed(every, keys)
+    summed = every.group_by([*keys, "cell"]).agg(pl.len().alias("rows"), pl.col("chance").sum())
     found: dict[tuple[int, int, str], Outcomes] = {}
     for key, part in summed.partition_by(keys, as_dict=True, include_key=False).items():
         version, start, segment = key
         scored = {cell: [float(n), total] for cell, n, total in part.iter_rows() if cell is not None}
-        found[int(version), int(start), str(segment)] = Outcomes(predictions=sum(part["rows"]), scored=scored)
+        found[int(version), int(start), str(segment)] = Outcomes(
+            predictions=sum(part["rows"]), scored=scored, classed=classed.get(key, {})
+        )
+    return found
+
+
+def _classed(counted: pl.DataFrame, keys: Sequence[str]) -> dict[tuple[object, ...], dict[int, dict[int, list[int]]]]:
+    """Predictions by the keys of their rows, place of a class, and cell of its probability."""
+    some = counted.filter(pl.col("cells") != "")
+    if not some.height:
+        return {}
+    codes = np.frombuffer(bytes.fromhex("".join(some["cells"].to_list())), np.uint8)
+    sizes = (some["cells"].str.len_bytes() // 2).to_numpy()
+    place = np.arange(len(codes)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    each = some.select(keys)[np.repeat(np.arange(some.height), sizes)].with_columns(
+        place=pl.Series(place), cell=pl.Series(codes).cast(pl.Int64)
+    )
+    found: dict[tuple[object, ...], dict[int, dict[int, list[int]]]] = {}
+    for version, hour, segment, at, cell, rows in each.group_by(each.columns).len().iter_rows():
+        found.setdefault((version, hour, segment), {}).setdefault(at, {})[cell] = [rows, 0, 0]
     return found

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from mainspring.core.clock import DAY_US
 from mainspring.core.errors import Invalid, did_you_mean
 
 CAUSES = ("drift", "performance", "missing", "latency", "errors", "stale", "resources", "gap", "coverage")
 UNSEEN_STATES = ("open", "escalated")
 """Of an alarm that nobody has looked at."""
 ALARM_STATES = (*UNSEEN_STATES, "silenced", "acknowledged", "repeated", "closed")
+HOURS_KEPT_US = 14 * DAY_US
+"""So long what answers were worth is known by the hour, then by the day."""
 WORTHS = ("true_positive", "false_positive", "false_negative", "true_negative", "right", "wrong", "per_unit")
 MOST_SEGMENTS = 8
 PACKS = ("ranking", "forecasting", "survival")

@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mainspring.core.clock import DAY_US, day_of
+from mainspring.core.clock import DAY_US, HOUR_US, day_of
 from mainspring.core.errors import NotFound
 from mainspring.data.sketch import Sketch
 from mainspring.monitoring import intake, records
-from mainspring.monitoring.model import Monitor
+from mainspring.monitoring.model import HOURS_KEPT_US, Monitor
 from mainspring.monitoring.references import References, Watched
 from mainspring.monitoring.rules import performance
 from mainspring.monitoring.rules.feedback import said_of
@@ -104,20 +104,22 @@ class Observer:
         fresh = intake.answers_of(rows, {number: entry.part for number, entry in watched.items()})
         grids = {number: entry.reference.profile.grid for number, entry in watched.items() if entry.reference}
         hours = list(intake.hours_of(rows, grids))
-        predicted = intake.predicted_per_day(rows)
+        predicted = intake.predicted_per_hour(rows)
         with self._tables.write() as conn:
             monitor = records.find_monitor(conn, deployment, lock=True)
             if monitor is None or json.loads(monitor.position or "{}") != before:
                 return 0  # somebody else counted these rows; while nobody did, what was not known is new
             self._store_hours(conn, deployment, hours, watched)
             records.requests.add_service(conn, deployment, intake.requests_of(batch.asked))
-            for (number, day, segment), found in predicted.items():
-                records.add_outcomes(conn, deployment, number, day, found, segment=segment)
+            for (number, hour, segment), found in predicted.items():
+                records.add_outcomes(conn, deployment, number, hour, found, segment=segment)
             records.add_answers(conn, deployment, fresh)
             early = records.take_early_labels(conn, deployment, [answer.prediction_id for answer in fresh])
             labels = self._count_labels(conn, deployment, early, _by_id(fresh), watched)
             watermark = max(monitor.watermark, batch.watermark)
             records.forget(conn, deployment, watermark - LABEL_HORIZON_US)
+            if day_of(watermark) > day_of(monitor.watermark):
+                records.join_hours(conn, deployment, day_of(watermark) - HOURS_KEPT_US)
             last = records.requests.last_service(conn, deployment)
             records.requests.forget_service(conn, deployment, last - SERVICE_HORIZON_US)
             records.change_monitor(
@@ -203,22 +205,25 @@ class Observer:
         early = {name: value for name, value in labels.items() if name not in answers}
         monitor = records.find_monitor(conn, deployment)
         records.add_early_labels(conn, deployment, early, monitor.watermark if monitor else 0)
-        days: dict[tuple[int, int, str], list[Outcomes]] = {}
+        hours: dict[tuple[int, int, str], list[Outcomes]] = {}
         for name, answer in answers.items():
             if not answer.is_labelled:
                 version = watched[answer.version].version
                 one = performance.outcome(
                     version.task, answer.score, answer.answer, labels[name], version.reference_loss
                 )
+                areas = performance.classed_outcome(answer.cells, watched[answer.version].classes, labels[name])
+                one = one.merge(areas) if areas.classed else one
                 for segment in ("", *filter(None, answer.segments.split(intake.BETWEEN))):
-                    days.setdefault((answer.version, day_of(answer.event_at), segment), []).append(one)
-        for (number, day, segment), outcomes in days.items():
-            records.add_outcomes(conn, deployment, number, day, Outcomes.total(outcomes), segment=segment)
+                    hour = answer.event_at - answer.event_at % HOUR_US
+                    hours.setdefault((answer.version, hour, segment), []).append(one)
+        for (number, hour, segment), outcomes in hours.items():
+            records.add_outcomes(conn, deployment, number, hour, Outcomes.total(outcomes), segment=segment)
         records.mark_labelled(conn, deployment, answers)
         packed = {name for name, answer in answers.items() if watched[answer.version].pack is not None}
         said = {name: performance.number_of(labels[name]) for name in packed if not answers[name].is_labelled}
         records.put_labels(conn, deployment, {name: value for name, value in said.items() if value is not None})
-        return sum(len(found) for (_, _, segment), found in days.items() if not segment)
+        return sum(len(found) for (_, _, segment), found in hours.items() if not segment)
 
 
 def usage_windows(workers: Iterable[WorkerUsage], *, since: int) -> list[UsageWindow]:

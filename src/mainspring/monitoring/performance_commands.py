@@ -26,11 +26,21 @@ _version = click.option(
 @click.option("--segment", default="", help="Only these rows, such as carrier=AA.")
 @_version
 @_since
+@click.option("--until", default="", metavar="TIME", help="First event time that is left out (default: none).")
 @click.option("--windows", default=30, type=click.IntRange(1, 400), show_default=True, help="The newest so many.")
 @json_option
 @click.pass_context
 def performance(
-    ctx: click.Context, deployment: str, *, by: str, segment: str, version: int, since: str, windows: int, as_json: bool
+    ctx: click.Context,
+    deployment: str,
+    *,
+    by: str,
+    segment: str,
+    version: int,
+    since: str,
+    until: str,
+    windows: int,
+    as_json: bool,
 ) -> None:
     """Show what labels say, and what scores say without them.  Example: mainspring monitor performance flights"""
     room(ctx, Monitoring).observe(deployment)
@@ -40,6 +50,7 @@ def performance(
         segment=segment,
         version=version,
         since=micros(since) if since else 0,
+        until=micros(until) if until else 0,
         windows=windows,
     )
     if as_json:
@@ -48,14 +59,16 @@ def performance(
     click.echo(f"version {found.version} of {found.deployment}" + (f", {found.segment}" if found.segment else ""))
     name = found.headline
     columns = ("window", "predictions", "labelled", f"realized {name}", f"estimated {name}")
-    table([_line(window, name) for window in found.windows], columns, empty="nothing was predicted in that time")
+    table(
+        [_line(window, name, found.by) for window in found.windows], columns, empty="nothing was predicted in that time"
+    )
     for line in _total(found):
         click.echo(line)
 
 
-def _line(window: WindowPerformance, name: str) -> dict[str, object]:
+def _line(window: WindowPerformance, name: str, by: str) -> dict[str, object]:
     return {
-        "window": iso(window.start)[:10],
+        "window": iso(window.start)[: 16 if by == "hour" else 10],
         "predictions": window.predictions,
         "labelled": window.labelled,
         f"realized {name}": _text(window.realized, name),
@@ -68,7 +81,7 @@ def _text(readings: Mapping[str, Reading], name: str) -> str:
 
 
 def _total(found: Performance) -> list[str]:
-    lines = [f"estimated from: {found.calibrated_on}"] if found.calibrated_on else []
+    lines = [found.rests_on] if found.rests_on else []
     lines += [
         f"{name}: realized {reading.text()}, estimated {_text(found.total.estimated, name) or 'not'}"
         for name, reading in found.total.realized.items()
@@ -93,7 +106,7 @@ def segments(ctx: click.Context, deployment: str, *, version: int, since: str, a
         show(found, as_json=True)
         return
     name = performing.performance(deployment, version=version, windows=1).headline
-    rows = [{"segment": one.segment, **_line(one.window, name)} for one in found]
+    rows = [{"segment": one.segment, **_line(one.window, name, "all")} for one in found]
     columns = ("segment", "predictions", "labelled", f"realized {name}", f"estimated {name}")
     table(rows, columns, empty='no segment is declared: segments = ["COLUMN"] in [monitor] of mainspring.toml')
 
@@ -127,7 +140,7 @@ def slices(ctx: click.Context, deployment: str, *, version: int, days: int, as_j
 
 @click.command("feedback")
 @click.argument("deployment")
-@click.option("--by", type=click.Choice(PERIODS), default="week", show_default=True, help="How long a window is.")
+@click.option("--by", type=click.Choice(PERIODS[1:]), default="week", show_default=True, help="How long a window is.")
 @json_option
 @click.pass_context
 def feedback(ctx: click.Context, deployment: str, *, by: str, as_json: bool) -> None:

@@ -36,7 +36,7 @@ def show_performance(
     until: int = 0,
     windows: Annotated[int, QueryParameter(ge=1, le=400)] = 60,
 ) -> Performance:
-    """Realized and estimated performance of a version (0: the live one) by day or week, in all rows or a segment."""
+    """Realized and estimated performance of a version (0: the live one), in all rows or a segment."""
     return performing.performance(
         deployment, by=by, segment=segment, version=version, since=since, until=until, windows=windows
     )

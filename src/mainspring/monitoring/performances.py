@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mainspring.monitoring.readings import Reading
+from mainspring.monitoring.readings import NOT_ESTIMABLE, Reading
 from mainspring.monitoring.rules.slices import Slice
 
-PERIODS = ("day", "week", "all")
+PERIODS = ("hour", "day", "week", "all")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Performance:
         deployment: What is watched.
         version: Version of the model that answered.
         task: "binary", "multiclass" or "regression".
-        by: "day", "week" or "all".
+        by: "hour", "day", "week" or "all".
         segment: "" for all rows.
         windows: In order of time, without windows of no rows.
         total: All of them together.
@@ -75,6 +75,13 @@ class Performance:
     calibrated_on: str
     currency: str
     notes: tuple[str, ...]
+
+    @property
+    def rests_on(self) -> str:
+        """In words what the estimate rests on, or why there is none; "" when the task has none."""
+        if not self.calibrated_on or self.calibrated_on.startswith(NOT_ESTIMABLE):
+            return self.calibrated_on
+        return f"estimated from: {self.calibrated_on}"
 
     @property
     def headline(self) -> str:

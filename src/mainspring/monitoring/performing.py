@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mainspring.core.caller import caller
-from mainspring.core.clock import DAY_US, day_of
+from mainspring.core.clock import DAY_US, HOUR_US, day_of
 from mainspring.core.errors import Invalid, NotFound, did_you_mean
 from mainspring.monitoring import records
 from mainspring.monitoring.calibrations import Meaning, counted_of
-from mainspring.monitoring.model import WatchedVersion
+from mainspring.monitoring.model import HOURS_KEPT_US, WatchedVersion
 from mainspring.monitoring.performances import (
     PERIODS,
     FeedbackWindow,
@@ -35,11 +35,12 @@ if TYPE_CHECKING:
 
 WEEK_US = 7 * DAY_US
 ASSUMES = "estimates assume that the same inputs still mean the same (no concept change)"
+_SIZES = {"hour": HOUR_US, "day": DAY_US, "week": WEEK_US}
 _MOST_WINDOWS = 400
 _MOST_ROWS = 100_000
 _KEPT = 4_000
 _ANSWER, _LOSS = "answer of the version", "loss of the version"
-_Days = Sequence[tuple[int, Outcomes]]
+_Hours = Sequence[tuple[int, Outcomes]]
 
 
 class Performing:
@@ -71,7 +72,7 @@ class Performing:
 
         Args:
             deployment: What is watched.
-            by: "day", "week" (from Monday) or "all".
+            by: "hour" (of the newest 14 days), "day", "week" (from Monday) or "all".
             segment: Such as "carrier=AA"; "" for all rows.
             version: Which one; 0 for the live one.
             since: Earliest event time, microseconds.
@@ -81,16 +82,16 @@ class Performing:
             NotFound: The deployment is not watched, or the version or segment has no rows.
             Invalid: There is no such period.
         """
-        if by not in PERIODS:
-            hint = did_you_mean(by, PERIODS) or f"use {', '.join(PERIODS)}"
-            raise Invalid(f"no period is called {by!r}", where="by", hint=hint)
+        _check_period(by, PERIODS)
         watched = self.watched(deployment, version)
         with self._tables.read() as conn:
-            days = records.list_outcomes(conn, deployment, watched.version, segment=segment)
-        if segment and not days:
+            hours = records.list_outcomes(conn, deployment, watched.version, segment=segment, by_us=HOUR_US)
+        if segment and not hours:
             raise self._no_segment(deployment, watched.version, segment)
         meaning = self._meaning(watched)
-        asked = [(at, found) for at, found in days if at >= since and (not until or at < until)]
+        if by == "hour":  # hours before these are joined to their days
+            since = max(since, day_of(self._monitoring.get(deployment).watermark) - HOURS_KEPT_US)
+        asked = [(at, found) for at, found in hours if at >= since and (not until or at < until)]
         parts = _grouped(asked, by)[-min(max(windows, 1), _MOST_WINDOWS) :]
         seen = [self._window(watched.task, start, end, found, meaning) for start, end, found in parts]
         whole = Outcomes.total(found for _, _, found in parts)
@@ -159,7 +160,9 @@ class Performing:
 
         Raises:
             NotFound: The deployment is not watched.
+            Invalid: There is no such period.
         """
+        _check_period(by, PERIODS[1:])  # what people say is counted by the day
         live = self.watched(deployment, 0)
         with self._tables.read() as conn:
             said = records.list_said(conn, deployment, since=since)
@@ -223,7 +226,7 @@ class Performing:
 
     def _window(self, task: str, start: int, end: int, outcomes: Outcomes, meaning: Meaning) -> WindowPerformance:
         """The measures of a window; those that were asked for before and did not change since are at hand."""
-        key = (caller().project, task, start, end, id(meaning.calibration), _size(outcomes))
+        key = (caller().project, task, start, end, id(meaning.calibration), id(meaning.classes), _size(outcomes))
         found = self._windows.get(key)
         if found is None:
             if len(self._windows) >= _KEPT:
@@ -241,32 +244,38 @@ class Performing:
             outcomes.rows,
             outcomes.unread,
             _realized(task, outcomes, worth),
-            _estimated(task, outcomes, worth, calibration),
+            {**_estimated(task, outcomes, worth, calibration), **_areas(task, outcomes, start, meaning)},
         )
 
     def _notes(self, watched: WatchedVersion, whole: Outcomes) -> tuple[str, ...]:
         notes = [ASSUMES] if watched.task != "regression" else []
         if whole.unread:
             notes.append(f"{whole.unread} labels are no value of a {watched.task} model and count as missing")
-        if watched.task == "multiclass":
-            notes.append("areas under the curve of many classes need every probability and are not counted")
         return tuple(notes)
 
 
-def _grouped(days: _Days, by: str) -> list[tuple[int, int, Outcomes]]:
-    """Days joined to periods: (start, end, outcomes), in order."""
+def _check_period(by: str, known: Sequence[str]) -> None:
+    if by not in known:
+        hint = did_you_mean(by, known) or f"use {', '.join(known)}"
+        raise Invalid(f"no period is called {by[:60]!r}", where="by", hint=hint)
+
+
+def _grouped(hours: _Hours, by: str) -> list[tuple[int, int, Outcomes]]:
+    """Hours joined to periods: (start, end, outcomes), in order."""
     if by == "all":
-        total = Outcomes.total(found for _, found in days)
-        return [(days[0][0], days[-1][0] + DAY_US, total)] if days else []
-    size = DAY_US if by == "day" else WEEK_US
+        total = Outcomes.total(found for _, found in hours)
+        return [(hours[0][0], hours[-1][0] + HOUR_US, total)] if hours else []
+    size = _SIZES[by]
     parts: dict[int, list[Outcomes]] = {}
-    for at, found in days:
+    for at, found in hours:
         parts.setdefault(_start(at, by), []).append(found)
     return [(start, start + size, Outcomes.total(found)) for start, found in sorted(parts.items())]
 
 
 def _start(at: int, by: str) -> int:
     """Where the period of a moment begins; weeks begin on Monday, and the epoch was a Thursday."""
+    if by == "hour":
+        return at - at % HOUR_US
     if by == "week":
         return at - (at + 3 * DAY_US) % WEEK_US
     return day_of(at) if by == "day" else 0
@@ -293,9 +302,11 @@ def _realized(task: str, outcomes: Outcomes, worth: Mapping[str, float]) -> dict
 
         return realized_numbers(outcomes, worth=worth)
     if task == "multiclass":
+        from mainspring.monitoring.rules.areas import realized_areas
         from mainspring.monitoring.rules.manyclasses import realized_many
 
-        return realized_many(outcomes, worth=worth)
+        found = realized_many(outcomes, worth=worth)
+        return {**found, **realized_areas(outcomes.classed)}
     from mainspring.monitoring.rules.measuring import realized
 
     counted = counted_of(outcomes)
@@ -327,6 +338,15 @@ def _estimated(
     if task == "multiclass":
         return {"accuracy": estimate_right(*scored, calibration)}
     return estimate(*scored, calibration, worth=worth)
+
+
+def _areas(task: str, outcomes: Outcomes, start: int, meaning: Meaning) -> dict[str, Reading]:
+    if task != "multiclass":
+        return {}
+    from mainspring.monitoring.rules.areas import estimated_areas
+
+    calibrations = "these rows calibrate it" if start < meaning.classes_until else meaning.classes
+    return estimated_areas(outcomes.classed, calibrations)
 
 
 def _scored(outcomes: Outcomes) -> tuple[Floats, Floats]:

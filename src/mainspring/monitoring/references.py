@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Watched:
-    """A version, what its inputs are compared with, None when its training data are not known, and how much each of
-    them matters, None when the version does not say."""
+    """A version, what its inputs are compared with, None when its training data are not known, how much each of them
+    matters, None when the version does not say, and of many classes which, in the order of their probabilities."""
 
     version: WatchedVersion
     reference: Reference | None
     importance: Importance | None = None
     pack: Pack | None = None
+    classes: tuple[str, ...] = ()
 
     @property
     def part(self) -> str | None:
@@ -61,6 +62,7 @@ class References:
         self._packs, self._detected = packs or {}, dict[tuple[str, str, int], Pack | None]()
         self._tables, self._serving, self._registry, self._data = tables, serving, registry, data
         self._references: dict[tuple[str, str, int], Reference | None] = {}
+        self._many: dict[tuple[str, str, int], tuple[str, ...]] = {}
         self._importances: dict[tuple[str, str, int], Importance | None] = {}
 
     def of(self, deployment: str, numbers: Iterable[int]) -> dict[int, Watched]:
@@ -74,7 +76,9 @@ class References:
         found = {}
         for number in sorted(wanted):
             version = known.get(number) or self._first_look(deployment, model, number)
-            found[number] = Watched(version, self._reference(version), self.importance(version), self.pack(version))
+            reference = self._reference(version)
+            importance = _of_vectors(self.importance(version), reference)
+            found[number] = Watched(version, reference, importance, self.pack(version), self._classes(version))
         return found
 
     def _first_look(self, deployment: str, model: str, number: int) -> WatchedVersion:
@@ -101,6 +105,16 @@ class References:
         except MainspringError as reason:
             problems.append(f"the reference cannot be read: {reason.what}")
         return replace(blank, problem="; ".join(problems))
+
+    def _classes(self, version: WatchedVersion) -> tuple[str, ...]:
+        key = (caller().project, version.model, version.version)
+        if version.task == "multiclass" and key not in self._many:
+            try:
+                made = self._registry.get(version.model, version.version)
+            except NotFound:
+                return ()
+            self._many[key] = tuple(str(label) for label in made.classes)
+        return self._many.get(key, ())
 
     def pack(self, version: WatchedVersion) -> Pack | None:
         """What a version is watched as beside its inputs: by the settings, or by its metrics."""
@@ -142,3 +156,13 @@ class References:
         dataset = self._data.resolve(made.reference)
         profile = self._data.profile(dataset.dataset, dataset.number)
         return Reference.of(profile, [entry.name for entry in made.inputs])
+
+
+def _of_vectors(importance: Importance | None, reference: Reference | None) -> Importance | None:
+    """Importances with those of vectors: what their places have together."""
+    vectors = reference.vectors if reference is not None else ()
+    whole = {one.name: one.places for one in vectors if one.places}
+    if importance is None or not whole:
+        return importance
+    sums = {name: sum(importance.shares.get(place, 0.0) for place in places) for name, places in whole.items()}
+    return replace(importance, shares={**importance.shares, **sums})

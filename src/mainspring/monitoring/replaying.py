@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mainspring.core.clock import DAY_US
+from mainspring.core.clock import DAY_US, day_of
 from mainspring.core.errors import Invalid, did_you_mean
 from mainspring.core.settings import fill
 from mainspring.monitoring import records
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from mainspring.monitoring.references import References
     from mainspring.monitoring.rules.judging import Draft
+    from mainspring.monitoring.rules.packs import Pack
     from mainspring.monitoring.rules.reference import Reference
     from mainspring.storage.ports import Tables
 
@@ -96,15 +97,47 @@ def replay(tables: Tables, references: References, deployment: str, spec: Monito
         if reference is not None:
             drafts, judged = _inputs(tables, fresh, reference, watermark, spec)
             found, spans = found + _would_be(fresh, drafts), spans + judged
+        pack = watched[version.version].pack
+        if pack is not None:
+            drafts, judged = _pack(tables, fresh, pack, watermark, spec)
+            found, spans = found + _would_be(fresh, drafts), spans + judged
+        by_loss = bool(version.loss) and (pack is None or pack.kind == "forecasting")
         with tables.read() as conn:
-            days = records.list_outcomes(conn, deployment, version.version) if version.loss else []
+            days = records.list_outcomes(conn, deployment, version.version) if by_loss else []
             counted = records.requests.list_service(conn, deployment, version=version.version)
         labelled, _ = closed_labels(days, watermark, spec)
         found += _would_be(fresh, judge_loss(fresh, labelled, spec).drafts)
         spans += [(window.start, window.end) for window in labelled]
         _, findings = judge_service({}, closed_service(counted, _FOR_EVER), spec)
         found += _would_be(fresh, [draft for one in findings for draft in service_drafts(one)])
+    found += _resources(tables, versions, spec)
     return _replayed(spec, found, spans)
+
+
+def _pack(
+    tables: Tables, version: WatchedVersion, pack: Pack, watermark: int, spec: MonitorSpec
+) -> tuple[list[Draft], list[tuple[int, int]]]:
+    """The alarms about a ranking, forecasts or risks, and the windows that were judged."""
+    from mainspring.monitoring.rules.packwindows import closed_windows, judge_pack
+
+    with tables.read() as conn:
+        rows = records.list_answers(conn, version.deployment, version.version, since=0, until=day_of(watermark))
+    windows = closed_windows(pack, rows, watermark, spec)
+    _, judged = judge_pack(version, pack, windows, spec)
+    return judged.drafts, [(window.start, window.end) for window in windows]
+
+
+def _resources(tables: Tables, versions: Sequence[WatchedVersion], spec: MonitorSpec) -> list[WouldBe]:
+    """The alarms about the model server, which is that of all versions: they are said of the newest one."""
+    from mainspring.monitoring.rules.resources import judge_resources, resource_drafts
+
+    if not versions:
+        return []
+    with tables.read() as conn:
+        windows = records.usage.list_usage(conn)
+    _, findings = judge_resources({}, windows, _FOR_EVER, spec)
+    newest = max(versions, key=lambda version: version.version)
+    return _would_be(newest, [draft for one in findings for draft in resource_drafts(one)])
 
 
 def replay_frame(

@@ -236,7 +236,8 @@ class Monitoring:
     def histograms(self, deployment: str, window: Judgement) -> list[HistogramPair]:
         """The columns of a judged window beside the reference; none when there is no reference."""
         from mainspring.data.sketch import Sketch
-        from mainspring.monitoring.histograms import histogram_pair
+        from mainspring.data.sketch.derivation import REGION
+        from mainspring.monitoring.histograms import histogram_pair, region_map
 
         watched = self._references.of(deployment, {window.version})[window.version]
         if watched.reference is None:
@@ -245,8 +246,12 @@ class Monitoring:
         with self._tables.read() as conn:
             hours = records.list_windows(conn, deployment, window.version, **span)
         seen = Sketch.total(grid, (Sketch.from_bytes(data, grid) for _, _, data in hours))
-        base = watched.reference.profile.sketch
-        return [histogram_pair(*pair) for pair in zip(base.columns, seen.columns, strict=True)]
+        regions = {f"{one.name}: {REGION}": one for one in watched.reference.vectors}
+        pairs = zip(watched.reference.profile.sketch.columns, seen.columns, strict=True)
+        return [
+            region_map(regions[name], *pair) if (name := pair[0].cells.name) in regions else histogram_pair(*pair)
+            for pair in pairs
+        ]
 
     def health(self, deployment: str) -> ServiceHealth:
         """How a deployment answered over the last day of requests, and what the model server used meanwhile.

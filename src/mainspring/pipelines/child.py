@@ -11,13 +11,16 @@ from typing import cast
 
 from mainspring.core.caller import Caller, calling
 from mainspring.core.wiring import Wiring
-from mainspring.engines import Ask, Engine, Message, ProcessEngine, RayEngine, Task
-from mainspring.engines.ray import cores
+from mainspring.engines import Ask, Message, ProcessEngine, RayEngine, Task
+from mainspring.engines.ray import connected, cores, places
 from mainspring.pipelines.crew import Crew
 from mainspring.pipelines.hand import ENTRY as HAND
 from mainspring.pipelines.machine import find_out
-from mainspring.pipelines.model import Json
+from mainspring.pipelines.model import Json, Resources
+from mainspring.pipelines.nodes import for_nodes, leave_mark
 from mainspring.pipelines.opening import open_house
+from mainspring.pipelines.parts.model import Part
+from mainspring.pipelines.parts.runner import PartRunner
 from mainspring.pipelines.runner import Runner
 from mainspring.pipelines.secrets import Secrets
 from mainspring.pipelines.targets import AnyPipeline, load_target
@@ -25,6 +28,7 @@ from mainspring.pipelines.targets import AnyPipeline, load_target
 ENTRY = f"{__name__}:run_pipeline"
 MOST_HANDS = 64
 _HAND_BEAT_S = 0.05
+_FAR_BEAT_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,8 @@ def run_pipeline(payload: Message, ask: Ask) -> Message:
         wiring = held.wiring if held else open_house(str(payload["house"]))
         try:
             pipeline = held.pipeline if held and held.pipeline else None
-            runner = Runner(
+            kind = PartRunner if payload.get("part") else Runner
+            runner = kind(
                 ask,
                 wiring,
                 run_id=str(payload["run"]),
@@ -68,9 +73,12 @@ def run_pipeline(payload: Message, ask: Ask) -> Message:
                 owns_process=held is None,
                 secrets=Secrets(Path(str(payload["secrets"])) if payload["secrets"] else None),
                 crew=(lambda: _crew(payload)) if payload["house"] and (held is None or held.is_target) else None,
+                nodes=(lambda: _nodes(payload)) if payload["engine"] == "ray" else None,
             )
             params = cast("dict[str, Json]", payload["params"])
             loaded = pipeline or load_target(str(payload["target"]), Path(str(payload["root"])))
+            if isinstance(runner, PartRunner):
+                return runner.run_part(loaded, params, Part.from_json(cast(Message, payload["part"])))
             return runner.run(loaded, params, cast("Message | None", payload.get("failed")))
         finally:
             if held is None:
@@ -78,15 +86,39 @@ def run_pipeline(payload: Message, ask: Ask) -> Message:
 
 
 def _crew(payload: Message) -> Crew:
-    """Hands beside this process, or anywhere in its cluster."""
-    engine: Engine = ProcessEngine(beat_s=_HAND_BEAT_S)
-    most = int(find_out().cpu)
+    """Hands beside this process, or anywhere in a cluster."""
     if payload["engine"] == "ray":
-        engine, most = RayEngine(beat_s=_HAND_BEAT_S), cores()
-    folder, env = Path(str(payload["folder"])), cast("dict[str, str]", payload["house_env"])
+        return _far_crew(payload)
+    root, folder = Path(str(payload["root"])), Path(str(payload["folder"]))
+    env = cast("dict[str, str]", payload["house_env"])
 
     def task(number: int) -> Task:
-        root = Path(str(payload["root"]))
         return Task(entry=HAND, payload=payload, folder=folder / f"hand-{number}", cwd=root, env=env)
 
-    return Crew(engine, task, max(1, min(most, MOST_HANDS)))
+    return Crew(ProcessEngine(beat_s=_HAND_BEAT_S), task, max(1, min(int(find_out().cpu), MOST_HANDS)))
+
+
+def _far_crew(payload: Message) -> Crew:
+    folder, env = Path(str(payload["folder"])), cast("dict[str, str]", payload["house_env"])
+    engine = _ray(payload)
+    there = for_nodes(payload, leave_mark(folder))
+    most = cores(str(payload["cluster"]))
+
+    def task(_: int) -> Task:
+        return Task(entry=HAND, payload=there, folder=folder, env=env)
+
+    return Crew(engine, task, max(1, min(most, MOST_HANDS)), is_far=True)
+
+
+def _ray(payload: Message) -> RayEngine:
+    """Connect to the cluster, with the project's folder but not what is kept in it."""
+    root, env = Path(str(payload["root"])), cast("dict[str, str]", payload["house_env"])
+    kept = (payload["folder"], payload["secrets"], env.get("MAINSPRING_STORAGE_DATA", ""))
+    hidden = [Path(str(path)) for path in kept if path]
+    connected(str(payload["cluster"]), root, hidden)
+    return RayEngine(address=str(payload["cluster"]), beat_s=_FAR_BEAT_S)
+
+
+def _nodes(payload: Message) -> list[Resources]:
+    _ray(payload)
+    return [Resources(each.cpu, each.memory, int(each.gpu)) for each in places(str(payload["cluster"]))]

@@ -12,12 +12,11 @@ import click
 from mainspring.core.clock import iso
 from mainspring.core.console import json_option, room, show, table
 from mainspring.core.errors import Invalid, Refused
+from mainspring.pipelines.export.commands import export
 from mainspring.pipelines.model import PipelineRun, Resources, RunState, StepRun, size_text
+from mainspring.pipelines.parts.commands import REFUSED, json_object, part, until_stopped
 from mainspring.pipelines.service import Pipelines
 from mainspring.pipelines.targets import check_target
-
-REFUSED = 4
-"""Exit code of a run that a gate or a person refused."""
 
 
 @click.group("pipeline")
@@ -28,9 +27,10 @@ def group() -> None:
 @group.command("run")
 @click.argument("target", metavar="FILE:NAME")
 @click.option("-p", "--param", "params", multiple=True, metavar="K=V", help="A parameter; may be repeated.")
+@click.option("--params", "whole", default="", metavar="JSON", help="All parameters, as one JSON object.")
 @click.option("--queue", is_flag=True, help="Leave it to the server's worker and return at once.")
-@click.option("--key", default="", help="With --queue: the same key is the same run.")
-@click.option("--engine", default="", help="With --queue: where, such as ray (default: a process of the worker's).")
+@click.option("--key", default="", help="The same key is the same run: what another process left is gone on with.")
+@click.option("--engine", default="", help="With --queue or --key: where, such as ray (default: a process of its own).")
 @click.option("--priority", default=0, help="With --queue: higher goes first (-100 to 100).")
 @click.option("--no-cache", is_flag=True, help="Run every step, whatever is stored.")
 @json_option
@@ -40,6 +40,7 @@ def run_(
     /,
     target: str,
     params: Sequence[str],
+    whole: str,
     *,
     queue: bool,
     key: str,
@@ -49,11 +50,11 @@ def run_(
     as_json: bool,
 ) -> None:
     """Run a pipeline here and now, or queue it.  Example: mainspring pipeline run train.py:flights -p trees=200"""
-    pipelines, values = room(ctx, Pipelines), dict(_pair(text) for text in params)
+    pipelines, values = room(ctx, Pipelines), {**json_object(whole, "--params"), **dict(map(_pair, params))}
     if target.rpartition(":")[0].endswith(".py"):  # people mean the folder they are in, not that of mainspring.toml
         target = check_target(target, Path.cwd())
-    if (key or engine or priority) and not queue:
-        raise Invalid("a key, an engine or a priority is for queued runs", where="--queue", hint="add --queue")
+    if (priority and not queue) or (engine and not queue and not key):
+        raise Invalid("an engine or a priority is for queued runs", where="--queue", hint="add --queue")
     if queue:
         run = pipelines.get(
             pipelines.submit(target, values, key=key, engine=engine, cache=not no_cache, priority=priority)
@@ -61,10 +62,17 @@ def run_(
         show(run, f"queued as {run.id}; look: mainspring pipeline show {run.id}", as_json=as_json)
         return
     with redirect_stdout(sys.stderr):  # what steps print is not our answer
-        run = pipelines.run_inline(target, values, cache=not no_cache)
+        if key:
+            run = pipelines.run_on(target, values, key=key, engine=engine, cache=not no_cache, stopping=until_stopped())
+        else:
+            run = pipelines.run_inline(target, values, cache=not no_cache)
     show(run, _lines(run), as_json=as_json)
     if run.error:
         sys.exit(REFUSED if run.error_code == Refused.code else 1)
+
+
+group.add_command(export)
+group.add_command(part)
 
 
 @group.command("ls")

@@ -9,25 +9,39 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from typing import cast
 
 from mainspring.core.errors import Failed, MainspringError, Timeout
-from mainspring.engines import Engine, Message, OutcomeState, Task
+from mainspring.engines import Engine, Message, OutcomeState, Task, Wants
 from mainspring.engines.port import pack_error, unpack_error
 from mainspring.pipelines.hand import over_memory
 from mainspring.pipelines.usage import memory_of
 
+IDLE_S = 2.0
+"""How long a hand on another machine waits for its next step before it gives its place back."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """A step for a hand. `once` gives it a process that does nothing else."""
+    """A step for a hand. `once` gives it a process that does nothing else.
+
+    Args:
+        call: What the hand needs to know to do it.
+        timeout_s: How long it may take.
+        memory: The most it may take, in bytes; 0 for no limit.
+        env: Environment variables that are set for it.
+        wants: What is kept free for it, on a cluster.
+        secrets: Values that it named, for a hand that can't read them itself.
+    """
 
     call: Message
     timeout_s: float | None = None
     memory: int = 0
     env: Mapping[str, str] = field(default_factory=dict)
+    wants: Wants = field(default_factory=Wants)
+    secrets: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def once(self) -> bool:
@@ -42,10 +56,11 @@ class Crew:
         engine: Where the processes run.
         task: Makes the task of hand number so and so.
         most: How many.
+        is_far: They are on other machines: one that has nothing to do gives its place there back.
     """
 
-    def __init__(self, engine: Engine, task: Callable[[int], Task], most: int) -> None:
-        self.most = most
+    def __init__(self, engine: Engine, task: Callable[[int], Task], most: int, *, is_far: bool = False) -> None:
+        self.most, self._is_far = most, is_far
         self._orders: SimpleQueue[Order | None] = SimpleQueue()
         self._done: SimpleQueue[tuple[str, Message]] = SimpleQueue()
         self._seats: list[_Seat] = []
@@ -61,7 +76,8 @@ class Crew:
         """Have a step done."""
         self._busy += 1
         if len(self._seats) < self._busy:
-            self._seats.append(_Seat(self._engine, self._task(len(self._seats)), self._orders, self._done))
+            task = self._task(len(self._seats))
+            self._seats.append(_Seat(self._engine, task, self._orders, self._done, is_far=self._is_far))
         self._orders.put(order)
 
     def take(self, wait_s: float) -> tuple[str, Message] | None:
@@ -100,8 +116,11 @@ class _Seat:
         task: Task,
         orders: SimpleQueue[Order | None],
         done: SimpleQueue[tuple[str, Message]],
+        *,
+        is_far: bool,
     ) -> None:
         self.is_closing = False
+        self._is_far = is_far
         self._engine, self._task, self._orders, self._done = engine, task, orders, done
         self._next: Order | None = None
         self._current: Order | None = None
@@ -123,29 +142,34 @@ class _Seat:
             self._done.put((str(last.call["step"]), cast(Message, message["done"])))
             if last.once:
                 return {}
-        order, self._next = self._next or self._orders.get(), None
+        try:
+            order, self._next = self._next or self._orders.get(timeout=IDLE_S if self._is_far else None), None
+        except Empty:
+            return {}
         if order is None:
             self.is_closing = True
             return {}
-        if order.once and last is not None:  # it gets a fresh process
+        if order.wants != self._task.wants or (order.once and last is not None):  # it gets a fresh process
             self._next = order
             return {}
         self._current = order
         self._until = time.monotonic() + order.timeout_s if order.timeout_s else None
-        return {**order.call, "memory": order.memory, "env": dict(order.env)}
+        return {**order.call, "memory": order.memory, "env": dict(order.env), "secrets": dict(order.secrets)}
 
     def beat(self) -> float | None:
         """Look at the time and the memory of the step that is being done."""
-        order = self._current
+        order = self._current or self._next  # the next one waits for its process
         if order is None:
             return None
         step = str(order.call["step"])
         if self.is_closing:
             raise _Stopped(Failed(f"step {step} was stopped: the run is over", where=f"step {step}"))
+        if self._current is None:
+            return None
         if self._until is not None and time.monotonic() > self._until:
             what = f"step {step} took longer than its {order.timeout_s:g} s"
             raise _Stopped(Timeout(what, where=f"step {step}", hint="give it a larger timeout_s, or less to do"))
-        if order.memory and memory_of(self._pid) > order.memory:
+        if order.memory and not self._is_far and memory_of(self._pid) > order.memory:
             raise _Stopped(over_memory(step, order.memory))
         return None
 
@@ -155,6 +179,7 @@ class _Seat:
             if self._next is None:
                 return
             began, self._current = self._next, None
+            self._task = replace(self._task, wants=began.wants)
             died, error = self._run()
             lost = self._current or (began if self._next is began else None)  # a process may die before it asks
             if lost is not None:

@@ -114,6 +114,7 @@ class Pipeline(Generic[P, R_co]):
         self.name = check_name(name or function.__name__, "pipeline")
         self.on_failure = on_failure
         self.lastly = lastly
+        self.made_at = time.time()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the function, or in the drawing of another pipeline make its steps part of that one."""

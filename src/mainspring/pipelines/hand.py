@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import shutil
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -20,10 +19,12 @@ from mainspring.core.wiring import Wiring
 from mainspring.engines import Ask, Message
 from mainspring.engines.port import pack_error
 from mainspring.pipelines import hints, logs
-from mainspring.pipelines.codecs import Shelf
+from mainspring.pipelines.codecs import ROOM_BYTES, Shelf
 from mainspring.pipelines.context import StepContext, entered
 from mainspring.pipelines.decorators import AnyStep, Step
+from mainspring.pipelines.keys import check_code
 from mainspring.pipelines.model import Argument, Artifact, Items, Json, Literal, Result, size_text
+from mainspring.pipelines.nodes import working_folder
 from mainspring.pipelines.opening import open_house
 from mainspring.pipelines.rules import pick
 from mainspring.pipelines.secrets import Secrets, masked
@@ -64,6 +65,10 @@ class Hand:
         self._owns_process = owns_process
         self._blobs: Blobs = wiring.get(Blobs)  # type: ignore[type-abstract]
 
+    def trust(self, secrets: Secrets) -> None:
+        """Read the next step's secrets there."""
+        self._secrets = secrets
+
     def do(self, step: AnyStep, call: Message) -> Message:
         """Do what `call_of` wrote down: a message with the `output`, or with the `error`; and the `log` in any case."""
         name, attempt = str(call["step"]), int(cast(int, call["attempt"]))
@@ -85,7 +90,7 @@ class Hand:
         usage = Usage()
         try:
             with logs.captured(path, all_output=self._owns_process, masks=masks), entered(surroundings):
-                output = self._call(step, name, cast("dict[str, Message]", call["arguments"]), masks)
+                output = self._call(step, call, masks)
             done: Message = {"output": output.to_json(), "reads": surroundings.reads, "inputs": [*surroundings.inputs]}
         except Exception as reason:  # noqa: BLE001 - the edge of a step: the reason goes into its log and its record
             error = _without(_told(reason, name, step), masks)
@@ -95,18 +100,19 @@ class Hand:
         text = logs.tail(path)
         return done | {"log": self._blobs.put(text) if text else "", "cpu_s": cpu_s, "memory": memory}
 
-    def _call(self, step: AnyStep, name: str, given: Mapping[str, Message], masks: Sequence[bytes]) -> Artifact:
+    def _call(self, step: AnyStep, call: Message, masks: Sequence[bytes]) -> Artifact:
+        name, given = str(call["step"]), cast("dict[str, Message]", call["arguments"])
         folder = self._folder / "values" / f"{name}-{os.getpid()}"
-        shelf = Shelf(self._blobs, folder, (lambda file: _refuse_secrets(file, masks, name)) if masks else None)
+        shelf = Shelf(self._blobs, folder, (lambda data: _refuse_secrets(data, masks, name)) if masks else None)
         try:
             values = {key: _value(shelf, each, step.hints.get(key)) for key, each in given.items()}
             for key, value in values.items():
                 _check(value, step.hints.get(key), f"step {name}, parameter {key}", "is given")
             result = hints.settled(step.function(**values), step.hints.get("return"))
             _check(result, step.hints.get("return"), f"step {name}", "returned")
-            return shelf.put(result, f"result of step {name}")
+            return shelf.put(result, f"result of step {name}", room=int(cast(int, call["room"])))
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            shelf.clear()
 
 
 def call_of(
@@ -115,10 +121,11 @@ def call_of(
     function: str,
     arguments: Mapping[str, Argument],
     outputs: Mapping[str, Artifact],
+    room: int = ROOM_BYTES,
 ) -> Message:
-    """What a hand needs to know to do a step."""
+    """What a hand needs to know to do a step. Up to `room` bytes of text, its result is stored without a blob."""
     given = {name: _written(argument, outputs) for name, argument in arguments.items()}
-    return {"step": step_id, "attempt": attempt, "function": function, "arguments": given}
+    return {"step": step_id, "attempt": attempt, "function": function, "arguments": given, "room": room}
 
 
 def _written(argument: Argument, outputs: Mapping[str, Artifact]) -> Message:
@@ -146,14 +153,14 @@ def _value(shelf: Shelf, given: Message, hint: hints.Hint) -> object:
 
 def serve(payload: Message, ask: Ask) -> Message:
     """The entry of a hand's own process: asks for steps and does them, until there are no more."""
-    with calling(Caller(str(payload["actor"]), str(payload["project"]))):
+    with calling(Caller(str(payload["actor"]), str(payload["project"]))), working_folder(payload) as folder:
         wiring = open_house(str(payload["house"]))
         try:
             load_target(str(payload["target"]), Path(str(payload["root"])))  # after this its module can be imported
             hand = Hand(
                 wiring,
                 run_id=str(payload["run"]),
-                folder=Path(str(payload["folder"])),
+                folder=folder,
                 params=cast("dict[str, Json]", payload["params"]),
                 secrets=Secrets(Path(str(payload["secrets"])) if payload["secrets"] else None),
                 owns_process=True,
@@ -163,10 +170,22 @@ def serve(payload: Message, ask: Ask) -> Message:
                 os.environ.update(cast("dict[str, str]", order.get("env", {})))
                 if order.get("memory"):
                     limit_memory(int(cast(int, order["memory"])))
-                order = ask({"pid": os.getpid(), "done": hand.do(find_step(str(order["function"])), order)})
+                if order.get("secrets"):
+                    hand.trust(Secrets(environ=cast("dict[str, str]", order["secrets"])))
+                order = ask({"pid": os.getpid(), "done": _done(hand, order)})
         finally:
             wiring.close()
     return {}
+
+
+def _done(hand: Hand, order: Message) -> Message:
+    """What became of a step whose code, as this process loaded it, has to be that of the run."""
+    step = find_step(str(order["function"]))
+    try:
+        check_code(step, str(order.get("code", "")))
+    except MainspringError as reason:
+        return {"error": pack_error(reason), "log": "", "cpu_s": 0.0, "memory": 0}
+    return hand.do(step, order)
 
 
 def find_step(reference: str) -> AnyStep:
@@ -184,13 +203,10 @@ def find_step(reference: str) -> AnyStep:
     return found
 
 
-def _refuse_secrets(file: Path, masks: Sequence[bytes], step: str) -> None:
-    if not file.stat().st_size:
-        return
-    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        if any(data.find(mask) >= 0 for mask in masks):
-            what = f"the result of step {step} has one of its secrets in it"
-            raise Refused(what, where=f"step {step}", hint="return what was made with it, not the secret")
+def _refuse_secrets(data: bytes | mmap.mmap, masks: Sequence[bytes], step: str) -> None:
+    if any(data.find(mask) >= 0 for mask in masks):
+        what = f"the result of step {step} has one of its secrets in it"
+        raise Refused(what, where=f"step {step}", hint="return what was made with it, not the secret")
 
 
 def _check(value: object, hint: hints.Hint, where: str, verb: str) -> None:

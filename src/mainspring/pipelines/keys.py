@@ -16,8 +16,9 @@ from mainspring.pipelines.closure import reach, whole
 from mainspring.pipelines.decorators import AnyStep
 from mainspring.pipelines.lock import lock_of
 from mainspring.pipelines.model import Argument, Artifact, Choice, Items, Json, KeyParts, Literal, Node, Result
-from mainspring.pipelines.rules import pick
+from mainspring.pipelines.rules import pick, same_code
 from mainspring.pipelines.sources import ProjectSources, digest_path, place_of, read_text
+from mainspring.pipelines.targets import AnyPipeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +47,45 @@ class Code:
 
 def code_of(step: AnyStep) -> Code:
     """The code that a step reaches, with what it says it depends on."""
+    digests, foreign, barrier = _all_reached(step)
+    return Code(digests, lock_of(foreign), barrier)
+
+
+def code_of_pipeline(pipeline: AnyPipeline, steps: Mapping[str, Code]) -> Code:
+    """The code that a pipeline function reaches besides its steps and what they reach.
+
+    Args:
+        pipeline: The pipeline.
+        steps: The code of its steps by their references.
+    """
+    digests, _, barrier = _reached(pipeline.function, pipeline.made_at)
+    theirs = {name for code in steps.values() for name in code.digests} - {"function"}
+    names = {reference.rpartition(":")[2] for reference in steps}
+    own = {key: each for key, each in digests.items() if key not in theirs and key.rpartition(".")[2] not in names}
+    return Code(own, (), barrier)
+
+
+def check_code(step: AnyStep, expected: str) -> None:
+    """Refuse a step that is not, in this process, the one that its run was planned with.
+
+    Args:
+        step: The step.
+        expected: The digest of its code there; "" when that could not be compared.
+    Raises:
+        Conflict: Its code has changed.
+    """
+    if expected and Code(_all_reached(step)[0], ()).digest != expected:
+        same_code({step.reference: expected}, {step.reference: ""})
+
+
+def _all_reached(step: AnyStep) -> tuple[dict[str, str], set[str], str]:
     digests, foreign, barrier = _reached(step.function, step.made_at)
     for name in step.options.depends_on:
         more, others, reason = _named(name, step.function.__module__)
         digests |= {f"{name}/{key}": value for key, value in more.items()}
         foreign |= others
         barrier = barrier or reason
-    return Code(digests, lock_of(foreign), barrier)
+    return digests, foreign, barrier
 
 
 def key_parts(

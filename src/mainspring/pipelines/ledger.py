@@ -7,14 +7,16 @@ cancelled, is refused there, before anything of it can be seen.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from mainspring.core.caller import Caller, caller, calling
+from mainspring.core.canonical import canonical_json
 from mainspring.core.clock import SECOND_US, Clock
-from mainspring.core.errors import Fenced, MainspringError, NotFound, Refused, Timeout, Unavailable
+from mainspring.core.errors import Fenced, MainspringError, NoRoom, NotFound, Refused, Timeout, Unavailable
 from mainspring.core.events import Fact
 from mainspring.engines import Message
 from mainspring.engines.port import pack_error, unpack_error
@@ -32,6 +34,7 @@ from mainspring.pipelines.model import (
     RunState,
     StepState,
 )
+from mainspring.pipelines.patience import PASSING, Patience
 from mainspring.pipelines.records import StepPlan, StepRow
 from mainspring.pipelines.rules import check_resources, same_code, told_again
 from mainspring.pipelines.tracked import TrackedRun, close_tracked
@@ -45,12 +48,16 @@ if TYPE_CHECKING:
     from mainspring.data import Data
     from mainspring.tracking import Tracking
 
+T = TypeVar("T")
 QUEUE, KIND = "pipelines", "pipelines.run"
 ATTEMPTS = 10
 """How many workers may have a run. Errors of steps do not count: they end the run or are tried again in it."""
 RENEW_S = 5.0
 LOOK_S = 0.5
 """How often it is looked whether the run shall pause."""
+AWAY_S = 60.0
+"""How long a step goes on while the database is away, held by another or full. Another worker may have the run by then,
+when only this one cannot reach it; what this one wants to store is refused then."""
 DEATHS = 3
 """How often a step's process may die without a word before the run fails."""
 
@@ -96,7 +103,10 @@ class Ledger:
         self._lease = lease
         self._folder = folder
         self._tracked = tracked
-        self._renewed = self._looked = time.monotonic()
+        self._renewed = time.monotonic()
+        self._looked = -LOOK_S  # a pause may have been asked for before
+        self._patience = Patience(0.0 if run.engine == "inline" else AWAY_S, check_hold)
+        self._seq = 0
         self._is_pausing = False
         self._rows: dict[str, StepRow] = {}
         self._running: dict[str, float | None] = {}
@@ -131,8 +141,8 @@ class Ledger:
             "attempt": self._run.attempt + 1,
             "started_at": self._run.started_at or self._now,
             "tracked": self._tracked.is_tracked,
-            "pausing": False,
         }
+        self._seq = self._patience.until_it_works(lambda _: self._desk.journal.last())
         self._store(lambda conn: None, *facts, run=values)
 
     def answer(self, message: Message) -> Message:
@@ -149,14 +159,22 @@ class Ledger:
     def beat(self) -> float | None:
         """Look whether the run is still ours; returns the seconds that the current step has left."""
         check_hold()
+        try:
+            self._look_after_the_lease()
+            self._patience.is_well()
+        except PASSING as reason:  # the step goes on; the next beat looks again
+            if not self._patience.bears(reason):
+                raise
+        limits = [until for until in self._running.values() if until is not None]
+        return min(limits) - time.monotonic() if limits else None
+
+    def _look_after_the_lease(self) -> None:
         job = self._desk.queue.get(self._lease.job.id)
         if job.state is not JobState.RUNNING or job.attempt != self._lease.attempt:
             raise Fenced("the run was cancelled or given to another worker", where=self._run.ref)
         self._look()
         if time.monotonic() - self._renewed > min(RENEW_S, self._desk.lease_s / 3):
-            self._store(lambda conn: None)
-        limits = [until for until in self._running.values() if until is not None]
-        return min(limits) - time.monotonic() if limits else None
+            self._write(lambda conn: None, (), None)
 
     def finish_run(self, result: Json) -> None:
         """All steps are done: store the result and finish the job."""
@@ -244,17 +262,15 @@ class Ledger:
 
     def _look(self) -> None:
         if time.monotonic() - self._looked > LOOK_S:
+            self._is_pausing = self._read(lambda conn: records.is_pausing(conn, self._run.id))
             self._looked = time.monotonic()
-            with self._desk.tables.read() as conn:
-                self._is_pausing = records.is_pausing(conn, self._run.id)
 
     def _has_lives(self, row: StepRow) -> bool:
         return row.attempt - row.failures < DEATHS + row.plan.retries
 
     def _plan(self, message: Message, batch: _Batch) -> Message:
         plans = cast("list[Mapping[str, Json]]", message["steps"])
-        with self._desk.tables.read() as conn:
-            pins, code = records.fixed_of(conn, self._run.id)
+        pins, code = self._read(lambda conn: records.fixed_of(conn, self._run.id))
         named = cast("list[str]", message["datasets"])
         try:
             pins |= {name: self._newest(Dataset(name)) for name in named if name not in pins}
@@ -273,8 +289,8 @@ class Ledger:
         return {"pins": pins}
 
     def _remember(self, parent: str) -> None:
-        with self._desk.tables.read() as conn:
-            self._rows |= {row.plan.id: row for row in records.rows_of(conn, self._run.id, parent=parent)}
+        rows = self._read(lambda conn: list(records.rows_of(conn, self._run.id, parent=parent)))
+        self._rows |= {row.plan.id: row for row in rows}
 
     def _newest(self, dataset: Dataset) -> str:
         if self._desk.data is None:
@@ -326,16 +342,14 @@ class Ledger:
         """The result that the step has in this run already."""
         if not row.state.has_result or row.key != key:
             return None
-        with self._desk.tables.read() as conn:
-            step = records.step_of(conn, self._run.id, row.plan.id)
+        step = self._read(lambda conn: records.step_of(conn, self._run.id, row.plan.id))
         return step.output if step and step.output and self._is_there(step.output) else None
 
     def _stored(self, row: StepRow, key: str) -> records.Cached | None:
         """The result of another run under the same key."""
         if not (self._run.cache and row.plan.may_reuse) or row.is_barred:
             return None
-        with self._desk.tables.read() as conn:
-            found = records.find_cached(conn, key)
+        found = self._read(lambda conn: records.find_cached(conn, key))
         return found if found and self._is_there(found.output) and self._is_fresh(found.reads) else None
 
     def _reuse(
@@ -399,11 +413,12 @@ class Ledger:
         again = self._has_lives(row) if died else row.failures < row.plan.retries
         row.failures += not died
         row.state = StepState.WAITING if again else StepState.FAILED
-        values = {"state": row.state, "failures": row.failures, "error": str(error), "finished_at": self._now, **took}
+        said = {"error": str(error), "error_code": error.code, "finished_at": self._now}
+        values = {"state": row.state, "failures": row.failures, **said, **took}
         batch.writes.append(lambda conn: records.change_step(conn, self._run.id, step, values))
         if row.plan.parent and not again:
             self._rows[row.plan.parent].state = StepState.FAILED
-            above = {"state": StepState.FAILED, "error": str(error), "finished_at": self._now}
+            above = {"state": StepState.FAILED, **said}
             batch.writes.append(lambda conn: records.change_step(conn, self._run.id, row.plan.parent, above))
         self._release(step)
         seed = f"{self._run.id}/{step}"
@@ -412,8 +427,7 @@ class Ledger:
     def _question(self, message: Message, batch: _Batch) -> Message:
         """A person is asked: the answer, when there is one for exactly this."""
         step, about = str(message["step"]), cast("dict[str, str]", message["about"])
-        with self._desk.tables.read() as conn:
-            found = records.step_of(conn, self._run.id, step)
+        found = self._read(lambda conn: records.step_of(conn, self._run.id, step))
         given = found.decision if found else None
         if given is not None and dict(given.about) == about and given.approved is not None:
             if given.approved:
@@ -423,7 +437,8 @@ class Ledger:
             batch.run["error"] = ""
             self._note_failure(step, error, {}, batch)
             return {"do": "failed", "error": pack_error(error)}
-        if given is None or dict(given.about) != about:
+        is_open = self._rows[step].state is StepState.ASKED  # not after a cancel: then it is asked again
+        if given is None or dict(given.about) != about or not is_open:
             within = float(cast(float, message["within_s"]))
             asked = Decision(
                 question=str(message["question"]),
@@ -443,18 +458,19 @@ class Ledger:
         self._desk.machine.free(self._run.id, step)
 
     def _error_of(self, step: str) -> MainspringError:
-        with self._desk.tables.read() as conn:
-            found = records.step_of(conn, self._run.id, step)
-        return told_again(found.error if found else "")
+        found = self._read(lambda conn: records.step_of(conn, self._run.id, step))
+        return told_again(found.error, found.error_code) if found else told_again("")
 
     def _keep_log(self, step: str) -> str:
         text = logs.tail(logs.log_path(self._folder, step, self._rows[step].attempt))
-        return self._desk.blobs.put(text) if text else ""
+        with suppress(NoRoom):  # what is said about the step is worth more than its log
+            return self._desk.blobs.put(text) if text else ""
+        return ""
 
     def _is_there(self, artifact: Artifact) -> bool:
         if artifact.codec in GROUPS:
             return all(self._is_there(item) for _, item in artifact.items)
-        return self._desk.blobs.has(artifact.digest)
+        return artifact.text is not None or self._desk.blobs.has(artifact.digest)
 
     def _is_fresh(self, reads: Mapping[str, int]) -> bool:
         try:
@@ -470,14 +486,40 @@ class Ledger:
         self, work: Callable[[Connection], object], *facts: Fact, run: Mapping[str, object] | None = None
     ) -> None:
         """Store under the lease: who has lost it, or whose run was cancelled, is refused by the first statement."""
+
+        def write(again: bool) -> None:
+            if not (again and self._is_stored(facts)):
+                self._write(work, facts, run)
+
+        self._patience.until_it_works(write)
+
+    def _write(
+        self, work: Callable[[Connection], object], facts: Sequence[Fact], run: Mapping[str, object] | None
+    ) -> None:
+        """One transaction. Whoever steers a run locks it first and its job second, and so does this."""
         with self._desk.tables.write() as conn:
-            self._desk.queue.renew(conn, self._lease, lease_s=self._desk.lease_s)
             if run and not records.change_run(conn, self._run.id, run, states=records.ACTIVE):
                 raise Fenced("the run was cancelled", where=self._run.ref)
+            self._desk.queue.renew(conn, self._lease, lease_s=self._desk.lease_s)
             work(conn)
-            if facts:
-                self._desk.journal.append(conn, *facts)
-        self._renewed = time.monotonic()
+            seq = self._desk.journal.append(conn, *facts) if facts else self._seq
+        self._seq, self._renewed = seq, time.monotonic()
+
+    def _is_stored(self, facts: Sequence[Fact]) -> bool:
+        """Whether a transaction that nobody answered for was committed: then its facts are in the journal.
+
+        One without facts may be done twice: it sets values.
+        """
+        after = self._desk.journal.read(self._seq, subject=self._run.ref) if facts else []
+        said = {(event.kind, canonical_json(event.payload)) for event in after}
+        return bool(said) and said >= {(fact.kind, canonical_json(fact.payload())) for fact in facts}
+
+    def _read(self, ask: Callable[[Connection], T]) -> T:
+        def read(_: bool) -> T:
+            with self._desk.tables.read() as conn:
+                return ask(conn)
+
+        return self._patience.until_it_works(read)
 
 
 def requeue(conn: Connection, desk: Desk, run: PipelineRun) -> None:

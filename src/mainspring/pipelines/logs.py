@@ -36,22 +36,22 @@ def tail(path: Path, most: int = KEPT_BYTES) -> bytes:
 
 def note(path: Path, line: str, masks: Sequence[bytes] = ()) -> None:
     """Add a line, without the secrets in it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
         file.write(masked(f"{line}\n".encode(), masks))
 
 
 @contextmanager
 def captured(path: Path, *, all_output: bool, masks: Sequence[bytes] = ()) -> Iterator[None]:
-    """Make the file; with `all_output`, what this process writes to stdout and stderr in the block goes there.
+    """With `all_output`, what this process writes to stdout and stderr in the block goes to the file.
 
     That is for a process of its own: in a shared one it would take the words of others. With `masks` the output goes
     through a pipe, and what is a secret does not reach the file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
     if not all_output:
         yield
         return
+    path.parent.mkdir(parents=True, exist_ok=True)
     kept = [os.dup(fd) for fd in (1, 2)]
     _flush()
     with ExitStack() as stack:

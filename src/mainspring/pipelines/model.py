@@ -97,6 +97,7 @@ class StepWords(TypedDict, total=False):
     memory: str | int
     gpu: int
     process: bool
+    here: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +195,7 @@ class StepOptions:
         secrets: Names of secrets it may read by `context().secret(name)`.
         resources: What it takes of the machine. In a process of its own `memory` is also its limit.
         process: Run it in a process of its own.
+        here: Run it beside the worker, where others run on nodes of a cluster.
     """
 
     cache: bool = True
@@ -207,6 +209,7 @@ class StepOptions:
     secrets: tuple[str, ...] = ()
     resources: Resources = Resources()
     process: bool = False
+    here: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.retries <= 100:
@@ -236,7 +239,7 @@ class StepOptions:
         return self.cache and not self.side_effect
 
 
-_PLAIN = ("cache", "retries", "retry_in_s", "timeout_s", "side_effect", "process")
+_PLAIN = ("cache", "retries", "retry_in_s", "timeout_s", "side_effect", "process", "here")
 
 
 def _named_code(each: object) -> str:
@@ -390,13 +393,15 @@ GROUPS = ("tuple", "list", "dict")
 class Artifact:
     """A stored value: the codec that reads it and the digest of its bytes, or a group of such values.
 
-    A group has the codec "tuple", "list" or "dict", and the digest of its items.
+    A group has the codec "tuple", "list" or "dict", and the digest of its items. The bytes of a small value, when they
+    are text, stand in `text`: it is stored with the step that made it, and there is no blob. None means there is one.
     """
 
     codec: str
     digest: str
     size_bytes: int
     items: tuple[tuple[str, Artifact], ...] = ()
+    text: str | None = field(default=None, compare=False)
 
     @classmethod
     def group(cls, kind: str, items: tuple[tuple[str, Artifact], ...]) -> Artifact:
@@ -409,6 +414,8 @@ class Artifact:
         plain: dict[str, Json] = {"codec": self.codec, "digest": self.digest, "size_bytes": self.size_bytes}
         if self.items:
             plain["items"] = [[key, item.to_json()] for key, item in self.items]
+        if self.text is not None:
+            plain["text"] = self.text
         return plain
 
     @classmethod
@@ -416,7 +423,8 @@ class Artifact:
         """The artifact that `to_json` wrote."""
         items = cast("list[tuple[str, Mapping[str, Json]]]", plain.get("items", []))
         inner = tuple((key, cls.from_json(item)) for key, item in items)
-        return cls(str(plain["codec"]), str(plain["digest"]), int(cast(int, plain["size_bytes"])), inner)
+        text = cast("str | None", plain.get("text"))
+        return cls(str(plain["codec"]), str(plain["digest"]), int(cast(int, plain["size_bytes"])), inner, text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -522,6 +530,7 @@ class StepRun:
     parts: KeyParts | None = None
     output: Artifact | None = None
     error: str = ""
+    error_code: str = ""
     log: str = ""
     source: str = ""
     started_at: int = 0

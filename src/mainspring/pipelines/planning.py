@@ -35,7 +35,12 @@ class Agenda:
 
 
 def plan_of(graph: Graph, codes: Mapping[str, Code]) -> Message:
-    """The whole pipeline, for the ledger."""
+    """The whole pipeline, for the ledger.
+
+    Args:
+        graph: Its drawing.
+        codes: The code of each step, and of the pipeline itself.
+    """
     steps = [plan_of_node(node) for node in graph.nodes]
     steps += [plan_of_node(node) | {"ending": True} for node in graph.endings]
     return {

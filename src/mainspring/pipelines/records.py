@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import cast
 
 import sqlalchemy as sa
@@ -23,6 +25,7 @@ from mainspring.pipelines.model import (
     StepRun,
     StepState,
 )
+from mainspring.storage.prepared import Prepared, given
 from mainspring.storage.references import names_blob, names_blobs, names_no_blob
 from mainspring.storage.schema import Flag, Id, Micros, metadata
 from mainspring.storage.schema import Json as JsonColumn
@@ -30,12 +33,12 @@ from mainspring.storage.upsert import insert_into
 
 
 def _stored(plain: Mapping[str, Json]) -> Iterator[str]:
-    """Digests of the blobs of a result; a group has none of its own."""
+    """Digests of the blobs of a result; a group has none of its own, nor has a value that stands in the row."""
     pending = [Artifact.from_json(plain)]
     while pending:
         made = pending.pop()
         pending += [item for _, item in made.items]
-        if made.codec not in GROUPS:
+        if made.codec not in GROUPS and made.text is None:
             yield made.digest
 
 
@@ -45,6 +48,8 @@ def _lock(parts: Mapping[str, Json]) -> Iterator[str]:
         yield str(parts["lock"])
 
 
+_PLANNED = 500
+"""How many steps are written at once: what SQLAlchemy makes of their rows is several times as large as they are."""
 ACTIVE = (RunState.QUEUED, RunState.RUNNING)
 """States of a run that has a job on the queue."""
 UNFINISHED = (*ACTIVE, RunState.WAITING, RunState.PAUSED)
@@ -99,6 +104,7 @@ step_run = sa.Table(
     sa.Column("parts", JsonColumn, info=names_blobs(_lock)),
     sa.Column("output", JsonColumn, info=names_blobs(_stored)),
     sa.Column("error", sa.Text, nullable=False),
+    sa.Column("error_code", Id, nullable=False),
     sa.Column("log", Id, nullable=False, info=names_blob()),
     sa.Column("source", Id, nullable=False),
     sa.Column("cpu_us", Micros, nullable=False),
@@ -135,7 +141,6 @@ class StepPlan:
 
     id: str
     function: str
-    needs: tuple[str, ...]
     may_reuse: bool
     retries: int = 0
     retry_in_s: float = 0.0
@@ -151,8 +156,9 @@ class StepPlan:
     @classmethod
     def from_json(cls, plain: Mapping[str, Json]) -> StepPlan:
         """The plan of a step as the runner sent it."""
-        values = {**plain, "needs": tuple(cast("list[str]", plain["needs"])), "kind": Kind(str(plain["kind"]))}
-        return cls(**values)  # type: ignore[arg-type]
+        values = {name: value for name, value in plain.items() if name != "needs"}
+        texts = {name: sys.intern(str(plain[name])) for name in ("id", "function")}
+        return cls(**{**values, **texts, "kind": Kind(str(plain["kind"]))})  # type: ignore[arg-type]
 
     @property
     def resources(self) -> Resources:
@@ -204,10 +210,10 @@ def add_run(conn: sa.Connection, run: PipelineRun) -> bool:
     return conn.execute(insert.on_conflict_do_nothing()).rowcount == 1
 
 
-def find_run(conn: sa.Connection, run_id: str) -> PipelineRun | None:
-    """A run with its steps."""
+def find_run(conn: sa.Connection, run_id: str, *, with_steps: bool = True) -> PipelineRun | None:
+    """A run, with its steps or without."""
     row = conn.execute(pipeline_run.select().where(_r.project == caller().project, _r.id == run_id)).mappings().first()
-    return _run(row, steps_of(conn, run_id)) if row else None
+    return _run(row, steps_of(conn, run_id) if with_steps else ()) if row else None
 
 
 def find_runs(
@@ -222,10 +228,24 @@ def find_runs(
     return [_run(row, ()) for row in rows]
 
 
-def active(conn: sa.Connection) -> list[tuple[str, str, str]]:
-    """Project, id and job id of every run of every project that should have a job: for settling after crashes."""
-    query = sa.select(_r.project, _r.id, _r.job_id).where(_r.state.in_(ACTIVE)).limit(500)
-    return [(row.project, row.id, row.job_id) for row in conn.execute(query)]
+def active(conn: sa.Connection, after: tuple[str, str], *, limit: int) -> list[tuple[str, str, str]]:
+    """Project, id and job id of runs of every project that should have a job, behind a project and id."""
+    query = sa.select(_r.project, _r.id, _r.job_id).where(_r.state.in_(ACTIVE), sa.tuple_(_r.project, _r.id) > after)
+    return [(row.project, row.id, row.job_id) for row in conn.execute(query.order_by(_r.project, _r.id).limit(limit))]
+
+
+def ended_since(conn: sa.Connection, at: int, *, limit: int) -> list[tuple[str, str, RunState]]:
+    """Project, id and state of runs of every project that have ended since, the latest first."""
+    final = [state for state in RunState if state.is_final]
+    query = sa.select(_r.project, _r.id, _r.state).where(_r.state.in_(final), _r.finished_at >= at)
+    rows = conn.execute(query.order_by(_r.finished_at.desc()).limit(limit))
+    return [(row.project, row.id, RunState(row.state)) for row in rows]
+
+
+def ended_of(conn: sa.Connection, ids: Sequence[str]) -> list[str]:
+    """Those of some runs, of whatever project, that have ended."""
+    final = [state for state in RunState if state.is_final]
+    return list(conn.execute(sa.select(_r.id).where(_r.id.in_(ids), _r.state.in_(final))).scalars())
 
 
 def change_run(conn: sa.Connection, run_id: str, values: Mapping[str, object], *, states: Iterable[RunState]) -> bool:
@@ -260,15 +280,17 @@ def plan_steps(conn: sa.Connection, run_id: str, plans: Sequence[Mapping[str, Js
     wanted = {str(plan["id"]) for plan in plans}
     for gone in known - wanted:
         conn.execute(step_run.delete().where(*here, sa.or_(_s.step == gone, _s.parent == gone)))
-    rows = []
-    for position, plan in enumerate(plans):
-        values = {"position": position, "function": plan["function"], "plan": dict(plan)}
-        if plan["id"] in known:
-            conn.execute(step_run.update().where(*here, _s.step == plan["id"]).values(values))
-        else:
-            rows.append({"project": caller().project, "run": run_id, "parent": parent, **_fresh(plan), **values})
-    if rows:
-        conn.execute(step_run.insert(), rows)
+    fixed = {"project": caller().project, "run": run_id, "parent": parent}
+    for start in range(0, len(plans), _PLANNED):
+        rows = []
+        for position, plan in enumerate(plans[start : start + _PLANNED], start):
+            values = {"position": position, "function": plan["function"], "plan": plan}
+            if plan["id"] in known:
+                change_step(conn, run_id, str(plan["id"]), values)
+            else:
+                rows.append({**fixed, **_fresh(plan), **values})
+        if rows:
+            conn.execute(step_run.insert(), rows)
 
 
 def rows_of(conn: sa.Connection, run_id: str, *, parent: str = "") -> Iterator[StepRow]:
@@ -281,8 +303,15 @@ def rows_of(conn: sa.Connection, run_id: str, *, parent: str = "") -> Iterator[S
 
 def change_step(conn: sa.Connection, run_id: str, step: str, values: Mapping[str, object]) -> None:
     """Change a step of a run."""
-    here = (_s.project == caller().project, _s.run == run_id, _s.step == step)
-    conn.execute(step_run.update().where(*here).values(dict(values)))
+    here = {"at_project": caller().project, "at_run": run_id, "at_step": step}
+    _change_of(tuple(values)).run(conn, {**values, **here})
+
+
+@cache
+def _change_of(names: tuple[str, ...]) -> Prepared:
+    here = (_s.project == given(_s.project, "at_project"), _s.run == given(_s.run, "at_run"))
+    update = step_run.update().where(*here, _s.step == given(_s.step, "at_step"))
+    return Prepared(lambda _: update.values({name: given(_s[name]) for name in names}))
 
 
 def end_steps(conn: sa.Connection, run_id: str, *, running: StepState, at: int) -> None:
@@ -317,9 +346,42 @@ def change_states(conn: sa.Connection, run_id: str, before: StepState, values: M
 def steps_of(conn: sa.Connection, run_id: str) -> tuple[StepRun, ...]:
     """The steps of a run in the order of the drawing; items of a list behind the step that goes through it."""
     query = step_run.select().where(_s.project == caller().project, _s.run == run_id).order_by(_s.position)
+    codes: _Codes = {}
+    return _in_order(_step(row, codes) for row in conn.execute(query).mappings())
+
+
+def outline_of(conn: sa.Connection, run_id: str, *, most: int) -> tuple[StepRun, ...]:
+    """As `steps_of`, with less of them where there may be many: items of lists, and all steps when more than `most`
+    are no items, have their name, state, times and error only."""
+    here = (_s.project == caller().project, _s.run == run_id)
+    names = (_s.step, _s.parent, _s.function, _s.state, _s.attempt, _s.error, _s.started_at, _s.finished_at)
+    brief = sa.select(*names).where(*here).order_by(_s.position)
+    tops: list[StepRun] = []
+    if conn.execute(sa.select(sa.func.count()).where(*here, _s.parent == "")).scalar_one() <= most:
+        whole = step_run.select().where(*here, _s.parent == "").order_by(_s.position)
+        tops = [_step(row) for row in conn.execute(whole).mappings()]
+        brief = brief.where(_s.parent != "")
+    rest = [
+        StepRun(
+            id=step,
+            parent=parent,
+            function=function,
+            needs=(),
+            state=StepState(state),
+            attempt=attempt,
+            error=error,
+            started_at=started,
+            finished_at=finished,
+        )
+        for step, parent, function, state, attempt, error, started, finished in conn.execute(brief)
+    ]
+    return _in_order([*tops, *rest])
+
+
+def _in_order(steps: Iterable[StepRun]) -> tuple[StepRun, ...]:
     inner: dict[str, list[StepRun]] = {}
-    for row in conn.execute(query).mappings():
-        inner.setdefault(row["parent"], []).append(_step(row))
+    for step in steps:
+        inner.setdefault(step.parent, []).append(step)
     tops = inner.pop("", [])
     return tuple(each for top in tops for each in (top, *inner.get(top.id, ())))
 
@@ -373,20 +435,30 @@ def earlier_step(conn: sa.Connection, run: PipelineRun, step: StepRun) -> tuple[
 
 def find_cached(conn: sa.Connection, key: str) -> Cached | None:
     """The stored result under a key."""
-    query = step_cache.select().where(_c.project == caller().project, _c.key == key)
-    row = conn.execute(query).mappings().first()
-    return Cached(Artifact.from_json(row["output"]), row["reads"], row["run"]) if row else None
+    rows = _FIND_CACHED.rows(conn, {"project": caller().project, "key": key})
+    return next((Cached(Artifact.from_json(output), reads, run) for output, reads, run in rows), None)
 
 
 def store_cached(conn: sa.Connection, key: str, cached: Cached, at: int) -> None:
     """Keep a result under a key, instead of an older one."""
     values = {"output": cached.output.to_json(), "reads": dict(cached.reads), "run": cached.run, "created_at": at}
-    insert = insert_into(conn, step_cache).values(project=caller().project, key=key, **values)
-    conn.execute(insert.on_conflict_do_update(index_elements=["project", "key"], set_=values))
+    _STORE_CACHED.run(conn, {"project": caller().project, "key": key, **values})
+
+
+def _store_cached(conn: sa.Connection) -> sa.Executable:
+    insert = insert_into(conn, step_cache).values({column.key: given(column) for column in _c})
+    fresh = {name: insert.excluded[name] for name in ("output", "reads", "run", "created_at")}
+    return insert.on_conflict_do_update(index_elements=["project", "key"], set_=fresh)
+
+
+_FIND_CACHED = Prepared(
+    lambda _: sa.select(_c.output, _c.reads, _c.run).where(_c.project == given(_c.project), _c.key == given(_c.key))
+)
+_STORE_CACHED = Prepared(_store_cached)
 
 
 def _fresh(plan: Mapping[str, Json]) -> dict[str, Json]:
-    texts = dict.fromkeys(("key", "error", "log", "source"), "")
+    texts = dict.fromkeys(("key", "error", "error_code", "log", "source"), "")
     counts = dict.fromkeys(("attempt", "failures", "cpu_us", "memory", "started_at", "finished_at"), 0)
     return {"step": plan["id"], "state": StepState.WAITING, **texts, **counts}
 
@@ -399,18 +471,29 @@ def _run(row: sa.RowMapping, steps: tuple[StepRun, ...]) -> PipelineRun:
     return PipelineRun(**known, state=RunState(row["state"]), result=result, steps=steps)
 
 
-def _step(row: sa.RowMapping) -> StepRun:
-    names = ("function", "attempt", "key", "error", "log", "source", "started_at", "finished_at", "parent", "memory")
+_Codes = dict[tuple[tuple[str, str], ...], Mapping[str, str]]
+"""Digests of code that were read already: steps of the same function share them."""
+
+
+def _parts(plain: Mapping[str, Json], codes: _Codes) -> KeyParts:
+    found = KeyParts.from_json(plain)
+    return replace(found, code=codes.setdefault(tuple(found.code.items()), found.code))
+
+
+def _step(row: sa.RowMapping, codes: _Codes | None = None) -> StepRun:
+    names = ("function", "attempt", "key", "error", "error_code", "log", "source", "started_at", "finished_at")
     decision = cast("Mapping[str, Json] | None", row["decision"])
     return StepRun(
         **{name: row[name] for name in names},
         id=row["step"],
+        parent=row["parent"],
+        memory=row["memory"],
         group=row["plan"].get("group", ""),
         kind=Kind(row["plan"].get("kind", Kind.CALL)),
         cpu_s=row["cpu_us"] / 1e6,
         decision=Decision(**decision) if decision else None,  # type: ignore[arg-type]
         needs=tuple(row["plan"]["needs"]),
         state=StepState(row["state"]),
-        parts=KeyParts.from_json(row["parts"]) if row["parts"] else None,
+        parts=_parts(row["parts"], {} if codes is None else codes) if row["parts"] else None,
         output=Artifact.from_json(row["output"]) if row["output"] else None,
     )

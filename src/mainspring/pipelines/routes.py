@@ -162,7 +162,7 @@ def change_queue(queues: Queues, name: str, data: QueueChange) -> QueueView:
     return queues.get(name)
 
 
-@get("/api/v1/workers", opt=_READ, sync_to_thread=True)
+@get("/api/v1/jobs/workers", opt=_READ, sync_to_thread=True)
 def list_workers(queues: Queues) -> list[WorkerStatus]:
     """Every process that takes jobs, and the jobs it holds."""
     return queues.workers()

@@ -7,7 +7,7 @@ import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mainspring.core.errors import Conflict, Failed, Invalid, MainspringError, NoRoom
+from mainspring.core.errors import Conflict, Failed, Invalid, MainspringError, NoRoom, error_codes
 from mainspring.pipelines.model import (
     Artifact,
     Change,
@@ -99,8 +99,24 @@ def check_resources(steps: Mapping[str, Resources], has: Resources) -> None:
             raise NoRoom(f"step {step} asks for {lacks}", where=f"step {step}", hint=hint)
 
 
-def told_again(text: str) -> MainspringError:
-    """The error that was stored as its three lines.
+def check_nodes(steps: Mapping[str, Resources], nodes: Sequence[Resources]) -> None:
+    """Refuse steps that ask for more than any node of a cluster has.
+
+    Raises:
+        NoRoom: One does.
+    """
+    for step, wanted in steps.items():
+        lacks = [node.lacks(wanted) for node in nodes]
+        if all(lacks):
+            least = min(lacks, key=lambda text: (text.count(";"), text)) if lacks else "a node, there are none"
+            hint = "ask for less, or add a node that has it"
+            raise NoRoom(
+                f"step {step} asks for {least} on the node that comes nearest", where=f"step {step}", hint=hint
+            )
+
+
+def told_again(text: str, code: str = "") -> MainspringError:
+    """The error that was stored as its three lines and its code.
 
     >>> told_again("it broke\nwhere: here\ntry: again").hint
     'again'
@@ -108,7 +124,7 @@ def told_again(text: str) -> MainspringError:
     what, *rest = text.splitlines() or ["it failed"]
     where = next((line.removeprefix("where: ") for line in rest if line.startswith("where: ")), "")
     hint = next((line.removeprefix("try: ") for line in rest if line.startswith("try: ")), "")
-    return Failed(what, where=where, hint=hint)
+    return error_codes().get(code, Failed)(what, where=where, hint=hint)
 
 
 def is_true(op: str, left: Json, right: Json) -> bool:

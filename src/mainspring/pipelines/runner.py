@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,18 +17,29 @@ from typing import cast
 
 from mainspring.core.errors import Invalid, MainspringError, NotFound
 from mainspring.core.wiring import Wiring
-from mainspring.engines import Ask, Message
+from mainspring.engines import Ask, Message, Wants
 from mainspring.engines.port import unpack_error
 from mainspring.pipelines import hints
-from mainspring.pipelines.codecs import Shelf
+from mainspring.pipelines.codecs import ROOM_BYTES, Shelf
 from mainspring.pipelines.crew import Crew, Order
 from mainspring.pipelines.decorators import AnyStep
 from mainspring.pipelines.hand import Hand, call_of, find_step
-from mainspring.pipelines.keys import Code, code_of, key_parts
-from mainspring.pipelines.model import GROUPS, Argument, Artifact, Graph, Json, Kind, Literal, Node, results_in
+from mainspring.pipelines.keys import Code, code_of, code_of_pipeline, key_parts
+from mainspring.pipelines.model import (
+    GROUPS,
+    Argument,
+    Artifact,
+    Graph,
+    Json,
+    Kind,
+    Literal,
+    Node,
+    Resources,
+    results_in,
+)
 from mainspring.pipelines.planning import Agenda, ending_arguments, plan_of, plan_of_node
 from mainspring.pipelines.resolving import Resolver, Skipped
-from mainspring.pipelines.rules import pick
+from mainspring.pipelines.rules import check_nodes, pick
 from mainspring.pipelines.secrets import Secrets
 from mainspring.pipelines.targets import AnyPipeline
 from mainspring.storage.ports import Blobs
@@ -37,6 +48,8 @@ RESULT_BYTES = 64 * 1024
 """The largest result a pipeline may return, as JSON."""
 MOST_ITEMS = 10_000
 """The longest list that `map` goes through."""
+FAN_ROOM_BYTES = 2 << 20
+"""How much text the results of all items of a list may have that are stored without blobs: they make one result."""
 _WAIT_S = 0.2
 _PATIENCE_S = 3600.0
 _NOTHING: Message = {"log": "", "cpu_s": 0.0, "memory": 0, "reads": {}, "inputs": []}
@@ -92,6 +105,7 @@ class Runner:
         owns_process: Nothing else runs in this process, so all output belongs to the steps.
         secrets: Where secrets are read.
         crew: Makes the hands for steps with processes of their own; None when there are none.
+        nodes: What the machines of a cluster have, whose hands do every step that they can find; None without one.
     """
 
     def __init__(
@@ -104,8 +118,10 @@ class Runner:
         owns_process: bool,
         secrets: Secrets,
         crew: Callable[[], Crew] | None = None,
+        nodes: Callable[[], Sequence[Resources]] | None = None,
     ) -> None:
         self._ask = ask
+        self._nodes = nodes
         self._wiring = wiring
         self._run_id = run_id
         self._folder = folder
@@ -140,9 +156,22 @@ class Runner:
             MainspringError: The pipeline cannot be drawn, or a step failed for good.
         """
         graph, steps = pipeline.draw(params)
-        self._secrets.masks(name for step in steps.values() for name in step.options.secrets)  # refuses what is missing
+        self._prepare(pipeline, graph, steps, steps.values())
+        try:
+            return self._to_the_end(graph, steps, failed)
+        finally:
+            if self._crew is not None:
+                self._crew.close()
+
+    def _prepare(
+        self, pipeline: AnyPipeline, graph: Graph, steps: Mapping[str, AnyStep], at_hand: Iterable[AnyStep]
+    ) -> None:
+        """Show the ledger the plan, and make ready what steps are done with; those at hand need their secrets."""
+        self._secrets.masks(name for step in at_hand for name in step.options.secrets)  # refuses what is missing
         self._codes = {step.reference: code_of(step) for step in {s.reference: s for s in steps.values()}.values()}
-        answer = self._tell(plan_of(graph, self._codes))
+        own = {f"{pipeline.function.__module__}:{pipeline.name}": code_of_pipeline(pipeline, self._codes)}
+        self._check_nodes(graph)
+        answer = self._tell(plan_of(graph, self._codes | own))
         if "error" in answer:
             raise unpack_error(cast("Mapping[str, object]", answer["error"]))
         self._pins = cast("dict[str, str]", answer["pins"])
@@ -156,11 +185,12 @@ class Runner:
             secrets=self._secrets,
             owns_process=self._owns_process,
         )
-        try:
-            return self._to_the_end(graph, steps, failed)
-        finally:
-            if self._crew is not None:
-                self._crew.close()
+
+    def _check_nodes(self, graph: Graph) -> None:
+        """Refuse steps that no machine of the cluster has room for, before any of them runs."""
+        asked = {node.id: node.options.resources for node in graph.nodes}
+        if self._nodes is not None and any(wanted != Resources() for wanted in asked.values()):
+            check_nodes(asked, self._nodes())
 
     def _to_the_end(self, graph: Graph, steps: Mapping[str, AnyStep], failed: Message | None) -> Message:
         result: Json = None
@@ -210,7 +240,8 @@ class Runner:
                 self._question(agenda, node)
             else:
                 work = Work(replace(node, arguments=self._resolver.arguments(node)), steps[node.id])
-                (self._there if self._may_go(work) and node.options.process else self._here).append(work)
+                goes = node.options.process or self._nodes is not None
+                (self._there if goes and self._may_go(work) else self._here).append(work)
         except Skipped:
             self._skipped.add(node.id)
             self._before.append({"ask": "skip", "step": node.id})
@@ -241,11 +272,12 @@ class Runner:
         while fan.left and fan.at_work < limit:
             work = fan.left.popleft()
             fan.at_work += 1
-            (self._there if fan.node.limit != 1 and self._may_go(work) else self._here).append(work)
+            goes = fan.node.limit != 1 or self._nodes is not None
+            (self._there if goes and self._may_go(work) else self._here).append(work)
 
     def _may_go(self, work: Work) -> bool:
         """Whether another process could do it: it has to find the step by name."""
-        if self._make_crew is None:
+        if self._make_crew is None or (self._nodes is not None and work.node.options.here):
             return False
         try:
             return find_step(work.node.function) is work.step
@@ -304,12 +336,21 @@ class Runner:
         options, cards = work.node.options, cast("list[int]", answer.get("cards", []))
         env = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, cards))} if cards else {}
         memory = options.resources.memory if options.process else 0
+        order = Order(call=self._call(work), timeout_s=options.timeout_s, memory=memory, env=env)
+        if self._nodes is not None:
+            asked = options.resources
+            secrets = {name: self._secrets.get(name) for name in options.secrets}
+            order = replace(order, wants=Wants(asked.cpu, asked.memory, asked.gpu), secrets=secrets)
         self._running[work.node.id] = work
-        self._crew.give(Order(call=self._call(work), timeout_s=options.timeout_s, memory=memory, env=env))
+        self._crew.give(order)
 
     def _call(self, work: Work) -> Message:
         arguments = {name: self._pinned(work.step, name, each) for name, each in work.node.arguments.items()}
-        return call_of(work.node.id, work.attempt, work.node.function, arguments, self._outputs)
+        room = min(ROOM_BYTES, FAN_ROOM_BYTES // work.fan.count) if work.fan else ROOM_BYTES
+        code = self._codes[work.step.reference]
+        expected = "" if code.barrier else code.digest
+        call = call_of(work.node.id, work.attempt, work.node.function, arguments, self._outputs, room)
+        return call | {"code": expected}
 
     def _pinned(self, step: AnyStep, name: str, argument: Argument) -> Argument:
         """A dataset that is named without a version, as the version that the whole run takes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
@@ -14,19 +15,23 @@ from mainspring.core.clock import Clock, SystemClock
 from mainspring.core.errors import Failed, Fenced, Invalid, MainspringError, NotFound, did_you_mean
 from mainspring.core.ids import new_id
 from mainspring.core.wiring import Wiring
-from mainspring.engines import Engine, InlineEngine, Outcome, OutcomeState, ProcessEngine, RayEngine, Task
+from mainspring.engines import Engine, InlineEngine, Outcome, OutcomeState, ProcessEngine, Task, ray
 from mainspring.engines.port import pack_error
+from mainspring.engines.ray import check_address
 from mainspring.pipelines import child, logs, records, rules
 from mainspring.pipelines.decorators import Pipeline
-from mainspring.pipelines.events import RunFailed, RunRequested
+from mainspring.pipelines.events import RunRequested
 from mainspring.pipelines.ledger import ATTEMPTS, KIND, QUEUE, Desk, Ledger
 from mainspring.pipelines.machine import Machine
-from mainspring.pipelines.model import Change, Json, PipelineRun, RunState, Size, StepRun, StepState, Why
+from mainspring.pipelines.model import Change, Json, PipelineRun, RunState, Size, StepRun, Why
+from mainspring.pipelines.opening import small_house
+from mainspring.pipelines.parts.service import Parts
+from mainspring.pipelines.settling import FOLDER, HERE, Settling
 from mainspring.pipelines.steering import Steering
 from mainspring.pipelines.targets import AnyPipeline, check_inside, check_target, load_target
-from mainspring.pipelines.tracked import TrackedRun, close_tracked
+from mainspring.pipelines.tracked import TrackedRun
 from mainspring.pipelines.worker import Heart, Hold, Stopping, never_stopping
-from mainspring.storage.jobs import JobState, Lease, NewJob, backoff_s, job_id
+from mainspring.storage.jobs import APART, Lease, NewJob, backoff_s, job_id
 from mainspring.storage.ports import Blobs, Journal, Queue, Tables
 
 if TYPE_CHECKING:
@@ -35,7 +40,9 @@ if TYPE_CHECKING:
     from mainspring.data import Data
     from mainspring.tracking import Tracking
 
-_HERE = "inline"
+_LOOK_S = 0.5
+WHOLE_STEPS = 300
+"""How many steps, not counting items of lists, an outline of a run has whole."""
 SIZED_RUNS = 20
 """How many of the latest runs say how large a step is."""
 
@@ -56,7 +63,7 @@ class Pipelines:
         house: "module:function" that opens the house in a child process.
         house_env: Environment variables that the child needs for it.
         root: Folder that relative targets start from, and working directory of children; the current one by default.
-        engine: "process", "inline" or "ray": how workers run pipelines that do not say it themselves.
+        engine: "process", "inline", "ray" or "ray://HOST:PORT": where runs go that do not say it themselves.
         engines: The engines by name.
         lease_s: How long a run stays with a worker that shows no sign of life.
         secrets: A file of secrets, for those that are not in the environment.
@@ -86,16 +93,26 @@ class Pipelines:
     ) -> None:
         at = clock or SystemClock()
         self._desk = Desk(tables, journal, queue, blobs, at, data, tracking, lease_s, machine or Machine())
-        self._engines = {each.name: each for each in engines or (InlineEngine(), ProcessEngine(), RayEngine())}
-        self._engine = self._known_engine(engine)
-        self._wiring = wiring or _small_house(self._desk)
+        self._engines = {each.name: each for each in engines or (InlineEngine(), ProcessEngine())}
+        self._cluster = check_address(engine, "pipelines.engine") if engine.startswith(ray.NAME) else ""
+        self._engine = self._known_engine(ray.NAME if engine.startswith(ray.NAME) else engine)
+        self._wiring = wiring or small_house(self._desk)
         self._house = house
         self._house_env = dict(house_env or {})
         self._root = (root or Path.cwd()).absolute()
         self._scratch = scratch
         self._heart = Heart(tables, queue, lease_s=lease_s)
         self._secrets = secrets
+        self._settling = Settling(self._desk, scratch / FOLDER)
         self.steering = Steering(self._desk)
+        self.parts = Parts(
+            self._desk,
+            engine=self._engines.get("process") or ProcessEngine(),
+            heart=self._heart,
+            task=self._task,
+            root=self._root,
+            scratch=scratch,
+        )
 
     def submit(
         self,
@@ -152,6 +169,20 @@ class Pipelines:
         """
         return load_target(target, self._root)
 
+    def place_in_project(self, target: str) -> str:
+        """The target as it is written in another copy of the project's folder.
+
+        Raises:
+            Invalid: It is not in that folder.
+        """
+        place, _, name = check_target(target, self._root).rpartition(":")
+        if not place.endswith(".py"):
+            return target
+        if not Path(place).is_relative_to(self._root):
+            hint = f"move the file below {self._root}, which the image has a copy of"
+            raise Invalid("the target is outside the project folder", where=target, hint=hint)
+        return f"{Path(place).relative_to(self._root)}:{name}"
+
     def run_inline(
         self, pipeline: AnyPipeline | str, params: Mapping[str, Json] | None = None, *, cache: bool = True
     ) -> PipelineRun:
@@ -167,8 +198,8 @@ class Pipelines:
         held = pipeline if isinstance(pipeline, Pipeline) else load_target(pipeline, self._root)
         target = _target_of(held) if isinstance(pipeline, Pipeline) else check_target(pipeline, self._root)
         held.draw(params or {})  # what is wrong with the call is the caller's to hear, and no run
-        queue = f"{_HERE}-{new_id()}"
-        run_id = self._add(replace(self._new_run(target, held.name, params or {}, _HERE), cache=cache), queue=queue)
+        queue = f"{HERE}-{new_id()}"
+        run_id = self._add(replace(self._new_run(target, held.name, params or {}, HERE), cache=cache), queue=queue)
         lease = self._desk.queue.lease(f"inline {run_id}", [queue], lease_s=self._desk.lease_s)
         if lease is None:
             raise Failed("the run was taken from the queue by another", where=f"pipeline-runs/{run_id}")
@@ -180,6 +211,63 @@ class Pipelines:
                 self.cancel(run_id, reason="interrupted")
                 raise
         return self.get(run_id)
+
+    def run_on(
+        self,
+        target: str,
+        params: Mapping[str, Json],
+        *,
+        key: str,
+        engine: str = "",
+        cache: bool = True,
+        stopping: threading.Event | None = None,
+    ) -> PipelineRun:
+        """Run a pipeline here, or go on with the run of the same key where another process left it.
+
+        While another process has the run, this one waits for it.
+
+        Args:
+            target: As for `submit`.
+            params: As for `submit`.
+            key: The same key in the same project is the same run.
+            engine: As for `submit`.
+            cache: As for `submit`.
+            stopping: Set by somebody when this process is to stop: the run is left to the next one.
+        Returns: The run when it has ended, or rests until somebody answers or resumes it.
+        Raises:
+            Invalid, NotFound: The target or a parameter is wrong, or the pipeline cannot be drawn.
+            Stopping: The process is to stop.
+        """
+        place, asked = check_target(target, self._root), stopping or never_stopping()
+        load_target(target, self._root).draw(params)
+        queue = f"{APART}{job_id('run-on', caller().project, key)}"
+        fresh = self._new_run(place, place.rpartition(":")[2], params, engine or self._engine)
+        run_id = self._add(replace(fresh, cache=cache), key=key, queue=queue)
+        while (run := self.get(run_id)).state in records.ACTIVE:
+            lease = self._desk.queue.lease(f"{queue} {new_id()}", [queue], lease_s=self._desk.lease_s)
+            if lease is None:
+                if self._settling.lost(run.job_id):
+                    self.settle()
+                if asked.wait(_LOOK_S):
+                    raise Stopping("the process is being stopped", where=run.ref)
+                continue
+            with self._heart.beating(Hold(lease, asked)), suppress(Fenced):  # cancelled from elsewhere: it says so
+                self._work(lease, None)
+        return run
+
+    def join(self, target: str, params: Mapping[str, Json], *, key: str, cache: bool = True) -> str:
+        """The run of a key whose parts are done by processes of their own: see `parts`. It is made when there is none.
+
+        Args:
+            target: As for `submit`.
+            params: As for `submit`.
+            key: The same key in the same project is the same run.
+            cache: As for `submit`.
+        Returns: Its id.
+        """
+        place = check_target(target, self._root)
+        fresh = self._new_run(place, place.rpartition(":")[2], params, "process")
+        return self._add(replace(fresh, cache=cache), key=key, queue=f"{APART}{job_id('join', caller().project, key)}")
 
     def work_once(self, lease: Lease) -> None:
         """Do the work of one lease: the remaining steps of its run. For `Worker` handlers; it finishes the job itself.
@@ -196,11 +284,26 @@ class Pipelines:
         Raises:
             NotFound: There is no such run in the project.
         """
+        return self._found(run_id, with_steps=True)
+
+    def outline(self, run_id: str) -> PipelineRun:
+        """One run for people to look at: of its steps where there are many, only names, states, times and errors.
+
+        Raises:
+            NotFound: There is no such run in the project.
+        """
+        run = self._found(run_id)
         with self._desk.tables.read() as conn:
-            run = records.find_run(conn, run_id)
-        if run is None:
-            raise NotFound(f"no pipeline run {run_id!r}", where="pipelines", hint="mainspring pipeline ls")
-        return run
+            return replace(run, steps=records.outline_of(conn, run_id, most=WHOLE_STEPS))
+
+    def step(self, run_id: str, step_id: str) -> StepRun:
+        """One step of a run, with all that is known of it.
+
+        Raises:
+            NotFound: There is no such run or step.
+        """
+        with self._desk.tables.read() as conn:
+            return records.step_of(conn, run_id, step_id) or self._step(self.get(run_id), step_id)
 
     def runs(
         self, pipeline: str = "", *, states: Sequence[str] = (), before: int = 0, limit: int = 100
@@ -224,7 +327,7 @@ class Pipelines:
         Raises:
             NotFound: There is no such run.
         """
-        return self.steering.cancel(self.get(run_id), reason=reason)
+        return self.steering.cancel(self._found(run_id), reason=reason)
 
     def why(self, run_id: str, step_id: str) -> Why:
         """Why a step ran, or did not: which parts of its cache key differ from the run before.
@@ -285,14 +388,14 @@ class Pipelines:
 
         Returns: How many there were, over all projects.
         """
+        return self.steering.refuse_overdue() + self._settling.settle()
+
+    def _found(self, run_id: str, *, with_steps: bool = False) -> PipelineRun:
         with self._desk.tables.read() as conn:
-            waiting = records.active(conn)
-        settled = self.steering.refuse_overdue()
-        for project, run_id, job in waiting:
-            with calling(Caller("pipelines", project)):
-                reason = self._lost(job)
-                settled += bool(reason) and self._end_lost(run_id, reason)
-        return settled
+            run = records.find_run(conn, run_id, with_steps=with_steps)
+        if run is None:
+            raise NotFound(f"no pipeline run {run_id!r}", where="pipelines", hint="mainspring pipeline ls")
+        return run
 
     def _new_run(self, target: str, name: str, params: Mapping[str, Json], engine: str) -> PipelineRun:
         return PipelineRun(
@@ -315,7 +418,7 @@ class Pipelines:
                 payload={"run": run.id},
                 id=job_id("pipeline-job", run.id),
                 priority=run.priority,
-                max_attempts=ATTEMPTS if queue == QUEUE else 1,
+                max_attempts=1 if queue.startswith(f"{HERE}-") else ATTEMPTS,
             )
             run = replace(run, job_id=self._desk.queue.put(conn, job))
             if records.add_run(conn, run):
@@ -324,7 +427,7 @@ class Pipelines:
         return run.id
 
     def _work(self, lease: Lease, held: child.Held | None) -> None:
-        run = self.get(str(lease.job.payload["run"]))
+        run = self._found(str(lease.job.payload["run"]))
         if run.state.is_final:
             with self._desk.tables.write() as conn:
                 self._desk.queue.finish(conn, lease, {"state": run.state})
@@ -341,7 +444,7 @@ class Pipelines:
         finally:
             self._desk.machine.free(run.id)
             shutil.rmtree(folder, ignore_errors=True)
-        state = self.get(run.id).state
+        state = self._found(run.id).state
         if state.is_final:
             shutil.rmtree(folder.parent, ignore_errors=True)  # attempts that were killed left theirs
             ledger.close_tracked(state)
@@ -375,8 +478,8 @@ class Pipelines:
         ledger.fail_run(error)
 
     def _engine_run(self, run: PipelineRun, task: Task, ledger: Ledger, held: child.Held | None) -> Outcome:
-        with child.holding(held or (child.Held(self._wiring) if run.engine == _HERE else None)):
-            return self._engines[run.engine].run(task, ledger)
+        with child.holding(held or (child.Held(self._wiring) if run.engine == HERE else None)):
+            return self._engines["process" if run.engine == ray.NAME else run.engine].run(task, ledger)
 
     def _task(self, run: PipelineRun, folder: Path) -> Task:
         who = caller()
@@ -389,6 +492,7 @@ class Pipelines:
             "house": self._house,
             "house_env": self._house_env,
             "engine": run.engine,
+            "cluster": self._cluster,
             "secrets": str(self._secrets or ""),
             "actor": who.actor,
             "project": who.project,
@@ -396,7 +500,7 @@ class Pipelines:
         return Task(entry=child.ENTRY, payload=payload, folder=folder, cwd=self._root, env=self._house_env)
 
     def _folder(self, run_id: str, attempt: int) -> Path:
-        return self._scratch / "pipeline-runs" / run_id / str(attempt)
+        return self._scratch / FOLDER / run_id / str(attempt)
 
     def _step(self, run: PipelineRun, step_id: str) -> StepRun:
         step = run.step(step_id)
@@ -420,51 +524,11 @@ class Pipelines:
         return rules.table_diff(lists[0], lists[1])
 
     def _known_engine(self, name: str) -> str:
-        if name not in self._engines:
-            near = did_you_mean(name, self._engines) or f"known are {', '.join(self._engines)}"
+        known = [*self._engines, ray.NAME]
+        if name not in known:
+            near = did_you_mean(name, known) or f"known are {', '.join(known)}"
             raise Invalid(f"no engine {name!r}", where="pipelines", hint=near)
         return name
-
-    def _lost(self, job_id: str) -> str:
-        try:
-            job = self._desk.queue.get(job_id)
-        except NotFound:
-            return "its job is gone from the queue"
-        if job.state is JobState.DEAD:
-            return job.error or "its job was put aside"
-        if job.state.is_final:
-            return f"its job was {job.state} by hand"
-        with self._desk.tables.read() as conn:
-            lapsed = job.lease_until < self._desk.tables.now(conn)
-        if job.queue.startswith(f"{_HERE}-") and lapsed:
-            return "the process that ran it is gone"
-        return ""
-
-    def _end_lost(self, run_id: str, reason: str) -> bool:
-        run = self.get(run_id)
-        now = self._desk.clock.now()
-        values = {"state": RunState.FAILED, "finished_at": now, "error": reason}
-        with self._desk.tables.write() as conn:
-            if not records.change_run(conn, run_id, values, states=records.UNFINISHED):
-                return False
-            records.end_steps(conn, run_id, running=StepState.FAILED, at=now)
-            fact = RunFailed(subject=run.ref, pipeline=run.pipeline, step="", error=reason)
-            self._desk.journal.append(conn, fact)
-            self._desk.queue.cancel(conn, run.job_id)
-        close_tracked(self._desk.tracking, run_id, RunState.FAILED)
-        return True
-
-
-def _small_house(desk: Desk) -> Wiring:
-    wiring = Wiring()
-    wiring.add(Blobs, lambda _: desk.blobs)  # type: ignore[type-abstract]  # the wiring knows ports by their protocol
-    if desk.data is not None:
-        data = desk.data
-        wiring.add(type(data), lambda _: data)
-    if desk.tracking is not None:
-        tracking = desk.tracking
-        wiring.add(type(tracking), lambda _: tracking)
-    return wiring
 
 
 def _target_of(pipeline: AnyPipeline) -> str:

@@ -36,9 +36,9 @@ class Steering:
         with self._desk.tables.write() as conn:
             if not records.change_run(conn, run.id, values, states=records.UNFINISHED):
                 return False
+            self._desk.queue.cancel(conn, records.job_of(conn, run.id))  # run, job, steps: in the order of the ledger
             records.end_steps(conn, run.id, running=StepState.CANCELLED, at=now)
             self._desk.journal.append(conn, RunCancelled(subject=run.ref, pipeline=run.pipeline, reason=reason))
-            self._desk.queue.cancel(conn, records.job_of(conn, run.id))
         close_tracked(self._desk.tracking, run.id, RunState.CANCELLED)
         return True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -11,9 +12,11 @@ from types import ModuleType
 from typing import NoReturn
 
 from mainspring.core.canonical import digest
-from mainspring.core.errors import Invalid, NotFound, Refused, did_you_mean
+from mainspring.core.errors import Invalid, MainspringError, NotFound, Refused, did_you_mean
 from mainspring.pipelines.decorators import Pipeline, Step
 
+_NOT_WRITTEN = (f"{Path(__file__).parents[1]}{os.sep}", "<")
+"""Where frames are that a reader did not write: ours, and what was generated."""
 AnyPipeline = Pipeline[..., object]
 
 
@@ -28,15 +31,30 @@ def check_target(target: str, root: Path) -> str:
     if not place or not name.isidentifier():
         hint = 'write "path/to/file.py:function" or "package.module:function"'
         raise Invalid(f"{target!r} names no pipeline", where="target", hint=hint)
+    return f"{_check_place(place, root)}:{name}"
+
+
+def load_place(place: str, root: Path) -> ModuleType:
+    """Import a Python file, whose path may start from `root`, or a module.
+
+    Raises:
+        Invalid: It cannot be imported, or is neither.
+        NotFound: There is no such file or module.
+    """
+    found = _check_place(place, root)
+    return _load_file(Path(found)) if found.endswith(".py") else _load_module(found, root)
+
+
+def _check_place(place: str, root: Path) -> str:
     if not place.endswith(".py"):
         if all(part.isidentifier() for part in place.split(".")):
-            return target
+            return place
         raise Invalid(f"{place!r} is neither a module nor a Python file", where="target", hint="a file ends in .py")
     path = (root / place).absolute()
     if not path.is_file():
         near = did_you_mean(path.name, (p.name for p in path.parent.glob("*.py"))) if path.parent.is_dir() else ""
         raise NotFound(f"no file {place}", where=str(path.parent), hint=near or "give the path of a Python file")
-    return f"{path}:{name}"
+    return str(path)
 
 
 def check_inside(target: str, root: Path) -> None:
@@ -59,7 +77,7 @@ def load_target(target: str, root: Path) -> AnyPipeline:
         NotFound: There is no such file or module.
     """
     place, _, name = check_target(target, root).rpartition(":")
-    module = _load_file(Path(place)) if place.endswith(".py") else _load_module(place, root)
+    module = load_place(place, root)
     found = getattr(module, name, None)
     if isinstance(found, Pipeline):
         return found
@@ -121,8 +139,12 @@ def _complain(reason: Exception, where: str) -> NoReturn:
     if isinstance(reason, ModuleNotFoundError) and reason.name:
         hint = f"install {reason.name.split('.')[0]} beside Mainspring, or start in the project's folder"
         raise NotFound(f"no module named {reason.name!r}", where=where, hint=hint) from reason
-    frames = traceback.extract_tb(reason.__traceback__)
-    line = reason.lineno if isinstance(reason, SyntaxError) else frames[-1].lineno
-    file = reason.filename if isinstance(reason, SyntaxError) else frames[-1].filename
+    frames = [each for each in traceback.extract_tb(reason.__traceback__) if not each.filename.startswith(_NOT_WRITTEN)]
+    if isinstance(reason, MainspringError) and frames:  # it says better than we could what is wrong there
+        told = f"{frames[-1].filename}, line {frames[-1].lineno}" + (f" ({reason.where})" if reason.where else "")
+        raise type(reason)(reason.what, where=told, hint=reason.hint) from None
+    last = frames[-1] if frames else None
+    line = reason.lineno if isinstance(reason, SyntaxError) else last and last.lineno
+    file = reason.filename if isinstance(reason, SyntaxError) else last.filename if last else where
     what = f"importing it raised {type(reason).__name__}: {reason.msg if isinstance(reason, SyntaxError) else reason}"
     raise Invalid(what, where=f"{file}, line {line}", hint=f"python -c 'import ...' shows the whole trace of {where}")

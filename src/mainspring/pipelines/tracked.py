@@ -54,7 +54,7 @@ class TrackedRun:
         """Create the tracked run, unless that was done."""
         if self._tracking is None or self._code is None or self._is_open:
             return
-        self._tracking.create_run(
+        found = self._tracking.create_run(
             run.pipeline,
             name=f"{run.pipeline}-{run.id[-6:]}",
             tags={"pipeline": run.pipeline, "target": run.target},
@@ -62,6 +62,8 @@ class TrackedRun:
             environment=_environment(tuple(f"{each.name}=={each.version}" for each in installed().values())),
             run_id=run.id,
         )
+        if found.status != "running":  # the pipeline run was taken up again
+            self._tracking.resume(run.id)
         params = {name: _text(value) for name, value in run.params.items()}
         self._tracking.log_batch(run.id, params=params)
         self._is_open = True

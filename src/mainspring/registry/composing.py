@@ -16,7 +16,7 @@ from mainspring.registry.rules import check_usable, field_dtype, holds
 if TYPE_CHECKING:
     import polars as pl
 
-    from mainspring.registry.packages import Manifest
+    from mainspring.registry.manifests import Manifest
 
 
 class Shelf(Protocol):

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from mainspring.core.errors import Invalid, Refused
 from mainspring.registry.flavours import Trait, flavour, mlflow, names
+from mainspring.registry.manifests import Manifest
 from mainspring.registry.model import Example
-from mainspring.registry.packages import Manifest, Package
+from mainspring.registry.packages import Package
 from mainspring.registry.rules import is_pickle
 
 if TYPE_CHECKING:

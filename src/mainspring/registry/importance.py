@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-    from mainspring.registry.packages import Manifest, Package, Predictor
+    from mainspring.registry.manifests import Manifest
+    from mainspring.registry.packages import Package, Predictor
 
 NOTE = "importance"
 LEAST_ROWS = 30

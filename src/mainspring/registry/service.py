@@ -20,13 +20,11 @@ from mainspring.registry.flavours.pickle import PickleFile
 from mainspring.registry.folders import model_in, package_of
 from mainspring.registry.grants import Grant, GrantRequest, Grants
 from mainspring.registry.importance import importance_of, with_importance
+from mainspring.registry.manifests import MANIFEST, Manifest, Seal
 from mainspring.registry.model import Example, Importance, ModelVersion, Origin, Signature
 from mainspring.registry.packages import (
-    MANIFEST,
-    Manifest,
     Package,
     Predictor,
-    Seal,
     build,
     load_folder,
     open_file,

@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 
 from mainspring.core.canonical import canonical_json
-from mainspring.core.errors import Corrupt
+from mainspring.core.errors import Corrupt, Refused
+from mainspring.core.settings import AWAY
 
 _NAME = "models"
 
@@ -40,7 +41,11 @@ def kept_seed(path: Path) -> bytes:
 
     Raises:
         Corrupt: The file is not a key.
+        Refused: This is a node of a cluster that does not have the project's data folder.
     """
+    if (path.parent / AWAY).exists():
+        hint = "do it in a step with here=True, or mount the project's data folder on the node at the same path"
+        raise Refused("this node of the cluster has no key of the project to sign with", where=path.name, hint=hint)
     return _seed(path) if path.exists() else _make(path)
 
 

@@ -92,6 +92,7 @@ TRUSTED = frozenset(
         "lightgbm.basic.Booster",
         "lightgbm.sklearn.LGBMClassifier",
         "lightgbm.sklearn.LGBMRegressor",
+        "mainspring.registry.labelled.Labelled",
         "mainspring.registry.tabular.Tabular",
         "numpy.dtype",
         "numpy.max",

@@ -7,21 +7,26 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, suppress
 from io import FileIO
 from pathlib import Path
+from select import select
 from typing import BinaryIO, Protocol
 from urllib.parse import urlsplit
 
 from mainspring.core.errors import Corrupt, Failed, MainspringError, NotFound, Overloaded, Unavailable, error_codes
+from mainspring.core.passing import CAN_MEET, MEET, MET, Meeting, copied
 from mainspring.core.sockets import Hashing, splice
 
 log = logging.getLogger("mainspring.sdk")
 SMALL = 1 << 20
 """Files up to this size are sent in one go, without asking first."""
 CHUNK = 1 << 20
+_HERE = ("localhost", "127.0.0.1", "::1")
 _TIMEOUT_S = 60.0
+_SLOW = 5e6
+"""So many bytes a second a server copies at least that was passed a file; it says nothing until it has all of it."""
 _WAITS_S = (0.1, 0.5, 2.0, 5.0)
 """How long to wait before each new try, as long as nothing more arrives."""
 
@@ -32,12 +37,15 @@ class Transfers:
     Args:
         url: Address of the server, such as `http://127.0.0.1:7600`.
         headers: Sent with every request.
+        passes: Whether a server of this machine and user is passed the open files, to copy them by itself, and
+            passes its own.
     """
 
-    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, url: str, headers: Mapping[str, str] | None = None, *, passes: bool = True) -> None:
         self._url = urlsplit(url)
         self._headers = dict(headers or {})
         self.url = url
+        self.passes = passes and CAN_MEET and self._url.hostname in _HERE
         self.encrypted = self._url.scheme == "https"
 
     def upload(self, address: str, source: Path) -> None:
@@ -57,8 +65,7 @@ class Transfers:
             raise NotFound("there is no such file", where=str(source), hint="give the path of a file") from None
         with file:
             size = os.fstat(file.fileno()).st_size
-            digest = digest_of(source) if size > SMALL else ""
-            self._insist(_Upload(self, address, file, size, digest))
+            self._insist(_Upload(self, address, file, size))
 
     def download(self, address: str, to: Path) -> None:
         """Fetch a file; it appears whole and checked, or not at all. A part that is left is used by the next try.
@@ -112,29 +119,39 @@ class _Job(Protocol):
 
 
 class _Upload:
-    def __init__(self, to: Transfers, address: str, file: BinaryIO, size: int, digest: str) -> None:
+    def __init__(self, to: Transfers, address: str, file: BinaryIO, size: int) -> None:
         self._to = to
         self._address = address
         self._file = file
         self._size = size
-        self._digest = digest
+        self._digest = ""
         self.reached = 0
 
     def step(self) -> bool:
-        if not self._digest:
+        if self._size <= SMALL:
             return self._put(0, {})
-        if self._put(self._size, {"Content-Range": f"bytes */{self._size}"}):
+        whole = {"Content-Range": f"bytes */{self._size}"}
+        self._digest = self._digest or digest_of(Path(self._file.name))
+        if self._to.passes:
+            with Meeting() as meeting:
+                there = self._put(self._size, {**whole, MEET: meeting.name}, meeting)
+        else:
+            there = self._put(self._size, whole)
+        if there:
             return True
         return self._put(self.reached, {"Content-Range": f"bytes {self.reached}-{self._size - 1}/{self._size}"})
 
-    def _put(self, start: int, headers: Mapping[str, str]) -> bool:
-        """Send the file from `start`; whether the server has all of it now."""
+    def _put(self, start: int, headers: Mapping[str, str], meeting: Meeting | None = None) -> bool:
+        """Send the file from `start`, or pass it to a server that comes for it; whether that has all of it now."""
         known = {"X-Digest": self._digest} if self._digest else {}
         length = {"Content-Length": str(self._size - start), "Content-Type": "application/octet-stream"}
         with closing(self._to.ask("PUT", self._address, {**length, **known, **headers})) as line:
             if start < self._size:
                 with suppress(ConnectionError):  # a server that hung up may have said why
                     line.sock.sendfile(self._file, start)
+            if meeting is not None and meeting in select([meeting, line.sock], [], [], _TIMEOUT_S)[0]:
+                meeting.give(self._file.fileno())
+                line.sock.settimeout(_TIMEOUT_S + self._size / _SLOW)
             answer = line.getresponse()
             body = answer.read()
             if answer.status == 202:
@@ -159,7 +176,11 @@ class _Download:
         asked = {"Range": f"bytes={self.reached}-"} if self._ranged else {}
         if part is not None:
             asked["If-Range"] = f'"{part.suffixes[-2][1:]}"'
-        with closing(self._from.ask("GET", self._address, asked)) as line:
+        with ExitStack() as stack:
+            meeting = stack.enter_context(Meeting()) if self._from.passes and self._ranged else None
+            if meeting is not None:
+                asked[MEET] = meeting.name
+            line = stack.enter_context(closing(self._from.ask("GET", self._address, asked)))
             answer = line.getresponse()
             if answer.status == 416:  # the part is all of it already, or more, or there is nothing in the file
                 answer.read()
@@ -169,15 +190,22 @@ class _Download:
             if answer.status >= 300:
                 raise error_of(answer.status, answer.read(), self._from.url)
             digest = answer.headers.get("ETag", "").strip('"')
-            if answer.status != 206 or part is None:
+            passed = meeting is not None and answer.headers.get(MET) is not None
+            if part is None or not (answer.status == 206 or (passed and digest == part.suffixes[-2][1:])):
                 self._drop()
                 self.reached, part = 0, self._to.with_name(f".{self._to.name}.{digest}.part")
-            with answer:
-                self._receive(answer, part, digest)
+            if passed and meeting is not None:
+                handle = meeting.take()
+                stack.callback(os.close, handle)
+                end = os.fstat(handle).st_size
+                self._receive(part, digest, lambda file: copied(handle, file.fileno(), self.reached, end))
+            else:
+                straight = not self._from.encrypted
+                self._receive(part, digest, lambda file: _pour(answer, file, straight=straight))
             os.replace(part, self._to)
         return True
 
-    def _receive(self, answer: http.client.HTTPResponse, part: Path, digest: str) -> None:
+    def _receive(self, part: Path, digest: str, pour: Callable[[FileIO], Iterator[int]]) -> None:
         from blake3 import blake3
 
         hasher = blake3()
@@ -186,11 +214,9 @@ class _Download:
             Hashing(hasher, file.fileno()) as hashing,
         ):
             file.seek(self.reached)
-            for count in _pour(answer, file, straight=not self._from.encrypted):
+            for count in pour(file):
                 self.reached += count
                 hashing.reach(self.reached)
-        if answer.length:
-            raise http.client.IncompleteRead(b"", answer.length)
         if digest and hasher.hexdigest() != digest:
             part.unlink()
             raise Corrupt("the file arrived changed", where=str(self._to), hint="fetch it again")
@@ -217,10 +243,12 @@ def _pour(answer: http.client.HTTPResponse, file: FileIO, *, straight: bool) -> 
         for count in splice(answer.fileno(), file.fileno(), answer.length):
             answer.length -= count
             yield count
-        return
-    piece = memoryview(bytearray(CHUNK))
-    while count := answer.readinto(piece):
-        yield _write(file, piece[:count])
+    else:
+        piece = memoryview(bytearray(CHUNK))
+        while count := answer.readinto(piece):
+            yield _write(file, piece[:count])
+    if answer.length:
+        raise http.client.IncompleteRead(b"", answer.length)
 
 
 def _write(file: FileIO, piece: bytes | memoryview) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from copy import copy
 from typing import Self
@@ -12,6 +13,7 @@ from litestar import Litestar, Router, get
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.di import Provide
+from litestar.enums import HttpMethod
 from litestar.exceptions import LitestarDeprecationWarning
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
@@ -19,9 +21,11 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
 from litestar.plugins.jinja import JinjaTemplateEngine
+from litestar.routes import HTTPRoute
 from litestar.template import TemplateConfig
 from litestar.types import Method
-from litestar.types.internal_types import PathParameterDefinition
+from litestar.types.internal_types import PathParameterDefinition, RouteHandlerMapItem
+from litestar.utils.helpers import unwrap_partial
 
 from mainspring.access import Access, Identity
 from mainspring.access.model import PUBLIC, check_permission
@@ -74,20 +78,19 @@ def create_app(
     handlers = collect_handlers(rooms)
     pages = page_environment(_paths(handlers.pages))
     pulse = _Once(lambda: Pulse(wiring.get(Journal)))  # type: ignore[type-abstract]  # the wiring knows ports by name
+    own = [copy(health), copy(stream), copy(run_stream)]
+    provided = {
+        **{name: _provide(wiring, name) for name in SERVICES},
+        "wiring": _Service(lambda: wiring, sync_to_thread=False),
+        "pulse": _Service(pulse, sync_to_thread=False),
+    }
+    for handler in (*own, *handlers.api, *handlers.pages):
+        handler.dependencies = {name: provided[name] for name in _parameters(handler) if name in provided}
     with warnings.catch_warnings():
         # Litestar 3 will want every parameter marked with where it comes from; before it, names are enough.
         warnings.simplefilter("ignore", LitestarDeprecationWarning)
         app = _App(
-            # In routers: registered one by one, the third handler of a path would break the first (Litestar 2.25).
-            [
-                _Router("/", route_handlers=[copy(health), copy(stream), copy(run_stream), *handlers.api]),
-                _Router("/", route_handlers=handlers.pages, include_in_schema=False),
-            ],
-            dependencies={
-                **{name: _provide(wiring, name) for name in SERVICES},
-                "wiring": _Service(lambda: wiring, sync_to_thread=False),
-                "pulse": _Service(pulse, sync_to_thread=False),
-            },
+            [_Router([*own, *handlers.api]), _Router(handlers.pages, include_in_schema=False)],
             guards=[_guard(access)],
             exception_handlers=exception_handlers(pages),
             request_max_body_size=BODY_LIMIT,
@@ -117,16 +120,60 @@ def create_app(
 class _App(Litestar):
     """Litestar without its plugins for libraries that no handler uses: only finding them would import them."""
 
+    _mapped: tuple[int, dict[str, RouteHandlerMapItem]] | None = None
+
     @staticmethod
     def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
         return [*plugins, MsgspecDIPlugin()]
 
+    @property
+    def route_handler_method_map(self) -> dict[str, RouteHandlerMapItem]:
+        """The handlers of each path; the framework asks at every path it adds, so what is known is kept."""
+        seen, known = self._mapped or (0, {})
+        for route in self.routes[seen:]:
+            if isinstance(route, HTTPRoute):
+                known[route.path] = {method: one for one in route.route_handlers for method in one.http_methods}
+        self._mapped = (len(self.routes), known)
+        return known
+
 
 class _Router(Router):
-    """A router that is registered once, with handlers that are copies already: copying it costs a tenth of a start."""
+    """One route for each path, made at once.
+
+    Registered one by one, the third handler of a path would break the first (Litestar 2.25), and each would be compared
+    with all before it. One handler of OPTIONS is for all paths: the framework would make one for each.
+    """
+
+    def __init__(self, handlers: Sequence[BaseRouteHandler], *, include_in_schema: bool = True) -> None:
+        super().__init__("/", route_handlers=[], include_in_schema=include_in_schema)
+        paths: dict[str, list[HTTPRouteHandler]] = defaultdict(list)
+        for handler in handlers:
+            assert isinstance(handler, HTTPRouteHandler), handler  # nothing here speaks another protocol
+            for path in handler.paths:
+                paths[path].append(handler)
+        options = HTTPRouteHandler(sorted(paths), http_method=HttpMethod.OPTIONS, include_in_schema=False)(_options)
+        for handler in (*handlers, options):
+            handler.owner = self
+        for path, found in paths.items():
+            _check_apart(path, found)
+        self.routes = [HTTPRoute(path=path, route_handlers=[*found, options]) for path, found in paths.items()]
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
-        return self
+        return self  # registered once, with handlers that are copies already: copying it costs a tenth of a start
+
+
+def _check_apart(path: str, handlers: Sequence[HTTPRouteHandler]) -> None:
+    """The framework would leave out one of two without a word."""
+    asked: dict[str, HTTPRouteHandler] = {}
+    for handler in handlers:
+        for method in handler.http_methods:
+            if other := asked.get(method):
+                raise MainspringError(f"{method} {path} has two handlers", where=f"{other} and {handler}")
+            asked[method] = handler
+
+
+async def _options() -> None:
+    """Never asked: the door lets no such request in."""
 
 
 class _Service(Provide):
@@ -170,6 +217,15 @@ def _operation_id(handler: HTTPRouteHandler, method: Method, path: list[str | Pa
     """Method and path, which no two operations share: `get_models_name_versions`."""
     names = [part if isinstance(part, str) else part.name for part in path]
     return "_".join([method.lower(), *(name.replace("-", "_") for name in names if name not in ("api", "v1"))])
+
+
+def _parameters(handler: BaseRouteHandler) -> tuple[str, ...]:
+    """What the function of a handler asks for by name.
+
+    Each handler is told only of the services it asks for: the framework looks at all it is told of, for every handler.
+    """
+    code = unwrap_partial(handler.fn).__code__
+    return tuple(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
 
 
 def _paths(handlers: Sequence[BaseRouteHandler]) -> set[str]:

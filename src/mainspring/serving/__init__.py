@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mainspring.serving.client import Client
     from mainspring.serving.model import Arm, Deployment, Feedback, Rollout, Traffic, TrafficChange
+    from mainspring.serving.modelserver.plan import Options
     from mainspring.serving.rules.decision import Decision, RolloutSpec
     from mainspring.serving.service import Serving
     from mainspring.serving.supervisor import Supervisor
@@ -24,6 +25,7 @@ __all__ = [
     "Decision",
     "Deployment",
     "Feedback",
+    "Options",
     "Rollout",
     "RolloutSpec",
     "Serving",
@@ -34,6 +36,7 @@ __all__ = [
 
 _LAZY = {
     "Client": "client",
+    "Options": "modelserver.plan",
     "Decision": "rules.decision",
     "RolloutSpec": "rules.decision",
     "Serving": "service",

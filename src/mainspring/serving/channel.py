@@ -96,7 +96,8 @@ class Channel:
                     return answer
                 pause_s = max(pause_s, _seconds(answer.headers.get("retry-after", "")))
                 if answer.status not in _COME_AGAIN or not left or time.monotonic() + pause_s > deadline:
-                    raise ERRORS.get(answer.status, Failed)(_told(answer), where=path)
+                    what, hint = _parted(_told(answer))
+                    raise ERRORS.get(answer.status, Failed)(what, where=path, hint=hint)
             time.sleep(pause_s)
             pause_s *= 2
         raise Timeout("no answer in time", where=path)
@@ -171,3 +172,19 @@ def _told(answer: Answer) -> str:
     if isinstance(found, dict) and (text := found.get("error") or found.get("message")):
         return str(text)
     return f"status {answer.status}: {answer.body[:200].decode(errors='replace')}"
+
+
+def _parted(text: str) -> tuple[str, str]:
+    """What was found, and the hint that a model server writes behind it in parentheses, since protocols have one text.
+
+    >>> _parted("input 'far (km)' is missing (send it as a number (float64))")
+    ("input 'far (km)' is missing", 'send it as a number (float64)')
+    >>> _parted("out of memory")
+    ('out of memory', '')
+    """
+    depth = 0
+    for at in range(len(text) - 1, 0, -1):
+        depth += {")": 1, "(": -1}.get(text[at], 0)
+        if depth <= 0:
+            return (text[: at - 1], text[at + 1 : -1]) if text.endswith(")") and text[at - 1] == " " else (text, "")
+    return text, ""

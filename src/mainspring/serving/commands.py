@@ -138,7 +138,9 @@ def _told(reasons: Reasons | None) -> list[str]:
 
 
 def _batch(ctx: click.Context, given: Mapping[str, object]) -> None:
+    from mainspring.core.settings import Settings
     from mainspring.data import Data
+    from mainspring.engines.ray import SCHEME
     from mainspring.registry import Registry
     from mainspring.serving.batch.job import BatchRequest
     from mainspring.serving.batch.running import Batches, EngineName
@@ -149,11 +151,16 @@ def _batch(ctx: click.Context, given: Mapping[str, object]) -> None:
 
     plain = {key: value for key, value in given.items() if key not in ("processes", "engine")}
     request = msgspec.convert(plain, BatchRequest)
+    engine = room(ctx, Settings).pipelines.engine
     batches = Batches(
-        serving=room(ctx, Serving), registry=room(ctx, Registry), data=room(ctx, Data), clock=SystemClock()
+        serving=room(ctx, Serving),
+        registry=room(ctx, Registry),
+        data=room(ctx, Data),
+        clock=SystemClock(),
+        cluster=engine if engine.startswith(SCHEME) else "",
     )
-    processes, engine = cast(int, given["processes"]), cast(EngineName, given["engine"])
-    report = batches.run(request, processes=processes, engine=engine, tell=tell)
+    processes, where = cast(int, given["processes"]), cast(EngineName, given["engine"])
+    report = batches.run(request, processes=processes, engine=where, tell=tell)
     aside = f", {report.quarantined} put aside in {report.quarantine}" if report.quarantined else ""
     show(report, f"{report.answered} of {report.rows} rows answered by version {report.model_version}{aside}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -53,6 +53,11 @@ if TYPE_CHECKING:
     from mainspring.storage.ports import Delta, Journal, Tables
 
 _PATIENCE_S = 2.0
+Noting = Callable[["Connection"], None]
+
+
+def _nothing(_conn: Connection) -> None:
+    """What nobody else writes."""
 
 
 class _Known(NamedTuple):
@@ -121,7 +126,14 @@ class Endpoints:
         self._compactor = Compactor(folder / SPOOLS, delta, self._on_rows)
 
     def deploy(
-        self, name: str, model: str, version: int | str, *, reason: str = "", options: Options | None = None
+        self,
+        name: str,
+        model: str,
+        version: int | str,
+        *,
+        reason: str = "",
+        options: Options | None = None,
+        noting: Noting = _nothing,
     ) -> Deployment:
         """Put a version behind an endpoint: the first one, or a direct switch of all traffic.
 
@@ -131,6 +143,7 @@ class Endpoints:
             version: Number or alias.
             reason: Kept in the history.
             options: How it answers, from now on; None takes what the settings declare, else leaves it as it is.
+            noting: What is written in the same transaction; where it raises, nothing is deployed.
         Raises:
             NotFound: No such model, version or feature view, or nothing was made of the view for lookups.
             Invalid: An input is to be redacted that the version does not take, or a rule or a view does not fit it.
@@ -161,11 +174,12 @@ class Endpoints:
             champion = before.champion if before else None
             fact = Deployed(subject=made.ref, model=found.model, version=found.number, before=champion, reason=reason)
             self._journal.append(conn, fact)
+            noting(conn)
         self.write_plan()
         return made
 
-    def configure(self, name: str, options: Options, *, reason: str = "") -> Deployment:
-        """Let an endpoint answer in another way, with the traffic it has.
+    def configure(self, name: str, options: Options, *, reason: str = "", noting: Noting = _nothing) -> Deployment:
+        """Let an endpoint answer in another way, with the traffic it has; `noting` as for `deploy`.
 
         Raises:
             NotFound: No such deployment, or no such feature view.
@@ -180,6 +194,7 @@ class Endpoints:
             live = self._find(conn, name, lock=True)
             self._check_free(conn, name)
             made = self._change(conn, replace(live, options=wanted, updated_at=self._clock.now()), reason)
+            noting(conn)
         self.write_plan()
         return made
 

@@ -18,7 +18,7 @@ def run(conn: Connection, statement: str, values: Sequence[object]) -> None:
         statement: With `?` for each value.
         values: They.
     """
-    driver = _sqlite(conn)
+    driver = sqlite_driver(conn)
     if driver is None:
         conn.exec_driver_sql(statement.replace("?", "%s"), tuple(values))
     else:
@@ -27,7 +27,7 @@ def run(conn: Connection, statement: str, values: Sequence[object]) -> None:
 
 def run_all(conn: Connection, statement: str, values: Sequence[Sequence[object]]) -> None:
     """Run a statement that gives no rows once for each row of values; without any it is not run."""
-    driver = _sqlite(conn)
+    driver = sqlite_driver(conn)
     if values and driver is None:
         conn.exec_driver_sql(statement.replace("?", "%s"), [tuple(row) for row in values])
     elif values and driver is not None:
@@ -36,13 +36,13 @@ def run_all(conn: Connection, statement: str, values: Sequence[Sequence[object]]
 
 def rows(conn: Connection, statement: str, values: Sequence[object]) -> list[Any]:
     """All rows of a statement, which has `?` for each value."""
-    driver = _sqlite(conn)
+    driver = sqlite_driver(conn)
     if driver is None:
         return list(conn.exec_driver_sql(statement.replace("?", "%s"), tuple(values)).all())
     return driver.execute(statement, values).fetchall()
 
 
-def _sqlite(conn: Connection) -> sqlite3.Connection | None:
+def sqlite_driver(conn: Connection) -> sqlite3.Connection | None:
     """The driver's own connection to SQLite. Postgres keeps SQLAlchemy's, whose errors are looked at for contention."""
     driver = conn.connection.driver_connection
     return driver if isinstance(driver, sqlite3.Connection) else None

@@ -8,6 +8,9 @@ from enum import StrEnum
 
 from mainspring.core.canonical import canonical_json, digest
 
+APART = "apart-"
+"""What names of queues begin with that one run has for itself: they are not on the list of queues."""
+
 
 class JobState(StrEnum):
     """Where a job stands. `queued` and `running` are unfinished; the others are final (a `dead` job can be revived)."""

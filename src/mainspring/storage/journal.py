@@ -13,13 +13,24 @@ from mainspring.core.clock import Clock, SystemClock
 from mainspring.core.events import Event, Fact
 from mainspring.storage.commits import after_commit
 from mainspring.storage.ports import Tables
+from mainspring.storage.prepared import Prepared, given
 from mainspring.storage.schema import consumer_offset, event
 from mainspring.storage.upsert import insert_into
 
 POLL_S = 0.2
 """How often `wait` looks for events of other processes."""
 _LOCK = 0x6D61696E_6576656E  # "maineven": held on Postgres from the first append of a transaction to its commit
+_TAKE_TURN = f"SELECT pg_advisory_xact_lock({_LOCK})"
 _LAST = sa.select(sa.func.coalesce(sa.func.max(event.c.seq), 0))
+_NEWEST = Prepared(lambda _: _LAST)
+_NEXT = sa.select(sa.func.coalesce(sa.func.max(event.c.seq), 0) + 1).scalar_subquery()
+_ADD = Prepared(
+    lambda _: (
+        event.insert()
+        .values({column.key: given(column) if column.key != "seq" else _NEXT for column in event.c})
+        .returning(event.c.seq)
+    )
+)
 
 
 class SqlJournal:
@@ -39,8 +50,8 @@ class SqlJournal:
     def append(self, conn: sa.Connection, *facts: Fact) -> int:
         """See `ports.Journal.append`."""
         if self._tables.dialect == "postgresql":
-            conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-        last = int(conn.execute(_LAST).scalar_one())
+            conn.exec_driver_sql(_TAKE_TURN)
+        last = int(_NEWEST.rows(conn, {})[0][0]) if len(facts) != 1 else 0
         if not facts:
             return last
         at, who = self._clock.now(), caller()
@@ -57,8 +68,10 @@ class SqlJournal:
             }
             for seq, fact in enumerate(facts, last + 1)
         ]
-        conn.execute(event.insert(), rows)
         after_commit(conn, self._tell)
+        if len(rows) == 1:
+            return int(_ADD.rows(conn, rows[0])[0][0])
+        conn.execute(event.insert(), rows)
         return last + len(facts)
 
     def read(

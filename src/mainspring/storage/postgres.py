@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from mainspring.core.errors import Failed, Invalid, Overloaded, TooLarge, Unavailable
 from mainspring.storage import migrations
@@ -18,7 +21,15 @@ from mainspring.storage.files import disk_full
 T = TypeVar("T")
 _CONTENTION = ("40001", "40P01")  # serialization_failure, deadlock_detected
 _DISK_FULL, _TOO_LONG = "53100", "54000"
-_NOW = sa.text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
+_AWAY = ("08", "57P")
+"""Beginnings of the states of a lost connection, and of a server that ends or begins."""
+NOW: sa.ColumnElement[int] = sa.literal_column(
+    "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint", sa.BigInteger
+)
+"""The time in epoch microseconds, moving inside a transaction too."""
+_NOW = sa.select(NOW)
+_SURE_S = 1.0
+"""So long after its last use a connection is taken to be alive; later it is asked first."""
 
 
 class PostgresTables:
@@ -50,7 +61,7 @@ class PostgresTables:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """See `ports.Tables.read`."""
-        with self._readers.connect() as conn, self._plainly():
+        with self._plainly(), self._readers.connect() as conn:
             yield conn
 
     def submit(self, work: Callable[[sa.Connection], T]) -> Future[T]:
@@ -89,7 +100,7 @@ class PostgresTables:
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
-        with self._writers.connect() as conn:
+        with self._plainly(), self._writers.connect() as conn:
             self._thread.writing = True
             try:
                 with self._plainly(), conn.begin():
@@ -110,8 +121,12 @@ class PostgresTables:
             yield
         except sa.exc.DBAPIError as reason:
             state = getattr(reason.orig, "sqlstate", "")
+            where = self._writers.url.render_as_string(hide_password=True)
             if state == _DISK_FULL:
-                raise disk_full(self._writers.url.render_as_string(hide_password=True)) from reason
+                raise disk_full(where) from reason
+            if _is_away(reason):
+                hint = "it may be starting again: try again in a moment"
+                raise Unavailable("the database does not answer", where=where, hint=hint) from reason
             if state == _TOO_LONG:
                 raise TooLarge("a text is too long for the index it stands in", hint="use a shorter one") from reason
             if isinstance(reason, sa.exc.DataError) and "NUL" in str(reason.orig):
@@ -129,6 +144,13 @@ def _is_contention(reason: BaseException) -> bool:
     return isinstance(cause, sa.exc.DBAPIError) and getattr(cause.orig, "sqlstate", "") in _CONTENTION
 
 
+def _is_away(reason: sa.exc.DBAPIError) -> bool:
+    """Whether the server is gone, or lets nobody in for now. What it says itself has a state."""
+    state = getattr(reason.orig, "sqlstate", None)
+    silent = state is None and isinstance(reason, sa.exc.OperationalError)
+    return reason.connection_invalidated or silent or str(state).startswith(_AWAY)
+
+
 def _engine(url: str, pool: int, *, readers: bool = False) -> sa.Engine:
     try:
         address = sa.make_url(url).set(drivername="postgresql+psycopg")
@@ -136,14 +158,40 @@ def _engine(url: str, pool: int, *, readers: bool = False) -> sa.Engine:
         raise Invalid("the database address cannot be read", hint="write postgresql://user@host/name") from None
     options = {"options": "-c default_transaction_read_only=on"} if readers else {}
     try:
-        return sa.create_engine(
+        made = sa.create_engine(
             address,
             pool_size=pool,
             max_overflow=pool,
-            pool_pre_ping=True,
             execution_options={"preserve_rowcount": True},  # also of inserts, as on SQLite
             connect_args=options,
             isolation_level="AUTOCOMMIT" if readers else "READ COMMITTED",
         )
     except ModuleNotFoundError:
         raise Unavailable("the Postgres driver is not installed", hint='pip install "mainspring[postgres]"') from None
+    _ask_after_rests(made)
+    return made
+
+
+def _ask_after_rests(engine: sa.Engine) -> None:
+    """Have connections that rested asked whether they are alive: each time, it would cost as much as a statement."""
+
+    def rested(_: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+        record.info["rested"] = time.monotonic()
+
+    def taken(connection: DBAPIConnection, record: ConnectionPoolEntry, _: object) -> None:
+        if time.monotonic() - record.info.get("rested", time.monotonic()) > _SURE_S and not _is_alive(
+            engine, connection
+        ):
+            raise sa.exc.InvalidatePoolError("the connection broke while it rested")  # the pool takes a new one
+
+    sa.event.listen(engine, "checkin", rested)
+    sa.event.listen(engine, "checkout", taken)
+
+
+def _is_alive(engine: sa.Engine, connection: DBAPIConnection) -> bool:
+    try:
+        return engine.dialect.do_ping(connection)
+    except Exception as reason:
+        if isinstance(reason, engine.dialect.loaded_dbapi.Error) and engine.dialect.is_disconnect(reason, None, None):
+            return False
+        raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import sqlalchemy as sa
 
@@ -13,6 +14,8 @@ from mainspring.core.errors import Conflict, Fenced, Invalid, NotFound, Unavaila
 from mainspring.core.ids import new_id
 from mainspring.storage.jobs import Job, JobState, Lease, NewJob, QueueMode, QueueStatus
 from mainspring.storage.ports import Tables
+from mainspring.storage.postgres import NOW
+from mainspring.storage.prepared import Prepared, given
 from mainspring.storage.schema import job as _job
 from mainspring.storage.schema import queue_control as _control
 from mainspring.storage.schema import queue_quota as _quota
@@ -71,6 +74,7 @@ class SqlQueue:
     def __init__(self, tables: Tables, now: Callable[[sa.Connection], int] | None = None) -> None:
         self._tables = tables
         self._now = now or tables.now
+        self._is_asked = now is None and tables.dialect == "postgresql"  # the time costs a question of its own there
         self._is_idle = True
 
     def put(self, conn: sa.Connection, job: NewJob) -> str:
@@ -108,24 +112,22 @@ class SqlQueue:
 
     def renew(self, conn: sa.Connection, lease: Lease, *, lease_s: float = 30) -> Lease:
         """See `ports.Queue.renew`."""
-        until = self._now(conn) + round(lease_s * SECOND_US)
-        _write_fenced(conn, lease, {"lease_until": until})
+        until = self._write(conn, lease, {}, "lease_until", round(lease_s * SECOND_US))
         return Lease(lease.job, lease.worker, lease.attempt, until)
 
     def finish(self, conn: sa.Connection, lease: Lease, result: dict[str, object]) -> None:
         """See `ports.Queue.finish`."""
-        done = {"state": JobState.FINISHED, "result": result, "error": "", "finished_at": self._now(conn)}
-        _write_fenced(conn, lease, done | {"lease_until": 0})
+        done = {"state": JobState.FINISHED, "result": result, "error": "", "lease_until": 0}
+        self._write(conn, lease, done, "finished_at")
 
     def fail(self, conn: sa.Connection, lease: Lease, error: str, *, retry_in_s: float | None) -> None:
         """See `ports.Queue.fail`."""
-        now = self._now(conn)
-        again = retry_in_s is not None and lease.attempt < lease.job.max_attempts
-        if again:
-            values = {"state": JobState.QUEUED, "run_at": now + round((retry_in_s or 0) * SECOND_US), "worker": ""}
+        values: dict[str, object] = {"lease_until": 0, "error": error}
+        if retry_in_s is not None and lease.attempt < lease.job.max_attempts:
+            values |= {"state": JobState.QUEUED, "worker": ""}
+            self._write(conn, lease, values, "run_at", round(retry_in_s * SECOND_US))
         else:
-            values = {"state": JobState.DEAD, "finished_at": now}
-        _write_fenced(conn, lease, {**values, "lease_until": 0, "error": error})
+            self._write(conn, lease, values | {"state": JobState.DEAD}, "finished_at")
 
     def cancel(self, conn: sa.Connection, job_id: str) -> bool:
         """See `ports.Queue.cancel`."""
@@ -215,6 +217,25 @@ class SqlQueue:
                 count = conn.execute(_job.delete().where(_job.c.id.in_(some))).rowcount
             total += count
         return total
+
+    def _write(
+        self, conn: sa.Connection, lease: Lease, values: dict[str, object], timed: str, later_us: int = 0
+    ) -> int:
+        """Set columns of a job that a lease still holds, and the column `timed` to so much later than now: that time.
+
+        Raises:
+            Fenced: It holds no more.
+        """
+        at = later_us if self._is_asked else self._now(conn) + later_us
+        held = {"held_id": lease.job.id, "held_attempt": lease.attempt}
+        found = _held(tuple(values), timed, adds=self._is_asked).rows(conn, {**values, **held, timed: at})
+        if not found:
+            raise Fenced(
+                f"attempt {lease.attempt} of job {lease.job.id} lost its lease",
+                where=f"{lease.job.queue}/{lease.job.kind}",
+                hint="drop the result: another worker has the job, or it was cancelled",
+            )
+        return int(found[0][0])
 
     def _new_row(self, conn: sa.Connection, job: NewJob) -> dict[str, object]:
         now, who = self._now(conn), caller()
@@ -371,14 +392,14 @@ def _quotas(conn: sa.Connection, queues: Sequence[str], *, lock: bool = False) -
     return {(row.queue, row.project): int(row.running_limit) for row in found}
 
 
-def _write_fenced(conn: sa.Connection, lease: Lease, values: dict[str, object]) -> None:
-    held = sa.and_(_job.c.id == lease.job.id, _job.c.state == JobState.RUNNING, _job.c.attempt == lease.attempt)
-    if conn.execute(_job.update().where(held).values(values)).rowcount != 1:
-        raise Fenced(
-            f"attempt {lease.attempt} of job {lease.job.id} lost its lease",
-            where=f"{lease.job.queue}/{lease.job.kind}",
-            hint="drop the result: another worker has the job, or it was cancelled",
-        )
+@cache
+def _held(names: tuple[str, ...], timed: str, *, adds: bool) -> Prepared:
+    """Sets these columns of a job that is held, and the column `timed`, to which the database `adds` its time."""
+    held = (_job.c.id == given(_job.c.id, "held_id"), _job.c.attempt == given(_job.c.attempt, "held_attempt"))
+    values: dict[str, sa.ColumnElement[object]] = {name: given(_job.c[name]) for name in names}
+    values[timed] = given(_job.c[timed]) + NOW if adds else given(_job.c[timed])
+    update = _job.update().where(*held, _job.c.state == JobState.RUNNING).values(values)
+    return Prepared(lambda _: update.returning(_job.c[timed]))
 
 
 def job_from(row: sa.RowMapping | dict[str, object]) -> Job:

@@ -14,10 +14,10 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
-from mainspring.core.errors import Failed, Overloaded
+from mainspring.core.errors import Corrupt, Failed, Overloaded
 from mainspring.storage import migrations
 from mainspring.storage.commits import GroupCommit, forget_hooks, run_hooks
 from mainspring.storage.files import disk_full
@@ -25,6 +25,7 @@ from mainspring.storage.regular import found
 
 T = TypeVar("T")
 _NO_ROOM = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_TRUNCATE")
+_DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 BUSY_S = 30.0
 """How long a statement waits for a writer of another process."""
 CHECKPOINT_PAGES = 8000
@@ -70,7 +71,7 @@ class SqliteTables:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """See `ports.Tables.read`."""
-        with self._readers.connect() as conn:
+        with _plainly(self._path), self._readers.connect() as conn:
             yield conn
 
     def submit(self, work: Callable[[sa.Connection], T]) -> Future[T]:
@@ -114,7 +115,8 @@ class SqliteTables:
         if self._pid != os.getpid():
             raise Failed("these tables were opened before a fork", where=str(self._path), hint="open them in the child")
         if self._writer is None:
-            self._writer = self._writers.connect()
+            with _plainly(self._path):
+                self._writer = self._writers.connect()
         return self._writer
 
     def _check_outside(self) -> None:
@@ -159,10 +161,14 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 def _plainly(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OperationalError, sqlite3.OperationalError) as reason:
-        told = reason.orig if isinstance(reason, OperationalError) else reason
-        if getattr(told, "sqlite_errorname", "") in _NO_ROOM:
+    except (DatabaseError, sqlite3.DatabaseError) as reason:
+        told = reason.orig if isinstance(reason, DatabaseError) else reason
+        name = str(getattr(told, "sqlite_errorname", ""))
+        if name in _NO_ROOM:
             raise disk_full(path) from reason
+        if name.startswith(_DAMAGED):
+            hint = f"put a copy from before in its place; what can still be read: sqlite3 {path} .recover"
+            raise Corrupt(f"the database is damaged: {told}", where=str(path), hint=hint) from reason
         if "database is locked" not in str(told):
             raise
         raise Overloaded(

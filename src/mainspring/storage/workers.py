@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from mainspring.core.clock import SECOND_US
-from mainspring.storage.jobs import Job, JobState, WorkerStatus
+from mainspring.storage.jobs import APART, Job, JobState, WorkerStatus
 from mainspring.storage.ports import Tables
 from mainspring.storage.queue import job_from
 from mainspring.storage.schema import job as _job
@@ -62,4 +62,4 @@ class SqlWorkers:
         busy = sa.select(_job.c.queue).where(_job.c.state.in_(_OPEN)).distinct()
         with self._tables.read() as conn:
             found = {*conn.execute(busy).scalars(), *conn.execute(sa.select(_control.c.queue)).scalars()}
-        return sorted(name for name in found if not name.startswith("inline-"))
+        return sorted(name for name in found if not name.startswith(("inline-", APART)))

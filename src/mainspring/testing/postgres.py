@@ -20,14 +20,17 @@ START_S = 60.0
 _MEMORY = "/dev/shm"
 _ROOM_BYTES = 2 * 1024**3
 _RUN = """
-"$0" "$@" & server=$!
+"$0" "$@" &
 read -r _                      # ends when the tests close the pipe, or die in whatever way
-kill -QUIT $server; wait $server
+server=$(head -n 1 "$MAINSPRING_PG_FOLDER/data/postmaster.pid")
+kill -QUIT "$server"; wait
+while kill -0 "$server"; do sleep 0.02; done  # one that crashed and was started again is no child of this shell
 rm -rf "$MAINSPRING_PG_FOLDER"
 """
+_FORGETFUL = "synchronous_commit=off"
+"""What was committed a moment ago is lost with the server."""
 _SPEED = (
     "fsync=off",
-    "synchronous_commit=off",
     "full_page_writes=off",
     "wal_level=minimal",
     "max_wal_senders=0",
@@ -46,11 +49,14 @@ class NoPostgres(Exception):
 class PostgresServer:
     """A server on a socket of its own in a temporary folder. It ends with `stop`, or when this process ends.
 
+    Args:
+        durable: Keep through a `crash` what was committed.
     Raises:
         NoPostgres: The package is not installed or the server does not start.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
+        self._settings = _SPEED if durable else (_FORGETFUL, *_SPEED)
         binaries = _binaries()
         self._user = _server_user()
         self._folder = Path(tempfile.mkdtemp(prefix="ms-pg-", dir=_place()))
@@ -73,6 +79,12 @@ class PostgresServer:
         with psycopg.connect(self.url(), autocommit=True) as conn:
             conn.execute(SQL(statement))  # names come from the tests themselves
 
+    def crash(self) -> None:
+        """End it without a word to anyone, as when it is killed, and start it again."""
+        command = [str(self._bin / "pg_ctl"), "restart", "-m", "immediate", "-w", "-D", self._data]
+        log = str(self._folder / "log.again")
+        subprocess.run([*command, "-l", log], user=self._user, cwd="/", stdout=subprocess.DEVNULL, check=True)
+
     def stop(self) -> None:
         """Stop at once and remove the folder."""
         assert self._process.stdin is not None
@@ -93,7 +105,7 @@ class PostgresServer:
             raise NoPostgres(f"{program} failed: {reason} {said}") from reason
 
     def _start(self) -> subprocess.Popen[bytes]:
-        options = [part for setting in _SPEED for part in ("-c", setting)]
+        options = [part for setting in self._settings for part in ("-c", setting)]
         with (self._folder / "log").open("wb") as log:
             return subprocess.Popen(
                 ["/bin/sh", "-c", _RUN, self._bin / "postgres", "-D", self._data, "-k", str(self._folder), *options],

@@ -65,7 +65,7 @@ class S3Server:
         """Stop the server and wait until it is gone."""
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(10)
+        self._process.wait(30)
 
     def _wait_until_it_answers(self, patience_s: float) -> None:
         deadline = time.monotonic() + patience_s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from typing import TYPE_CHECKING
 
@@ -47,3 +48,20 @@ def room_of(table: str) -> str:
         if any(place is value for module in modules for value in vars(module).values()):
             return room
     raise KeyError(table)
+
+
+def whole_schema(dialect: str) -> str:
+    """What all steps come to for "sqlite" or "postgresql", as the file that `migrations.whole` names has it."""
+    from alembic import command
+    from alembic.config import Config
+
+    from mainspring.storage import migrations
+
+    written = io.StringIO()
+    config = Config(output_buffer=written)
+    config.set_main_option("script_location", str(migrations.FOLDER).replace("%", "%%"))
+    config.attributes["dialect"] = dialect
+    command.upgrade(config, "head", sql=True)
+    lines = [line.rstrip() for line in written.getvalue().splitlines() if not line.startswith("-- ")]
+    statements = [part.strip().removesuffix(";") for part in "\n".join(lines).split("\n\n")]
+    return ";\n\n".join(part for part in statements if part and part not in ("BEGIN", "COMMIT")) + ";\n"

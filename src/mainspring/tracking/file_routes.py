@@ -3,6 +3,9 @@
 A file comes in with one PUT. A large one is better sent under its digest (`X-Digest`, blake3) and with a
 `Content-Range`: `bytes */TOTAL` asks how much of it is here, and is all that is needed when the project keeps that
 content already; `bytes FIRST-LAST/TOTAL` sends what is missing, after a break from where it broke off.
+
+Who asks so from the same machine, as the same user, may name with `X-Meet` where it waits with the open file: then that
+is copied, and nothing needs to be sent. A file that is asked for is passed there too, and the answer is 204.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import msgspec
 from litestar import Response, delete, get, put
 
 from mainspring.core.errors import Invalid
+from mainspring.core.passing import MEET
 from mainspring.tracking.files import Files
 from mainspring.tracking.model import Artifact, Entry
 from mainspring.tracking.rules import check_folder, check_path
@@ -103,16 +107,18 @@ async def _put(files: Files, request: Ask, folder: str, path: str) -> Response[b
         return _json(replace(made, path=_plain(path)), 201)
     part = part_of(request.headers.get("content-range", ""))
     made_or_count = await (
-        _ask(files, place, digest, part) if part.start is None else _go_on(files, request, place, digest, part)
+        _ask(files, request, place, digest, part) if part.start is None else _go_on(files, request, place, digest, part)
     )
     if isinstance(made_or_count, Received):
         return _json(made_or_count, 202)
     return _json(replace(made_or_count, path=_plain(path)), 201)
 
 
-async def _ask(files: Files, place: str, digest: str, part: Part) -> Artifact | Received:
-    """Whether a file needs no sending, and if it does, from where on."""
+async def _ask(files: Files, request: Ask, place: str, digest: str, part: Part) -> Artifact | Received:
+    """Whether a file needs no sending, as it is kept already or was passed; and if it does, from where on."""
     made = await asyncio.to_thread(files.name_known, place, digest, part.total)
+    if made is None and (name := request.headers.get(MEET)):
+        made = await asyncio.to_thread(files.take_passed, place, digest, part.total, name)
     return made or Received(await asyncio.to_thread(files.received, digest))
 
 

@@ -6,13 +6,16 @@ are blobs, so the same content is kept once, and a file has its name only when a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from mainspring.core.caller import caller
 from mainspring.core.clock import Clock
 from mainspring.core.errors import Conflict, NotFound, did_you_mean
+from mainspring.core.passing import give, take, visit
 from mainspring.storage.ports import BlobFiles, BlobStreams
 from mainspring.tracking import uploads
 from mainspring.tracking.events import FilesDeleted
@@ -168,6 +171,47 @@ class Files:
             _check_free(conn, caller().project, path)
             known = files.keeps(conn, caller().project, digest, size_bytes)
         return self._name(path, digest, size_bytes) if known and self._blobs.has(digest) else None
+
+    def take_passed(self, path: str, digest: str, size_bytes: int, name: str) -> Artifact | None:
+        """Keep a file that a process of this machine and user passes; None when none waits with it.
+
+        Args:
+            path: Where it will be.
+            digest: What its content must be.
+            size_bytes: How long it is.
+            name: Of the place where it waits.
+        Raises:
+            Invalid: The content is another, or shorter.
+            Overloaded: Somebody is sending the same content right now.
+        """
+        other = visit(name)
+        if other is None:
+            return None
+        with other:
+            try:
+                source = os.fdopen(take(other), "rb", buffering=0)
+            except OSError:
+                return None
+        with source, self.resume(path, digest, size_bytes) as upload:
+            upload.copy(source.fileno(), size_bytes)
+            return self.store(path, upload, digest)
+
+    def pass_on(self, kept: Artifact, name: str) -> bool:
+        """Pass the content of a file to a process of this machine and user; False when none waits there for it.
+
+        Args:
+            name: Of the place where it waits.
+        """
+        file = self.open(kept)
+        if file is None:
+            return False
+        with file, suppress(OSError):
+            other = visit(name)
+            if other is not None:
+                with other:
+                    give(other, file.fileno())
+                return True
+        return False
 
     def find(self, path: str) -> Artifact:
         """One file.

@@ -21,6 +21,7 @@ from litestar.datastructures import State
 from litestar.response import Stream
 
 from mainspring.core.errors import Invalid, Timeout
+from mainspring.core.passing import MEET, MET
 from mainspring.core.sockets import SILENT_S
 from mainspring.storage.files import corrupt
 from mainspring.tracking.files import Files
@@ -213,10 +214,12 @@ async def answer(request: Ask, files: Files, path: str) -> Response[object]:
 
 
 async def answer_with(request: Ask, files: Files, kept: Artifact) -> Response[object]:
-    """A file whose content is known, or the range of it that a request asks for."""
+    """A file whose content is known, or the range of it that is asked for; passed as it is to who waits for it."""
     headers = _headers(kept)
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(None, status_code=304, headers=headers)
+    if MEET in request.headers and await asyncio.to_thread(files.pass_on, kept, request.headers[MEET]):
+        return Response(None, status_code=204, headers={**headers, MET: "1"})
     asked = (
         request.headers.get("range", "") if request.headers.get("if-range", headers["ETag"]) == headers["ETag"] else ""
     )

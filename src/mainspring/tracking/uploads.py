@@ -10,6 +10,7 @@ import fcntl
 import os
 import re
 import time
+from collections.abc import Iterator
 from functools import partial
 from io import FileIO
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 
 from mainspring.core.errors import Invalid, Overloaded, Timeout, TooLarge
 from mainspring.core.ids import new_id
+from mainspring.core.passing import copied
 from mainspring.core.sockets import Hashing, splice
 from mainspring.storage.files import check_digest, no_room
 from mainspring.storage.ports import BlobStreams
@@ -72,9 +74,7 @@ class Upload:
             raise too_large(self.received + len(piece), self._limit)
         self.received += len(piece)
         if self._file is None and self.received > IN_MEMORY:
-            self._open(self._scratch / new_id())
-            self._append(b"".join(self._pieces))
-            self._pieces.clear()
+            self._on_disk()
         if self._file is None:
             self._pieces.append(piece)
         else:
@@ -96,27 +96,40 @@ class Upload:
         try:
             if self.received + count > self._limit:
                 raise too_large(self.received + count, self._limit)
-            if self._file is None:
-                self._open(self._scratch / new_id())
-                self._append(b"".join(self._pieces))
-                self._pieces.clear()
+            file = self._on_disk()
             self.write(early)
-            assert self._file is not None and self._path is not None
-            end = self.received - len(early) + count
-            file = self._file.fileno()
-            with (
-                no_room(self._path),
-                Hashing(self._hasher, file, self.received, behind=partial(_settle, file)) as hashing,
-            ):
-                for arrived in splice(handle, file, count - len(early)):
-                    self.received += arrived
-                    hashing.reach(self.received)
-            if self.received < end:
-                raise Invalid("the client went away", where="body", hint="send the rest again")
+            count -= len(early)
+            self._take(splice(handle, file.fileno(), count), count)
         except TimeoutError as reason:
             raise Timeout(str(reason), where="body", hint="send the rest again") from None
         finally:
             os.close(handle)
+
+    def copy(self, handle: int, stop: int) -> None:
+        """Take a file of this machine from where this upload stands.
+
+        Args:
+            handle: Of the open file.
+            stop: Where its content ends.
+        Raises:
+            Invalid: It is shorter.
+            NoRoom: The disk is full.
+        """
+        self._take(copied(handle, self._on_disk().fileno(), self.received, stop), stop - self.received)
+
+    def _take(self, arriving: Iterator[int], count: int) -> None:
+        """Count and hash so many bytes while they are written, and have the disk begin with them."""
+        assert self._file is not None and self._path is not None
+        end, file = self.received + count, self._file.fileno()
+        with (
+            no_room(self._path),
+            Hashing(self._hasher, file, self.received, behind=partial(_settle, file)) as hashing,
+        ):
+            for arrived in arriving:
+                self.received += arrived
+                hashing.reach(self.received)
+        if self.received < end:
+            raise Invalid("the client went away", where="body", hint="send the rest again")
 
     def keep(self, blobs: Blobs, digest: str = "") -> str:
         """Store what was received as a blob.
@@ -178,6 +191,15 @@ class Upload:
             self._hasher.update(piece)
             self.received += len(piece)
         self._path, self._file = path, file
+
+    def _on_disk(self) -> FileIO:
+        """The scratch file, into which what was in memory goes."""
+        if self._file is None:
+            self._open(self._scratch / new_id())
+            self._append(b"".join(self._pieces))
+            self._pieces.clear()
+        assert self._file is not None
+        return self._file
 
     def _append(self, piece: bytes) -> None:
         assert self._file is not None and self._path is not None

@@ -389,20 +389,14 @@ def _candidates(board: Leaderboard, chosen: Sequence[families.Family]) -> list[C
     listed = []
     for position, (kind, number) in enumerate(found):
         name = kind.NAME if number == 0 else f"{kind.NAME}-{number + 1}"
-        fitting = kind.NAME != "xgboost" or board.task == "regression" or _counts_from_zero(board.classes)
         listed.append(
             Candidate(
                 position=position,
                 name=name,
                 family=kind.NAME,
                 params=tried[kind.NAME][number],
-                state=CandidateState.WAITING if fitting else CandidateState.FAILED,
-                note="" if fitting else "XGBoost wants classes that are 0, 1, 2, ...",
+                state=CandidateState.WAITING,
                 run=job_id("candidate", board.id, position),
             )
         )
     return listed
-
-
-def _counts_from_zero(classes: Sequence[object]) -> bool:
-    return [type(label) for label in classes] == [int] * len(classes) and list(classes) == list(range(len(classes)))

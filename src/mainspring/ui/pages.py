@@ -21,6 +21,7 @@ from mainspring.ui.svg import (
     svg_interval,
     svg_key,
     svg_line,
+    svg_map,
     svg_parallel,
     svg_steps,
 )
@@ -82,6 +83,7 @@ def page_environment(paths: Iterable[str] = ()) -> Environment:
         "svg_parallel": svg_parallel,
         "svg_interval": svg_interval,
         "svg_line": svg_line,
+        "svg_map": svg_map,
         "svg_steps": svg_steps,
         "release": __version__,
     }

@@ -20,6 +20,8 @@ Point = tuple[float, float]
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 22
 COLOURS = 8
 """How many colours curves have; after these they begin again with the next dash."""
+_CAPTION = 16
+"""Pixels of a line of text beside a chart."""
 _DASHES = ("", "6 3", "2 3", "8 3 2 3")
 
 
@@ -155,6 +157,7 @@ def svg_dots(
     width: int = 720,
     height: int = 260,
     log: bool = False,
+    axes: tuple[str, str] = ("", ""),
 ) -> Markup:
     """Points that have names, such as models by how good and how slow they are.
 
@@ -164,6 +167,7 @@ def svg_dots(
         width: Pixels.
         height: Pixels.
         log: y grows by powers of ten.
+        axes: What x and y are, written below and above the chart.
     """
     known = [(x, y, name) for x, y, name in points if y is not None]
     frame = _Frame([(x, y) for x, y, _ in known], width, height, log=log)
@@ -173,7 +177,12 @@ def svg_dots(
         side, anchor = (-6, "end") if x > width * 0.8 else (6, "start")
         parts += [frame.dot(piece), _text(x + side, y + 4, name, anchor)]
     words = "; ".join(f"{name} {_number(x)}, {_number(y)}" for x, y, name in known[:40])
-    return _svg(width, height, label, words or "no data yet", [*frame.axes(), *parts])
+    drawn = [*frame.axes(), *parts]
+    if any(axes):
+        moved = f'<g transform="translate(0 {_CAPTION})">{"".join(drawn)}</g>'
+        below = _text(width / 2, height + _CAPTION + 10, axes[0], "middle")
+        drawn, height = [_text(4, 11, axes[1], "start"), moved, below], height + 2 * _CAPTION
+    return _svg(width, height, label, words or "no data yet", drawn)
 
 
 def svg_steps(
@@ -228,6 +237,43 @@ def svg_bars(
         if index % every == 0:
             parts.append(_text(_LEFT + (index + 0.5) * slot, height - 6, name, "middle"))
     words = ", ".join(f"{name} {_number(value)}" for name, value in zip(labels, values, strict=False)) or _range(values)
+    return _svg(width, height, label, words, [*frame.axes(), *parts])
+
+
+def svg_map(
+    places: Sequence[Point],
+    values: Sequence[float],
+    labels: Sequence[str],
+    *,
+    label: str,
+    width: int = 480,
+    height: int = 220,
+    reference: Sequence[float] = (),
+) -> Markup:
+    """Regions of a plane, each a disc as large as its share.
+
+    Args:
+        places: Where each region lies.
+        values: Its share.
+        labels: Its name.
+        label: What the chart shows.
+        width: Pixels.
+        height: Pixels.
+        reference: Shares to compare with, drawn as outlines.
+    """
+    shares = [share for share in (*values, *reference) if _finite(share)]
+    scale = 0.14 * min(width, height) / math.sqrt(max([*shares, 1e-9]))
+    frame = _Frame(places, width, height)
+    parts = []
+    for name, style, sizes in (
+        ("ref-bar", 'fill="none" stroke="currentColor"', reference),
+        ("bar", 'fill="currentColor" fill-opacity="0.45"', values),
+    ):
+        for (x, y), share in zip(frame.places(), sizes, strict=False):
+            if _finite(share) and share > 0:
+                radius = scale * math.sqrt(share)
+                parts.append(f'<circle class="{name}" {style} cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"/>')
+    words = ", ".join(f"{name} {_number(value)}" for name, value in zip(labels, values, strict=False)) or "no data yet"
     return _svg(width, height, label, words, [*frame.axes(), *parts])
 
 

@@ -6,8 +6,8 @@ the trash for the grace and is still named by none; what a row names is put back
 Why no blob is lost that a row is about to name: whoever puts a blob was told so by a store that had it in place. If it
 is moved to the trash at any moment after that, the row has the whole grace to be committed, as every reader looks into
 the trash too, and deletion asks for the rows anew. So the only assumption is that a row is committed within the grace
-after its blob was put. Two collectors at once do no harm: what is deleted is one entry of the trash, never the blob in
-place nor a later entry.
+after its blob was put or, by whoever copies another row, found in place. Two collectors at once do no harm: what is
+deleted is one entry of the trash, never the blob in place nor a later entry.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ import polars as pl
 import pytest
 
 import mainspring as ms
+from mainspring.data.sketch import Grid, learn_profile, sketch
+from mainspring.data.sketch.derivation import TextColumn, VectorColumn
 from mainspring.data.sketch.derived import is_text, text_columns, vector_columns, vectors
 
 WEATHER = ["rain", "snow", "wind", "storm", "cloud", "fog", "thunder", "sleet", "hail", "frost", "breeze", "drizzle"]
@@ -84,3 +86,67 @@ def test_vectors_of_another_width_or_with_gaps_are_missing() -> None:
     assert gaps[0].null_count() == 2
     flat, _ = vector_columns(pl.Series("v", [[1e308, 1e308]] * 3), pl.Series("v", [[1.0, 1.0]]))
     assert len(flat) == 1
+
+
+def numbered(rows: int, seed: int, *, width: int = 64, first: int = 0) -> pl.DataFrame:
+    values = np.random.default_rng(seed).normal(size=(rows, width))
+    return pl.DataFrame({f"e[{place + first}]": values[:, place] for place in range(width)})
+
+
+def test_a_profile_counts_what_stands_for_its_texts_and_vectors_and_comes_back_from_its_bytes() -> None:
+    frame = pl.DataFrame([pl.Series("note", notes(WEATHER, 600, 1)), embeddings(600, 2), pl.Series("x", range(600))])
+    profile = learn_profile(frame)
+    text, vector = profile.grid.derivations
+    assert text == TextColumn("note")
+    assert isinstance(vector, VectorColumn)
+    assert (vector.name, vector.width, vector.places) == ("vector", 8, ())
+    grid = Grid.from_bytes(profile.grid.to_bytes())
+    assert grid.digest == profile.grid.digest
+    found = sketch(frame.with_columns(pl.lit(None, pl.String).alias("note")), grid)
+    counted = {column.cells.name: (column.present, column.nulls) for column in found.columns}
+    assert counted["note"] == (0, 600)
+    assert counted["note: content"] == (0, 0)  # what has no text is counted once, as a missing text
+    assert counted["vector: region"] == (600, 0)
+    assert sketch(frame, profile.grid).to_bytes() == sketch(frame, grid).to_bytes()
+
+
+def test_rows_that_directions_were_learnt_from_are_no_part_of_the_reference() -> None:
+    counted = learn_profile(pl.DataFrame([embeddings(600, 2)])).sketch.column("vector: off the directions")
+    assert counted is not None
+    assert counted.rows == 300
+
+
+def test_many_numbered_columns_that_spread_alike_are_one_vector() -> None:
+    [vector] = learn_profile(numbered(300, 1)).grid.derivations
+    assert isinstance(vector, VectorColumn)
+    assert (vector.name, vector.width) == ("e", 64)
+    gone = pl.when(pl.int_range(pl.len()) % 3 > 0).then(pl.col("e[7]"))
+    counted = sketch(numbered(300, 2).with_columns(gone), learn_profile(numbered(300, 1)).grid).column("e")
+    assert counted is not None
+    assert (counted.present, counted.nulls) == (200, 100)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        numbered(300, 1, width=63),
+        numbered(300, 1).drop("e[9]"),
+        numbered(300, 1, first=2),
+        numbered(300, 1).with_columns(pl.col("e[9]") * 100),
+        numbered(300, 1).cast(pl.Int8),
+        numbered(300, 1).with_columns(pl.lit(1.0).alias("e")),
+    ],
+    ids=["few", "gap", "not from the first", "other scale", "few values", "name is taken"],
+)
+def test_other_numbered_columns_are_columns(frame: pl.DataFrame) -> None:
+    assert not learn_profile(frame).grid.derivations
+
+
+def test_odd_vectors_are_missing_ones() -> None:
+    grid = learn_profile(pl.DataFrame([embeddings(400, 1)])).grid
+    for odd in ([1.0] * 7, [float("inf")] * 8, [1e300] * 8, None):
+        column = pl.Series("vector", [odd, [0.0] * 8], dtype=pl.List(pl.Float64))
+        region = sketch(pl.DataFrame([column]), grid).column("vector: region")
+        assert region is not None
+        assert region.rows == 1
+    assert sketch(pl.DataFrame({"vector": ["a"]}), grid).columns[1].rows == 0

@@ -97,9 +97,9 @@ def test_a_mistake_in_a_check_is_refused_with_a_hint(check: dict[str, object], w
     [
         ({"checks": [{"leakage": True}], "alhpa": 0.05}, "unknown setting 'alhpa'", '"alpha"'),
         ({"checks": [{"leakage": True}], "alpha": 0.7}, "alpha is 0.7", "0.05"),
-        ({"checks": [{"leakage": True}], "alpha": "low"}, "'low' is not a number", "alpha = 0.05"),
+        ({"checks": [{"leakage": True}], "alpha": "low"}, "'low' is not a number", "write a number"),
         ({"checks": [{"leakage": True}], "undecided": "hodl"}, "undecided is 'hodl'", '"hold"'),
-        ({"checks": [{"leakage": True}], "data": 3}, "3 is not a text", "data"),
+        ({"checks": [{"leakage": True}], "data": 3}, "3 is not a text", "quotes"),
         ({"checks": [{"leakage": True}], "approve": {"rule": "x"}}, "unknown setting 'rule'", '"role"'),
         ({"checks": [{"leakage": True}], "approve": "me"}, "not a table", "approve"),
         ({"checks": []}, "without checks", "add checks"),

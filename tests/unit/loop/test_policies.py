@@ -216,6 +216,8 @@ def test_a_pass_that_waits_for_approval_moves_nothing_until_somebody_decides() -
     what = {"gate": "promote", "model": "late-model", "version": 3}
     waiting = event(policies.JUDGED, "verdicts/v1", outcome="pass", standing="wait", **what)
     assert policies.decide(waiting, POLICY, now) is None
+    one_of_two = event(policies.DECIDED, "verdicts/v1", decision="approved", standing="wait", **what)
+    assert policies.decide(one_of_two, POLICY, now) is None
     said = [
         event(policies.DECIDED, "verdicts/v1", decision=decision, role="validator", reason="read it", **what)
         for decision in ("approved", "refused")

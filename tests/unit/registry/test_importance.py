@@ -11,8 +11,9 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from mainspring.core.errors import Invalid
 from mainspring.registry.importance import importance_of, with_importance
+from mainspring.registry.manifests import Manifest
 from mainspring.registry.model import Importance
-from mainspring.registry.packages import Manifest, build
+from mainspring.registry.packages import build
 
 
 def rows(count: int = 200) -> pl.DataFrame:

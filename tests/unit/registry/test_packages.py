@@ -26,18 +26,9 @@ from sklearn.svm import LinearSVC
 
 from mainspring.core.errors import Conflict, Corrupt, Invalid, NotFound, Refused
 from mainspring.registry.encoding import Encoder
+from mainspring.registry.manifests import MANIFEST, Manifest, Seal
 from mainspring.registry.model import Field
-from mainspring.registry.packages import (
-    MANIFEST,
-    Manifest,
-    Package,
-    Predictor,
-    Seal,
-    build,
-    load_folder,
-    open_file,
-    write_folder,
-)
+from mainspring.registry.packages import Package, Predictor, build, load_folder, open_file, write_folder
 from mainspring.registry.signing import Signer, is_signed, statement
 
 LEVELS = {"carrier": ["UA", "AA", "DL"]}

@@ -10,7 +10,8 @@ from pathlib import Path
 from tests.ports import own_ports
 from tests.unit.serving.doors import packages
 
-from mainspring.registry.packages import Seal, write_folder
+from mainspring.registry.manifests import Seal
+from mainspring.registry.packages import write_folder
 from mainspring.registry.signing import Signer, key_id, statement
 from mainspring.serving.modelserver.plan import ArmPlan, EndpointPlan, Plan, write_plan
 from mainspring.serving.supervisor import ServerOptions, Supervisor

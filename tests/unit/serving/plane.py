@@ -15,8 +15,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mainspring.registry.flavours import Trait
+from mainspring.registry.manifests import Manifest
 from mainspring.registry.model import Field, Signature
-from mainspring.registry.packages import Manifest, Predictor
+from mainspring.registry.packages import Predictor
 from mainspring.serving.modelserver.app import App
 from mainspring.serving.modelserver.batching import Batcher, Line
 from mainspring.serving.modelserver.connections import Message

@@ -15,8 +15,9 @@ from tests.unit.serving.doors import MEANS, packages
 
 from mainspring.core.errors import Failed, Invalid, Refused
 from mainspring.registry.apart import Own
+from mainspring.registry.manifests import Seal
 from mainspring.registry.model import ModelVersion
-from mainspring.registry.packages import Seal, load_folder, write_folder
+from mainspring.registry.packages import load_folder, write_folder
 from mainspring.serving import environments
 from mainspring.serving.environments import Environments
 from mainspring.serving.modelserver.plan import Options, options_of

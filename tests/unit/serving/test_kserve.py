@@ -92,19 +92,19 @@ def test_what_cannot_be_served_there_is_refused_and_what_is_left_out_is_told() -
 def problems(made: object) -> list[str]:
     """What the schema of KServe's own CRD says against it; a part that is not in there is one, as for `kubectl`."""
     schema = yaml.safe_load(SCHEMA.read_text())
-    return [error.message for error in Draft202012Validator(_closed(schema)).iter_errors(made)]
+    return [error.message for error in Draft202012Validator(closed(schema)).iter_errors(made)]
 
 
-def _closed(schema: Any) -> Any:
+def closed(schema: Any) -> Any:
     """An object has no parts but those that are named; those of a "metadata" are Kubernetes' own."""
     if isinstance(schema, list):
-        return [_closed(entry) for entry in schema]
+        return [closed(entry) for entry in schema]
     if not isinstance(schema, dict):
         return schema
-    closed = {key: _closed(entry) for key, entry in schema.items()}
+    made = {key: closed(entry) for key, entry in schema.items()}
     if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
-        closed.setdefault("additionalProperties", False)
-    return closed
+        made.setdefault("additionalProperties", False)
+    return made
 
 
 def test_the_crd_of_kserve_takes_it_and_would_not_take_it_otherwise() -> None:
@@ -136,19 +136,19 @@ def test_every_part_of_it_is_of_the_type_that_kserve_declares() -> None:
     ours = pytest.importorskip("kserve.models")
     theirs = pytest.importorskip("kubernetes.client")
     made = manifest(deployment(), version(), "ab" * 32, Place("a", "s3://b", namespace="n", max_replicas=2))
-    _typed(made, "V1beta1InferenceService", [ours, theirs])
+    typed(made, "V1beta1InferenceService", [ours, theirs])
     made["spec"]["predictor"]["minReplica"] = 1  # type: ignore[index]
     with pytest.raises(AssertionError, match="minReplica"):
-        _typed(made, "V1beta1InferenceService", [ours, theirs])
+        typed(made, "V1beta1InferenceService", [ours, theirs])
 
 
-def _typed(value: Any, kind: str, modules: list[Any]) -> object:
+def typed(value: Any, kind: str, modules: list[Any]) -> object:
     """The value as an object of that type, whose constructor refuses what lacks a part."""
     if found := re.fullmatch(r"list\[(.+)\]", kind):
         assert isinstance(value, list), (kind, value)
-        return [_typed(entry, found[1], modules) for entry in value]
+        return [typed(entry, found[1], modules) for entry in value]
     if found := re.fullmatch(r"dict[\[(](\w+), (\w+)[\])]", kind):
-        return {_typed(key, found[1], modules): _typed(entry, found[2], modules) for key, entry in value.items()}
+        return {typed(key, found[1], modules): typed(entry, found[2], modules) for key, entry in value.items()}
     plain = {"str": str, "int": int, "bool": bool, "ResourceQuantity": str, "object": object}
     if kind in plain:
         assert isinstance(value, plain[kind]), (kind, value)
@@ -156,4 +156,4 @@ def _typed(value: Any, kind: str, modules: list[Any]) -> object:
     cls = next(getattr(module, kind) for module in modules if hasattr(module, kind))
     names = {json_name: name for name, json_name in cls.attribute_map.items()}
     assert set(value) <= set(names), (kind, set(value) - set(names))
-    return cls(**{names[key]: _typed(entry, cls.openapi_types[names[key]], modules) for key, entry in value.items()})
+    return cls(**{names[key]: typed(entry, cls.openapi_types[names[key]], modules) for key, entry in value.items()})

@@ -211,7 +211,7 @@ def served_by_ray(made: dict[str, object], folder: Path) -> Iterator[str]:
 
 def is_ready(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=10) as answer:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=60) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

@@ -16,7 +16,8 @@ from tests.unit.serving.doors import packages
 from tests.unit.serving.plane import whole
 
 from mainspring.core.errors import Invalid
-from mainspring.registry.packages import Package, Seal, write_folder
+from mainspring.registry.manifests import Seal
+from mainspring.registry.packages import Package, write_folder
 from mainspring.serving.modelserver import resting
 from mainspring.serving.modelserver.batching import Line
 from mainspring.serving.modelserver.exchange import Reply

@@ -20,7 +20,8 @@ from sklearn.linear_model import LinearRegression
 from tests import spools
 from tests.unit.serving.plane import Plane, plane
 
-from mainspring.registry.packages import Seal, build, write_folder
+from mainspring.registry.manifests import Seal
+from mainspring.registry.packages import build, write_folder
 from mainspring.serving.modelserver import shadowing
 from mainspring.serving.modelserver.plan import ArmPlan, EndpointPlan, Input, Options, Plan, ShadowPlan, write_plan
 from mainspring.serving.modelserver.shadowing import Companion, Copied, Handover, Inbox, Target

@@ -17,7 +17,8 @@ from tests.ports import own_ports
 from tests.unit.serving.doors import MODEL, PLAIN, packages
 
 from mainspring.core.errors import Corrupt, Invalid, MainspringError, NotFound
-from mainspring.registry.packages import Package, Seal, write_folder
+from mainspring.registry.manifests import Seal
+from mainspring.registry.packages import Package, write_folder
 from mainspring.registry.signing import Signer, key_id, statement
 from mainspring.serving.standalone import place_of, plan_of, port_of
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from mainspring.core.errors import Failed, Overloaded
+from mainspring.core.errors import Corrupt, Failed, Overloaded
 from mainspring.storage import sqlite as backend
 from mainspring.storage.sqlite import SqliteTables
 
@@ -48,6 +48,23 @@ def test_a_lock_that_is_held_too_long_is_overload_and_passes(tmp_path: Path, mon
     with tables.write() as conn:
         conn.execute(sa.text("INSERT INTO lamp VALUES (1)"))
     tables.close()
+
+
+@pytest.mark.parametrize("spoilt", [b"no database at all " * 500, b""], ids=["the head", "all but the head"])
+def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, spoilt: bytes) -> None:
+    path = tmp_path / "t.sqlite"
+    tables = SqliteTables(path)
+    tables.migrate()
+    tables.close()
+    path.write_bytes(spoilt or path.read_bytes()[:5000])
+    tables = SqliteTables(path)
+    with pytest.raises(Corrupt, match="the database is damaged") as caught:
+        tables.migrate()
+    with pytest.raises(Corrupt), tables.write() as conn:
+        conn.execute(sa.text("CREATE TABLE lamp (id INTEGER PRIMARY KEY)"))
+    tables.close()
+    assert caught.value.where == str(path)
+    assert ".recover" in caught.value.hint
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

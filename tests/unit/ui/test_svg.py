@@ -19,6 +19,7 @@ from mainspring.ui.svg import (
     svg_interval,
     svg_key,
     svg_line,
+    svg_map,
     svg_parallel,
     svg_steps,
 )
@@ -132,3 +133,9 @@ def test_a_single_moment_is_shown_among_the_hours_around_it() -> None:
     noon = 20_000 * DAY_US + DAY_US // 2
     drawn = str(svg_line([(noon, 3.0)], label="requests", times=True))
     assert re.findall(r">(\d\d:\d\d)<", drawn) == ["01:55", "08:38", "15:21", "22:04"]
+
+
+def test_a_map_has_a_disc_for_each_share_and_its_outline() -> None:
+    text = svg_map([(0.0, 0.0), (1.0, 2.0)], [0.8, 0.0], ["00", "01"], label="regions", reference=[0.5, 0.5])
+    assert (text.count('class="bar"'), text.count('class="ref-bar"')) == (1, 2)
+    assert "00 0.8" in text

@@ -4,23 +4,45 @@ from __future__ import annotations
 
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mainspring.core.errors import Corrupt
 from mainspring.data.sketch.counting import ColumnSketch, Sketch
-from mainspring.data.sketch.grid import Floats, Grid, GridColumn
+from mainspring.data.sketch.grid import Floats, Grid
 
-_MAGIC = b"MSK1"
+_MAGIC = b"MSK2"
 _HEAD = struct.Struct("<4s8sQ")
-_COLUMN = struct.Struct("<BBQQdddH")
+_SHAPE = struct.Struct("<BB")
+_COLUMN = np.dtype("<i8,<i8,<f8,<f8,<f8,<u2")
+"""Of a column: nulls, invalid rows, squares, least, most, and how many levels outside the grid follow."""
+_LEVEL = struct.Struct("<IQ")
 _WIDTHS = ("<u1", "<u2", "<u4", "<i8")
+_NO_SUMS: Floats = np.empty(0)
 
 
 def encode(sketch: Sketch) -> bytes:
-    """The bytes of a sketch; they name its grid but do not hold it."""
-    body = b"".join(map(_encode_column, sketch.columns))
-    return _HEAD.pack(_MAGIC, sketch.grid.digest, sketch.rows) + zlib.compress(body, 1)
+    """The bytes of a sketch; they name its grid but do not hold it.
+
+    What the columns have in common stands together, so that reading it takes a few steps for all of them.
+    """
+    columns = sketch.columns
+    counts = np.concatenate([np.zeros(0, np.int64), *(column.counts for column in columns)])
+    filled = counts > 0
+    sums = np.concatenate([np.zeros(0), *(_sums_of(column) for column in columns)])[filled]
+    most = int(counts.max(initial=0))
+    width = next(i for i, limit in enumerate((1 << 8, 1 << 16, 1 << 32, 1 << 63)) if most < limit)
+    narrow = bool(np.all(np.abs(sums) < 3e38))
+    heads = np.array([_head_of(column) for column in columns], _COLUMN)
+    body = [_SHAPE.pack(width, narrow), heads.tobytes(), np.packbits(filled).tobytes()]
+    body += [counts[filled].astype(_WIDTHS[width]).tobytes(), sums.astype("<f4" if narrow else "<f8").tobytes()]
+    for column in columns:
+        for level, rows in column.unseen.items():
+            text = level.encode()
+            body.append(_LEVEL.pack(len(text), rows) + text)
+    return _HEAD.pack(_MAGIC, sketch.grid.digest, sketch.rows) + zlib.compress(b"".join(body), 1)
 
 
 def decode(data: bytes, grid: Grid) -> Sketch:
@@ -36,53 +58,42 @@ def decode(data: bytes, grid: Grid) -> Sketch:
         raise Corrupt(
             "this sketch was counted on another grid", where=digest.hex(), hint="read it with the grid of its version"
         )
-    body, at, columns = zlib.decompress(data[_HEAD.size :]), 0, []
-    for cells in grid.columns:
-        column, at = _decode_column(body, at, cells)
-        columns.append(column)
+    body = zlib.decompress(data[_HEAD.size :])
+    width, narrow = _SHAPE.unpack_from(body)
+    ends = grid.ends
+    heads = np.frombuffer(body, _COLUMN, len(grid.columns), _SHAPE.size)
+    at = _SHAPE.size + heads.nbytes
+    size = ends[-1] if ends else 0
+    filled = np.unpackbits(np.frombuffer(body, np.uint8, (size + 7) // 8, at), count=size).view(np.bool_)
+    at += (size + 7) // 8
+    counts, at = _scatter(body, at, filled, _WIDTHS[width], np.int64)
+    sums, at = _scatter(body, at, filled, "<f4" if narrow else "<f8", np.float64)
+    columns, begin = [], 0
+    for cells, end, head in zip(grid.columns, ends, heads.tolist(), strict=True):
+        nulls, invalid, squares, least, most, levels = head
+        unseen: dict[str, int] = {}
+        for _ in range(levels):
+            length, seen = _LEVEL.unpack_from(body, at)
+            at += _LEVEL.size + length
+            unseen[body[at - length : at].decode()] = seen
+        mine = sums[begin:end] if cells.is_number else _NO_SUMS
+        columns.append(ColumnSketch(cells, counts[begin:end], mine, nulls, invalid, squares, least, most, unseen))
+        begin = end
     return Sketch(grid, rows, tuple(columns))
 
 
-def _encode_column(column: ColumnSketch) -> bytes:
-    filled = column.counts > 0
-    counts = column.counts[filled]
-    most = int(counts.max(initial=0))
-    width = next(i for i, limit in enumerate((1 << 8, 1 << 16, 1 << 32, 1 << 63)) if most < limit)
-    sums = column.sums[filled] if len(column.sums) else column.sums
-    narrow = bool(np.all(np.abs(sums) < 3e38))
-    numbers = (column.nulls, column.invalid, column.squares, column.least, column.most)
-    parts = [_COLUMN.pack(width, narrow, *numbers, len(column.unseen)), np.packbits(filled).tobytes()]
-    parts += [counts.astype(_WIDTHS[width]).tobytes(), sums.astype("<f4" if narrow else "<f8").tobytes()]
-    for level, rows in column.unseen.items():
-        text = level.encode()
-        parts.append(struct.pack("<IQ", len(text), rows) + text)
-    return b"".join(parts)
+def _sums_of(column: ColumnSketch) -> Floats:
+    return column.sums if len(column.sums) else np.zeros(len(column.counts))
 
 
-def _decode_column(data: bytes, at: int, cells: GridColumn) -> tuple[ColumnSketch, int]:
-    width, narrow, nulls, invalid, squares, least, most, levels = _COLUMN.unpack_from(data, at)
-    at += _COLUMN.size
-    mask = np.frombuffer(data, np.uint8, (cells.cells + 7) // 8, at)
-    filled = np.unpackbits(mask, count=cells.cells).astype(bool)
-    at += len(mask)
-    size = int(filled.sum())
-    counts, at = _scatter(data, at, filled, _WIDTHS[width])
-    sums: Floats = np.empty(0)
-    if cells.is_number:
-        sums, at = _scatter(data, at, filled, "<f4" if narrow else "<f8")
-    unseen = {}
-    for _ in range(levels):
-        size, rows = struct.unpack_from("<IQ", data, at)
-        at += 12 + size
-        unseen[data[at - size : at].decode()] = rows
-    column = ColumnSketch(cells, counts.astype(np.int64), sums, nulls, invalid, squares, least, most, unseen)
-    return column, at
+def _head_of(column: ColumnSketch) -> tuple[int, int, float, float, float, int]:
+    return column.nulls, column.invalid, column.squares, column.least, column.most, len(column.unseen)
 
 
 def _scatter(
-    data: bytes, at: int, filled: np.ndarray[tuple[int], np.dtype[np.bool_]], dtype: str
-) -> tuple[Floats, int]:
-    values = np.frombuffer(data, dtype, int(filled.sum()), at)
-    cells = np.zeros(len(filled))
+    data: bytes, at: int, filled: NDArray[np.bool_], kept: str, kind: type[np.int64] | type[np.float64]
+) -> tuple[NDArray[Any], int]:
+    values = np.frombuffer(data, kept, int(np.count_nonzero(filled)), at)
+    cells = np.zeros(len(filled), kind)
     cells[filled] = values
     return cells, at + values.nbytes

@@ -13,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mainspring.core.errors import Conflict
+from mainspring.data.sketch.deriving import derive
 from mainspring.data.sketch.grid import Floats, Grid, GridColumn, kind_of, learn_cells, learn_grid, numbers
 
 Counts = NDArray[np.int64]
@@ -216,13 +217,20 @@ def sketch(frame: pl.DataFrame, grid: Grid) -> Sketch:
     >>> sketch(pl.DataFrame({"x": [2.0, None, float("nan")]}), grid).columns[0].nulls
     2
     """
+    made = derive(frame, grid.derivations)
+    return count_made(frame.with_columns(made.values()) if made else frame, grid)
+
+
+def count_made(frame: pl.DataFrame, grid: Grid) -> Sketch:
+    """The same of a table that has the columns which stand for its texts and vectors already."""
     return Sketch(grid, frame.height, tuple(_count(frame, cells) for cells in grid.columns))
 
 
 def _count(frame: pl.DataFrame, cells: GridColumn) -> ColumnSketch:
     if cells.name not in frame.columns:
-        return no_rows(cells, nulls=frame.height)
-    return count_column(frame[cells.name], cells)
+        return no_rows(cells, nulls=0 if cells.source else frame.height)
+    column = frame[cells.name]
+    return count_column(column.drop_nulls() if cells.source else column, cells)
 
 
 def learn_column(column: pl.Series) -> ColumnSketch:

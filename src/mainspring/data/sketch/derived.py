@@ -122,13 +122,22 @@ def vector_columns(reference: pl.Series, current: pl.Series) -> tuple[list[pl.Se
         now = np.full((current.len(), before.shape[1]), np.nan)
     with np.errstate(over="ignore", invalid="ignore"):
         known = before[np.isfinite(before).all(axis=1)]
-        known = known[:: max(1, len(known) // _LEARNED_FROM)]
-        centre = known.mean(axis=0) if len(known) else np.zeros(before.shape[1])
-        sound = len(known) > 1 and bool(np.isfinite(known - centre).all()) and float(np.abs(known).max()) < 1e150
-        axes = (
-            np.linalg.svd(known - centre, full_matrices=False)[2][:COMPONENTS] if sound else np.empty((0, len(centre)))
-        )
+        centre, axes = directions(known[:: max(1, len(known) // _LEARNED_FROM)], width=before.shape[1])
         return _placed(reference.name, before, centre, axes), _placed(reference.name, now, centre, axes)
+
+
+def directions(rows: Floats, *, width: int = 0) -> tuple[Floats, Floats]:
+    """The mean of vectors and their main directions, at most three; none where they cannot be told.
+
+    Args:
+        rows: Vectors without missing places, shape (rows, places).
+        width: How many places there are when there are no rows.
+    """
+    centre = rows.mean(axis=0) if len(rows) else np.zeros(width)
+    sound = len(rows) > 1 and bool(np.isfinite(rows - centre).all()) and float(np.abs(rows).max()) < 1e150
+    if not sound:
+        return centre, np.empty((0, len(centre)))
+    return centre, np.linalg.svd(rows - centre, full_matrices=False)[2][:COMPONENTS]
 
 
 def _placed(name: str, rows: Floats, centre: Floats, axes: Floats) -> list[pl.Series]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import Literal, get_args
 
 import numpy as np
@@ -14,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mainspring.core.errors import Corrupt
+from mainspring.data.sketch.derivation import Derivation, packed, unpacked
 
 Kind = Literal["numeric", "boolean", "timestamp", "categorical", "opaque"]
 Floats = NDArray[np.float64]
@@ -25,7 +27,7 @@ SELECTION_BIAS = 0.002
 _WORST_BIAS = 0.05
 _FEW_VALUES = 64
 _GROUPS = 10
-_MAGIC = b"MSG1"
+_MAGIC = b"MSG2"
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +44,8 @@ class GridColumn:
         edges: Increasing, shape (cells - 1,), for the kinds that are numbers.
         levels: The levels that have a cell.
         origin: The reference median, about which squares are summed so that the variance keeps its digits.
+        source: The column that this one stands for, "" for one of the table. Rows without a value there are not
+            counted here.
     """
 
     name: str
@@ -49,6 +53,7 @@ class GridColumn:
     edges: Floats
     levels: tuple[str, ...] = ()
     origin: float = 0.0
+    source: str = ""
 
     @property
     def is_number(self) -> bool:
@@ -88,9 +93,15 @@ class GridColumn:
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """The cells of a table: what makes two sketches comparable."""
+    """The cells of a table: what makes two sketches comparable.
+
+    Attributes:
+        columns: The cells of each column.
+        derivations: What texts and vectors are made into before they are counted.
+    """
 
     columns: tuple[GridColumn, ...]
+    derivations: tuple[Derivation, ...] = ()
 
     @cached_property
     def digest(self) -> bytes:
@@ -98,6 +109,11 @@ class Grid:
         import blake3
 
         return blake3.blake3(self.to_bytes()).digest(length=8)
+
+    @cached_property
+    def ends(self) -> list[int]:
+        """How many cells the columns have up to each one, it included."""
+        return list(accumulate(column.cells for column in self.columns))
 
     def column(self, name: str) -> GridColumn | None:
         """The cells of a column, or None when the grid has no such column."""
@@ -110,9 +126,11 @@ class Grid:
             kind = get_args(Kind).index(column.kind)
             parts += [
                 _text(column.name),
+                _text(column.source),
                 struct.pack("<BdII", kind, column.origin, len(column.edges), len(column.levels)),
             ]
             parts += [column.edges.astype("<f8").tobytes(), *map(_text, column.levels)]
+        parts.append(packed(self.derivations))
         return _MAGIC + zlib.compress(b"".join(parts), 6)
 
     @staticmethod
@@ -126,7 +144,7 @@ class Grid:
             raise Corrupt(
                 "these bytes are not a grid", where=repr(data[:4]), hint="read the profile of the dataset version again"
             )
-        return Grid(tuple(_read_columns(zlib.decompress(data[len(_MAGIC) :]))))
+        return _read_grid(zlib.decompress(data[len(_MAGIC) :]))
 
 
 def _text(text: str) -> bytes:
@@ -134,8 +152,8 @@ def _text(text: str) -> bytes:
     return struct.pack("<I", len(data)) + data
 
 
-def _read_columns(data: bytes) -> Iterable[GridColumn]:
-    at = 4
+def _read_grid(data: bytes) -> Grid:
+    at, columns = 4, []
 
     def text() -> str:
         nonlocal at
@@ -144,12 +162,14 @@ def _read_columns(data: bytes) -> Iterable[GridColumn]:
         return data[at - size : at].decode()
 
     for _ in range(struct.unpack_from("<I", data)[0]):
-        name = text()
+        name, source = text(), text()
         kind, origin, edges, levels = struct.unpack_from("<BdII", data, at)
         at += struct.calcsize("<BdII")
         values = np.frombuffer(data, "<f8", edges, at).astype(np.float64)
         at += 8 * edges
-        yield GridColumn(name, get_args(Kind)[kind], values, tuple(text() for _ in range(levels)), origin)
+        names = tuple(text() for _ in range(levels))
+        columns.append(GridColumn(name, get_args(Kind)[kind], values, names, origin, source))
+    return Grid(tuple(columns), unpacked(data, at))
 
 
 def kind_of(dtype: pl.DataType) -> Kind:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -10,7 +11,9 @@ import numpy as np
 import polars as pl
 
 from mainspring.core.errors import Corrupt
-from mainspring.data.sketch.counting import Sketch, sketch
+from mainspring.data.sketch.counting import Sketch, count_made
+from mainspring.data.sketch.derivation import Derivation
+from mainspring.data.sketch.deriving import derive_reference, learn_derivations
 from mainspring.data.sketch.grid import Grid, kind_of, learn_grid
 
 DAY_US = 86_400_000_000
@@ -100,12 +103,23 @@ def learn_profile(frame: pl.DataFrame, *, time_column: str | None = None) -> Pro
     Returns:
         The profile; `windows` is empty under 400 rows.
     """
-    grid = learn_grid(frame)
+    derivations = learn_derivations(frame)
+    made = derive_reference(frame, derivations)
+    wide = frame.with_columns(made.values())
+    grid = _learn_grid(wide, derivations, made)
     timed = (
         time_column is not None and time_column in frame.columns and kind_of(frame[time_column].dtype) == "timestamp"
     )
-    windows = _days(frame, str(time_column), grid) if timed else _blocks(frame, grid)
-    return Profile(grid, sketch(frame, grid), windows)
+    windows = _days(wide, str(time_column), grid) if timed else _blocks(wide, grid)
+    return Profile(grid, count_made(wide, grid), windows)
+
+
+def _learn_grid(wide: pl.DataFrame, derivations: tuple[Derivation, ...], made: Iterable[str]) -> Grid:
+    """The cells of a table and of the columns that stand for its texts and vectors."""
+    sources = {one.name for one in derivations}
+    of = {name: source for name in made if (source := name.rpartition(": ")[0]) in sources}
+    columns = [replace(one, source=of.get(one.name, "")) for one in learn_grid(wide).columns]
+    return Grid(tuple(columns), derivations)
 
 
 def _days(frame: pl.DataFrame, time_column: str, grid: Grid) -> tuple[WindowSketch, ...]:
@@ -119,7 +133,9 @@ def _days(frame: pl.DataFrame, time_column: str, grid: Grid) -> tuple[WindowSket
         starts = np.linspace(0, len(spans) - _RUN, MOST_WINDOWS // _RUN).astype(int)
         spans = [spans[i] for i in sorted({int(start) + step for start in starts for step in range(_RUN)})]
     return tuple(
-        WindowSketch(int(start) * DAY_US, int(end) * DAY_US, _counts_only(sketch(ordered.slice(low, high - low), grid)))
+        WindowSketch(
+            int(start) * DAY_US, int(end) * DAY_US, _counts_only(count_made(ordered.slice(low, high - low), grid))
+        )
         for start, end, low, high in spans
     )
 
@@ -148,6 +164,6 @@ def _blocks(frame: pl.DataFrame, grid: Grid) -> tuple[WindowSketch, ...]:
         return ()
     bounds = np.linspace(0, frame.height, blocks + 1).astype(int)
     return tuple(
-        WindowSketch(0, 0, _counts_only(sketch(frame.slice(int(low), int(high - low)), grid)))
+        WindowSketch(0, 0, _counts_only(count_made(frame.slice(int(low), int(high - low)), grid)))
         for low, high in pairwise(bounds)
     )

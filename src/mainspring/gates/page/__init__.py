@@ -11,6 +11,7 @@ from litestar.enums import RequestEncodingType
 from litestar.params import Body
 from litestar.response import Redirect, Template
 
+from mainspring.gates.approving import missing, waits_for
 from mainspring.gates.service import Gates
 
 _READ = {"permission": "gates:read"}
@@ -39,12 +40,14 @@ def verdicts_page(gates: NamedDependency[Gates], model: str = "", gate: str = ""
 @get("/verdicts/{verdict_id:str}", opt=_READ, sync_to_thread=True, include_in_schema=False)
 def verdict_page(gates: NamedDependency[Gates], verdict_id: str) -> Template:
     """One verdict: every check with its estimate, interval and line."""
-    found = gates.verdict(verdict_id)
+    found, said = gates.verdict(verdict_id), gates.approvals(verdict_id)
+    standing = gates.standing(found.id)
     context = {
         "verdict": found,
         "uses": gates.uses(found.data_ref),
-        "approval": gates.approval(found.id),
-        "waits": gates.standing(found.id) == "wait",
+        "approvals": said,
+        "waits": waits_for(found, said) if standing == "wait" else "",
+        "void": standing == "wait" and said and missing(found, said) == missing(found, []),
         "tones": TONES,
     }
     return Template("gates/page/verdict.html", context=context)

@@ -1,8 +1,9 @@
-"""What `mainspring.toml` declares, checked as a whole: each object by its room, and that what one names is there."""
+"""What a project declares, checked as a whole: each object by its room, and that what one names is there."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -11,26 +12,31 @@ from mainspring.core.canonical import canonical_json
 from mainspring.core.errors import Invalid, NotFound, did_you_mean
 from mainspring.core.settings import Settings, fill
 from mainspring.loop.model import Policy, policies_of
-from mainspring.loop.planning.model import Object
+from mainspring.loop.planning.model import MONITOR, Object
 from mainspring.loop.triggers.model import Trigger, triggers_of
-from mainspring.serving.modelserver.plan import Options
 
 if TYPE_CHECKING:
+    from mainspring.loop.planning.reading import Reading
     from mainspring.serving import Serving
+    from mainspring.serving.modelserver.plan import Options
 
-MONITOR = "all"
-"""What the one section `[monitor]` is called."""
 WHOSE = ("model", "version")
 """What `[deployment.NAME]` may say beside options: whose version is to be behind it."""
 
 
-def declared(settings: Settings, serving: Serving) -> list[Object]:
-    """Every object that a file declares.
+def declared(reading: Reading, serving: Serving) -> list[Object]:
+    """Every object that is declared, with its place.
 
     Raises:
         Invalid: A section is wrong, or names a gate or policy that is not declared.
         NotFound: An option of a deployment names data that is not there.
     """
+    with reading.placed():
+        found = _objects(reading.settings, serving)
+    return [replace(each, place=reading.places.get(each.key, "")) for each in found]
+
+
+def _objects(settings: Settings, serving: Serving) -> list[Object]:
     return [
         *_gates(settings),
         *_monitor(settings),
@@ -85,6 +91,8 @@ def whose(name: str, section: Mapping[str, object]) -> tuple[str, str]:
 
 def spec_of(options: Options, model: str = "", version: str = "") -> dict[str, object]:
     """What there is to say of a deployment: what differs from the options that nobody chose."""
+    from mainspring.serving.modelserver.plan import Options
+
     said, bare = msgspec.to_builtins(options), msgspec.to_builtins(Options())
     changed = {key: value for key, value in said.items() if value != bare[key]}
     return _plain({**changed, **({"model": model, "version": version} if model else {})})
@@ -112,8 +120,9 @@ def _deployment(serving: Serving, name: str, entry: object) -> Object:
     model, version = whose(name, entry)
     try:
         options = serving.kept_options(name, {key: value for key, value in entry.items() if key not in WHOSE})
-    except NotFound as gone:
-        raise NotFound(gone.what, where=f"deployment.{name}", hint=gone.hint) from None
+    except (Invalid, NotFound) as wrong:
+        where = wrong.where if wrong.where.startswith("deployment.") else f"deployment.{name}"
+        raise type(wrong)(wrong.what, where=where, hint=wrong.hint) from None
     return Object("deployment", name, spec_of(options, model, version))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from mainspring.core.canonical import canonical_json, digest
@@ -12,6 +12,8 @@ from mainspring.core.errors import Corrupt, Invalid
 
 KINDS = ("gate", "monitor", "deployment", "policy", "trigger")
 """What is declared, in an order in which each needs only what is before it."""
+MONITOR = "all"
+"""What the one section `[monitor]` is called."""
 FORMAT = "mainspring-plan-1"
 SIGNS = {"create": "+", "update": "~", "delete": "-", "keep": " ", "wait": "?"}
 Spec = Mapping[str, object]
@@ -19,11 +21,12 @@ Spec = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """One declared thing: a kind of `KINDS`, its name, and what is said of it as plain JSON values."""
+    """One declared thing: a kind of `KINDS`, its name, what is said of it as plain JSON values, and where."""
 
     kind: str
     name: str
     spec: Spec
+    place: str = field(default="", compare=False)
 
     @property
     def key(self) -> tuple[str, str]:
@@ -64,6 +67,7 @@ class Change:
         spec: What is said of it afterwards; of what is deleted or kept, what lives.
         differences: Which settings become others.
         note: What a reader should know beyond that.
+        place: File and line that declare it; empty for what no file does.
     """
 
     action: str
@@ -72,6 +76,7 @@ class Change:
     spec: Spec
     differences: tuple[Difference, ...] = ()
     note: str = ""
+    place: str = ""
 
     @property
     def object(self) -> Object:
@@ -170,7 +175,8 @@ class Plan:
 
 
 def _lines(change: Change) -> list[str]:
-    note = f"  ({change.note})" if change.note else ""
+    told = "; ".join(filter(None, (change.place, change.note)))
+    note = f"  ({told})" if told else ""
     lines = [f"{change.sign} {change.kind} {change.name}{note}"]
     if change.action in ("create", "update"):
         lines += [f"    {each.name}: {_shown(each)}" for each in change.differences]

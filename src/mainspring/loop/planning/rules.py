@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mainspring.core.canonical import canonical_json, digest
+from mainspring.gates.approving import terms_of
 from mainspring.loop.planning.model import KINDS, Applied, Change, Drift, Object, differences
 
 Key = tuple[str, str]
 RESTART = "monitors follow when the server is started again"
+ALONE = "what passes it waits until there are users: this house knows only the owner, who cannot approve it alone"
 
 
 def changes(declared: Sequence[Object], live: Sequence[Object], waits: Mapping[Key, str]) -> tuple[Change, ...]:
@@ -32,12 +34,19 @@ def _change(before: Object | None, after: Object | None, wait: str) -> Change | 
         note = "the file does not say it any more; --prune takes it away"
         return Change("keep", before.kind, before.name, before.spec, note=note)
     if wait:
-        return Change("wait", after.kind, after.name, after.spec, note=wait)
+        return Change("wait", after.kind, after.name, after.spec, note=wait, place=after.place)
     told = differences(before.spec if before else {}, after.spec)
     if before is not None and not told:
         return None
-    note = RESTART if after.kind == "monitor" else ""
-    return Change("update" if before else "create", after.kind, after.name, after.spec, told, note)
+    note = RESTART if after.kind == "monitor" else ALONE if _waits_for_users(after) else ""
+    action = "update" if before else "create"
+    return Change(action, after.kind, after.name, after.spec, told, note, after.place)
+
+
+def _waits_for_users(gate: Object) -> bool:
+    approve = gate.spec.get("approve") if gate.kind == "gate" else None
+    terms = terms_of(approve) if isinstance(approve, Mapping) else None
+    return terms is not None and terms.is_beyond_the_owner
 
 
 def drifted(applied: Applied, live: Object, *, by: str, at: int) -> Drift | None:

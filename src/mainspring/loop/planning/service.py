@@ -19,6 +19,7 @@ from mainspring.loop.model import policies_of
 from mainspring.loop.planning import declared as files
 from mainspring.loop.planning import rules
 from mainspring.loop.planning.model import Applied, Change, Drift, Object, Plan
+from mainspring.loop.planning.reading import read_declared
 from mainspring.loop.records import plans as records
 from mainspring.loop.records import triggers as trigger_records
 from mainspring.loop.triggers.model import TriggerState, trigger_of
@@ -84,9 +85,10 @@ class Planner:
             Invalid: Something is declared wrong, with the place.
             NotFound: A pipeline, a policy or data that is named is not there.
         """
-        settings = self._read()
-        said = files.declared(settings, self._loop.serving)
-        self._check_targets(settings, deep=deep)
+        reading = read_declared(self._read())
+        said = files.declared(reading, self._loop.serving)
+        with reading.placed():
+            self._check_targets(reading.settings, deep=deep)
         with self._tables.read() as conn:
             serial, applied = records.serial_of(conn), records.list_applied(conn)
             states = trigger_records.list_triggers(conn)
@@ -261,24 +263,29 @@ class Planner:
         return Conflict(what, where="plan", hint="mainspring plan, look at it, then: mainspring apply")
 
     def _make(self, change: Change, holder: str) -> None:
-        if change.kind == "deployment":
-            with self._tables.write() as conn:
-                self._keep(conn, holder, steps=0)
-            self._serve(change)
-        with self._tables.write() as conn:
+        """Change one object and note that it was applied, in one transaction."""
+
+        def note(conn: Connection) -> None:
             self._keep(conn, holder, steps=1)
-            now = self._clock.now()
             if change.action == "delete":
-                if change.kind == "trigger":
-                    self._triggers.withdraw(conn, change.name)
                 records.drop_applied(conn, change.object)
             else:
-                if change.kind == "trigger":
-                    self._triggers.declare(conn, trigger_of(change.name, change.spec))
-                records.put_applied(conn, Applied(change.object, caller().actor, now))
+                records.put_applied(conn, Applied(change.object, caller().actor, self._clock.now()))
             settings = tuple(each.name for each in change.differences)
             fact = PlanApplied(subject=change.object.ref, object=change.kind, action=change.action, settings=settings)
             self._journal.append(conn, fact)
+
+        if change.kind == "deployment":
+            with self._tables.write() as conn:  # what is prepared before its transaction may take long
+                self._keep(conn, holder, steps=0)
+            self._serve(change, note)
+            return
+        with self._tables.write() as conn:
+            if change.kind == "trigger" and change.action == "delete":
+                self._triggers.withdraw(conn, change.name)
+            elif change.kind == "trigger":
+                self._triggers.declare(conn, trigger_of(change.name, change.spec))
+            note(conn)
 
     def _keep(self, conn: Connection, holder: str, *, steps: int) -> None:
         until = self._tables.now(conn) + HOLD_US
@@ -286,16 +293,16 @@ class Planner:
             hint = "mainspring plan shows what is left to do"
             raise Fenced("another apply began, for this one stood still too long", where="apply", hint=hint)
 
-    def _serve(self, change: Change) -> None:
+    def _serve(self, change: Change, note: Callable[[Connection], None]) -> None:
         spec = {key: value for key, value in change.spec.items() if key not in files.WHOSE}
         options, serving = msgspec.convert(spec, Options), self._loop.serving
         model, version = str(change.spec.get("model", "")), str(change.spec.get("version", ""))
         live = next((each for each in serving.deployments() if each.name == change.name), None)
         wanted = int(version) if version.isdecimal() else version
         if model and (live is None or self._number(model, version) != live.champion):
-            serving.deploy(change.name, model, wanted, reason="applied", options=options)
+            serving.deploy(change.name, model, wanted, reason="applied", options=options, noting=note)
         else:
-            serving.configure(change.name, options, reason="applied")
+            serving.configure(change.name, options, reason="applied", noting=note)
 
 
 def _paused(states: list[TriggerState]) -> Iterator[Drift]:

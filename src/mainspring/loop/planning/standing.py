@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from mainspring.core.caller import Caller, calling
 from mainspring.core.settings import Settings
-from mainspring.loop.planning.declared import MONITOR
+from mainspring.loop.planning.model import MONITOR
+from mainspring.loop.planning.reading import read_declared
 from mainspring.loop.records import plans as records
 
 if TYPE_CHECKING:
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def standing(settings: Settings, tables: Tables) -> Settings:
-    """The settings with gates, monitors and policies as they were applied; as they are when nothing ever was."""
+    """The settings with gates, monitors and policies as they were applied; as declared when nothing ever was."""
     with calling(Caller(project=settings.project.name)), tables.read() as conn:
-        if records.serial_of(conn) == 0:
-            return settings
-        found = records.list_applied(conn)
+        serial, found = records.serial_of(conn), records.list_applied(conn)
+    if serial == 0:
+        return read_declared(settings).settings
     monitor = records.sections(found, "monitor").get(MONITOR)
     sections = {kind: records.sections(found, kind) for kind in ("gate", "policy")}
     kept = {kind: entry for kind, entry in {**sections, "monitor": monitor}.items() if entry}

@@ -195,3 +195,18 @@ def delivery_seq(conn: Connection, name: str, key: str) -> int:
     """Which event tells of a delivery; 0 when none does."""
     where = _d.project == caller().project, _d.trigger == name, _d.key == key
     return conn.execute(sa.select(_d.seq).where(*where)).scalar_one_or_none() or 0
+
+
+def drop_deliveries(conn: Connection, before: int, *, dry_run: bool = False) -> int:
+    """Forget deliveries of any project that were taken before a time, and say how many.
+
+    Those of GitHub stay: their signature has no time, so nothing else keeps one that somebody recorded from being sent
+    again. A standard one is refused by its time then, and who recorded one of GitLab has the token itself.
+    """
+    rows = conn.execute(sa.select(_t.project, _t.name, _t.spec).where(_t.watches == "webhook"))
+    guarded = [(row.project, row.name) for row in rows if row.spec.get("format") == "github"]
+    kept = [sa.and_(_d.project == project, _d.trigger == name) for project, name in guarded]
+    old = sa.and_(_d.at < before, *(sa.not_(each) for each in kept))
+    if dry_run:
+        return conn.execute(sa.select(sa.func.count()).select_from(hook_delivery).where(old)).scalar_one()
+    return conn.execute(hook_delivery.delete().where(old)).rowcount

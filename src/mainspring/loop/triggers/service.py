@@ -257,6 +257,17 @@ class Triggers:
 
     # one turn
 
+    def prune_deliveries(self, before: int, *, dry_run: bool = False) -> int:
+        """Forget deliveries that were taken before a time, in every project, and say how many there are.
+
+        Those of GitHub are kept: nothing else keeps a recorded one from being taken again.
+        """
+        if dry_run:
+            with self._tables.read() as conn:
+                return records.drop_deliveries(conn, before, dry_run=True)
+        with self._tables.write() as conn:
+            return records.drop_deliveries(conn, before)
+
     def turn(self) -> list[Fire]:
         """Look at everything that happened since the last turn, in every project. Returns what was done about it."""
         done: list[Fire] = []

@@ -12,7 +12,7 @@ from litestar.response import Template
 from mainspring.core.clock import DAY_US
 from mainspring.monitoring.model import PACKS, Alarm, Judgement, MonitorStatus
 from mainspring.monitoring.page.tones import TONES
-from mainspring.monitoring.performances import Performance, WindowPerformance
+from mainspring.monitoring.performances import PERIODS, Performance, WindowPerformance
 from mainspring.monitoring.performing import Performing
 from mainspring.monitoring.readings import Reading
 from mainspring.monitoring.rules.impact import UNKNOWN, weighed_columns
@@ -33,13 +33,15 @@ def monitor_page(
     serving: NamedDependency[Serving],
     name: str,
     slices: bool = False,
+    by: str = "day",
+    segment: str = "",
 ) -> Template:
     """One monitor: what answers were worth, where they are worst, evidence and histograms per column, alarms."""
     status = monitoring.status(name, windows=40)
     drift = monitoring.windows(name, "drift", version=status.version, limit=_WINDOWS)
     loss = monitoring.windows(name, "performance", limit=_WINDOWS)
     mine = [window for window in loss if window.version == status.version]
-    found = performing.performance(name, by="day", windows=_WINDOWS)
+    found = performing.performance(name, by=by, segment=segment, windows=_WINDOWS)
     health = monitoring.health(name)
     points = health.points
     importance = monitoring.importance(name) if drift else None
@@ -50,6 +52,7 @@ def monitor_page(
         "tones": TONES,
         "version": next((entry for entry in status.versions if entry.version == status.version), None),
         "performance": found,
+        "periods": PERIODS[:-1],
         "curves": _curves(found),
         "money": _money(found),
         "realized": [(window.window_end, _number(window.details.get("realized"))) for window in loss],

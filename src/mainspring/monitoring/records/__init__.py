@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from mainspring.core.caller import caller
+from mainspring.core.clock import DAY_US
 from mainspring.monitoring.model import Alarm, Judgement, Monitor, WatchedVersion
 from mainspring.monitoring.records import requests as requests
 from mainspring.monitoring.records import silences as silences
@@ -80,7 +81,8 @@ performance_window = sa.Table(
     sa.Column("outcomes", Json, nullable=False),
     sqlite_strict=True,
 )
-"""Predictions and labelled rows per version, segment and day of event time; segment "" is all of them."""
+"""Predictions and labelled rows per version, segment and hour of event time; segment "" is all of them. Hours of days
+long ago are joined: their start is that of the day."""
 
 feedback_window = sa.Table(
     "feedback_window",
@@ -113,10 +115,12 @@ awaiting_label = sa.Table(
     sa.Column("low", Real),
     sa.Column("high", Real),
     sa.Column("label", Real),
+    sa.Column("cells", sa.Text, nullable=False),
     sa.Index("ix_awaiting_label_event_at", "project", "deployment", "event_at"),
     sqlite_strict=True,
 )
-"""Answers whose label may still come, for 90 days of event time; what is a pack's has its part, interval and label."""
+"""Answers whose label may still come, for 90 days of event time; what is a pack's has its part, interval and label,
+and what is of many classes the cell of the probability of each."""
 
 early_label = sa.Table(
     "early_label",
@@ -175,12 +179,12 @@ alarm = sa.Table(
 
 _CHUNK = 400
 _FIND_ANSWERS = (
-    "select prediction_id, version, event_at, score, answer, is_labelled, segments, part, low, high, label "
+    "select prediction_id, version, event_at, score, answer, is_labelled, segments, part, low, high, label, cells "
     "from awaiting_label where project = ? and deployment = ? and prediction_id in (*)"
 )
 _ADD_ANSWER = (
     "insert into awaiting_label (project, deployment, prediction_id, version, event_at, score, answer, is_labelled, "
-    "segments, part, low, high, label) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "segments, part, low, high, label, cells) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _Key = TypeVar("_Key", str, int)
 T = TypeVar("T")
@@ -200,6 +204,7 @@ class Answer(NamedTuple):
     low: float | None = None
     high: float | None = None
     label: float | None = None
+    cells: str = ""
 
 
 def add_monitor(conn: Connection, deployment: str, at: int) -> bool:
@@ -275,13 +280,29 @@ def list_windows(
 
 
 def list_outcomes(
-    conn: Connection, deployment: str, version: int, *, since: int = 0, segment: str = ""
+    conn: Connection, deployment: str, version: int, *, since: int = 0, segment: str = "", by_us: int = DAY_US
 ) -> list[tuple[int, Outcomes]]:
-    """The days of a version and segment that begin at `since` or later: (start, outcomes), in order."""
+    """The days of a version and segment, or its hours: (start, outcomes), in order; of what begins at `since` or later.
+
+    Hours that were joined to their day are in the first one of that day.
+    """
     c = performance_window.c
     where = c.project == caller().project, c.deployment == deployment, c.version == version, c.start >= since
     query = sa.select(c.start, c.outcomes).where(*where, c.segment == segment).order_by(c.start)
-    return [(row.start, _outcomes(row.outcomes)) for row in conn.execute(query)]
+    parts: dict[int, list[Outcomes]] = {}
+    for row in conn.execute(query):
+        parts.setdefault(row.start - row.start % by_us, []).append(_outcomes(row.outcomes))
+    return [(start, found[0] if len(found) == 1 else Outcomes.total(found)) for start, found in parts.items()]
+
+
+def join_hours(conn: Connection, deployment: str, before: int) -> None:
+    """Join the outcomes of hours that begin before a day to those of their days."""
+    c = performance_window.c
+    old = c.project == caller().project, c.deployment == deployment, c.start < before, c.start % DAY_US != 0
+    for row in conn.execute(sa.select(c.version, c.segment, c.start, c.outcomes).where(*old)).all():
+        day, found = row.start - row.start % DAY_US, _outcomes(row.outcomes)
+        add_outcomes(conn, deployment, row.version, day, found, segment=row.segment)
+    conn.execute(sa.delete(performance_window).where(*old))
 
 
 def list_segments(conn: Connection, deployment: str, version: int, *, since: int = 0) -> list[tuple[str, Outcomes]]:
@@ -298,7 +319,7 @@ def list_segments(conn: Connection, deployment: str, version: int, *, since: int
 def add_outcomes(
     conn: Connection, deployment: str, version: int, start: int, more: Outcomes, *, segment: str = ""
 ) -> None:
-    """Add outcomes to a day."""
+    """Add outcomes to an hour, or to a day whose hours are joined."""
     values = {"project": caller().project, "deployment": deployment, "version": version}
     values |= {"segment": segment, "start": start}
     c = performance_window.c

@@ -24,6 +24,12 @@ _UNITS = {
 }
 _NEAR = 0.03
 _LARGE, _NEAR_LARGE = 20.0, 0.2  # of incomes and the like means vary by more than 3 %, and nothing else grows so much
+_PARTS = {
+    ": content": "the texts are about other things",
+    ": region": "the vectors lie elsewhere: more of them in region {most}",
+    ": off the directions": "the vectors have more or less that the main directions of the reference do not explain",
+}
+"""What it means when a column that stands for a text or a vector moved."""
 _LEAST_SHARE = 0.01
 _LOPSIDED = 0.1
 
@@ -48,6 +54,7 @@ def cause(reference: ColumnSketch, window: ColumnSketch, days: Sequence[tuple[in
         return Finding("moved", "no rows to compare")
     return (
         _missing(reference, window)
+        or _stands_for(reference, window)
         or _encoding(reference, window)
         or _unseen(reference, window)
         or _unit(reference, window)
@@ -139,3 +146,16 @@ def _moved(reference: ColumnSketch, window: ColumnSketch) -> Finding:
     if reference.mean is not None and window.mean is not None:
         return Finding("moved", f"mean {window.mean:.4g}, {reference.mean:.4g} in the reference")
     return Finding("moved", "the shares of the levels changed")
+
+
+def _stands_for(reference: ColumnSketch, window: ColumnSketch) -> Finding | None:
+    part = reference.cells.name.removeprefix(reference.cells.source)
+    if not reference.cells.source or part not in _PARTS:
+        return None
+    return Finding("moved", _PARTS[part].format(most=_gained(reference, window)))
+
+
+def _gained(reference: ColumnSketch, window: ColumnSketch) -> str:
+    """The level whose share grew most."""
+    more = window.counts / max(window.rows, 1) - reference.counts / max(reference.rows, 1)
+    return next(iter(reference.cells.levels[int(more.argmax()) :]), "(other)")

@@ -28,7 +28,7 @@ def weighed_columns(columns: Sequence[Mapping[str, object]], importance: Importa
     """Columns with their importance and impact, the greatest first; without importances in the order of the effect."""
     found = [dict(entry) for entry in columns]
     for entry in found if importance is not None else ():
-        share = importance.shares.get(str(entry["column"]), 0.0) if importance is not None else 0.0
+        share = importance.shares.get(_input_of(entry), 0.0) if importance is not None else 0.0
         entry |= {"importance": share, "impact": share * effect_of(entry)}
     return in_order(found)
 
@@ -47,9 +47,14 @@ def impact_text(columns: Sequence[Mapping[str, object]]) -> str:
     """One sentence about columns that moved, and how much of what the model goes by they are."""
     from mainspring.monitoring.rules.judging import drift_text
 
-    known = [_number(entry, "importance") for entry in columns if "importance" in entry]
-    share = f"; {min(sum(known), 1.0):.0%} of what the model goes by" if known else ""
+    known = {_input_of(entry): _number(entry, "importance") for entry in columns if "importance" in entry}
+    share = f"; {min(sum(known.values()), 1.0):.0%} of what the model goes by" if known else ""
     return drift_text(columns) + share
+
+
+def _input_of(entry: Mapping[str, object]) -> str:
+    """The input that a column is, or stands for a part of."""
+    return str(entry.get("source") or entry.get("column"))
 
 
 def _number(entry: Mapping[str, object], name: str) -> float:

@@ -148,6 +148,8 @@ def _judge_column(seen: _Seen, at: int, before: ColumnState, spec: MonitorSpec) 
     since = before.since if before.alarmed else seen.since(at)
     after = msgspec.structs.replace(before, m=0.0 if crossed else m, since=since, alarmed=alarmed)
     detail: dict[str, object] = {"d": d, "effect": max(0.0, d - spec.drift_tolerance), "rows": int(scanned.rows[at])}
+    if source := seen.reference.profile.grid.columns[at].source:
+        detail["source"] = source
     if change := float(scanned.change[at]):
         levels = seen.window.sketch.columns[at].cells.levels
         cell = int(scanned.cell[at])

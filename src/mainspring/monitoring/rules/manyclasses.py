@@ -34,7 +34,7 @@ def table_of(confusion: Mapping[str, int]) -> tuple[list[str], Floats]:
 def realized_many(outcomes: Outcomes, *, seed: int = 0, worth: Mapping[str, float] | None = None) -> dict[str, Reading]:
     """Measures of the labelled rows with 95 % intervals; means over classes count each class that came up once.
 
-    The area under the curve, which needs the probability of every class, is not among them.
+    Areas under curves, which need the probability of every class, are in `areas`.
     """
     names = [*MEASURES, "value"] if worth else list(MEASURES)
     if not outcomes.rows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -21,10 +21,15 @@ BETWEEN = " < "
 MOMENTS = ("rows", "absolute", "error", "square", "fourth", "truth", "truth_square")
 """What is summed over rows of a regression: 1; of e = predicted - truth |e|, e, e^2, e^4; of the truth y, y^2."""
 _MOST_ENTRIES = 2_500
+MOST_AREAS = 20
+"""Of so many classes at most every probability is counted."""
 _OTHERS = f"others{BETWEEN}others"
 
 
 Amount = TypeVar("Amount", int, float)
+Classed = Mapping[int, Mapping[int, Sequence[int]]]
+"""By the place of a class and the cell of its probability: rows that were predicted, labelled rows of other classes,
+and those of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ class Outcomes:
         scored: Predictions per cell of the score, labelled or not: [rows, sum of the scores].
         confusion: Labelled rows per answer and truth, for many classes.
         moments: Sums over labelled rows of a regression, as `MOMENTS` says; empty for other tasks.
+        classed: For many classes every probability, as `Classed` says; empty over 20 classes.
     """
 
     predictions: int = 0
@@ -57,6 +63,7 @@ class Outcomes:
     scored: dict[int, list[float]] = field(default_factory=dict)
     confusion: dict[str, int] = field(default_factory=dict)
     moments: list[float] = field(default_factory=list)
+    classed: dict[int, dict[int, list[int]]] = field(default_factory=dict)
 
     @property
     def coverage(self) -> float:
@@ -91,6 +98,7 @@ class Outcomes:
             unread=sum(part.unread for part in every),
             scored=_added(part.scored for part in every),
             confusion=_bounded(part.confusion for part in every),
+            classed=_classed(part.classed for part in every),
             moments=[math.fsum(sums) for sums in zip(*(part.moments for part in every if part.moments), strict=True)],
         )
 
@@ -106,6 +114,17 @@ def _bounded(tables: Iterable[dict[str, int]]) -> dict[str, int]:
     return {**kept, _OTHERS: kept.get(_OTHERS, 0) + whole.total() - sum(kept.values())}
 
 
+def _classed(parts: Iterable[Classed]) -> dict[int, dict[int, list[int]]]:
+    """Rows by class and cell, added up."""
+    whole: dict[int, dict[int, list[int]]] = {}
+    for part in parts:
+        for place, cells in part.items():
+            mine = whole.setdefault(place, {})
+            for cell, rows in cells.items():
+                mine[cell] = [a + b for a, b in zip(mine.get(cell, (0, 0, 0)), rows, strict=True)]
+    return whole
+
+
 def _added(tables: Iterable[dict[int, list[Amount]]]) -> dict[int, list[Amount]]:
     """Pairs by cell, added up."""
     whole: dict[int, list[Amount]] = {}
@@ -118,6 +137,26 @@ def _added(tables: Iterable[dict[int, list[Amount]]]) -> dict[int, list[Amount]]
                 pair[0] += first
                 pair[1] += second
     return whole
+
+
+def classed_outcome(cells: str, classes: Sequence[str], label: object) -> Outcomes:
+    """What a label says of the probability of each class; nothing where these do not fit, or the label is none of them.
+
+    Args:
+        cells: The cell of each probability, two hexadecimal digits each, "" when they were not kept.
+        classes: The classes in the order of the probabilities.
+        label: What turned out to be true.
+
+    >>> classed_outcome("8040", ("no", "yes"), "yes").classed
+    {0: {128: [0, 1, 0]}, 1: {64: [0, 0, 1]}}
+    """
+    truth = _text(label)
+    if len(cells) != 2 * len(classes) or truth not in classes:
+        return Outcomes()
+    places = enumerate(bytes.fromhex(cells))
+    return Outcomes(
+        classed={at: {cell: [0, int(classes[at] != truth), int(classes[at] == truth)]} for at, cell in places}
+    )
 
 
 def outcome(task: str, score: float | None, answer: str, label: object, reference_loss: float) -> Outcomes:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mainspring.data.sketch import ColumnSketch, Grid, Profile, Sketch
+from mainspring.data.sketch.derivation import Derivation, VectorColumn
 from mainspring.monitoring.rules import dispersion, rates
 from mainspring.monitoring.rules.statistics.samples import choice_of_levels
 
@@ -63,21 +64,37 @@ class Reference:
         ]
 
     @property
+    def vectors(self) -> tuple[VectorColumn, ...]:
+        """The inputs that are vectors."""
+        return tuple(one for one in self.profile.grid.derivations if isinstance(one, VectorColumn))
+
+    @property
     def days(self) -> int:
         """How many windows the reference has that tell how windows differ."""
         return len(self.profile.windows)
 
     @classmethod
     def of(cls, profile: Profile, inputs: Sequence[str]) -> Reference:
-        """The columns of a profile that a model takes."""
-        kept = [i for i, column in enumerate(profile.grid.columns) if column.name in inputs]
-        grid = Grid(tuple(profile.grid.columns[i] for i in kept))
+        """The columns of a profile that a model takes, and those that stand for its texts and vectors.
+
+        Numbered inputs that are the places of a vector are watched as one: a single place says nothing.
+        """
+        derivations = tuple(one for one in profile.grid.derivations if _is_taken(one, inputs))
+        whole = [one for one in derivations if isinstance(one, VectorColumn) and one.places]
+        wanted = {*inputs, *(one.name for one in derivations)}.difference(*(one.places for one in whole))
+        kept = [i for i, one in enumerate(profile.grid.columns) if (one.source or one.name) in wanted]
+        grid = Grid(tuple(profile.grid.columns[i] for i in kept), derivations)
 
         def part(sketch: Sketch) -> Sketch:
             return Sketch(grid, sketch.rows, tuple(sketch.columns[i] for i in kept))
 
         windows = tuple(type(window)(window.start, window.end, part(window.sketch)) for window in profile.windows)
         return cls(Profile(grid, part(profile.sketch), windows))
+
+
+def _is_taken(one: Derivation, inputs: Sequence[str]) -> bool:
+    places = one.places if isinstance(one, VectorColumn) else ()
+    return set(places).issubset(inputs) if places else one.name in inputs
 
 
 def _expected(column: ColumnSketch) -> Floats:

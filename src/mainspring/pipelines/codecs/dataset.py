@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from mainspring.pipelines.model import Dataset
 
 NAME = "dataset"
@@ -14,11 +12,11 @@ def takes(value: object) -> bool:
     return isinstance(value, Dataset)
 
 
-def write(value: object, path: Path) -> None:
-    """Write the reference."""
-    path.write_text(str(value), encoding="utf-8")
-
-
-def read(path: Path) -> object:
+def pack(value: object) -> bytes:
     """The reference."""
-    return Dataset(path.read_text(encoding="utf-8"))
+    return str(value).encode()
+
+
+def unpack(data: bytes) -> object:
+    """The reference."""
+    return Dataset(data.decode())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 NAME = "json"
 
@@ -19,12 +18,12 @@ def takes(value: object) -> bool:
     return False
 
 
-def write(value: object, path: Path) -> None:
-    """Write JSON, one line."""
-    path.write_text(json.dumps(value, separators=(",", ":")), encoding="utf-8")
+def pack(value: object) -> bytes:
+    """JSON, one line."""
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
-def read(path: Path) -> object:
+def unpack(data: bytes) -> object:
     """The value."""
-    found: object = json.loads(path.read_bytes())
+    found: object = json.loads(data)
     return found

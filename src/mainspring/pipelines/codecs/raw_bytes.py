@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import cast
 
 NAME = "bytes"
@@ -13,11 +12,11 @@ def takes(value: object) -> bool:
     return type(value) is bytes
 
 
-def write(value: object, path: Path) -> None:
-    """Write the bytes."""
-    path.write_bytes(cast(bytes, value))
-
-
-def read(path: Path) -> object:
+def pack(value: object) -> bytes:
     """The bytes."""
-    return path.read_bytes()
+    return cast(bytes, value)
+
+
+def unpack(data: bytes) -> object:
+    """The bytes."""
+    return data

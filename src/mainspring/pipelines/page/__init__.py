@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -15,7 +16,7 @@ from litestar.response import Redirect, Template
 from mainspring.core.errors import Invalid
 from mainspring.pipelines.model import PipelineRun, StepRun, StepState
 from mainspring.pipelines.page import searches
-from mainspring.pipelines.page.dag import LONG, draw
+from mainspring.pipelines.page.dag import LONG, MOST_DRAWN, draw
 from mainspring.pipelines.queues import Queues
 from mainspring.pipelines.service import Pipelines
 
@@ -38,17 +39,26 @@ def pipelines_page(pipelines: NamedDependency[Pipelines], pipeline: str = "", be
 
 
 @get("/pipeline-runs/{run_id:str}", opt=_READ, sync_to_thread=True, include_in_schema=False)
-def run_page(pipelines: NamedDependency[Pipelines], run_id: str, step: str = "") -> Template:
+def run_page(
+    pipelines: NamedDependency[Pipelines], run_id: str, step: str = "", only: str = "", first: int = 0
+) -> Template:
     """One run: its graph, its result, and each step with its time, its reason and its log."""
-    run = pipelines.get(run_id)
+    run = pipelines.outline(run_id)
+    inner: dict[str, list[StepRun]] = {}
+    for each in run.steps:
+        inner.setdefault(each.parent, []).append(each)
+    tops = inner.get("", [])
     shown = _shown(run.steps, step)
+    if len(tops) > MOST_DRAWN or step:
+        shown = [pipelines.step(run_id, each.id) for each in shown]
     steps = [
         {
             "step": each,
             "why": pipelines.explain(run, each) if each.parts else None,
             "log": pipelines.text(run, each)[-_LOG_SHOWN:],
             "metrics": pipelines.metrics(each.source) if each.source else {},
-            "items": [item for item in run.steps if item.parent == each.id][:_ROWS],
+            "items": _in_reach(inner.get(each.id, []), 0),
+            "states": Counter(item.state.value for item in inner.get(each.id, [])),
         }
         for each in shown
     ]
@@ -57,9 +67,21 @@ def run_page(pipelines: NamedDependency[Pipelines], run_id: str, step: str = "")
         "run": run,
         "steps": steps,
         "graph": draw(run.steps, run.pipeline),
-        "hidden": sum(not each.parent for each in run.steps) - len(shown),
+        "hidden": len(tops) - len(shown),
+        "rows": _in_reach([each for each in tops if only in ("", each.state)], first) if len(tops) > MOST_DRAWN else [],
+        "states": Counter(each.state.value for each in tops),
+        "only": only,
+        "first": first,
+        "size": _ROWS,
     }
     return Template("pipelines/page/run.html", context=context)
+
+
+def _in_reach(steps: Sequence[StepRun], first: int) -> Sequence[StepRun]:
+    """A page of a long list; from its start, those that want attention come first."""
+    if first <= 0:
+        steps = sorted(steps, key=lambda each: each.state not in _URGENT)
+    return steps[max(first, 0) : max(first, 0) + _ROWS]
 
 
 def _shown(steps: Sequence[StepRun], wanted: str) -> list[StepRun]:

@@ -9,10 +9,11 @@ from markupsafe import Markup
 
 from mainspring.pipelines.model import Kind, StepRun, StepState
 from mainspring.pipelines.rules import levels
+from mainspring.pipelines.service import WHOLE_STEPS
 
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _EDGE = 160, 44, 44, 16, 4
 _NAME_LETTERS = 20
-MOST_DRAWN = 300
+MOST_DRAWN = WHOLE_STEPS
 LONG = 40
 """With more steps than this the page shows the details of one at a time."""
 TONES = {

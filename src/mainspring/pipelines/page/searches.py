@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
-from litestar import get
-from litestar.response import Template
+from litestar import get, post
+from litestar.enums import RequestEncodingType
+from litestar.params import Body
+from litestar.response import Redirect, Template
 
+from mainspring.core.errors import Invalid
 from mainspring.pipelines.search.model import Study, Trial
 from mainspring.pipelines.search.service import Searches
 
 _READ = {"permission": "pipelines:read"}
+_WRITE = {"permission": "pipelines:write"}
 _ROWS = 100
 _AXES = 8
 _LINES = 500
@@ -39,6 +45,25 @@ def search_page(searches: Searches, study: str) -> Template:
         "front": front(found),
     }
     return Template("pipelines/page/search.html", context=context)
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """What somebody wants of a search, on its page."""
+
+    do: str
+    reason: str = ""
+
+
+@post("/searches/{study:str}", opt=_WRITE, sync_to_thread=True, include_in_schema=False)
+def stop_page(
+    searches: Searches, study: str, data: Annotated[Stop, Body(media_type=RequestEncodingType.URL_ENCODED)]
+) -> Redirect:
+    """Stop a search and its trials, and show it."""
+    if data.do != "cancel":
+        raise Invalid(f"{data.do!r} is nothing to do with a search here", where="do", hint="use cancel")
+    searches.cancel(study, reason=data.reason)
+    return Redirect(f"/searches/{study}", status_code=303)
 
 
 def history(study: Study, metric: str) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
@@ -75,4 +100,4 @@ def _axis(trial: Trial, name: str) -> Axis:
     return value
 
 
-handlers = [searches_page, search_page]
+handlers = [searches_page, search_page, stop_page]

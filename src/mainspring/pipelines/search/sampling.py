@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _NEEDS = {"tpe": ("optuna",), "gp": ("optuna", "torch"), "cmaes": ("optuna", "cmaes")}
 _EXTRA = {"optuna": "tune", "cmaes": "tune", "torch": "torch"}
 
+_MOST_REPLAYED = {"tpe": 500, "cmaes": 10_000, "nsga2": 10_000, "random": 10_000}
+"""So many trials are asked for again when a search goes on. For TPE, 500 take a few seconds; a Gaussian process is
+fitted anew for each, and has nothing but results to remember."""
 _TRIALS_BEFORE_MEDIAN = 3
 """A trial is not behind the median of fewer."""
 
@@ -29,10 +32,12 @@ def check_installed(method: str) -> None:
     """
     for package in _NEEDS.get(method, ("optuna",)):
         if find_spec(package) is None:
-            hint = f"pip install 'mainspring[{_EXTRA[package]}]'" + (
-                ", or take the sampler tpe" if method == "gp" else ""
-            )
-            raise Failed(f"the package {package} is not installed here", where=f"sampler {method}", hint=hint)
+            hint = f"pip install 'mainspring[{_EXTRA[package]}]'"
+            what = f"the package {package} is not installed here"
+            if method == "gp":
+                what += ", and Optuna fits its Gaussian processes with torch"
+                hint += " for it, or take the sampler tpe, which needs nothing more"
+            raise Failed(what, where=f"sampler {method}", hint=hint)
 
 
 class Sampling:
@@ -50,16 +55,40 @@ class Sampling:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._search = search
         self._distributions = distributions(search.space)
+        self._open: dict[int, optuna.Trial] = {}
+        self._study = _study(search, search.seed)
+        if not self._replay(trials):
+            self._take(trials)
+
+    def _replay(self, trials: Sequence[Trial]) -> bool:
+        """Ask and tell once more as it went, so that the sampler stands where it stood when the search was cut off.
+
+        Populations, covariances and the numbers that were drawn are in the sampler alone; they come about again where
+        the same is asked and told in the same order. False when a trial is not what the sampler draws now: its
+        parameters were drawn by another release of Optuna, or times do not tell the order.
+        """
+        if len(trials) > _MOST_REPLAYED.get(self._search.method, 0):
+            return False
+        ended = [trial for trial in trials if trial.state is not TrialState.RUNNING]
+        went = [(trial.started_at, 1, trial.number, trial) for trial in trials]
+        went += [(trial.finished_at, 0, trial.number, trial) for trial in ended]
+        for _, is_asked, number, trial in sorted(went, key=lambda each: each[:3]):
+            if is_asked:
+                if self.ask(number) != dict(trial.params):
+                    return False
+                self.report(number, trial.steps)
+            elif number not in self._open:
+                return False
+            else:
+                self.tell(trial)
+        return True
+
+    def _take(self, trials: Sequence[Trial]) -> None:
+        """Go on from results alone; a search must not draw again what it drew before, hence another seed."""
         done = [trial for trial in trials if trial.state is not TrialState.RUNNING]
-        seed = search.seed + len(done)  # a search that is resumed must not draw again what it drew before
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._study = optuna.create_study(
-                sampler=_sampler(search, seed), pruner=_pruner(search), directions=_directions(search)
-            )
+        self._open, self._study = {}, _study(self._search, self._search.seed + len(done))
         for trial in done:
             self._study.add_trial(self._frozen(trial))
-        self._open: dict[int, optuna.Trial] = {}
         for trial in trials:
             if trial.state is TrialState.RUNNING:
                 self._study.enqueue_trial(dict(trial.params))
@@ -109,6 +138,15 @@ class Sampling:
             distributions=self._distributions,
             intermediate_values=dict(trial.steps),
         )
+
+
+def _study(search: Search, seed: int) -> optuna.Study:
+    import optuna
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        sampler = _sampler(search, seed)
+        return optuna.create_study(sampler=sampler, pruner=_pruner(search), directions=_directions(search))
 
 
 def distributions(space: Space) -> dict[str, optuna.distributions.BaseDistribution]:

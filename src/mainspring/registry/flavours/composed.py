@@ -242,7 +242,7 @@ def check_part(ref: str, part: Packed) -> None:
     Raises:
         Corrupt: Its manifest or its file has another digest.
     """
-    from mainspring.registry.packages import Manifest
+    from mainspring.registry.manifests import Manifest
 
     if digest(part.manifest) != part.digest:
         raise Corrupt("the manifest does not have the digest it was registered with", where=f"member {ref}")
@@ -411,7 +411,8 @@ def _named(member: str, work: Callable[[], T]) -> T:
 
 
 def _predictor(part: Packed) -> Predictor:
-    from mainspring.registry.packages import Manifest, predictor_of, refuse_pickle
+    from mainspring.registry.manifests import Manifest
+    from mainspring.registry.packages import predictor_of, refuse_pickle
 
     manifest = Manifest.from_bytes(part.manifest)
     kind = flavour(manifest.flavour)

@@ -70,11 +70,23 @@ def dump(model: object) -> bytes:
 
 def read(data: bytes) -> object:
     """The estimator of a skops archive."""
-    import skops.io
+    from skops.io.exceptions import UntrustedTypesFoundException
 
-    found = _check_types(data)
     try:
-        return cast(object, skops.io.loads(data, trusted=found))  # all that are trusted are looked through at each part
+        return _loaded(data, _COMMON)
+    except UntrustedTypesFoundException:
+        return _loaded(data, _check_types(data))
+
+
+def _loaded(data: bytes, trusted: Sequence[str]) -> object:
+    """Only types that skops trusts by itself, and `trusted`: each of these is compared with every part."""
+    import skops.io
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    try:
+        return cast(object, skops.io.loads(data, trusted=list(trusted)))
+    except UntrustedTypesFoundException:
+        raise
     except Exception as reason:  # noqa: BLE001  # a hostile archive can raise anything, and all of it means the same
         raise Corrupt(f"skops can't read it: {type(reason).__name__}: {reason}", where=FILE) from None
 
@@ -125,8 +137,11 @@ def _parted(model: object) -> tuple[object, object]:
 
 def _last_explainer(last: object, trait: Trait, means: Callable[[], NDArray[np.float64]]) -> Explainer:
     from mainspring.registry.flavours import explainer_of, flavour_for
+    from mainspring.registry.labelled import Labelled
     from mainspring.registry.reasons import linear, refused, trees
 
+    if isinstance(last, Labelled):
+        return _last_explainer(last.estimator_, trait, means)
     if not handles(last):
         return explainer_of(flavour_for(last), last, trait, None)
     if linear.is_linear(last):
@@ -252,6 +267,9 @@ def _agree(quick: _LogisticScorer | _ForestScorer, whole: _EstimatorScorer) -> b
     rows = np.random.default_rng(0).normal(size=(9, quick.width))
     return all(np.array_equal(quick.score(part), whole.score(part)) for part in (rows, rows[:1]))
 
+
+_COMMON = ("sklearn.tree._tree.Tree",)
+"""Of `TRUSTED`, what most archives have that have any: they need not be looked through twice."""
 
 _HINT = "use estimators of scikit-learn only, without functions or classes of your own"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 
 from mainspring.core.canonical import digest as digest_of
-from mainspring.registry.packages import Manifest
+from mainspring.registry.manifests import Manifest
 from mainspring.storage.references import names_blobs, names_no_blob
 from mainspring.storage.schema import Id, Json, Micros, metadata
 

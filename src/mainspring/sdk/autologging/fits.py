@@ -69,7 +69,8 @@ class Fit:
         if not self.options.models:
             return
         from mainspring.registry.flavours import flavour_for
-        from mainspring.registry.packages import MANIFEST, build
+        from mainspring.registry.manifests import MANIFEST
+        from mainspring.registry.packages import build
 
         try:
             kind = flavour_for(model)

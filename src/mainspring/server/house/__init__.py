@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 
 from mainspring.core.caller import Caller, adopt
-from mainspring.core.errors import Invalid, did_you_mean
+from mainspring.core.errors import Invalid, MainspringError
 from mainspring.core.settings import Settings, fill, load
 from mainspring.core.wiring import Wiring
 from mainspring.server.house import floor
@@ -43,7 +43,13 @@ def open_house(settings: Settings | None = None) -> Wiring:
         Unavailable: The database or the object store does not answer.
     """
     settings = settings or load()
-    check_rooms(settings)
+    try:
+        check_rooms(settings)
+    except MainspringError as error:
+        from mainspring.loop.planning.reading import Reading, places_in
+
+        with Reading(settings, places_in(settings)).placed():
+            raise error from None
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     adopt(Caller(project=settings.project.name))
 
@@ -52,6 +58,10 @@ def open_house(settings: Settings | None = None) -> Wiring:
             importlib.import_module(f"{__name__}.{room}").furnish(wiring, counting(room))
 
     def counting(room: str) -> Settings:
+        if room == "serving" and settings.project.declarations:  # what is deployed by hand goes by what is declared
+            from mainspring.loop.planning.reading import read_declared
+
+            return read_declared(settings).settings
         if room not in DECLARED_ROOMS:
             return settings
         from mainspring.loop.planning.standing import standing
@@ -88,13 +98,6 @@ def check_rooms(settings: Settings) -> None:
 
         for name, section in settings.section("deployment").items():
             options_of(section, f"deployment.{name}")
-    if "policy" in settings.tables:
-        from mainspring.loop.model import policies_of
-
-        for policy in policies_of(settings.tables["policy"]).values():
-            if policy.gate not in settings.section("gate"):
-                hint = did_you_mean(policy.gate, settings.section("gate")) or f"write a section [gate.{policy.gate}]"
-                raise Invalid(f"there is no gate {policy.gate!r}", where=f"policy.{policy.name}.gate", hint=hint)
     if "search" in settings.tables:
         from mainspring.pipelines.search.rules import search_of
 
@@ -109,3 +112,18 @@ def check_rooms(settings: Settings) -> None:
         from mainspring.gates import gates_of
 
         gates_of(settings.tables["gate"])
+    if not settings.project.declarations:  # else what is named here may be declared there
+        check_names(settings)
+
+
+def check_names(settings: Settings) -> None:
+    """Refuse policies and triggers that are wrong, or name a gate or policy that is not declared.
+
+    Raises:
+        Invalid: One is, or does.
+    """
+    if "policy" in settings.tables or "trigger" in settings.tables:
+        from mainspring.loop.planning import declared
+
+        declared.policies(settings)
+        declared.triggers(settings)

@@ -12,6 +12,7 @@ from mainspring.engines import ProcessEngine
 from mainspring.loop.judging import GateWork
 from mainspring.loop.service import GATE_JOB
 from mainspring.loop.service import QUEUE as LOOP_QUEUE
+from mainspring.pipelines.export.place import Schedules
 from mainspring.pipelines.flow import Judge
 from mainspring.pipelines.ledger import KIND, QUEUE
 from mainspring.pipelines.machine import Machine, find_out
@@ -33,6 +34,7 @@ def furnish(wiring: Wiring, settings: Settings) -> None:
     """Say how the services of the room are made."""
     wiring.add(Pipelines, lambda w: _pipelines(w, settings))
     wiring.add(Judge, _judge)  # type: ignore[type-abstract]  # the wiring knows it by its protocol
+    wiring.add(Schedules, lambda w: _schedules(settings))  # type: ignore[type-abstract]  # likewise
     wiring.add(Queues, _queues)
     wiring.add(Searches, lambda w: _searches(w, settings))
     wiring.add(Worker, lambda w: _worker(w, settings))
@@ -52,10 +54,21 @@ def _pipelines(w: Wiring, settings: Settings) -> Pipelines:
         house=OPENER,
         house_env=settings.environ(),
         root=settings.root,
+        engine=settings.pipelines.engine,
         lease_s=settings.loop.lease_s,
         secrets=settings.root / settings.pipelines.secrets if settings.pipelines.secrets else None,
         machine=Machine(_share(settings.pipelines)),
     )
+
+
+def _schedules(settings: Settings) -> Schedules:
+    from mainspring.loop.triggers.exported import TriggerSchedules  # few commands ask for schedules
+
+    if settings.project.declarations:
+        from mainspring.loop.planning.reading import read_declared
+
+        settings = read_declared(settings).settings
+    return TriggerSchedules(settings.section("trigger"), CLOCK.now())
 
 
 def _queues(w: Wiring) -> Queues:

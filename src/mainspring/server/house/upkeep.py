@@ -5,6 +5,7 @@ from __future__ import annotations
 from mainspring.core.settings import Settings
 from mainspring.core.wiring import Wiring
 from mainspring.data import Data
+from mainspring.loop.triggers.service import Triggers
 from mainspring.pipelines.worker import check_hold
 from mainspring.registry.removal import Removal as RegistryRemoval
 from mainspring.server.house import access, gates, governance, loop, monitoring, pipelines, serving, training
@@ -48,7 +49,12 @@ def _removers(w: Wiring) -> tuple[Remover, ...]:
         lambda before, pause: {"jobs": _control(queue(w)).prune(before)},
         grace="jobs",
     )
-    return Remover(versions.count, versions.remove), Remover(runs.count, runs.remove), jobs
+    deliveries = Remover(
+        lambda before: {"deliveries": w.get(Triggers).prune_deliveries(before, dry_run=True)},
+        lambda before, pause: {"deliveries": w.get(Triggers).prune_deliveries(before)},
+        grace="jobs",
+    )
+    return Remover(versions.count, versions.remove), Remover(runs.count, runs.remove), jobs, deliveries
 
 
 def _control(found: Queue) -> QueueControl:

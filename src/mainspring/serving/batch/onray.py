@@ -6,11 +6,16 @@ An actor reads and writes the files of the batch itself, so that they must be at
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from mainspring.core.errors import Failed
 from mainspring.engines.ray import connected
+
+LIVES = 3
+"""How often the actor of one chunk may die."""
 
 
 class Actor:
@@ -34,36 +39,54 @@ class Actor:
         return number
 
 
-def answer_on_ray(folder: Path, todo: Sequence[int], actors: int, tell: Callable[[int], None]) -> None:
-    """Return when all these chunks are there.
+def answer_on_ray(
+    folder: Path, todo: Sequence[int], actors: int, tell: Callable[[int], None], *, address: str = ""
+) -> None:
+    """Return when all these chunks are there. A chunk whose actor dies is answered by another one, a few times.
 
     Args:
         folder: The parts of the batch.
         todo: Numbers of chunks.
         actors: How many answer at once, each on a core.
         tell: Hears how many are done.
-    Raises: Unavailable: There is no Ray. Failed: An actor died, or a chunk can't be answered.
+        address: Of the cluster; "" takes that of RAY_ADDRESS, one that runs here, or starts one.
+    Raises: Unavailable: There is no Ray. Failed: Actors died again and again, or a chunk can't be answered.
     """
-    ray, left = connected(), list(reversed(todo))
-    made = ray.remote(Actor).options(num_cpus=1)
+    ray, left = connected(address), list(reversed(todo))
+    made, lives = ray.remote(Actor).options(num_cpus=1), Counter[int]()
     crew = [made.remote(str(folder), 1) for _ in range(min(actors, len(todo)))]
+    busy: dict[Any, tuple[int, Any]] = {}
     try:
-        busy = {actor.answer.remote(left.pop()): actor for actor in crew}
+        for actor in crew:
+            _begin(busy, actor, left)
         done = 0
         while busy:
             (ended,), _ = ray.wait(list(busy), num_returns=1)
-            actor = busy.pop(ended)
-            ray.get(ended)
-            done += 1
-            tell(done)
-            if left:
-                busy[actor.answer.remote(left.pop())] = actor
+            number, actor = busy.pop(ended)
+            try:
+                ray.get(ended)
+                done += 1
+                tell(done)
+            except ray.exceptions.RayActorError:
+                lives[number] += 1
+                if lives[number] >= LIVES:
+                    raise
+                left.append(number)  # a chunk is written whole or not at all, so it may be answered again
+                actor = made.remote(str(folder), 1)
+                crew.append(actor)
+            _begin(busy, actor, left)
     except ray.exceptions.RayError as reason:
         hint = "the same command goes on where it was"
         raise Failed(f"an actor of the batch failed: {_last_line(reason)}", where="batch", hint=hint) from None
     finally:
         for actor in crew:
             ray.kill(actor)
+
+
+def _begin(busy: dict[Any, tuple[int, Any]], actor: Any, left: list[int]) -> None:
+    if left:
+        number = left.pop()
+        busy[actor.answer.remote(number)] = (number, actor)
 
 
 def _last_line(reason: Exception) -> str:

@@ -57,10 +57,12 @@ class Batches:
         registry: Knows versions.
         data: Gives dataset versions.
         clock: Tells when a batch began.
+        cluster: Address of the cluster of Ray; "" takes that of RAY_ADDRESS, one that runs here, or starts one.
     """
 
-    def __init__(self, *, serving: Serving, registry: Registry, data: Data, clock: Clock) -> None:
+    def __init__(self, *, serving: Serving, registry: Registry, data: Data, clock: Clock, cluster: str = "") -> None:
         self._serving, self._registry, self._data, self._clock = serving, registry, data, clock
+        self._cluster = cluster
 
     def run(
         self,
@@ -96,7 +98,7 @@ class Batches:
         parts.folder.mkdir(parents=True, exist_ok=True)
         with _alone(parts.folder):
             job = self._begun(parts, request)
-            _answer(parts, job, processes, engine, tell)
+            _answer(parts, job, processes, engine, tell, self._cluster)
             if job.request.log:
                 log_chunks(self._serving, self._version(job.request).inputs, parts, job)
             return self._put_together(parts, job)
@@ -291,7 +293,7 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _answer(parts: Parts, job: Job, processes: int, engine: EngineName, tell: Told) -> None:
+def _answer(parts: Parts, job: Job, processes: int, engine: EngineName, tell: Told, cluster: str) -> None:
     """Answer the chunks that are not there yet."""
     todo = [number for number in range(job.chunks) if not parts.chunk(number).exists()]
     done = job.chunks - len(todo)
@@ -301,7 +303,10 @@ def _answer(parts: Parts, job: Job, processes: int, engine: EngineName, tell: To
     if engine == "ray":
         from mainspring.serving.batch.onray import answer_on_ray
 
-        answer_on_ray(parts.folder.absolute(), todo, processes, lambda count: tell(done + count, job.chunks))
+        def say(count: int) -> None:
+            tell(done + count, job.chunks)
+
+        answer_on_ray(parts.folder.absolute(), todo, processes, say, address=cluster)
         return
     if processes == 1:
         scorer = Scorer(parts, job)

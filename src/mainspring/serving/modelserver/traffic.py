@@ -153,7 +153,8 @@ class Table:
         if found is None and any(endpoint.name == name for endpoint in self.plan.endpoints):
             raise Unavailable(f"model {name!r} is not loaded", hint=self.problems.get(name, "it is loading"))
         if found is None:
-            raise NotFound(f"no model {name[:100]!r} here", hint=did_you_mean(name[:100], self.endpoints))
+            near = did_you_mean(name[:100], self.endpoints) or "mainspring deploy puts a version behind a name"
+            raise NotFound(f"no model {name[:100]!r} here", hint=near)
         return found
 
     @property

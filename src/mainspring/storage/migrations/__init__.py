@@ -1,8 +1,9 @@
 """Bringing a database to the schema of this release: one linear history, steps that only add.
 
-`HEAD` names the newest step. Comparing it with the database is all that happens when nothing is to be done; Alembic is
-imported only when there is. Steps only add tables, columns and indexes, so that the release before keeps working on
-the new schema while processes are replaced one by one. `scripts/new_migration.py` writes the next step.
+`HEAD` names the newest step. Comparing it with the database is all that happens when nothing is to be done. An empty
+database gets what all steps come to as plain SQL, `whole.<dialect>.sql`: importing Alembic would be a tenth of a first
+start. Steps only add tables, columns and indexes, so that the release before keeps working on the new schema while
+processes are replaced one by one. `scripts/new_migration.py` writes the next step and the SQL of the whole.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ def migrate(tables: Tables) -> None:
     with tables.write() as conn:
         if tables.dialect == "postgresql":
             conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-        if version(conn) != HEAD:
+        at = version(conn)
+        if not at:
+            _create(conn)
+        elif at != HEAD:
             _upgrade(conn)
 
 
@@ -56,6 +60,17 @@ def version(conn: sa.Connection) -> str:
     if not sa.inspect(conn).has_table("alembic_version"):
         return ""
     return str(conn.execute(sa.text("SELECT version_num FROM alembic_version")).scalar() or "")
+
+
+def whole(dialect: str) -> Path:
+    """The file with what all steps come to for "sqlite" or "postgresql": statements, with an empty line after each."""
+    return FOLDER / f"whole.{dialect}.sql"
+
+
+def _create(conn: sa.Connection) -> None:
+    plain = conn.execution_options(no_parameters=True)  # else a percent sign would begin a parameter of psycopg
+    for statement in whole(conn.dialect.name).read_text().split("\n\n"):
+        plain.exec_driver_sql(statement)
 
 
 def _upgrade(conn: sa.Connection) -> None:

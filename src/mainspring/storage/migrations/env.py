@@ -1,4 +1,4 @@
-"""Run by Alembic: every step in the transaction of the connection it is given."""
+"""Run by Alembic: every step in the transaction of the connection it is given, or written out for a dialect."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def render_type(kind: str, item: object, _: AutogenContext) -> str | Literal[Fal
 
 
 context.configure(
-    connection=attributes["connection"],
+    connection=attributes.get("connection"),
+    dialect_name=attributes.get("dialect"),
     target_metadata=attributes.get("metadata"),
     render_item=render_type,
     compare_type=True,

@@ -26,8 +26,11 @@ def configurations(task: str) -> Sequence[Params]:
 
 
 def estimator(task: str, params: Params, seed: int) -> object:
-    """Boosted trees; missing values go to the better side."""
+    """Boosted trees; missing values go to the better side. Classes may be any labels."""
     import xgboost
 
-    kind = xgboost.XGBRegressor if task == "regression" else xgboost.XGBClassifier
-    return kind(**params, random_state=seed, n_jobs=1)
+    from mainspring.registry.labelled import Labelled
+
+    if task == "regression":
+        return xgboost.XGBRegressor(**params, random_state=seed, n_jobs=1)
+    return Labelled(xgboost.XGBClassifier(**params, random_state=seed, n_jobs=1))

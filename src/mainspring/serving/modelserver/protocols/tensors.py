@@ -74,7 +74,7 @@ class Inference:
         """
         tensors = self._request.inputs
         if not tensors:
-            raise Invalid("a request has at least one input")
+            raise Invalid("a request has at least one input", hint="send one value for each input of the model")
         first = tensors[0]
         if len(tensors) == 1:
             style = (self._request.parameters or {}).get("content_type") or (first.parameters or {}).get("content_type")

@@ -20,12 +20,12 @@ def _gate_approval() -> None:
         sa.Column("verdict", schema.Id(), nullable=False),
         sa.Column("decision", schema.Id(), nullable=False),
         sa.Column("role", sa.Text(), nullable=False),
-        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("actor", schema.Id(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("at", schema.Micros(), nullable=False),
         sa.Column("digest", schema.Id(), nullable=False),
         sa.Column("evidence", schema.Id(), nullable=False),
-        sa.PrimaryKeyConstraint("project", "verdict", name=op.f("pk_gate_approval")),
+        sa.PrimaryKeyConstraint("project", "verdict", "actor", name=op.f("pk_gate_approval")),
         sqlite_strict=True,
     )
 

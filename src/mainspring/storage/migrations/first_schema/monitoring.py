@@ -66,6 +66,7 @@ def _awaiting_label() -> None:
         sa.Column("low", schema.Real(), nullable=True),
         sa.Column("high", schema.Real(), nullable=True),
         sa.Column("label", schema.Real(), nullable=True),
+        sa.Column("cells", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("project", "deployment", "prediction_id", name=op.f("pk_awaiting_label")),
         sqlite_strict=True,
     )

@@ -120,6 +120,7 @@ def _step_run() -> None:
         sa.Column("parts", schema.Json(), nullable=True),
         sa.Column("output", schema.Json(), nullable=True),
         sa.Column("error", sa.Text(), nullable=False),
+        sa.Column("error_code", schema.Id(), nullable=False),
         sa.Column("log", schema.Id(), nullable=False),
         sa.Column("source", schema.Id(), nullable=False),
         sa.Column("cpu_us", schema.Micros(), nullable=False),

@@ -59,7 +59,7 @@ def _event() -> None:
     op.create_index("ix_event_kind_seq", "event", ["kind", "seq"], unique=False)
     op.create_index("ix_event_project_seq", "event", ["project", "seq"], unique=False)
     op.create_index("ix_event_subject_seq", "event", ["subject", "seq"], unique=False)
-    for statement in EVENT_TRIGGERS[op.get_bind().dialect.name]:
+    for statement in EVENT_TRIGGERS[op.get_context().dialect.name]:
         op.execute(statement)
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from mainspring.storage.matching import matches
 from mainspring.tracking.grammar.paging import Key
 from mainspring.tracking.grammar.tree import ATTRIBUTES, And, Compare, Field, Node, Not, Or
-from mainspring.tracking.records.search.conditions import RANGES, Condition, number_matches
+from mainspring.tracking.records.search.conditions import RANGES, Condition, number_matches, number_ranges
 from mainspring.tracking.records.search.keys import Keys
-from mainspring.tracking.records.search.paged import Narrowed, Numbers
+from mainspring.tracking.records.search.paged import Narrowed, Numbers, among_numbers
 from mainspring.tracking.records.tables import INDEXED_TEXT, metric_latest, param, run, tag
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 TEXTS = {"params": param, "tags": tag}
 """Where the texts of runs are."""
@@ -29,6 +33,10 @@ _UNIQUE = {
 """Columns with an index of their own, of which few runs have the same value, if it is not empty."""
 _MOST_BYTES = 2**25
 """So many bytes are taken at most to mark runs with."""
+SAMPLE = 400
+"""So many runs tell whether a comparison lets through most of them."""
+_OPPOSITE = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
+"""What lets through the other numbers."""
 _LIMIT = sa.literal_column(str(INDEXED_TEXT), sa.Integer)
 """As indexes say it: no planner knows what a parameter is."""
 WALKED = {name: run.c[name] for name in ("started_at", "ended_at", "duration", "name", "status")}
@@ -49,7 +57,7 @@ def narrowest(
     if isinstance(node, Or):
         either = [narrowest(conn, part, keys, experiments, most=most) for part in node.parts]
         known = [part.runs for part in either if part is not None]
-        return _counted(conn, sa.union(*known), most) if known and len(known) == len(either) else None
+        return _counted(conn, _either(known), most) if known and len(known) == len(either) else None
     return None if isinstance(node, Not) else _counted(conn, _indexed(node, keys, experiments), most)
 
 
@@ -62,27 +70,55 @@ def marked(conn: Connection, node: Node, keys: Keys, experiments: Sequence[int] 
     greatest = conn.execute(sa.select(sa.func.max(run.c.number))).scalar() or 0
     if greatest > _MOST_BYTES:
         return None
-    parts = (_together(part, keys, experiments) for part in (node.parts if isinstance(node, And) else (node,)))
-    known = [part for part in parts if part is not None]
-    for bound in (most // 20, most // 5, most) if len(known) > 1 else (most,):
-        few = [part for part in known if len(known) == 1 or _counted(conn, part, bound) is not None]
+    parts = node.parts if isinstance(node, And) else (node,)
+    known = [(part, runs) for part in parts if (runs := _together(part, keys, experiments)) is not None]
+    for bound in (most // 20, most // 5) if len(known) > 1 else ():
+        few = [_Side(runs) for _, runs in known if _has_at_most(conn, runs, bound)]
         if few:
-            found = (1 << 8 * (greatest + 1)) - 1
-            for part in few:
-                numbers = _listed(conn, part, bound)
-                if len(numbers) > bound:
-                    return None
-                found &= int.from_bytes(_marks(numbers, greatest), "little")
-            return found.to_bytes(greatest + 1, "little")
-    return None
+            return _marks(conn, few, greatest, bound)
+    shorter = [_shorter(conn, part, runs, keys, experiments, greatest) for part, runs in known]
+    return _marks(conn, shorter, greatest, most)
 
 
-def _marks(numbers: Iterable[int], greatest: int) -> bytearray:
-    marks = bytearray(greatest + 1)
-    for number in numbers:
-        if number <= greatest:
-            marks[number] = 1
-    return marks
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """The runs that a comparison lets through, or those that it does not."""
+
+    runs: Numbers
+    through: bool = True
+
+
+def _marks(conn: Connection, sides: Sequence[_Side], greatest: int, most: int) -> bytes | None:
+    import numpy as np
+
+    found = np.ones(greatest + 1, np.bool_)
+    for side in sides:
+        numbers = _listed(conn, side.runs, most)
+        if len(numbers) > most:
+            return None
+        own = np.full(greatest + 1, not side.through)
+        own[numbers[numbers <= greatest]] = side.through
+        found &= own
+    return found.tobytes() if sides else None
+
+
+def _shorter(
+    conn: Connection, part: Node, runs: Numbers, keys: Keys, experiments: Sequence[int] | None, greatest: int
+) -> _Side:
+    """The shorter side of a comparison of a metric, as runs here and there tell; else what a part lets through."""
+    if not isinstance(part, Compare) or part.field.entity != "metrics" or part.op not in _OPPOSITE:
+        return _Side(runs)
+    last = metric_latest
+    matching = number_matches(last.c.sort, last.c.value, part.op, part.value)
+    mine = sa.and_(last.c.run == run.c.number, keys.is_(last.c.key, part.field.key))
+    some = among_numbers(run.c.number, range(1, greatest + 1, greatest // SAMPLE + 1), conn.dialect.name)
+    counted = sa.select(sa.func.count(), sa.func.count(sa.case((matching, 1))))
+    counted = counted.select_from(run.outerjoin(last, mine)).where(some)
+    if experiments is not None:
+        counted = counted.where((run.c.experiment + 0).in_(experiments))  # no index: that would be gone through
+    met, through = conn.execute(counted).one()
+    opposite = _indexed(replace(part, op=_OPPOSITE[part.op]), keys, experiments)
+    return _Side(opposite, through=False) if opposite is not None and 2 * through > met > SAMPLE // 10 else _Side(runs)
 
 
 def _together(node: Node, keys: Keys, experiments: Sequence[int] | None) -> Numbers | None:
@@ -93,18 +129,28 @@ def _together(node: Node, keys: Keys, experiments: Sequence[int] | None) -> Numb
         return None
     either = [_together(part, keys, experiments) for part in node.parts]
     known = [runs for runs in either if runs is not None]
-    return sa.union(*known) if len(known) == len(either) else None
+    return _either(known) if len(known) == len(either) else None
 
 
-def _listed(conn: Connection, runs: Numbers, most: int) -> list[int]:
-    """Numbers, one more than so many if there are. They come as one text: rows take three times as long."""
+def _either(several: Sequence[Numbers]) -> Numbers:
+    """The runs of all of these. Unions are not nested, which SQLite does not read."""
+    return sa.union(*(sa.select(runs.subquery().c[0]) for runs in several))
+
+
+def _listed(conn: Connection, runs: Numbers, most: int) -> npt.NDArray[np.int64]:
+    """Numbers, one more than so many if there are. They come as one text: rows take six times as long."""
+    import numpy as np
+
     number = runs.limit(most + 1).subquery().c[0]
     if conn.dialect.name == "sqlite":
-        text = conn.execute(sa.select(sa.func.json_group_array(number))).scalar_one()
+        text = conn.execute(sa.select(sa.func.json_group_array(number))).scalar_one()[1:-1]
     else:
-        joined = sa.func.string_agg(sa.cast(number, sa.Text), ",")
-        text = f"[{conn.execute(sa.select(joined)).scalar() or ''}]"
-    return msgspec.json.decode(text, type=list[int])
+        text = conn.execute(sa.select(sa.func.string_agg(sa.cast(number, sa.Text), ","))).scalar()
+    return np.fromstring(text, np.int64, sep=",") if text else np.empty(0, np.int64)
+
+
+def _has_at_most(conn: Connection, runs: Numbers, count: int) -> bool:
+    return conn.execute(runs.limit(1).offset(count)).first() is None
 
 
 def _counted(conn: Connection, runs: Numbers | None, most: int) -> Narrowed | None:
@@ -115,12 +161,13 @@ def _counted(conn: Connection, runs: Numbers | None, most: int) -> Narrowed | No
     return Narrowed(runs, count) if count <= most else None
 
 
-def _indexed(asked: Compare, keys: Keys, experiments: Sequence[int] | None) -> sa.Select[int] | None:
+def _indexed(asked: Compare, keys: Keys, experiments: Sequence[int] | None) -> Numbers | None:
     """The runs that a comparison lets through, where an index holds them together."""
     if asked.field.entity == "metrics" and asked.op in RANGES:
         last = metric_latest
-        bounds = number_matches(last.c.sort, last.c.value, asked.op, asked.value, ranged=True)
-        return sa.select(last.c.run).where(keys.is_(last.c.key, asked.field.key), bounds)
+        runs = sa.select(last.c.run).where(keys.is_(last.c.key, asked.field.key))
+        first, *others = (runs.where(*stretch) for stretch in number_ranges(last.c.sort, last.c.value, asked))
+        return sa.union_all(first, *others) if others else first
     if asked.field.entity in TEXTS and asked.field not in KEPT_TAGS:
         return _indexed_text(TEXTS[asked.field.entity], asked)
     if asked.field.entity == ATTRIBUTES and asked.field.key in WALKED and experiments is not None:

@@ -25,8 +25,13 @@ Join = Callable[[sa.FromClause], sa.FromClause]
 Numbers: TypeAlias = "sa.Select[int] | sa.CompoundSelect[int]"
 Near: TypeAlias = "tuple[list[int], tuple[Any, ...]]"
 """Numbers in the order of an index, and what the last of them has there."""
+Bounds: TypeAlias = "tuple[tuple[Condition, ...], tuple[Condition, ...]]"
+"""What a filter says of what is sorted by, from below and from above, so that only what is between is walked."""
+NO_BOUNDS: Bounds = ((), ())
 _NEAR = 4
 """So many times a page is looked at first of what comes near."""
+_GLANCE = 6
+"""Such a part of the steps is gone before the others."""
 _WALKED = {"sqlite": ("param",), "postgresql": ()}
 """The tables of texts with an index that one can walk."""
 NOT_NAN = -1
@@ -153,18 +158,31 @@ class Question:
         return found
 
     def tried(self, conn: Connection, *, after: Sequence[Key], limit: int, steps: int) -> list[Hit] | None:
-        """The next rows, if the first so many of each phase have a page of them or there are no more; else None."""
+        """The next rows, if the first so many of each phase have a page of them or there are no more; else None.
+
+        A few of these steps are gone first: when hardly any row is met there, the others are spared.
+        """
+        for some in (steps // _GLANCE, steps):
+            found, whole = self._begun(conn, after, limit, some)
+            if whole:
+                return found
+            if _GLANCE * len(found) < limit:
+                break
+        return None
+
+    def _begun(self, conn: Connection, after: Sequence[Key], limit: int, steps: int) -> tuple[list[Hit], bool]:
+        """The next rows within the first so many of each phase, and whether these are all that were asked for."""
         found: list[Hit] = []
         for phase, parts in self._phases(after):
             if len(found) == limit:
                 break
             if phase.ahead is None and not self._has_at_most(conn, steps):
-                return None
+                return found, False
             only = _reached(conn, phase.ahead, parts, after, steps) if phase.ahead else ()
             found += self._read(conn, parts, after, limit - len(found), only)
             if only and len(found) < limit:
-                return None
-        return found
+                return found, False
+        return found, True
 
     def nearest(self, conn: Connection, *, after: Sequence[Key], limit: int, among: Narrowed) -> list[Hit] | None:
         """The next rows of the first phase, out of numbers among which all are; None when they do not fill a page.
@@ -350,12 +368,23 @@ def plain(
     kind: type,
     *,
     descending: bool = False,
+    bounds: Bounds = NO_BOUNDS,
     only: tuple[Condition, ...] = (),
     ahead: Ahead | None = None,
 ) -> Item:
     """An item whose values are never missing."""
-    part = Part((SortKey(column, descending=descending),), only=only, ahead=ahead)
-    return Item((kind,), (descending,), part, (part,))
+    key = (SortKey(column, descending=descending),)
+    end, first = _ends(bounds, only, descending=descending)
+    return Item((kind,), (descending,), Part(key, only=only), (Part(key, only=end, first=first, ahead=ahead),))
+
+
+def _ends(
+    bounds: Bounds, only: tuple[Condition, ...], *, descending: bool
+) -> tuple[tuple[Condition, ...], tuple[Condition, ...]]:
+    """What a phase is read by from its end, and from its beginning if that is not where `only` says."""
+    below, above = bounds
+    end, first = (below, above) if descending else (above, below)
+    return (*end, *only), () if only else first
 
 
 def listed(
@@ -378,18 +407,21 @@ def attribute(
     dialect: str,
     *,
     descending: bool = False,
+    bounds: Bounds = NO_BOUNDS,
     only: tuple[Condition, ...] = (),
     ahead: Ahead | None = None,
 ) -> Item:
     """An item of an attribute; texts sort by their bytes, and what is missing comes last.
 
     Args:
+        bounds: What the filter says of it.
         only: What a value must be like that is not missing.
     """
     column = bytewise(known.column, dialect) if known.kind is str else known.column
     if known.optional:
-        return optional(column, known.kind, column.is_(None), descending=descending, only=only, ahead=ahead)
-    return plain(column, known.kind, descending=descending, only=only, ahead=ahead)
+        missing = column.is_(None)
+        return optional(column, known.kind, missing, descending=descending, bounds=bounds, only=only, ahead=ahead)
+    return plain(column, known.kind, descending=descending, bounds=bounds, only=only, ahead=ahead)
 
 
 def logged_text(
@@ -434,6 +466,7 @@ def optional(
     missing: Condition,
     *,
     descending: bool = False,
+    bounds: Bounds = NO_BOUNDS,
     only: tuple[Condition, ...] = (),
     inner: Join | None = None,
     outer: Join | None = None,
@@ -443,6 +476,7 @@ def optional(
 
     Args:
         missing: Without the join, whether a row has no value.
+        bounds: What the filter says of the value.
         only: What a value must be like that is not missing.
         inner: Joins the table of the values, leaving out rows that have none.
         outer: Joins it, leaving out none.
@@ -452,7 +486,8 @@ def optional(
     here = SortKey(column, descending=descending)
     rank = SortKey(sa.case((column.is_(None), 1), else_=0))
     there = SortKey(sa.func.coalesce(column, nothing), descending=descending)
-    present = Part((0, here), inner or same, only if inner else (column.is_not(None), *only), ahead=ahead)
+    end, first = _ends(bounds, only, descending=descending)
+    present = Part((0, here), inner or same, end if inner else (column.is_not(None), *end), first, ahead)
     absent = Part((1, nothing), same, (missing,))
     whole = Part((rank, there), outer or same, (sa.or_(column.is_(None), *only),) if only else ())
     return Item((int, kind), (False, descending), whole, (present, absent))
@@ -464,7 +499,7 @@ def measured(
     missing: Condition,
     *,
     descending: bool,
-    bounds: tuple[Sequence[Condition], Sequence[Condition]] = ((), ()),
+    bounds: Bounds = NO_BOUNDS,
     only: tuple[Condition, ...] = (),
     ahead: Ahead | None = None,
 ) -> Item:
@@ -474,7 +509,7 @@ def measured(
         last: The table with the latest value, as columns `sort` and `value`; see `rules.split`.
         mine: Joins it.
         missing: Without the join, whether a row has no value.
-        bounds: What the filter says of this metric from below and from above, so that only what is between is walked.
+        bounds: What the filter says of this metric.
         only: What a number must be like that comes next.
     """
     inner: Join = lambda source: source.join(last, mine)  # noqa: E731
@@ -485,11 +520,10 @@ def measured(
     sort, value = sa.case((number, last.c.sort), else_=0), sa.case((number, last.c.value), else_=0.0)
     whole = (SortKey(rank), SortKey(sort, descending=descending), SortKey(value, descending=descending))
     walked = (0, SortKey(last.c.sort, descending=descending), SortKey(last.c.value, descending=descending))
-    below, above = tuple(bounds[0]) or (number,), tuple(bounds[1])
-    ends = (below, above) if descending else (above, below)
+    end, first = _ends((bounds[0] or (number,), bounds[1]), only, descending=descending)
     some = (sa.or_(last.c.sort.is_(None), sa.not_(number), *only),) if only else ()
     phases = (
-        Part(walked, inner, (*ends[0], *only), () if only else ends[1], ahead=ahead),
+        Part(walked, inner, end, first, ahead),
         Part((1, 0, 0.0), inner, (last.c.sort < NOT_NAN,)),
         Part((2, 0, 0.0), only=(missing,)),
     )

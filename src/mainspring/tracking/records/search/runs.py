@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,7 +16,6 @@ from mainspring.tracking.grammar.paging import Key
 from mainspring.tracking.grammar.tree import ATTRIBUTES, EVERYTHING, And, Compare, Field, Node, Order, all_of
 from mainspring.tracking.model import STATUSES, RunGroup
 from mainspring.tracking.records.search.conditions import (
-    RANGES,
     Condition,
     Known,
     condition,
@@ -29,6 +28,7 @@ from mainspring.tracking.records.search.narrow import KEPT_TAGS, TEXTS, WALKED, 
 from mainspring.tracking.records.search.paged import (
     NOT_NAN,
     Ahead,
+    Bounds,
     Hit,
     Item,
     Narrowed,
@@ -55,7 +55,7 @@ STEPS = 3_000
 SOME = 50_000
 """Up to so many are sorted then, fewer when marking several parts of the filter leaves fewer still."""
 SEVERAL = 0.4
-"""The share of `SOME` in that case."""
+"""The share of `SOME` in that case, and on Postgres, where looking one up costs more beside a step of a walk."""
 MANY = 1_000_000
 """Up to so many are marked then, so that a run on the way is looked up only if it is one of them."""
 ROOMY = 10
@@ -222,7 +222,7 @@ def _walked(conn: Connection, search: RunSearch, keys: Keys, after: Sequence[Key
     found = [walk.tried(conn, after=after, limit=limit, steps=STEPS) for walk in walks]
     if None in found:
         several = isinstance(search.filter, And) and len(search.filter.parts) > 1
-        most = int(SOME * SEVERAL) if several else SOME
+        most = int(SOME * SEVERAL) if several or dialect == "postgresql" else SOME
         some = narrowest(conn, search.filter, keys, numbers, most=most)
         if some is not None:
             return _picked(conn, search, keys, some, after, limit)
@@ -365,7 +365,8 @@ def _item(order: Order, search: RunSearch, keys: Keys, dialect: str) -> Item:
     if known is not None:
         ahead = _ahead_of_runs(search, known.column, descending=order.descending)
         only = _after((known.column,), beyond, descending=order.descending)
-        return attribute(known, dialect, descending=order.descending, only=only, ahead=ahead)
+        bounds = _bounds(order.field, search.filter, lambda asked: known.matches(asked, dialect))
+        return attribute(known, dialect, descending=order.descending, bounds=bounds, only=only, ahead=ahead)
     table = TEXTS[order.field.entity]
     return logged_text(table, run.c.number, order.field.key, dialect, descending=order.descending, beyond=beyond)
 
@@ -374,7 +375,8 @@ def _metric_item(order: Order, search: RunSearch, keys: Keys, beyond: Sequence[K
     last, other = metric_latest.alias(), metric_latest.alias()
     mine = sa.and_(last.c.run == run.c.number, keys.is_(last.c.key, order.field.key))
     there = sa.exists().where(other.c.run == run.c.number, keys.is_(other.c.key, order.field.key)).correlate(run)
-    bounds = _bounds(order.field, search.filter, last)
+    ranged = partial(number_matches, last.c.sort, last.c.value, ranged=True)
+    bounds = _bounds(order.field, search.filter, lambda asked: ranged(asked.op, asked.value))
     only = _after((last.c.sort, last.c.value), beyond, descending=order.descending)
     lead = tuple(SortKey(column, descending=order.descending) for column in (last.c.sort, last.c.value))
     ahead = Ahead(last, last.c.run, (keys.is_(last.c.key, order.field.key),), lead)
@@ -392,13 +394,14 @@ def _ahead_of_runs(search: RunSearch, column: sa.ColumnElement[Any], *, descendi
     return Ahead(run, run.c.number, (_scope(search),), (SortKey(column, descending=descending),))
 
 
-def _bounds(field: Field, node: Node, last: sa.FromClause) -> tuple[list[Condition], list[Condition]]:
-    """What a filter says of a metric from below and from above."""
-    below: list[Condition] = []
-    above: list[Condition] = []
-    for part in node.parts if isinstance(node, And) else (node,):
-        if isinstance(part, Compare) and part.field == field and part.op in RANGES:
-            found = number_matches(last.c.sort, last.c.value, part.op, part.value, ranged=True)
-            below += [found] if part.op in ("=", ">", ">=") else []
-            above += [found] if part.op in ("=", "<", "<=") else []
+def _bounds(field: Field, node: Node, compared: Callable[[Compare], Condition]) -> Bounds:
+    """What a filter says of what is sorted by from below and from above.
+
+    Args:
+        compared: The condition of a comparison with it.
+    """
+    parts = node.parts if isinstance(node, And) else (node,)
+    said = [part for part in parts if isinstance(part, Compare) and part.field == field]
+    below = tuple(compared(part) for part in said if part.op in ("=", ">", ">="))
+    above = tuple(compared(part) for part in said if part.op in ("=", "<", "<="))
     return below, above

@@ -1,0 +1,116 @@
+"""Runs that nobody works on any more: their job is dead, or the process they ran in is gone."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from mainspring.core.caller import Caller, calling
+from mainspring.core.clock import DAY_US, HOUR_US
+from mainspring.core.errors import NotFound
+from mainspring.pipelines import records
+from mainspring.pipelines.events import RunFailed
+from mainspring.pipelines.ledger import Desk
+from mainspring.pipelines.model import RunState, StepState
+from mainspring.pipelines.tracked import close_tracked
+from mainspring.storage.jobs import JobState
+
+FOLDER = "pipeline-runs"
+"""Where files of runs under way are, in the scratch folder."""
+HERE = "inline"
+"""How queues of runs begin that a process keeps for itself."""
+SETTLED_RUNS = 500
+"""How many runs are looked at in one turn."""
+
+
+class Settling:
+    """Ends them, a turn at a time.
+
+    Args:
+        desk: What the room works with.
+        folder: Where files of runs under way are.
+    """
+
+    def __init__(self, desk: Desk, folder: Path) -> None:
+        self._desk = desk
+        self._folder = folder
+        self._settled = ("", "")
+        self._tidied = 0
+
+    def settle(self) -> int:
+        """End such runs, and tidy up behind them.
+
+        Returns: How many there were, over all projects.
+        """
+        with self._desk.tables.read() as conn:
+            waiting = records.active(conn, self._settled, limit=SETTLED_RUNS)
+        self._settled = waiting[-1][:2] if len(waiting) == SETTLED_RUNS else ("", "")
+        settled = 0
+        for project, run_id, job in waiting:
+            with calling(Caller("pipelines", project)):
+                reason = self.lost(job)
+                settled += bool(reason) and self._end_lost(run_id, reason)
+        self._tidy()
+        return settled
+
+    def lost(self, job_id: str) -> str:
+        """Why nobody works on a job any more; empty while somebody does or will."""
+        try:
+            job = self._desk.queue.get(job_id)
+        except NotFound:
+            return "its job is gone from the queue"
+        if job.state is JobState.DEAD:
+            return job.error or "its job was put aside"
+        if job.state.is_final:
+            return f"its job was {job.state} by hand"
+        with self._desk.tables.read() as conn:
+            lapsed = job.lease_until < self._desk.tables.now(conn)
+        if job.queue.startswith(f"{HERE}-") and lapsed:
+            return "the process that ran it is gone"
+        return ""
+
+    def _tidy(self) -> None:
+        """Do what workers that were killed after the end of a run had left to do: close its twin, remove its files."""
+        now = self._desk.clock.now()
+        if now - self._tidied >= HOUR_US:
+            with self._desk.tables.read() as conn:
+                ended = records.ended_since(conn, max(self._tidied, now - DAY_US) - HOUR_US, limit=SETTLED_RUNS)
+            for project, run_id, state in ended:
+                with calling(Caller("pipelines", project)):
+                    close_tracked(self._desk.tracking, run_id, state)
+            self._tidied = now
+        left = _older_than(self._folder, self._desk.lease_s)[:SETTLED_RUNS]
+        if left:
+            with self._desk.tables.read() as conn:
+                ended_here = records.ended_of(conn, left)
+            for name in ended_here:
+                shutil.rmtree(self._folder / name, ignore_errors=True)
+
+    def _end_lost(self, run_id: str, reason: str) -> bool:
+        with self._desk.tables.read() as conn:
+            run = records.find_run(conn, run_id, with_steps=False)
+        if run is None:
+            return False
+        now = self._desk.clock.now()
+        values = {"state": RunState.FAILED, "finished_at": now, "error": reason}
+        with self._desk.tables.write() as conn:
+            if not records.change_run(conn, run_id, values, states=records.UNFINISHED):
+                return False
+            self._desk.queue.cancel(conn, run.job_id)
+            records.end_steps(conn, run_id, running=StepState.FAILED, at=now)
+            fact = RunFailed(subject=run.ref, pipeline=run.pipeline, step="", error=reason)
+            self._desk.journal.append(conn, fact)
+        close_tracked(self._desk.tracking, run_id, RunState.FAILED)
+        return True
+
+
+def _older_than(folder: Path, seconds: float) -> list[str]:
+    """The names in a folder that have not changed for so long; others may take them away meanwhile."""
+    found = []
+    for path in folder.glob("*"):
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < time.time() - seconds:
+                found.append(path.name)
+    return sorted(found)
