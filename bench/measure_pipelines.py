@@ -201,8 +201,7 @@ def _jobs() -> Iterator[Figure]:
         return
     with folder() as root:
         try:
-            server.execute("CREATE DATABASE bench")
-            url = server.url("bench")
+            url = server.url(server.make_database())
             tables = open_tables(url, root)
             tables.migrate()
             queue = SqlQueue(tables)

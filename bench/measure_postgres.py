@@ -25,16 +25,15 @@ def measure() -> Iterator[Figure]:
     server = PostgresServer()
     try:
         with folder() as root:
-            for name in ("ours", "theirs", "raw"):
-                server.execute(f"CREATE DATABASE {name}")
-            with ours(root / "ours", url=server.url("ours")) as contestant:
+            url, its, raw = (server.url(server.make_database()) for _ in range(3))
+            with ours(root / "ours", url=url) as contestant:
                 mine = dict(batches_of(contestant))
                 yield from _shown("Mainspring", mine)
-            with peer.mlflow(root / "theirs", url=server.url("theirs")) as contestant:
+            with peer.mlflow(root / "theirs", url=its) as contestant:
                 theirs = dict(batches_of(contestant))
                 yield from _shown("MLflow", theirs)
         yield from _compared(mine, theirs)
-        rate = _raw(server.url("raw"))
+        rate = _raw(raw)
         yield Figure("Postgres: the same rows through the bare driver", rate, "batches/s")
         best = max(mine[f"rate{clients}"] for clients in CLIENTS)
         yield Figure("Postgres: log-batch over HTTP / the bare driver", best / rate, "times", 0.4, more_is_better=True)

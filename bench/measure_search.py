@@ -74,8 +74,8 @@ def measure() -> Iterator[Figure]:
     with ExitStack() as stack:
         stack.callback(server.stop)
         for size in POSTGRES_SIZES:
-            server.execute(f"CREATE DATABASE bench_{size}")
-            with folder() as root, filled(server.url(f"bench_{size}"), root, size) as tables:
+            url = server.url(server.make_database())
+            with folder() as root, filled(url, root, size) as tables:
                 yield from searched(tables, f"{size:,} runs, Postgres", size)
 
 

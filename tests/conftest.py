@@ -153,18 +153,17 @@ def postgres_server() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def postgres_template(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The name of a migrated database that nobody has open."""
-    postgres_server.execute("CREATE DATABASE template_mainspring")
-    _migrate(postgres_server.url("template_mainspring"), tmp_path_factory.getbasetemp())
-    return "template_mainspring"
+    name = postgres_server.make_database()
+    _migrate(postgres_server.url(name), tmp_path_factory.getbasetemp())
+    return name
 
 
 @pytest.fixture
 def postgres_database(postgres_server: PostgresServer, postgres_template: str, tmp_path: Path) -> Iterator[Database]:
     """Opens a fresh, migrated Postgres database; may be called again, and in other processes."""
-    name = f"test_{new_id()}"
-    postgres_server.execute(f"CREATE DATABASE {name} TEMPLATE {postgres_template} STRATEGY file_copy")
+    name = postgres_server.make_database(postgres_template)
     yield partial(open_tables, postgres_server.url(name), tmp_path)
-    postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    postgres_server.drop_database(name)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])

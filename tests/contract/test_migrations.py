@@ -20,7 +20,6 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from mainspring.core.errors import Unavailable
-from mainspring.core.ids import new_id
 from mainspring.storage import migrations, open_tables
 from mainspring.storage.ports import Tables
 from mainspring.testing.postgres import PostgresServer
@@ -39,10 +38,9 @@ def empty_sqlite(tmp_path: Path) -> Database:
 
 @pytest.fixture
 def empty_postgres(postgres_server: PostgresServer, tmp_path: Path) -> Iterator[Database]:
-    name = f"empty_{new_id()}"
-    postgres_server.execute(f"CREATE DATABASE {name}")
+    name = postgres_server.make_database()
     yield partial(open_tables, postgres_server.url(name), tmp_path)
-    postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    postgres_server.drop_database(name)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])

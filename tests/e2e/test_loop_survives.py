@@ -55,8 +55,7 @@ def test_whatever_is_killed_the_loop_ends_in_the_same_state(
     env = {}
     if kind == "postgres":
         server = request.getfixturevalue("postgres_server")
-        server.execute("CREATE DATABASE survivor")
-        env["MAINSPRING_STORAGE_DB"] = server.url("survivor")
+        env["MAINSPRING_STORAGE_DB"] = server.url(server.make_database())
     house = open_house(load(root, environ=env))
     try:
         house.get(Data).ingest("history", history(), key="history")

@@ -52,7 +52,8 @@ def _elsewhere(started: dict[str, object], folders: pytest.TempPathFactory) -> d
         if os.environ.get("CI") == "true":
             pytest.fail(f"CI must have a Postgres and an S3 server: {reason}")
         pytest.skip(str(reason))
-    name = f"suite_{uuid4().hex}"
-    postgres.execute(f"CREATE DATABASE {name}")
-    settings = {"MAINSPRING_STORAGE_DB": postgres.url(name), "MAINSPRING_STORAGE_BLOBS": s3.url("suite", name)}
+    settings = {
+        "MAINSPRING_STORAGE_DB": postgres.url(postgres.make_database()),
+        "MAINSPRING_STORAGE_BLOBS": s3.url("suite", uuid4().hex),
+    }
     return {**settings, **KEYS}

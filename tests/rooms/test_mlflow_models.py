@@ -34,9 +34,8 @@ def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
                 environ.setenv(name, value)
             postgres: PostgresServer = request.getfixturevalue("postgres_server")
             s3: S3Server = request.getfixturevalue("s3_server")
-            database = f"mlflow_models_{new_id()}"
-            postgres.execute(f"CREATE DATABASE {database}")
-            flags = {"storage.db": postgres.url(database), "storage.blobs": s3.url("mlflow-models", new_id())}
+            database = postgres.url(postgres.make_database())
+            flags = {"storage.db": database, "storage.blobs": s3.url("mlflow-models", new_id())}
         made = open_house(load(tmp_path_factory.mktemp("house"), environ={}, flags=flags))
         yield made
         made.close()

@@ -71,8 +71,7 @@ def door(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     environ = {"MAINSPRING_WEBHOOKS_ALLOW_LOCAL": "true"}
     if request.param == "postgres":
         server = request.getfixturevalue("postgres_server")
-        server.execute("CREATE DATABASE mlflow_registry")
-        environ["MAINSPRING_STORAGE_DB"] = server.url("mlflow_registry")
+        environ["MAINSPRING_STORAGE_DB"] = server.url(server.make_database())
     house = open_house(load(tmp_path_factory.mktemp("house"), environ=environ))
     with TestClient(create_app(house), base_url=BASE, raise_server_exceptions=False) as client:
         yield Door(client, house)

@@ -54,8 +54,7 @@ def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     environ = {}
     if request.param == "postgres":
         server: PostgresServer = request.getfixturevalue("postgres_server")
-        server.execute("CREATE DATABASE mlflow_tracking")
-        environ["MAINSPRING_STORAGE_DB"] = server.url("mlflow_tracking")
+        environ["MAINSPRING_STORAGE_DB"] = server.url(server.make_database())
     made = open_house(load(tmp_path_factory.mktemp("house"), environ=environ))
     yield made
     made.close()

@@ -320,8 +320,8 @@ def _check_doors(client: TestClient[Litestar], monkeypatch: pytest.MonkeyPatch) 
 def test_on_postgres_two_servers_fire_once(
     postgres_server: PostgresServer, postgres_template: str, tmp_path: Path
 ) -> None:
-    postgres_server.execute(f"CREATE DATABASE two_servers TEMPLATE {postgres_template} STRATEGY file_copy")
-    settings = load(project(tmp_path), environ={}, flags={"storage.db": postgres_server.url("two_servers")})
+    database = postgres_server.make_database(postgres_template)
+    settings = load(project(tmp_path), environ={}, flags={"storage.db": postgres_server.url(database)})
     one, two = open_house(settings), open_house(settings)
     try:
         clock = ManualClock(START)
@@ -337,7 +337,7 @@ def test_on_postgres_two_servers_fire_once(
     finally:
         one.close()
         two.close()
-        postgres_server.execute("DROP DATABASE two_servers WITH (FORCE)")
+        postgres_server.drop_database(database)
 
 
 def _at_once(servers: tuple[Triggers, ...]) -> list[Fire]:

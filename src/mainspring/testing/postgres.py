@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from uuid import uuid4
 
 START_S = 60.0
 _MEMORY = "/dev/shm"
@@ -71,8 +72,21 @@ class PostgresServer:
         """The address of one of its databases."""
         return f"postgresql://mainspring@/{database}?host={self._folder}"
 
+    def make_database(self, template: str | None = None) -> str:
+        """The name of a new database: empty, or a copy of one that nobody has open.
+
+        Each call makes another one: a fixture of a module whose tests are run in any order is set up more than once.
+        """
+        name = f"test_{uuid4().hex}"
+        self.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template} STRATEGY file_copy" if template else ""))
+        return name
+
+    def drop_database(self, name: str) -> None:
+        """Remove a database, whoever has it open."""
+        self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
     def execute(self, statement: str) -> None:
-        """Run a statement outside of any transaction, such as CREATE DATABASE."""
+        """Run a statement outside of any transaction."""
         import psycopg
         from psycopg.sql import SQL
 

@@ -54,25 +54,24 @@ def main() -> int:
     return 1 if bad else 0
 
 
-def _template(root: Path, server: PostgresServer | None) -> Path:
-    """A migrated database that nobody has open."""
+def _template(root: Path, server: PostgresServer | None) -> str:
+    """A migrated database that nobody has open: its name on a server, else its file."""
     folder = root / "template"
-    if server is not None:
-        server.execute("CREATE DATABASE template_faults")
-    tables = open_tables(server.url("template_faults") if server else "", folder)
+    name = server.make_database() if server else ""
+    tables = open_tables(server.url(name) if server else "", folder)
     tables.migrate()
     tables.close()
-    return folder / FILE
+    return name if server else str(folder / FILE)
 
 
-def _one(root: Path, seed: int, server: PostgresServer | None, template: Path, *, keep: bool) -> Found:
+def _one(root: Path, seed: int, server: PostgresServer | None, template: str, *, keep: bool) -> Found:
     notes = root / str(seed)
     folder = notes / "project"
     folder.mkdir(parents=True)
     with _disk(folder) as has_disk:
         if server is not None:
-            server.execute(f"CREATE DATABASE faults_{seed} TEMPLATE template_faults STRATEGY file_copy")
-            url = server.url(f"faults_{seed}")
+            name = server.make_database(template)
+            url = server.url(name)
         else:
             shutil.copy(template, folder / FILE)
             url = f"sqlite:///{folder / FILE}"
@@ -89,7 +88,7 @@ def _one(root: Path, seed: int, server: PostgresServer | None, template: Path, *
             shutil.copytree(folder, notes / "kept")
             print(f"left at {notes}", file=sys.stderr)
     if server is not None:
-        server.execute(f"DROP DATABASE faults_{seed} WITH (FORCE)")
+        server.drop_database(name)
     if not (life.found.troubles and keep):
         shutil.rmtree(notes, ignore_errors=True)
     return life.found
