@@ -119,7 +119,8 @@ def svg_parallel(
         parts.append(f'<line class="axis" stroke="currentColor" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}"/>')
         parts.append(_text(x, 14, name if len(name) <= 22 else name[:21] + "…", "middle"))
         for share, words in scale.ticks():
-            parts.append(_text(x - 5, bottom - share * (bottom - top) + 4, words[:16], "end"))
+            side, anchor = (5, "start") if place and place == len(axes) - 1 else (-5, "end")  # lines end at the last
+            parts.append(_text(x + side, bottom - share * (bottom - top) + 4, words[:16], anchor))
     return _svg(width, height, label, f"{len(rows)} lines over {', '.join(axes)}", parts)
 
 
