@@ -246,7 +246,9 @@ def learn_edges(values: Floats) -> Floats:
         values: Sorted finite numbers, shape (rows,).
     Returns:
         Increasing edges: the quantiles i/256, tail quantiles 2**-8.5 to 2**-16 from either end, and a pair around every
-        atom. A column of at most 64 distinct values has only atoms.
+        atom. Every other quantile that many rows share ends the cell before it instead of its own: a distribution of
+        whole numbers is so seen both before and after its steps, between which another one may be furthest from it.
+        A column of at most 64 distinct values has only atoms.
     """
     rows = len(values)
     if not rows:
@@ -258,7 +260,11 @@ def learn_edges(values: Floats) -> Floats:
     atoms = np.unique(values[:-others][values[others:] == values[:-others]])
     tail = 2.0 ** -(8 + np.arange(1, TAIL + 1) / 2)
     shares = np.concatenate([np.linspace(0, 1, QUANTILES), tail, 1 - tail])
-    quantiles = values[np.clip(np.ceil(shares * rows).astype(np.int64) - 1, 0, rows - 1)]
+    at = np.clip(np.ceil(shares * rows).astype(np.int64) - 1, 0, rows - 1)
+    quantiles = values[at]
+    repeated = (values[np.maximum(at - 1, 0)] == quantiles) | (values[np.minimum(at + 1, rows - 1)] == quantiles)
+    repeated[::2] = False
+    quantiles[repeated] = np.nextafter(quantiles[repeated], -np.inf)
     below_least = np.nextafter(values[:1], -np.inf)
     return np.unique(np.concatenate([below_least, quantiles, _around(atoms)]))
 
