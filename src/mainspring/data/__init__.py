@@ -6,12 +6,15 @@ are durable before it is named; rows that fail a check are kept apart with the r
 
 from __future__ import annotations
 
-from mainspring.data.features import point_in_time_join
-from mainspring.data.features.model import Feature, ViewSpec
-from mainspring.data.features.service import FeatureViews
-from mainspring.data.model import Check, Column, Dataset, DatasetVersion, Guess
-from mainspring.data.rules import describe_frame, guess_task
-from mainspring.data.service import Data
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mainspring.data.features import point_in_time_join
+    from mainspring.data.features.model import Feature, ViewSpec
+    from mainspring.data.features.service import FeatureViews
+    from mainspring.data.model import Check, Column, Dataset, DatasetVersion, Guess
+    from mainspring.data.rules import describe_frame, guess_task
+    from mainspring.data.service import Data
 
 __all__ = [
     "Check",
@@ -27,3 +30,21 @@ __all__ = [
     "guess_task",
     "point_in_time_join",
 ]
+_HOMES = {
+    "Data": "service",
+    "Feature": "features.model",
+    "FeatureViews": "features.service",
+    "ViewSpec": "features.model",
+    "describe_frame": "rules",
+    "guess_task": "rules",
+    "point_in_time_join": "features",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Comparing two tables loads neither a database nor the service."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'model')}"), name)

@@ -14,10 +14,21 @@ from numpy.typing import NDArray
 
 from mainspring.core.errors import Conflict
 from mainspring.data.sketch.deriving import derive
-from mainspring.data.sketch.grid import Floats, Grid, GridColumn, kind_of, learn_cells, learn_grid, numbers
+from mainspring.data.sketch.grid import (
+    Floats,
+    Grid,
+    GridColumn,
+    kind_of,
+    learn_cells,
+    learn_grid,
+    learn_levels,
+    numbers,
+    rows_of_levels,
+)
 
 Counts = NDArray[np.int64]
 UNSEEN = 32
+_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,10 +251,22 @@ def learn_column(column: pl.Series) -> ColumnSketch:
     [0, 1, 0, 1, 0]
     """
     kind = kind_of(column.dtype)
-    if kind in ("categorical", "opaque"):
+    if kind == "categorical":
+        return learn_counted(column.name, rows_of_levels(column))
+    if kind == "opaque":
         return count_column(column, learn_grid(column.to_frame()).columns[0])
     values, invalid = numbers(column)
     return _count_sorted(values, learn_cells(column.name, kind, values), column.len() - len(values) - invalid, invalid)
+
+
+def learn_counted(name: str, counted: pl.DataFrame) -> ColumnSketch:
+    """The sketch of a column of levels, in cells learned from it, by the rows of each level.
+
+    Args:
+        name: The column.
+        counted: What `rows_of_levels` gives.
+    """
+    return count_counted(counted, GridColumn(name, "categorical", np.empty(0), learn_levels(counted)))
 
 
 def count_column(column: pl.Series, cells: GridColumn) -> ColumnSketch:
@@ -270,8 +293,8 @@ def _count_sorted(values: Floats, cells: GridColumn, nulls: int, invalid: int) -
     first, last = np.searchsorted(values, -math.inf, "right"), np.searchsorted(values, math.inf, "left")
     finite = values[first:last]
     with np.errstate(over="ignore"):
-        apart = finite - cells.origin
-        squares = float(np.square(apart, out=apart).sum())
+        parts = (finite[at : at + _AT_ONCE] - cells.origin for at in range(0, len(finite), _AT_ONCE))
+        squares = float(sum(np.square(part, out=part).sum() for part in parts))
         sums = np.zeros(cells.cells)
         filled = counts > 0
         summed = values if len(finite) == len(values) else np.where(np.isfinite(values), values, 0.0)
@@ -281,14 +304,20 @@ def _count_sorted(values: Floats, cells: GridColumn, nulls: int, invalid: int) -
 
 
 def _count_levels(column: pl.Series, cells: GridColumn) -> ColumnSketch:
-    nulls = column.null_count()
     if kind_of(column.dtype) == "opaque":
+        nulls = column.null_count()
         return ColumnSketch(cells, np.zeros(cells.cells, np.int64), np.empty(0), nulls, column.len() - nulls)
-    counted = column.drop_nulls().cast(pl.String).rename("level").value_counts()
-    found: dict[str, int] = dict(zip(counted["level"].to_list(), counted["count"].to_list(), strict=True))
+    return count_counted(rows_of_levels(column), cells)
+
+
+def count_counted(counted: pl.DataFrame, cells: GridColumn) -> ColumnSketch:
+    """The sketch of a column of levels in given cells, by the rows of each level."""
+    found: dict[str | None, int] = dict(zip(counted["level"].to_list(), counted["count"].to_list(), strict=True))
+    nulls = found.pop(None, 0)
     known = [found.pop(level, 0) for level in cells.levels]
     counts = np.array([*known, sum(found.values())], np.int64)
-    return ColumnSketch(cells, counts, np.empty(0), nulls, unseen=_least_hashes(found))
+    outside = {level: rows for level, rows in found.items() if level is not None}
+    return ColumnSketch(cells, counts, np.empty(0), nulls, unseen=_least_hashes(outside))
 
 
 def _least_hashes(levels: dict[str, int]) -> dict[str, int]:

@@ -13,7 +13,7 @@ from mainspring.data.sketch.grid import Floats
 
 COMPONENTS = 3
 BUCKETS = 64
-_LOOKED_AT = 2000
+LOOKED_AT = 2000
 _LEARNED_FROM = 4000
 _NO_TRIGRAM = np.uint64(2**64 - 1)
 
@@ -26,7 +26,7 @@ def is_text(column: pl.Series) -> bool:
     """
     if column.dtype != pl.String:
         return False
-    known = column.drop_nulls().head(_LOOKED_AT)
+    known = column.drop_nulls().head(LOOKED_AT)
     if known.n_unique() <= known.len() / 2:
         return False
     words = known.str.count_matches(r"\S+").mean()

@@ -195,9 +195,11 @@ def numbers(column: pl.Series) -> tuple[Floats, int]:
     if column.dtype.is_temporal():
         column = column.to_physical()
     read = column if column.dtype == pl.Float64 else column.cast(pl.Float64, strict=False)
-    values = read.to_numpy()
-    absent = np.isnan(values)
-    ordered = np.sort(values[~absent] if absent.any() else values)
+    values = read.to_numpy(
+        writable=True
+    )  # a copy of our own, so that a million rows are in memory twice, not four times
+    values.sort()
+    ordered = values[: len(values) - np.count_nonzero(np.isnan(values))]  # NaN, as nulls are here, is last
     ordered += 0.0  # no -0.0
     return ordered, read.null_count() - column.null_count()
 
@@ -226,7 +228,7 @@ def _learn_column(column: pl.Series) -> GridColumn:
     if kind == "opaque":
         return GridColumn(column.name, kind, np.empty(0))
     if kind == "categorical":
-        return GridColumn(column.name, kind, np.empty(0), learn_levels(column))
+        return GridColumn(column.name, kind, np.empty(0), learn_levels(rows_of_levels(column)))
     return learn_cells(column.name, kind, numbers(column)[0])
 
 
@@ -256,8 +258,10 @@ def learn_edges(values: Floats) -> Floats:
     begins = values[1:] != values[:-1]  # they are sorted already
     if np.count_nonzero(begins) < _FEW_VALUES:
         return _around(np.append(values[:1], values[1:][begins]))
-    others = max(3, -(-rows // (QUANTILES - 1))) - 1  # of an atom, beside any one of its rows
-    atoms = np.unique(values[:-others][values[others:] == values[:-others]])
+    others = max(3, -(-rows // (QUANTILES - 1))) - 1  # of an atom, beside its first row
+    first = values[others:] == values[:-others]
+    first[1:] &= begins[: rows - others - 1]
+    atoms = values[:-others][first]
     tail = 2.0 ** -(8 + np.arange(1, TAIL + 1) / 2)
     shares = np.concatenate([np.linspace(0, 1, QUANTILES), tail, 1 - tail])
     at = np.clip(np.ceil(shares * rows).astype(np.int64) - 1, 0, rows - 1)
@@ -274,8 +278,23 @@ def _around(atoms: Floats) -> Floats:
         return np.unique(np.concatenate([np.nextafter(atoms, -np.inf), atoms]))
 
 
-def learn_levels(column: pl.Series) -> tuple[str, ...]:
+def rows_of_levels(column: pl.Series | pl.LazyFrame) -> pl.DataFrame:
+    """How many rows each level has: `level`, null for rows without one, and `count`, in no order.
+
+    Args:
+        column: Levels, or a frame of one column of levels that is read and counted a batch at a time.
+    """
+    if isinstance(column, pl.Series):
+        return column.cast(pl.String).rename("level").value_counts(name="count")
+    levels = column.select(pl.all().cast(pl.String).alias("level"))
+    return levels.group_by("level").agg(pl.len().alias("count")).collect(engine="streaming")
+
+
+def learn_levels(counted: pl.DataFrame) -> tuple[str, ...]:
     """The levels that get a cell of their own, in alphabetical order.
+
+    Args:
+        counted: The rows of each level, as `rows_of_levels` gives them.
 
     Levels are kept from the lowest frequency k at which choosing them by their own count biases their joint share by at
     most 0.2 % (Good-Turing: rows of levels seen k - 1 times turn up with the frequency of those seen k times, so the
@@ -286,8 +305,8 @@ def learn_levels(column: pl.Series) -> tuple[str, ...]:
 
     Source: Good (1953), The population frequencies of species, section 2.
     """
-    counted = column.drop_nulls().cast(pl.String).rename("level").value_counts(sort=True)
-    counts = counted["count"].to_numpy().astype(np.int64)[::-1]
+    counted = counted.drop_nulls("level")
+    counts = np.sort(counted["count"].to_numpy().astype(np.int64))
     if not len(counts):
         return ()
     rows = int(counts.sum())

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from mainspring.core.errors import Invalid, did_you_mean
-from mainspring.data.sketch import ColumnSketch, Sketch, count_column, learn_column
-from mainspring.data.sketch.derived import is_text, text_columns, vector_columns, vectors
+from mainspring.data.sketch import ColumnSketch, GridColumn, Sketch, count_column, learn_column
+from mainspring.data.sketch.counting import count_counted, learn_counted
+from mainspring.data.sketch.derived import LOOKED_AT, is_text, text_columns, vector_columns, vectors
+from mainspring.data.sketch.grid import rows_of_levels
 from mainspring.monitoring.reports.report import ColumnDrift, DriftReport
 from mainspring.monitoring.reports.tables import Table
 from mainspring.monitoring.rules import multivariate, parity, statistics
@@ -97,18 +99,31 @@ def _asked(reference: Table, columns: Sequence[str]) -> list[str]:
 
 def _counted(reference: Table, current: Table, name: str) -> Iterator[tuple[ColumnSketch, ColumnSketch]]:
     """The column counted, and for a text or a vector, the columns that stand for it."""
-    before, now = reference.column(name), current.column(name)
-    learned = learn_column(before)
-    yield learned, count_column(now, learned.cells)
-    if is_text(before):
-        derived = text_columns(before), text_columns(now)
-    elif learned.cells.kind == "opaque":
-        derived = vector_columns(before, now)
-    else:
+    levels = reference.levels(name)
+    if levels is not None and not is_text(levels.drop_nulls().head(LOOKED_AT).collect()[name]):
+        learned = learn_counted(name, rows_of_levels(levels))
+        yield learned, _counted_in(learned.cells, current)
         return
-    for left, right in zip(*derived, strict=True):
+    before = reference.column(name)
+    learned = learn_column(before)
+    derived = is_text(before) or learned.cells.kind == "opaque"
+    if not derived:
+        del before  # the rows of one table at a time, unless both are looked at together
+        yield learned, _counted_in(learned.cells, current)
+        return
+    now = current.column(name)
+    yield learned, count_column(now, learned.cells)
+    made = (text_columns(before), text_columns(now)) if is_text(before) else vector_columns(before, now)
+    for left, right in zip(*made, strict=True):
         learned = learn_column(left)
         yield learned, count_column(right, learned.cells)
+
+
+def _counted_in(cells: GridColumn, current: Table) -> ColumnSketch:
+    levels = current.levels(cells.name) if cells.kind == "categorical" else None
+    if levels is None:
+        return count_column(current.column(cells.name), cells)
+    return count_counted(rows_of_levels(levels), cells)
 
 
 def compare_sketches(

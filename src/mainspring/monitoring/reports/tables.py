@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from mainspring.core.errors import Invalid
+from mainspring.data.sketch.grid import kind_of
 from mainspring.data.sources import read_source
 
 if TYPE_CHECKING:
@@ -39,6 +40,13 @@ class Table:
         if name not in self.columns:
             return pl.Series(name, [None] * self.rows, pl.Null)
         return self.kept[name] if isinstance(self.kept, pl.DataFrame) else self.kept.select(name).collect()[name]
+
+    def levels(self, name: str) -> pl.LazyFrame | None:
+        """A column of levels that lies on disk, to be counted without holding its rows; None when it is no such one."""
+        if isinstance(self.kept, pl.DataFrame) or name not in self.columns:
+            return None
+        column = self.kept.select(name)
+        return column if kind_of(column.collect_schema()[name]) == "categorical" else None
 
     def frame(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """All rows, of some columns or all; a column that is not there is left out."""
