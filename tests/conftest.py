@@ -13,6 +13,7 @@ from typing import TypeVar, cast
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tests import warm
 
 from mainspring.core.caller import Caller, adopt
 from mainspring.core.ids import new_id
@@ -118,6 +119,13 @@ def _nobody_is_adopted() -> Iterator[None]:
 def _the_path_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that runs a project's file must not leave its folder on the path for the next one."""
     monkeypatch.setattr(sys, "path", [*sys.path])
+
+
+@pytest.fixture(scope="session")
+def seed() -> Iterator[warm.Seed]:
+    """What processes of a worker's tests are forks of, where a folder's `conftest` says so."""
+    yield warm.SEED
+    warm.SEED.end()
 
 
 @pytest.fixture(scope="session")

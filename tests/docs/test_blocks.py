@@ -24,6 +24,7 @@ from tests.docs.pages import LANGUAGES, ONCE, PAGES, ROOT, STAYS, Block, blocks_
 from tests.docs.warm import warm
 from tests.ports import own_ports
 from tests.unit.serving.test_kserve import problems
+from tests.warm import Seed
 
 LONG = {
     f"docs/{name}.md"
@@ -39,7 +40,7 @@ CUSTOMERS = "age,plan,spent,churned\n" + "".join(
 
 
 @pytest.fixture(scope="session")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def commands(tmp_path_factory: pytest.TempPathFactory, seed: Seed) -> Iterator[Path]:
     """A folder for the path, with `mainspring` in a warm process."""
     with warm(tmp_path_factory.mktemp("warm")) as folder:
         yield folder

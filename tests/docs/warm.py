@@ -7,8 +7,6 @@ code; the imports, half a second or more for each, are there already. `SHIM` sta
 from __future__ import annotations
 
 import contextlib
-import gc
-import importlib
 import json
 import os
 import select
@@ -22,7 +20,8 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-LIBRARIES = ("numpy", "polars", "deltalake", "lightgbm", "sklearn.linear_model", "sklearn.model_selection", "skops.io")
+from tests import warm as processes
+
 _MOST = 1 << 22
 SHIM = """#!{python} -IS
 import json, os, socket, sys
@@ -42,7 +41,9 @@ def warm(folder: Path) -> Iterator[Path]:
     for name, code in (("mainspring", "None"), ("warm-python", "sys.stdin.read()")):
         (folder / name).write_text(SHIM.format(python=sys.executable, address=address, code=code))
         (folder / name).chmod(0o755)
-    with subprocess.Popen([sys.executable, __file__, address], stdin=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.docs.warm", address], cwd=processes.ROOT, stdin=subprocess.PIPE
+    ) as process:
         try:
             deadline = time.monotonic() + 60
             while not Path(address).exists():
@@ -55,7 +56,7 @@ def warm(folder: Path) -> Iterator[Path]:
 
 def _serve(address: str) -> None:
     """Fork for each connection, until the test that started this ends."""
-    _load()
+    processes.load()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # who watches a command is nobody's to wait for
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"{address}.new")
@@ -71,19 +72,6 @@ def _serve(address: str) -> None:
                 _watch(link)
                 return
             link.close()
-
-
-def _load() -> None:
-    """Import what commands import; nothing is computed, so that no library has threads yet that a fork would lose."""
-    from mainspring.cli import COMMANDS
-
-    for module, _ in COMMANDS.values():
-        importlib.import_module(module.partition(":")[0])
-    for name in ("house", "app", "run", "background"):
-        importlib.import_module(f"mainspring.server.{name}")
-    for name in LIBRARIES:
-        importlib.import_module(name)
-    gc.freeze()  # a collection would copy every page of memory that is shared with the forks
 
 
 def _watch(link: socket.socket) -> None:
@@ -117,26 +105,23 @@ def _watch(link: socket.socket) -> None:
 
 
 def _become(asked: dict[str, object]) -> None:
-    """Be the command: what it leaves to the end of the interpreter happens as ever."""
-    os.chdir(str(asked["folder"]))
+    """Be the command, with what it starts as warm as it is."""
     environ, args, code = asked["environ"], asked["args"], asked["code"]
     assert isinstance(environ, dict) and isinstance(args, list)
-    os.environ.clear()
-    os.environ.update(environ)
+    processes.plant()
+    processes.settle(str(asked["folder"]), environ)
     sys.modules["__main__"] = main = types.ModuleType("__main__")
-    sys.stdin, sys.stdout, sys.stderr = (os.fdopen(n, "r" if n == 0 else "w", closefd=False) for n in range(3))
     if code is None:
         from mainspring.cli import main as run
 
         sys.argv = ["mainspring", *args]
-        run()
-    else:
-        sys.argv = ["-c"]
-        sys.path.insert(0, "")
-        warnings.simplefilter("error")
-        exec(compile(str(code), "<string>", "exec"), main.__dict__)
+        processes.run(run)
+    sys.argv = ["-c"]
+    sys.path.insert(0, "")
+    warnings.simplefilter("error")
+    processes.run(lambda: exec(compile(str(code), "<string>", "exec"), main.__dict__))
 
 
 if __name__ == "__main__":
-    sys.path[0:1] = []
+    del sys.path[0]
     _serve(sys.argv[1])
