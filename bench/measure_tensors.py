@@ -1,7 +1,8 @@
 """Requests of 100 rows through the real model server, as JSON and as bytes: what the form of a request costs.
 
 CPU seconds of the server for each request, one client; with the rows in the log before the answer, and without a log.
-Beside the whole request stands what reading it costs: from the body to checked columns, in this process.
+Beside the whole request stands what reading it costs: from the body to checked columns, in this process; and what the
+trees cost by themselves, as they are served and by LightGBM's own call, which no form of a request changes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from mainspring.core.settings import load
 from mainspring.core.wiring import Wiring
 from mainspring.demo.server import free_ports
 from mainspring.registry import Registry
+from mainspring.registry.flavours.lightgbm import BoosterScorer
 from mainspring.server.house import open_house
 from mainspring.serving import Serving
 from mainspring.serving.channel import Channel
@@ -42,9 +44,13 @@ def measure() -> Iterator[Figure]:
     forms = _forms(np.random.default_rng(1).normal(size=(ROWS, COLUMNS)))
     yield from _reading(forms)
     with folder() as root:
-        house = _house(root)
+        house, trees = _house(root)
+        alone = _alone(trees)
+        yield Figure(f"{ROWS} rows, the trees alone, as served: CPU", 1e6 * alone[0], "us")
+        yield Figure(f"{ROWS} rows, the trees alone, LightGBM's own call: CPU", 1e6 * alone[1], "us")
+        yield Figure(f"{ROWS} rows, the trees alone: own call / ours", alone[1] / alone[0], "times", 1, True)
         try:
-            yield from _serving(house, forms)
+            yield from _serving(house, forms, alone[0])
         finally:
             house.close()
 
@@ -103,7 +109,24 @@ def _cpu(work: Callable[[], None], times: int = 2000) -> float:
     return (time.process_time() - started) / times
 
 
-def _serving(house: Wiring, forms: dict[str, Question]) -> Iterator[Figure]:
+def _alone(trees: LGBMClassifier) -> tuple[float, float]:
+    """CPU seconds for as many rows as a request has: what is served, and LightGBM's own call; other rows every time."""
+    scorer, booster = BoosterScorer(trees.booster_), trees.booster_
+    parts = np.random.default_rng(2).normal(size=(200, ROWS, COLUMNS))
+    assert all(np.array_equal(scorer.score(rows), booster.predict(rows, num_threads=1)) for rows in parts[:20])
+    ours, theirs = [], []
+    for _ in range(ROUNDS):
+        ours.append(_cpu(partial(_each, scorer.score, parts), 1) / len(parts))
+        theirs.append(_cpu(partial(_each, partial(booster.predict, num_threads=1), parts), 1) / len(parts))
+    return min(ours), min(theirs)
+
+
+def _each(answer: Callable[[np.ndarray], object], parts: np.ndarray) -> None:
+    for rows in parts:
+        answer(rows)
+
+
+def _serving(house: Wiring, forms: dict[str, Question], trees_s: float) -> Iterator[Figure]:
     supervisor = house.get(Supervisor)
     supervisor.start()
     try:
@@ -117,6 +140,9 @@ def _serving(house: Wiring, forms: dict[str, Question]) -> Iterator[Figure]:
                 what = f"{ROWS} rows, {model}, {name}: CPU of the server"
                 yield Figure(what, 1e6 * seconds / ROUNDS, "us a request")
             yield Figure(f"{ROWS} rows, {model}: JSON / bytes", _ratio(spent), "times", 3, True)
+            if model.startswith("trees"):
+                left = {name: seconds - ROUNDS * trees_s for name, seconds in spent.items()}
+                yield Figure(f"{ROWS} rows, {model}, without the trees alone: JSON / bytes", _ratio(left), "times")
     finally:
         supervisor.stop()
 
@@ -138,7 +164,7 @@ def _ask(url: str, pid: int, model: str, question: Question) -> float:
     return used / REQUESTS
 
 
-def _house(root: Path) -> Wiring:
+def _house(root: Path) -> tuple[Wiring, LGBMClassifier]:
     (port,) = free_ports(1, near=17700)
     house = open_house(load(root, flags={"serving.port": port, "serving.durability": "process"}))
     rng = np.random.default_rng(1)
@@ -149,4 +175,4 @@ def _house(root: Path) -> Wiring:
         version = house.get(Registry).register(name, model, example=pl.DataFrame(x[:5], schema=NAMES))
         house.get(Serving).deploy(name, name, version.number)
         house.get(Serving).deploy(f"{name}-unlogged", name, version.number, options=Options(log_share=0.0))
-    return house
+    return house, trees

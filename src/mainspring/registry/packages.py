@@ -22,7 +22,17 @@ from typing import TYPE_CHECKING, cast
 
 from mainspring.core.canonical import canonical_json, digest
 from mainspring.core.errors import Conflict, Corrupt, Invalid, NotFound, Refused, TooLarge
-from mainspring.registry.flavours import Trait, Unloaded, explainer_of, flavour, flavour_for, names, pickle, python
+from mainspring.registry.flavours import (
+    Preparing,
+    Trait,
+    Unloaded,
+    explainer_of,
+    flavour,
+    flavour_for,
+    names,
+    pickle,
+    python,
+)
 from mainspring.registry.grants import Permit
 from mainspring.registry.manifests import MANIFEST, Manifest, Seal
 from mainspring.registry.model import Example, Field, Label, Scalar, Signature
@@ -109,6 +119,11 @@ class Predictor:
     def encoder(self) -> Encoder:
         """How its columns become numbers; training on the same encoder cannot differ from serving."""
         return self._encoder
+
+    def prepare(self) -> None:
+        """Make at once what some formats otherwise make for the first call with many rows."""
+        if isinstance(self._scorer, Preparing):
+            self._scorer.prepare()
 
     def predict(self, frame: pl.DataFrame) -> dict[str, NDArray[np.generic]]:
         """Answer each row.

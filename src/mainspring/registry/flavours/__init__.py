@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 from mainspring.core.errors import Failed, Invalid, NotFound, Unavailable, did_you_mean
 from mainspring.registry.model import Label
@@ -54,6 +54,15 @@ class Scorer(Protocol):
 
         Returns: Binary: probability of the second class (rows,). Multiclass: (rows, classes). Regression: (rows,).
         """
+        ...
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """A scorer that makes something for its first call with many rows, and can make it before."""
+
+    def prepare(self) -> None:
+        """Make it, once."""
         ...
 
 

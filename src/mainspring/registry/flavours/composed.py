@@ -312,6 +312,11 @@ class _Scorer:
         has_steps = bool(model.composition.before or model.composition.after)
         self.takes_matrix = not has_steps and all(map(_is_plain, self._predictors.values()))
 
+    def prepare(self) -> None:
+        """All parts."""
+        for predictor in self._predictors.values():
+            predictor.prepare()
+
     def score(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
         """Steps before, members, how they are combined, steps after."""
         import polars as pl

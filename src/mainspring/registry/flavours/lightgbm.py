@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from mainspring.core.errors import Corrupt, Failed, Invalid
 from mainspring.registry.flavours import Scorer, Trait, made_by, scalars
+from mainspring.registry.masks import MaskedTrees
 from mainspring.registry.reasons import Cells, Explainer, refused
 
 if TYPE_CHECKING:
@@ -137,14 +138,35 @@ class BoosterScorer:
     def __init__(self, booster: lightgbm.Booster) -> None:
         self._booster = booster
         self._single = _SingleRows.of(booster)
+        self._making = threading.Lock()
+        self._is_made = False
+        self._masked: MaskedTrees | None = None
+
+    def prepare(self) -> None:
+        """Make at once what is otherwise made for the first call with more than very few rows."""
+        with self._making:
+            if not self._is_made:
+                self._masked = MaskedTrees.of(self._booster)
+                self._is_made = True
 
     def score(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
-        """Few rows on one thread: waking others costs more than they save; very few one by one."""
+        """Very few rows one by one, few by masks; else, and where that can't be, by LightGBM's own call.
+
+        Few rows are on one thread: waking others costs more than they save.
+        """
         rows = len(inputs)
-        if rows <= _VERY_FEW_ROWS and self._single is not None and self._single.takes(inputs):
-            return self._single.score(cast("NDArray[np.float64]", inputs))
-        threads = 1 if rows <= _FEW_ROWS else 0
-        return cast("NDArray[np.float64]", self._booster.predict(inputs, num_threads=threads))
+        if rows <= _VERY_FEW_ROWS:
+            if self._single is not None and self._single.takes(inputs):
+                return self._single.score(cast("NDArray[np.float64]", inputs))
+        elif rows <= _FEW_ROWS and _is_matrix(inputs, self._booster.num_feature()):
+            if not self._is_made:
+                self.prepare()
+            if self._masked is not None and self._masked.takes(rows):
+                found = self._masked.score(cast("NDArray[np.float64]", inputs))
+                if found is not None:
+                    return found
+        count = 1 if rows <= _FEW_ROWS else 0
+        return cast("NDArray[np.float64]", self._booster.predict(inputs, num_threads=count))
 
 
 class _SingleRows:
@@ -186,10 +208,7 @@ class _SingleRows:
 
     def takes(self, inputs: NDArray[np.float64] | pl.DataFrame) -> bool:
         """Whether the rows lie in memory as these functions read them."""
-        flags = getattr(inputs, "flags", None)
-        if flags is None or not flags.c_contiguous or inputs.shape[1] != self._width:
-            return False
-        return cast("NDArray[np.float64]", inputs).dtype == "float64"
+        return _is_matrix(inputs, self._width) and cast("NDArray[np.float64]", inputs).flags.c_contiguous
 
     def score(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """Ask row by row."""
@@ -204,6 +223,13 @@ class _SingleRows:
                     raise Failed("LightGBM could not answer a row", where=NAME)
                 scores[row] = self._found
         return scores if count > 1 else scores[:, 0]
+
+
+def _is_matrix(inputs: NDArray[np.float64] | pl.DataFrame, width: int) -> bool:
+    """Whether they are numbers of double precision in so many columns."""
+    if not hasattr(inputs, "flags") or inputs.shape[1] != width:
+        return False
+    return cast("NDArray[np.float64]", inputs).dtype == "float64"
 
 
 def _booster(model: object) -> lightgbm.Booster:

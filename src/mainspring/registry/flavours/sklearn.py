@@ -234,6 +234,11 @@ class _ForestScorer:
         self._trees = forests.trees_of(model)
         self._columns = {"binary": slice(1, 2), "multiclass": slice(None), "regression": slice(0, 1)}[task]
 
+    def prepare(self) -> None:
+        """The trees as LightGBM runs them."""
+        if self._quick is not None:
+            self._quick.prepare()
+
     def score(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
         """One call, or one for each tree."""
         import numpy as np

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from mainspring.core.errors import Invalid, MainspringError, Overloaded, Unavailable
 from mainspring.serving.modelserver.asking import Context, Outputs
 from mainspring.serving.modelserver.batching import Batcher, Columns, HungUp, Job, Line, late
-from mainspring.serving.modelserver.columns import Cell, plain
+from mainspring.serving.modelserver.columns import Cell, Whole, plain
 from mainspring.serving.modelserver.explaining import Explaining, hidden, without
 from mainspring.serving.modelserver.humility import Judged
 from mainspring.serving.modelserver.lookups import Filled, LoggedFeatures
@@ -270,10 +270,13 @@ def _kept(ask: Ask, explaining: Explaining, outputs: Outputs) -> Outputs:
     return hidden(explaining.whole(outputs, len(ask.columns[0])), explaining.columns, ask.endpoint.options.redact)
 
 
-def _written(ask: Ask) -> list[tuple[Cell, ...]]:
+def _written(ask: Ask) -> Sequence[Sequence[Cell]]:
     """The rows as the log has them: plain values, and nothing of those that are redacted."""
     redact = ask.endpoint.options.redact
     if not redact:
+        if type(ask.columns) is Whole:
+            rows: list[list[Cell]] = ask.columns.matrix.tolist()  # nothing is missing in it
+            return rows
         return list(zip(*map(plain, ask.columns), strict=True))
     nothing = [None] * len(ask.columns[0])
     named = zip(ask.choice.model.features.names, ask.columns, strict=True)

@@ -207,7 +207,10 @@ def plain(column: Column) -> list[Cell]:
 
 
 class Whole(list[Column]):
-    """The columns of a matrix of numbers, which models of numbers take as it is: `matrix`, (rows, columns)."""
+    """The columns of a matrix of numbers, which models of numbers take as it is: `matrix`, (rows, columns).
+
+    None of them is missing.
+    """
 
     __slots__ = ("matrix",)
 

@@ -78,11 +78,12 @@ class LoadedModel:
             return self.explained
 
     def warm(self) -> None:
-        """One prediction, so that the first request does not pay for lazy set-up; it also names the outputs.
+        """Prepare it and predict once, so that no request pays for lazy set-up; that also names the outputs.
 
         Then what the model can't answer is found out by trying, so that such a request is refused at the door, as its
         sender's mistake, and never fails in the model: missing values, and numbers beyond single precision.
         """
+        self.predictor.prepare()
         self.outputs = list(self.predict([[value] for value in self._row()]))
         fields = self.features.fields
         if not self._answers([None] * len(fields)):
