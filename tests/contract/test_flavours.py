@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +188,9 @@ def unpack(package: Package, signer: Signer, to: Path) -> Path:
     return write_folder(to, package.manifest.to_bytes(), package.files, Seal("m", 1, package.digest, "k", signature))
 
 
+@cache
 def packed(name: str, task: str = "binary") -> tuple[Sample, Package]:
+    """A model and its package; nobody changes them, so that they are made once."""
     sample = SAMPLES[name](task)
     return sample, build(sample.model, sample.rows, levels=sample.levels)
 

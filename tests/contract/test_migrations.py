@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import multiprocessing
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,12 +22,12 @@ from mainspring.core.errors import Unavailable
 from mainspring.storage import migrations, open_tables
 from mainspring.storage.ports import Tables
 from mainspring.testing.postgres import PostgresServer
+from mainspring.testing.processes import apart
 from mainspring.testing.schema import all_metadata, whole_schema
 
 Database = Callable[[], Tables]
 STEPS = sorted((migrations.FOLDER / "versions").glob("[0-9]*.py"))
 ADDING = {"create_table", "create_index", "add_column", "execute", "f", "get_context"}
-spawn = multiprocessing.get_context("spawn")
 
 
 @pytest.fixture
@@ -131,7 +130,7 @@ def test_a_step_only_adds(step: Path) -> None:
 
 
 def test_processes_may_migrate_the_same_empty_database_at_once(empty: Database) -> None:
-    processes = [spawn.Process(target=migrate, args=(empty,)) for _ in range(4)]
+    processes = [apart.Process(target=migrate, args=(empty,)) for _ in range(4)]
     for process in processes:
         process.start()
     for process in processes:

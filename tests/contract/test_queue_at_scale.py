@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from statistics import median
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -19,30 +20,31 @@ SHORT = 100
 
 
 def fill(tables: Tables, count: int, *, queue: str = "q") -> None:
-    """Jobs of three priorities; every second one is due, the others in a year."""
-    columns: dict[str, object] = {column.name: "" for column in job.c} | {
-        "payload": {},
-        "result": None,
-        "state": "queued",
-        "attempt": 0,
-        "max_attempts": 1000,
-        "finished_at": 0,
-        "lease_until": 0,
-        "project": "default",
-        "queue": queue,
-        "kind": "k",
-    }
+    """Jobs of three priorities; every second one is due, the others in a year. The database makes them itself."""
     later = time.time_ns() // 1000 + 365 * 86_400_000_000
-    rows = [
-        columns | {"id": f"{queue}-{n:08}", "priority": n % 3, "run_at": later if n % 2 else n, "created_at": n}
-        for n in range(count)
-    ]
+    first = sa.select(sa.literal(0).label("n")).cte("numbered", recursive=True)
+    numbered = first.union_all(sa.select(first.c.n + 1).where(first.c.n < count - 1))
+    n = numbered.c.n
+    columns: dict[str, sa.ColumnElement[Any]] = {column.name: sa.literal("") for column in job.c}
+    columns |= {
+        "id": sa.literal(f"{queue}-") + sa.func.substr(sa.cast(100_000_000 + n, sa.Text), 2),
+        "payload": sa.literal({}, job.c.payload.type),
+        "result": sa.null(),
+        "state": sa.literal("queued"),
+        "attempt": sa.literal(0),
+        "max_attempts": sa.literal(1000),
+        "finished_at": sa.literal(0),
+        "lease_until": sa.literal(0),
+        "project": sa.literal("default"),
+        "queue": sa.literal(queue),
+        "kind": sa.literal("k"),
+        "priority": n % 3,
+        "run_at": sa.case((n % 2 == 1, sa.literal(later, job.c.run_at.type)), else_=n),
+        "created_at": n,
+    }
     with tables.write() as conn:
-        for start in range(0, count, 5000):
-            conn.execute(job.insert(), rows[start : start + 5000])
-    with tables.read() as conn:
-        engine = conn.engine
-    if engine.dialect.name == "postgresql":
+        conn.execute(job.insert().from_select(list(columns), sa.select(*columns.values())))
+    if tables.dialect == "postgresql":
         with tables.write() as conn:
             conn.exec_driver_sql("ANALYZE job")
 

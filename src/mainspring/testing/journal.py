@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import random
 import threading
 from collections.abc import Callable
@@ -18,9 +17,9 @@ from mainspring.core.caller import Caller, calling
 from mainspring.core.clock import ManualClock
 from mainspring.core.events import Fact
 from mainspring.storage.ports import Journal, Tables
+from mainspring.testing.processes import apart
 
 Database = Callable[[], Tables]
-spawn = multiprocessing.get_context("spawn")
 PATIENCE_S = 60.0
 
 
@@ -129,7 +128,7 @@ class JournalContract:
     def test_waiting_ends_when_another_process_appends(
         self, journal: Journal, database: Database, make_journal: Callable[[Tables], Journal]
     ) -> None:
-        process = spawn.Process(target=append_elsewhere, args=(database, make_journal))
+        process = apart.Process(target=append_elsewhere, args=(database, make_journal))
         process.start()
         assert journal.wait(0, PATIENCE_S)
         process.join(PATIENCE_S)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import time
@@ -19,10 +18,10 @@ from mainspring.core.clock import SECOND_US, ManualClock
 from mainspring.core.errors import Fenced, Invalid, NotFound, Unavailable
 from mainspring.storage.jobs import JobState, Lease, NewJob, QueueMode
 from mainspring.storage.ports import Queue, Tables
+from mainspring.testing.processes import apart
 from mainspring.testing.queue_calls import LEASE_S, Database, FullQueue, cancel, fail, finish, put
 from mainspring.testing.queue_history import QueueMachine
 
-spawn = multiprocessing.get_context("spawn")
 PATIENCE_S = 60.0
 
 
@@ -351,8 +350,8 @@ class QueueContract:
         self, tables: Tables, queue: FullQueue, database: Database, make_queue: Callable[[Tables], Queue]
     ) -> None:
         ids = {put(tables, queue) for _ in range(60)}
-        pipes = [spawn.Pipe() for _ in range(3)]
-        processes = [spawn.Process(target=work_off, args=(database, make_queue, there)) for _, there in pipes]
+        pipes = [apart.Pipe() for _ in range(3)]
+        processes = [apart.Process(target=work_off, args=(database, make_queue, there)) for _, there in pipes]
         for process in processes:
             process.start()
         for here, _ in pipes:
@@ -371,8 +370,8 @@ class QueueContract:
     ) -> None:
         queue = make_queue(tables)
         job_id = put(tables, queue)
-        here, there = spawn.Pipe()
-        process = spawn.Process(target=hold_a_lease, args=(database, make_queue, there))
+        here, there = apart.Pipe()
+        process = apart.Process(target=hold_a_lease, args=(database, make_queue, there))
         process.start()
         assert here.poll(PATIENCE_S)
         zombie = here.recv()

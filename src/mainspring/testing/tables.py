@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import threading
@@ -20,6 +19,7 @@ from mainspring.core.errors import Failed, Invalid
 from mainspring.storage.commits import after_commit
 from mainspring.storage.ports import Tables
 from mainspring.storage.schema import Flag, Id, Json, Micros, Real
+from mainspring.testing.processes import apart
 
 Database = Callable[[], Tables]
 metadata = sa.MetaData()
@@ -34,7 +34,6 @@ probe = sa.Table(
     sqlite_strict=True,
 )
 part = sa.Table("contract_part", metadata, sa.Column("probe", Id, sa.ForeignKey(probe.c.name), nullable=False))
-spawn = multiprocessing.get_context("spawn")
 PATIENCE_S = 60.0
 
 
@@ -268,7 +267,7 @@ class TablesContract:
     def test_four_processes_write_at_once_and_none_is_refused(self, tables: Tables, database: Database) -> None:
         with tables.write() as conn:
             add(conn, "total")
-        processes = [spawn.Process(target=count_up, args=(database, 100)) for _ in range(4)]
+        processes = [apart.Process(target=count_up, args=(database, 100)) for _ in range(4)]
         for process in processes:
             process.start()
         for process in processes:
@@ -280,8 +279,8 @@ class TablesContract:
     def test_a_writer_killed_half_way_leaves_nothing_and_holds_nothing(
         self, tables: Tables, database: Database
     ) -> None:
-        here, there = spawn.Pipe()
-        process = spawn.Process(target=hold_a_write, args=(database, there))
+        here, there = apart.Pipe()
+        process = apart.Process(target=hold_a_write, args=(database, there))
         process.start()
         assert here.poll(PATIENCE_S)
         assert process.pid is not None
