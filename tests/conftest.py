@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
@@ -122,10 +123,21 @@ def _the_path_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def seed() -> Iterator[warm.Seed]:
+def forks() -> Iterator[warm.Seed]:
     """What processes of a worker's tests are forks of, where a folder's `conftest` says so."""
     yield warm.SEED
     warm.SEED.end()
+
+
+@pytest.fixture(scope="module")
+def warm_programs(forks: warm.Seed) -> Iterator[None]:
+    """Model servers, steps, commands and scripts that tests start as processes have their imports behind them.
+
+    For tests of what a program does. What it takes to start one is proven where nothing is warm, as in `test_up`.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess, "Popen", warm.Warm)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -40,7 +40,7 @@ CUSTOMERS = "age,plan,spent,churned\n" + "".join(
 
 
 @pytest.fixture(scope="session")
-def commands(tmp_path_factory: pytest.TempPathFactory, seed: Seed) -> Iterator[Path]:
+def commands(tmp_path_factory: pytest.TempPathFactory, forks: Seed) -> Iterator[Path]:
     """A folder for the path, with `mainspring` in a warm process."""
     with warm(tmp_path_factory.mktemp("warm")) as folder:
         yield folder

@@ -14,6 +14,8 @@ import pytest
 from mainspring.cli.root import root
 from mainspring.core.errors import Invalid
 
+pytestmark = pytest.mark.usefixtures("warm_programs")
+
 Row = Sequence[object]
 
 

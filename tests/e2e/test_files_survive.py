@@ -22,6 +22,8 @@ from mainspring.demo.client import Api
 from mainspring.demo.server import ServerProcess
 from mainspring.sdk.transfers import Transfers
 
+pytestmark = pytest.mark.usefixtures("warm_programs")
+
 SIZE = 24 << 20
 SENT = 10 << 20
 

@@ -21,6 +21,8 @@ from mainspring.serving.modelserver.plan import SPOOLS, ArmPlan, read_applied
 from mainspring.serving.supervisor import ServerOptions, Supervisor
 from mainspring.storage.open import open_delta
 
+pytestmark = pytest.mark.usefixtures("warm_programs")
+
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[ArmPlan], str]:

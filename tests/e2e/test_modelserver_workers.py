@@ -18,6 +18,8 @@ from mainspring.serving.modelserver.plan import read_applied
 from mainspring.serving.supervisor import ServerOptions, Supervisor
 from mainspring.storage.open import open_delta
 
+pytestmark = pytest.mark.usefixtures("warm_programs")
+
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from tests.e2e.points import Storm
 
+pytestmark = pytest.mark.usefixtures("warm_programs")
+
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

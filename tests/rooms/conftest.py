@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.warm import Seed, Warm
 
 from mainspring.storage.sqlite import SqliteTables
 
@@ -30,8 +28,5 @@ def _new_databases_are_migrated(sqlite_template: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _programs_begin_warm(seed: Seed) -> Iterator[None]:
-    """Model servers, steps and commands that a test starts as processes have their imports behind them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(subprocess, "Popen", Warm)
-        yield
+def _programs_begin_warm(warm_programs: None) -> None:
+    """All that a room's tests start."""

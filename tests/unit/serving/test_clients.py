@@ -19,6 +19,8 @@ from tests.unit.serving.live import Live, live
 from mainspring.core.errors import Failed, Invalid, MainspringError, NotFound, Overloaded, Timeout, Unavailable
 from mainspring.serving.client import Asked, Client
 
+pytestmark = pytest.mark.usefixtures("warm_programs")
+
 ROWS = np.array([[1.0, 2.0], [3.0, 4.0], [-1.0, 1.5]])
 SUMS = ROWS @ [1.0, 2.0]
 LATE: dict[str, list[object]] = {"delay": [0.5, -2.0], "hour": [3, 4], "carrier": ["AA", "UA"]}

@@ -22,6 +22,8 @@ from mainspring.registry.packages import Package, write_folder
 from mainspring.registry.signing import Signer, key_id, statement
 from mainspring.serving.standalone import place_of, plan_of, port_of
 
+pytestmark = pytest.mark.usefixtures("warm_programs")
+
 
 @pytest.fixture(scope="module")
 def made() -> dict[str, Package]:
