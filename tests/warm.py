@@ -42,7 +42,7 @@ PROGRAMS = (
     "tests.docs.warm",
 )
 STARTERS = ("mainspring", "mainspring.serving.modelserver")
-"""Those that start others of these."""
+"""Those that start others of these, as scripts may."""
 LIBRARIES = ("numpy", "polars", "deltalake", "lightgbm", "sklearn.linear_model", "sklearn.model_selection", "skops.io")
 PARTS = (
     *(f"mainspring.server.{name}" for name in ("house", "app", "run", "background")),
@@ -73,7 +73,12 @@ class Seed:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.link: socket.socket | None = None
+        self.owner = 0
         self._process: subprocess.Popen[bytes] | None = None
+
+    def is_mine(self) -> bool:
+        """Whether what it forks would be a child of this process: that of a parent does not serve its forks."""
+        return self.link is None or self.owner == os.getpid()
 
     def fork(self, asked: dict[str, object], fds: Sequence[int]) -> int:
         """The process id of a child of this process that does what is asked, with these descriptors."""
@@ -89,6 +94,7 @@ class Seed:
 
     def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.owner = os.getpid()
         with theirs:
             command = [sys.executable, "-m", "tests.warm", str(theirs.fileno())]
             self._process = COLD(command, cwd=ROOT, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
@@ -119,7 +125,7 @@ class Warm(subprocess.Popen):  # type: ignore[type-arg]  # of bytes or of text, 
     def _execute_child(self, *given: Any) -> None:
         args, _, preexec, _, pass_fds, cwd, env, _, _, shell, *pipes = given[:16]
         program = None if preexec or shell else _program(args)
-        if program is None or (cwd is not None and not os.path.isdir(cwd)):
+        if program is None or not SEED.is_mine() or (cwd is not None and not os.path.isdir(cwd)):
             super()._execute_child(*given)  # type: ignore[misc]  # typeshed has no private names
             return
         its = [mine if its < 0 else its for mine, its in zip((0, 1, 2), (pipes[0], pipes[3], pipes[5]), strict=True)]
@@ -188,7 +194,7 @@ def _serve(link: socket.socket) -> dict[str, Any]:
 
 def _become(asked: dict[str, Any]) -> None:
     """Be the program that was asked for, with what `subprocess` would give it."""
-    if asked["program"] in STARTERS:
+    if asked["program"] in STARTERS or asked["program"].endswith(".py"):
         plant(asked["taken"])
     if asked["session"]:
         os.setsid()
@@ -229,7 +235,7 @@ def plant(foreign: Sequence[int] = ()) -> None:
             os.dup2(nothing, fd)
         _become(_serve(theirs))
     theirs.close()
-    SEED.link = ours
+    SEED.link, SEED.owner = ours, os.getpid()
     subprocess.Popen = Warm  # type: ignore[misc]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("warm_programs")
 MODULES = (
     "mainspring.sdk.autologging",
     "mainspring.sdk.rendering",
@@ -24,13 +25,13 @@ MODULES = (
 
 @pytest.mark.parametrize("module", MODULES)
 def test_the_examples_of_a_module_run(module: str, tmp_path: Path) -> None:
-    code = (
+    script = tmp_path / "examples.py"
+    script.write_text(
         f"import doctest, importlib, sys; importlib.import_module({module!r})\n"
         f"found = doctest.testmod(sys.modules[{module!r}])\n"
         "sys.exit(found.failed or not found.attempted)"
     )
     environ = {name: value for name, value in os.environ.items() if not name.startswith("MAINSPRING_")}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
