@@ -23,10 +23,12 @@ from figure import Figure
 from mainspring.core.scores import CELLS, count_scores, score_cells
 from mainspring.monitoring.rules.estimating.calibrating import Calibration, Counted, calibrate
 from mainspring.monitoring.rules.estimating.classes import estimate
-from mainspring.monitoring.rules.estimating.like_nannyml import MEASURES, LikeNannyML
+from mainspring.monitoring.rules.estimating.like_nannyml import MEASURES, LikeNannyML, LikeNannyMLOfClasses, Places
 from mainspring.monitoring.rules.estimating.numbers import LossModel, estimate_loss, learn_loss
 from mainspring.monitoring.rules.measuring import Floats
+from mainspring.monitoring.rules.parity import peer as scores_of
 
+CARDS = ("highstreet_card", "prepaid_card", "upmarket_card")
 PEER = """
 import json, sys, warnings, logging, pathlib
 warnings.filterwarnings("ignore"); logging.disable(logging.CRITICAL)
@@ -57,6 +59,21 @@ made.fit(ref).estimate(ana).to_df(multilevel=False).to_json(
 for frame, what in ((ref, "reference"), (ana, "analysis")):
     kept = frame[[*features, "y_pred", "y_true"]]
     kept.to_parquet(out / f"car price {what}.parquet")
+ref, ana, truth = nml.load_synthetic_multiclass_classification_dataset()
+ana = ana.merge(truth, on="id")
+score = {c: f"y_pred_proba_{c}" for c in sorted(ref["y_true"].unique())}
+nml.CBPE(y_pred="y_pred", y_pred_proba=score, y_true="y_true", problem_type="classification_multiclass",
+    metrics=[*M, "confusion_matrix"]).fit(ref).estimate(ana).to_df(multilevel=False).to_json(
+    out / "cards.json", orient="records", date_format="iso", double_precision=15)
+features = [c for c in ref.columns if c not in ("id", "timestamp", "y_true")]
+table = nml.UnivariateDriftCalculator(column_names=features,
+    continuous_methods=["jensen_shannon", "kolmogorov_smirnov", "wasserstein", "hellinger"],
+    categorical_methods=["jensen_shannon", "chi2", "l_infinity", "hellinger"],
+).fit(ref).calculate(ana).filter(period="analysis").to_df()
+drift = [[c, m, [float(v) for v in table[(c, m, p)]]] for c, m, p in table.columns if p == "value"]
+(out / "cards drift.json").write_text(json.dumps(drift))
+for frame, what in ((ref, "reference"), (ana, "analysis")):
+    frame.drop(columns=["id", "timestamp"]).to_parquet(out / f"cards {what}.parquet")
 """
 
 
@@ -69,7 +86,7 @@ def main() -> None:
         quiet = {**os.environ, "NML_DISABLE_USAGE_LOGGING": "1"}
         subprocess.run([peer, "-c", PEER, out], check=True, env=quiet, cwd="/")
         found = [figure for name in ("synthetic", "car loan", "employment") for figure in classes(out, name)]
-        found += numbers(out)
+        found += [*numbers(out), *many_classes(out)]
     for figure in found:
         print(figure.line())
     print("\n| what | found | bar | held |\n|---|---|---|---|")
@@ -148,6 +165,41 @@ def numbers(out: Path) -> list[Figure]:
         Figure(what, math.fsum(ours) / len(ours), "", math.fsum(theirs) / len(theirs)),
         Figure("car price: bands of the MAE that hold", sum(held) / len(held), "share", 0.9, more_is_better=True),
     ]
+
+
+def many_classes(out: Path) -> list[Figure]:
+    """Parity on cards that customers choose, three classes: performance of every window, drift of every column."""
+    reference, analysis = (pl.read_parquet(out / f"cards {what}.parquet") for what in ("reference", "analysis"))
+    score, _, truth = _of_classes(reference)
+    like = LikeNannyMLOfClasses(score, truth)
+    windows, apart = chunks(out, "cards"), 0.0
+    for window in windows:
+        score, said, truth = _of_classes(analysis[window["chunk_start_index"] : window["chunk_end_index"] + 1])
+        estimated, realized, confusion = (
+            like.estimated(score, said),
+            like.realized(score, said, truth),
+            like.confusion(score, said),
+        )
+        for measure in MEASURES:
+            apart = max(apart, abs(estimated[measure] - window[f"{measure}_value"]))
+            apart = max(apart, abs(realized[measure] - window[f"{measure}_realized"]))
+        for true, answered in np.ndindex(confusion.shape):
+            name = f"true_{CARDS[true]}_pred_{CARDS[answered]}_value"
+            apart = max(apart, abs(confusion[true, answered] - window[name]) / len(score))
+    drift, moved = json.loads((out / "cards drift.json").read_text()), 0.0
+    for column, measure, values in drift:
+        ours = scores_of("nannyml").scores(reference[column], analysis[column])[measure]
+        moved = max(moved, *(abs((mine or 0.0) - value) for mine, value in zip(ours, values, strict=True)))
+    return [
+        Figure(f"three classes: parity of {len(windows)} windows, largest difference of 23 numbers", apart, "", 1e-6),
+        Figure(f"three classes: parity of drift, {len(drift)} methods of columns, largest difference", moved, "", 1e-6),
+    ]
+
+
+def _of_classes(frame: pl.DataFrame) -> tuple[Floats, Places, Places]:
+    places = {name: at for at, name in enumerate(CARDS)}
+    said, truth = (frame[name].replace_strict(places).to_numpy().astype(np.int64) for name in ("y_pred", "y_true"))
+    return frame.select(f"y_pred_proba_{name}" for name in CARDS).to_numpy(), said, truth
 
 
 def _inputs(frame: pl.DataFrame) -> pl.DataFrame:

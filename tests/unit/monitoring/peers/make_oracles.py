@@ -2,6 +2,7 @@
 
 PYTHONPATH=. PYTHON tests/unit/monitoring/peers/make_oracles.py evidently     # evidently==0.7.23 with pandas<3
 PYTHONPATH=. PYTHON tests/unit/monitoring/peers/make_oracles.py nannyml       # nannyml==0.13.1
+PYTHONPATH=. PYTHON tests/unit/monitoring/peers/make_oracles.py nannyml_classes
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from importlib.metadata import version
 from typing import Any
 
 import pandas as pd
+from tests.unit.monitoring.peers.classes import CLASSES, ROWS, draw
 from tests.unit.monitoring.peers.rows import HERE, Rows, cases
 
 
@@ -54,8 +56,37 @@ def nannyml(reference: Rows, current: Rows) -> dict[str, dict[str, list[float | 
     return found
 
 
+def nannyml_classes() -> None:
+    """Estimated and realized performance of three classes, window by window: each measure as [estimated, realized]."""
+    from nannyml import CBPE
+
+    scores, said, truth = draw()
+    table = pd.DataFrame(scores, columns=list(CLASSES))
+    table["said"], table["truth"] = ([CLASSES[at] for at in part] for part in (said, truth))
+    shares = ["roc_auc", "f1", "precision", "recall", "specificity", "accuracy", "average_precision"]
+    made = CBPE(
+        y_pred="said",
+        y_pred_proba={name: name for name in CLASSES},
+        y_true="truth",
+        problem_type="classification_multiclass",
+        metrics=[*shares, "confusion_matrix"],
+        chunk_size=ROWS // 10,
+    )
+    found = made.fit(table[:ROWS]).estimate(table[ROWS:].reset_index(drop=True)).filter(period="analysis")
+    columns = found.to_df(multilevel=False)
+    names = [*shares, *(f"true_{true}_pred_{said}" for true in CLASSES for said in CLASSES)]
+    windows = [
+        {name: [float(row[f"{name}_value"]), float(row[f"{name}_realized"])] for name in names}
+        for _, row in columns.iterrows()
+    ]
+    (HERE / "nannyml_classes.json").write_text(json.dumps(windows, indent=1) + "\n")
+
+
 def main() -> None:
     name = sys.argv[1]
+    if name == "nannyml_classes":
+        nannyml_classes()
+        return
     made = {"evidently": evidently, "nannyml": nannyml}[name]
     numbers = {case: made(*tables) for case, tables in cases().items()}
     found = {"tool": name, "version": version(name), "pandas": version("pandas"), "cases": numbers}

@@ -1,4 +1,4 @@
-"""The numbers of NannyML 0.13.1 for two classes, for people who move over: the same estimates, never its alarms.
+"""The numbers of NannyML 0.13.1 for two classes and for more, for people who move over; never its alarms.
 
 Source: NannyML's documentation of confidence-based performance estimation; the numbers are held against its own.
 """
@@ -16,6 +16,7 @@ from mainspring.monitoring.rules.measuring import Floats
 MEASURES = ("roc_auc", "f1", "precision", "recall", "specificity", "accuracy", "average_precision")
 _BINS, _SPLITS, _SEED, _TEST = 10, 10, 42, 0.1
 _PERFECT = 0.999
+Places = NDArray[np.int64]
 
 
 class _Curve(Protocol):
@@ -31,7 +32,7 @@ class LikeNannyML:
     """
 
     def __init__(self, scores: Floats, truth: Floats) -> None:
-        self._curve: _Curve | None = _fitted(scores, truth) if _calibration_helps(scores, truth) else None
+        self._curve = _curve(scores, truth)
 
     def estimated(self, scores: Floats, said: Floats) -> dict[str, float]:
         """What it estimates for a window.
@@ -40,7 +41,7 @@ class LikeNannyML:
             scores: Probabilities of class 1, shape (rows,).
             said: The class that was answered, 0 or 1.
         """
-        p = scores if self._curve is None else self._curve.predict(scores)
+        p = _read(self._curve, scores)
         tp, fp = float(p[said == 1].sum()), float((1 - p)[said == 1].sum())
         fn, tn = float(p[said == 0].sum()), float((1 - p)[said == 0].sum())
         return {**_shares(tp, fp, fn, tn), "roc_auc": _area(p, scores), "average_precision": _average(p, scores)}
@@ -58,6 +59,70 @@ class LikeNannyML:
         return {**_shares(tp, fp, fn, tn), "roc_auc": area, "average_precision": average}
 
 
+class LikeNannyMLOfClasses:
+    """The same for three or more classes: each against the rest, and the mean over them.
+
+    Args:
+        scores: Probabilities of the reference, shape (rows, classes), the classes in alphabetical order.
+        truth: The place of the class of each row, shape (rows,).
+    """
+
+    def __init__(self, scores: Floats, truth: Places) -> None:
+        self._classes = scores.shape[1]
+        self._curves = [_curve(scores[:, at], (truth == at).astype(np.float64)) for at in range(self._classes)]
+
+    def estimated(self, scores: Floats, said: Places) -> dict[str, float]:
+        """What it estimates for a window; a class that defines no share counts as 0, as it does there.
+
+        Args:
+            scores: Probabilities, shape (rows, classes).
+            said: The place of the class that was answered, shape (rows,).
+        """
+        p = self._calibrated(scores)
+        each = [self._against_rest(p[:, at], said == at) for at in range(self._classes)]
+        found = {name: float(np.mean([one[name] for one in each])) for name in each[0]}
+        found["accuracy"] = float(p[np.arange(len(p)), said].mean())
+        for name, estimate in (("roc_auc", _area), ("average_precision", _average)):
+            found[name] = float(np.mean([estimate(p[:, at], scores[:, at]) for at in range(self._classes)]))
+        return found
+
+    def confusion(self, scores: Floats, said: Places) -> Floats:
+        """The rows it estimates to be of each class and to have been answered each, shape (classes, classes)."""
+        p = self._calibrated(scores)
+        return np.stack([p[said == at].sum(axis=0) for at in range(self._classes)], axis=1)
+
+    def realized(self, scores: Floats, said: Places, truth: Places) -> dict[str, float]:
+        """What labels show for a window; not a number where they do not define a measure."""
+        from sklearn.metrics import average_precision_score, roc_auc_score
+
+        places = range(self._classes)
+        if len(np.unique(truth)) < 2:
+            return dict.fromkeys(MEASURES, float("nan"))
+        each = [self._against_rest((truth == at).astype(np.float64), said == at) for at in places]
+        found = {name: float(np.mean([one[name] for one in each])) for name in each[0]}
+        found["accuracy"] = float((said == truth).mean())
+        if len(np.unique(said)) < 2:
+            found = dict.fromkeys(found, float("nan"))
+        whole = len(np.unique(truth)) == self._classes
+        for name, score in (("roc_auc", roc_auc_score), ("average_precision", average_precision_score)):
+            areas = [float(score(truth == at, scores[:, at])) for at in places] if whole else [float("nan")]
+            found[name] = float(np.mean(areas))
+        return found
+
+    def _calibrated(self, scores: Floats) -> Floats:
+        p = np.column_stack(
+            [_read(curve, scores[:, at]) for at, curve in enumerate(self._curves)],
+        )
+        total = p.sum(axis=1, keepdims=True)
+        return np.divide(p, total, out=np.full_like(p, 1 / self._classes), where=total != 0)
+
+    @staticmethod
+    def _against_rest(p: Floats, said: NDArray[np.bool_]) -> dict[str, float]:
+        tp, fn = float(p[said].sum()), float(p[~said].sum())
+        fp, tn = float((1 - p)[said].sum()), float((1 - p)[~said].sum())
+        return {name: 0.0 if np.isnan(share) else share for name, share in _shares(tp, fp, fn, tn).items()}
+
+
 def _shares(tp: float, fp: float, fn: float, tn: float) -> dict[str, float]:
     def share(part: float, whole: float) -> float:
         return part / whole if whole else float("nan")
@@ -69,6 +134,14 @@ def _shares(tp: float, fp: float, fn: float, tn: float) -> dict[str, float]:
         "specificity": share(tn, tn + fp),
         "accuracy": share(tp + tn, tp + fp + fn + tn),
     }
+
+
+def _curve(scores: Floats, truth: Floats) -> _Curve | None:
+    return _fitted(scores, truth) if _calibration_helps(scores, truth) else None
+
+
+def _read(curve: _Curve | None, scores: Floats) -> Floats:
+    return scores if curve is None else curve.predict(scores)
 
 
 def _fitted(scores: Floats, truth: Floats) -> _Curve:
