@@ -16,6 +16,7 @@ from tests import spools
 from tests.rooms.test_monitoring import START, House, build
 
 from mainspring.core.clock import DAY_US, moment
+from mainspring.core.errors import Invalid
 from mainspring.serving.modelserver.plan import SPOOLS
 from mainspring.storage.ports import Tables
 
@@ -96,6 +97,24 @@ def test_a_text_input_is_watched_by_what_it_is_about_from_the_first_request(hous
     [alarm] = house.monitoring.alarms("live")
     [content] = [entry for entry in columns_of(alarm.evidence) if entry["column"] == "note: content"]
     assert (content["source"], content["text"]) == ("note", "the texts are about other things")
+
+
+def test_numbered_inputs_that_are_said_to_be_separate_are_watched_each_for_itself(house: House) -> None:
+    """And so it stays: the model is trained on a later version of the dataset, of which nothing is said."""
+    frame = embeddings(1200, 1)
+    house.data.ingest("asked", embeddings(1200, 3), separate=["embedding"])
+    deploy(house, frame, LogisticRegression().fit(frame.to_numpy(), [0, 1] * 600))
+    moved = embeddings(600, 4).with_columns(pl.col("embedding_7") + 3.0)
+    for day in range(3):
+        ask(house, moved, "float", day=day)
+    causes = raised(house)
+    assert causes
+    assert {"embedding_7"} == set().union(*(columns for _, columns in causes))
+
+
+def test_what_is_said_to_be_separate_is_numbered_columns_of_the_data(house: House) -> None:
+    with pytest.raises(Invalid, match=r"no numbered columns 'embeding'\n.*\n.*embedding"):
+        house.data.ingest("asked", embeddings(300, 1), separate=["embeding"])
 
 
 def test_numbered_inputs_that_are_a_vector_are_watched_as_one(house: House) -> None:

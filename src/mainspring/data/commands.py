@@ -28,6 +28,7 @@ def group() -> None:
 @click.option("--checks", default="", metavar="JSON", help='All kinds: [{"column": "age", "kind": "not_null"}].')
 @click.option("--time", "time_column", default="", metavar="COLUMN", help="The column that tells the time.")
 @click.option("--personal", multiple=True, metavar="COLUMN", help="No least and greatest values are kept of it.")
+@click.option("--separate", multiple=True, metavar="PREFIX", help="Columns PREFIX_0, PREFIX_1, ... are no vector.")
 @click.option("--key", default="", help="Ingesting again under the same key gives the same version.")
 @json_option
 @click.pass_context
@@ -45,6 +46,7 @@ def ingest(ctx: click.Context, /, name: str, file: Path, **options: object) -> N
         key=str(options["key"]),
         time_column=str(options["time_column"]),
         personal=_texts(options["personal"]),
+        separate=_texts(options["separate"]),
     )
     left_out = f", {made.quarantined:,} in quarantine (mainspring data quarantine {name})" if made.quarantined else ""
     show(made, f"{made.ref}: {made.rows:,} rows, {len(made.columns)} columns{left_out}.")

@@ -81,14 +81,16 @@ def ingest(
     checks: str = "",
     key: str = "",
     time_column: str = "",
+    separate: str = "",
 ) -> DatasetVersion:
-    """Keep the body, a CSV or Parquet file, as the next version. `checks` is a JSON list of checks."""
+    """Keep the body, a CSV or Parquet file, as the next version. `checks` is a JSON list of checks, `separate` names
+    numbered columns that are no vector, with commas between them."""
     check_name(name, "dataset")
-    wanted = parse_checks(checks)
+    wanted, apart = parse_checks(checks), [entry.strip() for entry in separate.split(",") if entry.strip()]
     with tempfile.TemporaryDirectory(prefix="mainspring-") as folder:
         sent = Path(folder) / f"{name}.{form}"
         sent.write_bytes(body)
-        return datasets.ingest(name, sent, checks=wanted, key=key, time_column=time_column)
+        return datasets.ingest(name, sent, checks=wanted, key=key, time_column=time_column, separate=apart)
 
 
 def _rows(frame: pl.DataFrame) -> Rows:

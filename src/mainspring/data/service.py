@@ -48,6 +48,7 @@ class Data:
         key: str = "",
         time_column: str = "",
         personal: Sequence[str] = (),
+        separate: Sequence[str] = (),
     ) -> DatasetVersion:
         """Keep a table as the next version of a dataset.
 
@@ -62,6 +63,8 @@ class Data:
             time_column: The column that tells the time; by default that of the version before, or of a parent, or the
                 only one that is a time.
             personal: Columns that say who somebody is, or something about them. What was so stays so in later versions.
+            separate: What numbered columns have in common, such as "sensor" of sensor_0, sensor_1, ..., that are no
+                places of a vector though they look alike. They are watched each for itself, in later versions too.
         Raises:
             NotFound: There is no such file.
             Invalid: It is no table, a check does not fit it, or no row passes.
@@ -83,7 +86,8 @@ class Data:
         if timed and timed not in good.columns:
             raise Invalid(f"no column {timed!r}", where="time_column", hint=did_you_mean(timed, good.columns))
         personal = self._personal(name, personal, good.columns)
-        profile = self._blobs.put(learn_profile(good, time_column=timed or None).to_bytes())
+        apart = self._separate(name, separate, good.columns)
+        profile = self._blobs.put(learn_profile(good, time_column=timed or None, separate=apart).to_bytes())
         version_id = new_id()
         if bad.height:
             self._delta.replace(_quarantine(name, version_id), bad, personal=personal)
@@ -192,6 +196,20 @@ class Data:
             before = records.find_version(conn, name)
         known = [column.name for column in before.columns if column.personal] if before else []
         return [column for column in columns if column in given or column in known]
+
+    def _separate(self, name: str, given: Sequence[str], columns: Sequence[str]) -> list[str]:
+        """What numbered columns that are no vector have in common: what was given, and what was known before."""
+        from mainspring.data.sketch.deriving import common_name
+
+        numbered = {found for column in columns if (found := common_name(column))}
+        for entry in given:
+            if entry not in numbered:
+                hint = did_you_mean(entry, numbered) or "name what they have in common: sensor for sensor_0, sensor_1"
+                raise Invalid(f"no numbered columns {entry!r}", where="separate", hint=hint)
+        with self._tables.read() as conn:
+            before = records.find_version(conn, name)
+        known = self.profile(name, before.number).separate if before and numbered else ()
+        return [entry for entry in dict.fromkeys([*given, *known]) if entry in numbered]
 
     def _keyed(self, name: str, key: str) -> DatasetVersion | None:
         with self._tables.read() as conn:

@@ -55,7 +55,20 @@ class VectorColumn:
         return found
 
 
-Derivation = TextColumn | VectorColumn
+@dataclass(frozen=True, slots=True)
+class SeparateColumns:
+    """Numbered columns that are no places of a vector, as somebody said: each stands for itself.
+
+    Attributes:
+        name: What they have in common.
+    """
+
+    name: str
+
+
+Derivation = TextColumn | VectorColumn | SeparateColumns
+_KINDS = (TextColumn, VectorColumn, SeparateColumns)
+"""A kind is stored by its place."""
 
 
 def packed(derivations: tuple[Derivation, ...]) -> bytes:
@@ -63,7 +76,7 @@ def packed(derivations: tuple[Derivation, ...]) -> bytes:
     parts = [struct.pack("<I", len(derivations))]
     for one in derivations:
         name = one.name.encode()
-        parts.append(struct.pack("<BI", isinstance(one, VectorColumn), len(name)) + name)
+        parts.append(struct.pack("<BI", _KINDS.index(type(one)), len(name)) + name)
         if isinstance(one, VectorColumn):
             places = "\0".join(one.places).encode()
             parts.append(struct.pack("<IIII", one.width, len(one.axes), len(one.middles), len(places)) + places)
@@ -79,11 +92,11 @@ def unpacked(data: bytes, at: int) -> tuple[Derivation, ...]:
     (count,) = struct.unpack_from("<I", data, at)
     at += 4
     for _ in range(count):
-        is_vector, size = struct.unpack_from("<BI", data, at)
+        kind, size = struct.unpack_from("<BI", data, at)
         at += 5 + size
         name = data[at - size : at].decode()
-        if not is_vector:
-            found.append(TextColumn(name))
+        if _KINDS[kind] is not VectorColumn:
+            found.append(SeparateColumns(name) if _KINDS[kind] is SeparateColumns else TextColumn(name))
             continue
         width, axes, middles, size = struct.unpack_from("<IIII", data, at)
         at += 16 + size

@@ -9,7 +9,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mainspring.data.sketch.derivation import REGION, Derivation, Floats, TextColumn, VectorColumn
+from mainspring.data.sketch.derivation import (
+    REGION,
+    Derivation,
+    Floats,
+    SeparateColumns,
+    TextColumn,
+    VectorColumn,
+)
 from mainspring.data.sketch.derived import directions, is_text, text_columns
 
 PLACES = 64
@@ -24,16 +31,23 @@ _ALIKE = 10.0
 _LOOKED_AT = 1000
 
 
-def learn_derivations(frame: pl.DataFrame) -> tuple[Derivation, ...]:
+def learn_derivations(frame: pl.DataFrame, *, separate: Iterable[str] = ()) -> tuple[Derivation, ...]:
     """The texts and vectors of a table: columns of sentences, of vectors of one width, and numbered columns.
+
+    Args:
+        frame: The table.
+        separate: What numbered columns have in common that are no vector, whatever they look like. It is kept, so that
+            later versions of the table know it.
 
     Source: Lloyd (1982), Least squares quantization in PCM, for the regions of vectors.
     """
     texts = [TextColumn(name) for name in frame.columns if is_text(frame[name])]
     wide = [(name, _usual_width(frame[name]), ()) for name in frame.columns]
-    found = [one for one in (*wide, *_families(frame)) if one[1] >= 2]
+    apart = tuple(dict.fromkeys(separate))
+    families = (one for one in _families(frame) if one[0] not in apart)
+    found = [one for one in (*wide, *families) if one[1] >= 2]
     learnt = (_learn_vector(frame, name, width, places) for name, width, places in found)
-    return (*texts, *(one for one in learnt if one is not None))
+    return (*texts, *(one for one in learnt if one is not None), *map(SeparateColumns, apart))
 
 
 def is_learnt_from(rows: int) -> NDArray[np.bool_]:
@@ -47,7 +61,11 @@ def derive(frame: pl.DataFrame, derivations: Iterable[Derivation]) -> dict[str, 
     for one in derivations:
         if isinstance(one, VectorColumn):
             made += _vector_columns(one, vectors_of(frame, one))
-        elif one.name in frame.columns and frame[one.name].dtype in (pl.String, pl.Categorical):
+        elif (
+            isinstance(one, TextColumn)
+            and one.name in frame.columns
+            and frame[one.name].dtype in (pl.String, pl.Categorical)
+        ):
             made += text_columns(frame[one.name])
     return {column.name: column for column in made}
 
@@ -108,6 +126,16 @@ def _usual_width(column: pl.Series) -> int:
     width = lengths.mode().min() if lengths.len() else None
     common = isinstance(width, int) and (lengths == width).mean()
     return width if isinstance(width, int) and isinstance(common, float) and common > 0.9 else 0
+
+
+def common_name(column: str) -> str:
+    """What a numbered column has in common with the others of its kind; "" when it has no number.
+
+    >>> common_name("sensor_12"), common_name("7"), common_name("age")
+    ('sensor', 'vector', '')
+    """
+    match = _NUMBERED.fullmatch(column)
+    return (match[1] or "vector") if match else ""
 
 
 def _families(frame: pl.DataFrame) -> list[tuple[str, int, tuple[str, ...]]]:

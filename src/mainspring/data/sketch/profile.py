@@ -12,7 +12,7 @@ import polars as pl
 
 from mainspring.core.errors import Corrupt
 from mainspring.data.sketch.counting import Sketch, count_made
-from mainspring.data.sketch.derivation import Derivation
+from mainspring.data.sketch.derivation import Derivation, SeparateColumns
 from mainspring.data.sketch.deriving import derive_reference, learn_derivations
 from mainspring.data.sketch.grid import Grid, kind_of, learn_grid
 
@@ -55,6 +55,11 @@ class Profile:
     sketch: Sketch
     windows: tuple[WindowSketch, ...] = ()
 
+    @property
+    def separate(self) -> tuple[str, ...]:
+        """What numbered columns have in common that somebody said are no places of a vector."""
+        return tuple(one.name for one in self.grid.derivations if isinstance(one, SeparateColumns))
+
     def to_bytes(self) -> bytes:
         """Bytes that `from_bytes` reads back; they hold the grid too."""
         parts = [_packed(self.grid.to_bytes()), _packed(self.sketch.to_bytes())]
@@ -92,7 +97,7 @@ def _unpacked(data: bytes, at: int) -> tuple[bytes, int]:
     return data[at + 4 : at + 4 + size], at + 4 + size
 
 
-def learn_profile(frame: pl.DataFrame, *, time_column: str | None = None) -> Profile:
+def learn_profile(frame: pl.DataFrame, *, time_column: str | None = None, separate: Iterable[str] = ()) -> Profile:
     """Summarise a table, and its days when a column tells the time.
 
     Args:
@@ -100,10 +105,11 @@ def learn_profile(frame: pl.DataFrame, *, time_column: str | None = None) -> Pro
         time_column: A date or datetime column. Without one, rows are grouped into 20 blocks by their order, which shows
             how much the table changes along the way when it was written in order of time, and nothing when it was
             shuffled.
+        separate: What numbered columns have in common that are no places of a vector.
     Returns:
         The profile; `windows` is empty under 400 rows.
     """
-    derivations = learn_derivations(frame)
+    derivations = learn_derivations(frame, separate=separate)
     made = derive_reference(frame, derivations)
     wide = frame.with_columns(made.values())
     grid = _learn_grid(wide, derivations, made)

@@ -114,7 +114,8 @@ class LikeNannyMLOfClasses:
             [_read(curve, scores[:, at]) for at, curve in enumerate(self._curves)],
         )
         total = p.sum(axis=1, keepdims=True)
-        return np.divide(p, total, out=np.full_like(p, 1 / self._classes), where=total != 0)
+        found: Floats = np.divide(p, total, out=np.full_like(p, 1 / self._classes), where=total != 0)
+        return found
 
     @staticmethod
     def _against_rest(p: Floats, said: NDArray[np.bool_]) -> dict[str, float]:
