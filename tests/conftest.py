@@ -53,9 +53,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     neighbours of the list and steals from others' ends later; apart from this the order stays as it is.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    quick = [item for item in items if not item.get_closest_marker("slow") and not _together(item)]
+    dear, quick = _apart(items)
     firsts: list[list[pytest.Item]] = [[] for _ in range(workers)]
-    for number, share in enumerate(_dear(items)):
+    for number, share in enumerate(dear):
         firsts[number % workers] += share
     shares: list[pytest.Item] = []
     for number, first in enumerate(firsts):
@@ -65,15 +65,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = shares
 
 
-def _dear(items: list[pytest.Item]) -> list[list[pytest.Item]]:
-    """What is slow or belongs together: slow tests that belong together, then each other slow one, then the rest."""
+def _apart(items: list[pytest.Item]) -> tuple[list[list[pytest.Item]], list[pytest.Item]]:
+    """What is slow or belongs together, as groups with the slow ones first, largest first; and all others."""
     groups: dict[str, list[pytest.Item]] = {}
+    slow: set[str] = set()
+    quick: list[pytest.Item] = []
     for item in items:
-        if item.get_closest_marker("slow") or _together(item):
-            groups.setdefault(_together(item) or item.nodeid, []).append(item)
-    slow = [group for group in groups.values() if group[0].get_closest_marker("slow")]
-    rest = [group for group in groups.values() if not group[0].get_closest_marker("slow")]
-    return [*sorted(slow, key=len, reverse=True), *rest]
+        is_slow, name = item.get_closest_marker("slow") is not None, _together(item)
+        if not is_slow and not name:
+            quick.append(item)
+            continue
+        key = name or item.nodeid
+        if is_slow and key not in groups:
+            slow.add(key)
+        groups.setdefault(key, []).append(item)
+    first = sorted((group for key, group in groups.items() if key in slow), key=len, reverse=True)
+    return [*first, *(group for key, group in groups.items() if key not in slow)], quick
 
 
 def _together(item: pytest.Item) -> str:

@@ -119,7 +119,8 @@ def test_every_link_and_field_is_reached_by_keyboard_and_shows_it(
         page.goto(path, wait_until="load")
         wanted = min(page.locator("a[href]:visible, button:visible, input:visible, select:visible").count(), 40)
         for _ in range(wanted):
-            page.keyboard.press("Tab")
+            page.keyboard.down("Tab")  # held down: it repeats
+        page.keyboard.up("Tab")
         states = page.evaluate("window.focused")
         assert len(states) == wanted, f"{path}: focus was lost after {len(states)} steps"
         for text, style, width in states:

@@ -2,35 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json as jsons
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
-import requests
+import urllib3
 
 Json = dict[str, Any]
+Params = Mapping[str, object] | Iterable[tuple[str, object]]
+COMMON = {"Accept": "*/*", "Accept-Encoding": "gzip, deflate"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status_code: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def text(self) -> str:
+        return self.content.decode()
+
+    def json(self) -> Any:
+        return jsons.loads(self.content)
 
 
 class Http:
-    """Speaks to one server; paths are those below `/api/2.0/mlflow/` unless they start with a slash."""
+    """Speaks to one server; paths are those below `/api/2.0/mlflow/` unless they start with a slash.
+
+    It keeps its connection, and does without what `requests` does for whoever browses: half of what a request costs.
+    """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        self._session = requests.Session()
+        self._pool = urllib3.connection_from_url(uri, timeout=30, retries=False, maxsize=4)
 
     def __enter__(self) -> Http:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._session.close()
+        self._pool.close()
 
-    def send(self, method: str, path: str, **options: Any) -> requests.Response:
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Params | None = None,
+        json: object = None,
+        data: str | bytes | Iterable[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
         """The answer, whatever it is."""
-        address = self.uri + (path if path.startswith("/") else f"/api/2.0/mlflow/{path}")
-        return self._session.request(method, address, timeout=30, **options)
+        target = path if path.startswith("/") else f"/api/2.0/mlflow/{path}"
+        if params:
+            target += "?" + urlencode(params if isinstance(params, Mapping) else [*params], doseq=True)
+        sent = {**COMMON, **(headers or {})}
+        if json is not None:
+            data = jsons.dumps(json, allow_nan=False)
+            sent.setdefault("Content-Type", "application/json")
+        body = data.encode() if isinstance(data, str) else data
+        found = self._pool.request(method, target, body=body, headers=sent)
+        return Answer(found.status, found.headers, found.data)
 
-    def call(self, method: str, path: str, /, **fields: Any) -> requests.Response:
+    def call(self, method: str, path: str, /, **fields: Any) -> Answer:
         """The answer to a call with these fields, as query parameters of a GET and as JSON of everything else."""
         return self.send(method, path, params=fields) if method == "GET" else self.send(method, path, json=fields)
 
@@ -60,7 +101,7 @@ class Http:
         return self.ok("POST", "runs/log-batch", run_id=run_id, **fields)
 
 
-def refusal(answer: requests.Response) -> tuple[int, str]:
+def refusal(answer: Answer) -> tuple[int, str]:
     """Status and error code of a refusal, which has a message too."""
     assert answer.status_code >= 400, answer.text[:400]
     body = answer.json()
