@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
-import statistics
 import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
 
-import msgspec
 import peer
 from figure import Figure
 from load import Answers, drive
+from measure_history import arrow, long_run, new_run, ours, post, protocol
 from peer import Contestant
-from place import folder, server
+from place import folder
 
 BATCH = 100
 CLIENTS = (1, 4, 16)
 SECONDS = 5.0
-HISTORY = 100_000
 CALLS = 150
 CLIENT = """
 import sys, time, statistics
@@ -37,20 +31,6 @@ for step in range(int(sys.argv[3])):
     found.append(time.perf_counter() - started)
 print(statistics.median(found))
 """
-
-
-@contextmanager
-def ours(root: Path, *, url: str = "") -> Iterator[Contestant]:
-    """Mainspring as a contestant, on SQLite or the database at `url`."""
-    root.mkdir(parents=True)
-    made = server(root, {"MAINSPRING_STORAGE_DB": url} if url else {})
-    started = time.perf_counter()
-    made.start()
-    try:
-        assert made.pid is not None
-        yield Contestant("Mainspring", made.address, made.pid, time.perf_counter() - started)
-    finally:
-        made.stop()
 
 
 def measure() -> Iterator[Figure]:
@@ -74,10 +54,10 @@ def _of(contestant: Contestant) -> Iterator[tuple[str, float]]:
     yield "memory", contestant.memory_mb()
     yield from batches_of(contestant)
     yield "metric", _single(contestant.address)
-    run = _long_run(contestant.address)
-    yield "history", _history(contestant.address, run)
+    run = long_run(contestant.address)
+    yield "history", protocol(contestant, run).wall_s
     if contestant.name == "Mainspring":
-        yield "columns", _columns(contestant.address, run)
+        yield "columns", arrow(contestant, run).wall_s
 
 
 def batches_of(contestant: Contestant) -> Iterator[tuple[str, float]]:
@@ -94,8 +74,8 @@ def batches_of(contestant: Contestant) -> Iterator[tuple[str, float]]:
 
 def batches(address: str, clients: int) -> Answers:
     """Batches from so many clients, each to a run of its own."""
-    experiment = _post(address, "experiments/create", {"name": f"batches of {clients}"})["experiment_id"]
-    runs = [_new_run(address, experiment) for _ in range(clients)]
+    experiment = post(address, "experiments/create", {"name": f"batches of {clients}"})["experiment_id"]
+    runs = [new_run(address, experiment) for _ in range(clients)]
     batches = iter(range(10**9))
 
     def ask(client: int, count: int) -> tuple[str, bytes]:
@@ -113,46 +93,6 @@ def _single(address: str) -> float:
     command = [peer.python(), "-W", "ignore", "-c", CLIENT, address, "single", str(CALLS)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return 1000 * float(done.stdout.split()[-1])
-
-
-def _long_run(address: str) -> str:
-    """A run with a metric of 100,000 points."""
-    run = _new_run(address, _post(address, "experiments/create", {"name": "history"})["experiment_id"])
-    for first in range(0, HISTORY, 1000):
-        points = [
-            {"key": "loss", "value": 1 / (step + 1), "timestamp": 1_700_000_000_000 + step, "step": step}
-            for step in range(first, first + 1000)
-        ]
-        _post(address, "runs/log-batch", {"run_id": run, "metrics": points})
-    return run
-
-
-def _history(address: str, run: str) -> float:
-    """Seconds to read a history of 100,000 points in pages of 25,000."""
-    taken = []
-    for _ in range(3):
-        started, token, count = time.perf_counter(), "", 0
-        while True:
-            path = f"metrics/get-history?run_id={run}&metric_key=loss&max_results=25000"
-            plain = _got(f"{address}/api/2.0/mlflow/{path}" + (f"&page_token={token}" if token else ""))
-            count += len(plain["metrics"])
-            token = str(plain.get("next_page_token", ""))
-            if not token:
-                break
-        taken.append(time.perf_counter() - started)
-        assert count == HISTORY, f"{count} of {HISTORY} points came back"
-    return statistics.median(taken)
-
-
-def _columns(address: str, run: str) -> float:
-    """Seconds to read it in the native form."""
-    taken = []
-    for _ in range(5):
-        started = time.perf_counter()
-        found = _got(f"{address}/api/v1/runs/{run}/metrics/loss")
-        taken.append(time.perf_counter() - started)
-        assert len(found["values"]) == HISTORY == len(found["steps"])
-    return statistics.median(taken)
 
 
 def _shown(contestant: Contestant, found: dict[str, float]) -> Iterator[Figure]:
@@ -209,23 +149,3 @@ def _raw(root: Path, mine: dict[str, float]) -> Iterator[Figure]:
     yield Figure("the same rows through the bare SQLite driver", rate, "batches/s")
     best = max(mine[f"rate{clients}"] for clients in CLIENTS)
     yield Figure("log-batch over HTTP / the bare driver", best / rate, "times", 0.4, more_is_better=True)
-
-
-def _new_run(address: str, experiment: object) -> str:
-    body = {"experiment_id": experiment, "start_time": 1_700_000_000_000}
-    made = _post(address, "runs/create", body)
-    return str(made["run"]["info"]["run_id"])  # type: ignore[index]
-
-
-def _post(address: str, path: str, body: dict[str, object]) -> dict[str, object]:
-    asked = urllib.request.Request(
-        f"{address}/api/2.0/mlflow/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(asked, timeout=60) as answer:
-        return json.load(answer)  # type: ignore[no-any-return]
-
-
-def _got(address: str) -> dict[str, Any]:
-    """An answer, decoded as fast as can be: what is measured is the server."""
-    with urllib.request.urlopen(address, timeout=60) as answer:
-        return cast("dict[str, Any]", msgspec.json.decode(answer.read()))

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import peer
 from figure import Figure
-from measure_mlflow import BATCH, CLIENTS, SECONDS, batches_of, ours
+from measure_history import ours
+from measure_mlflow import BATCH, CLIENTS, SECONDS, batches_of
 from place import folder
 
 from mainspring.testing.postgres import PostgresServer

@@ -101,6 +101,12 @@ def test_a_run_is_logged_over_http(client: TestClient[Litestar]) -> None:
         assert client.post(f"{place}/log", content=body).status_code == 200
     columns = {"key": "val/auc", "steps": [1, 2], "times": [7, 8], "values": [0.5, "NaN"]}
     assert client.get(f"{place}/metrics/val/auc").json() == columns
+    arrow = client.get(f"{place}/metrics/val/auc", headers={"Accept": "application/vnd.apache.arrow.stream"})
+    assert arrow.headers["content-type"] == "application/vnd.apache.arrow.stream"
+    table = pl.read_ipc_stream(arrow.content)
+    assert table.schema == {"step": pl.Int64, "at": pl.Datetime("us", "UTC"), "value": pl.Float64}
+    assert table["at"].to_physical().to_list() == [7, 8]
+    assert (table["step"].to_list(), str(table["value"].to_list())) == ([1, 2], "[0.5, nan]")
     assert client.put(f"{place}/artifacts/plots/a.txt", content=b"hello").json()["size_bytes"] == 5
     assert client.get(f"{place}/artifacts/plots/a.txt").content == b"hello"
     assert [entry["path"] for entry in client.get(f"{place}/artifacts").json()] == ["plots/a.txt"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import struct
 import threading
+from array import array
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +17,7 @@ from mainspring.core.errors import Conflict, Invalid, NotFound
 from mainspring.storage.journal import SqlJournal
 from mainspring.storage.ports import Tables
 from mainspring.tracking import CodeState, Environment, Metric, Run, RunInput, Search, Tracking
+from mainspring.tracking.model import Packed
 from mainspring.tracking.records.tables import run as runs
 from mainspring.tracking.rules import latest, rank
 
@@ -143,6 +146,17 @@ def test_nan_and_infinities_come_back(tracking: Tracking, run: Run) -> None:
     tracking.log_batch(run.id, metrics=[Metric("loss", value, step) for step, value in enumerate(values)])
     back = [point.value for point in tracking.history(run.id, "loss")]
     assert [repr(value) for value in back] == [repr(value) for value in values]
+
+
+def test_a_packed_history_has_every_number_to_the_bit(tracking: Tracking, run: Run) -> None:
+    values = [0.1, math.nan, -math.inf, math.inf, 5e-324, -1.7976931348623157e308, *(1 / n for n in range(1, 700))]
+    points = [Metric("loss", value, -(2**63) + step, 2**62 - step) for step, value in enumerate(values)]
+    tracking.log_batch(run.id, metrics=points[::-1])
+    found = tracking.packed(run.id, "loss")
+    assert array("q", found.steps).tolist() == [point.step for point in points]
+    assert array("q", found.times).tolist() == [point.at for point in points]
+    assert found.values == struct.pack(f"{len(values)}d", *values)
+    assert tracking.packed(run.id, "none") == Packed("none", b"", b"", b"")
 
 
 def test_many_threads_lose_no_point(tracking: Tracking, run: Run) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from litestar import Request, get, post
+from litestar import Request, Response, get, post
 from litestar.datastructures import State
 
 from mainspring.core.errors import TooLarge
 from mainspring.tracking import experiment_routes, file_routes, search_routes
+from mainspring.tracking.arrow import ARROW, arrow_of
 from mainspring.tracking.model import CodeState, Environment, Metric, Run, RunInput
 from mainspring.tracking.service import Tracking
 from mainspring.tracking.wire import NewRun, decode, number_or_word, numbers_or_words
@@ -116,10 +117,16 @@ def resume_run(tracking: Tracking, run_id: str) -> RunAnswer:
 
 
 @get("/api/v1/runs/{run_id:str}/metrics/{key:path}", opt=_READ, sync_to_thread=True)
-def show_history(tracking: Tracking, run_id: str, key: str) -> CurveAnswer:
-    """Every point of a metric in the order of step, time and value, by columns."""
-    found = tracking.curve(run_id, key.removeprefix("/"))
-    return CurveAnswer(found.key, found.steps, found.times, numbers_or_words(found.values))
+def show_history(
+    tracking: Tracking, request: Request[object, object, State], run_id: str, key: str
+) -> CurveAnswer | Response[bytes]:
+    """Every point of a metric in the order of step, time and value, by columns: as JSON, or as an Arrow stream of
+    `step`, `at` and `value` for who accepts `application/vnd.apache.arrow.stream`."""
+    found = tracking.packed(run_id, key.removeprefix("/"))
+    if ARROW in request.headers.get("accept", ""):
+        return Response(arrow_of(found), media_type=ARROW, headers={"Vary": "Accept"})
+    curve = found.curve()
+    return CurveAnswer(curve.key, curve.steps, curve.times, numbers_or_words(curve.values))
 
 
 @post("/api/v1/runs/{run_id:str}/inputs", opt=_WRITE, status_code=200, sync_to_thread=True)

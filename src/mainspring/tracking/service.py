@@ -18,6 +18,7 @@ from mainspring.tracking.model import (
     InputDataset,
     Metric,
     ModelUse,
+    Packed,
     Run,
     RunChange,
     RunStart,
@@ -239,8 +240,16 @@ class Tracking:
         Raises:
             NotFound: No such run.
         """
+        return self.packed(run_id, key).curve()
+
+    def packed(self, run_id: str, key: str) -> Packed:
+        """As `curve`, in bytes: no object a point.
+
+        Raises:
+            NotFound: No such run.
+        """
         with self._tables.read() as conn:
-            return points.curve(conn, place_of(conn, caller().project, run_id)[0], key)
+            return points.packed(conn, place_of(conn, caller().project, run_id)[0], key)
 
     def latest(self, run_id: str) -> tuple[str, dict[str, Metric]]:
         """The status of a run and the latest point of each of its metrics: what changes while it runs, and cheap.

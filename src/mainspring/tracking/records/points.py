@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import struct
+import sys
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from itertools import chain
@@ -12,7 +16,7 @@ from sqlalchemy import Connection
 
 from mainspring.storage import bare
 from mainspring.storage.upsert import insert_into
-from mainspring.tracking.model import Curve, Metric
+from mainspring.tracking.model import Metric, Packed
 from mainspring.tracking.records.tables import metric, metric_key, metric_latest, run
 from mainspring.tracking.rules import Row, joined
 
@@ -32,7 +36,12 @@ _ROWS_AT_ONCE = (100, 10, 1)
 """How many rows the statements for SQLite take. One of a hundred rows gives the interpreter's lock away once, not a
 hundred times, so the thread that reads requests and the one that writes do not wait for each other at every row."""
 _PIECE = 500
-"""How many rows are turned into columns at a time."""
+"""How many rows are packed at a time."""
+_ODD = {
+    "postgresql": {1: "'Infinity'::float8", -1: "'-Infinity'::float8", -2: "'NaN'::float8"},
+    "sqlite": {1: "9e999", -1: "-9e999"},
+}
+"""What is no finite number, by the sort of it: see `rules.split`."""
 _UNNESTED = "SELECT * FROM unnest(?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::float8[])"
 _POSTGRES = (
     f"WITH stored AS (INSERT INTO metric {_COLUMNS} {_UNNESTED} ON CONFLICT DO NOTHING)"
@@ -72,28 +81,50 @@ def add_points(conn: Connection, number: int, points: Iterable[Row], keys: Mappi
             _insert(conn, statement, some)
 
 
-def curve(conn: Connection, number: int, key: str) -> Curve:
+def packed(conn: Connection, number: int, key: str) -> Packed:
     """Every point of a metric in the order of step, time and value."""
     mine = sa.and_(metric.c.run == number, metric.c.key == _key_of(number, key))
-    order = (metric.c.step, metric.c.at, metric.c.sort, metric.c.value)
-    found = sa.select(metric.c.step, metric.c.at).where(mine).order_by(*order)
-    finite = sa.case((metric.c.sort == 0, metric.c.value))  # null for others, which most metrics have none of
-    steps, times, values = _bare_columns(conn, found.add_columns(finite), 3)
-    if None in values:
-        steps, times, values, sorts = _bare_columns(conn, found.add_columns(metric.c.value, metric.c.sort), 4)
-        values = list(map(joined, values, sorts))
-    return Curve(key, steps, times, values)
+    found = sa.select(metric.c.step, metric.c.at, _whole(conn.dialect.name)).where(mine)
+    found = found.order_by(metric.c.step, metric.c.at, metric.c.sort, metric.c.value)
+    columns = _sent_packed(conn, found) if conn.dialect.name == "postgresql" else _packed_here(conn, found)
+    return Packed(key, *columns)
 
 
-def _bare_columns(conn: Connection, found: sa.Select[Any], width: int) -> list[list[Any]]:
-    """As `bare_rows`, turned over while they come: rows that live long cost their collection."""
-    columns: list[list[Any]] = [[] for _ in range(width)]
+def _whole(dialect: str) -> sa.ColumnElement[float]:
+    """As `rules.joined`; SQLite has no NaN, and gives null."""
+    words = _ODD[dialect].items()
+    odd: dict[int, sa.ColumnElement[float]] = {sort: sa.literal_column(word, sa.Double) for sort, word in words}
+    return sa.case({0: metric.c.value, **odd}, value=metric.c.sort).label("value")
+
+
+def _sent_packed(conn: Connection, found: sa.Select[Any]) -> list[bytes]:
+    """By Postgres: three texts of bytes take a tenth of the driver's time for as many rows of numbers."""
+    rows = found.subquery().c
+    columns = sa.func.int8send(rows.step), sa.func.int8send(rows.at), sa.func.float8send(rows.value)
+    joint = (sa.func.string_agg(column, sa.literal_column("''::bytea"), type_=sa.LargeBinary) for column in columns)
+    return [_turned(bytes(column or b"")) for column in conn.execute(sa.select(*joint)).one()]
+
+
+def _turned(column: bytes) -> bytes:
+    """Numbers of 8 bytes from the order of the network to that of this machine."""
+    found = array("q", column)
+    if sys.byteorder == "little":
+        found.byteswap()
+    return found.tobytes()
+
+
+def _packed_here(conn: Connection, found: sa.Select[Any]) -> list[bytes]:
+    """By this process, while the rows come: numbers that live long cost their collection."""
+    columns: tuple[list[bytes], ...] = [], [], []
     with conn.execute(found) as result:
         assert result.cursor is not None, "a SELECT has rows"
         while rows := result.cursor.fetchmany(_PIECE):
-            for column, piece in zip(columns, zip(*rows, strict=True), strict=True):
-                column += piece
-    return columns
+            steps, times, values = zip(*rows, strict=True)
+            if None in values:
+                values = tuple(math.nan if value is None else value for value in values)
+            for column, kind, piece in zip(columns, "qqd", (steps, times, values), strict=True):
+                column.append(struct.pack(f"{len(piece)}{kind}", *piece))
+    return [b"".join(column) for column in columns]
 
 
 def bare_rows(conn: Connection, found: sa.Select[Any]) -> list[tuple[Any, ...]]:
