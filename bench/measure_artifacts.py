@@ -53,6 +53,8 @@ def _copies_and_transfers(server: ServerProcess, root: Path) -> Iterator[Figure]
         for nth, (way, job) in enumerate(jobs[2 * turn :] + jobs[: 2 * turn]):
             # Each in another place of the turn, and each after a new file: a disk is slower when much was written.
             _random_file(source, 10 * turn + nth)
+            copy.unlink(missing_ok=True)  # to free the copy before takes longer than to make a new one
+            _free_memory(root / "ballast")
             ways.setdefault(way, []).append(_seconds(job))
             if way.endswith("down"):
                 assert out.read_bytes() == kept.read_bytes()
@@ -176,6 +178,13 @@ def _random_file(path: Path, seed: int) -> None:
             file.write(blake3(b"%d" % seed).digest(length=10_000_000, seek=at))
         file.flush()
         os.fsync(file.fileno())
+
+
+def _free_memory(path: Path) -> None:
+    """Leave free what was in use a moment ago, for each way as much: a machine within another pays a second time for
+    memory that it never had before, and a copy over a copy never does."""
+    _random_file(path, 98)
+    path.unlink()
 
 
 def _durable_copy(source: Path, to: Path) -> None:
