@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -65,13 +66,18 @@ class Room:
         return self.gates.evaluate(gate, candidate=candidate, data_ref="datasets/eval/1", **given)  # type: ignore[arg-type]
 
 
-def train(registry: Registry, seed: int, *, strength: float = 1.0, shuffled: bool = False) -> ModelVersion:
+@cache
+def fitted(seed: int, strength: float, shuffled: bool) -> LogisticRegression:
     frame = rows(800, seed)
     target = frame["late"].to_numpy()
     if shuffled:
         target = np.random.default_rng(seed).permutation(target)
-    model = LogisticRegression(C=strength).fit(frame.select(INPUTS).to_numpy(), target)
-    return registry.register("late", model, example=frame.select(INPUTS).head(3))
+    return LogisticRegression(C=strength).fit(frame.select(INPUTS).to_numpy(), target)
+
+
+def train(registry: Registry, seed: int, *, strength: float = 1.0, shuffled: bool = False) -> ModelVersion:
+    example = rows(800, seed).select(INPUTS).head(3)
+    return registry.register("late", fitted(seed, strength, shuffled), example=example)
 
 
 @pytest.fixture

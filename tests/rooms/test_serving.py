@@ -5,6 +5,7 @@ import signal
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,7 @@ def encoded(frame: pl.DataFrame) -> NDArray[np.float64]:
     return frame.with_columns(codes).to_numpy()
 
 
+@cache
 def classifier(seed: int = 0, trees: int = 5) -> LGBMClassifier:
     model = LGBMClassifier(n_estimators=trees, num_threads=1, verbose=-1, min_child_samples=5)
     return model.fit(encoded(rows(seed)), target(rows(seed)), feature_name=["delay", "hour", "carrier"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
@@ -155,7 +156,12 @@ def explainer_of(kind: Flavour, model: object, trait: Trait, cells: Sequence[Cel
 
 def names() -> list[str]:
     """Names of the formats that are there."""
-    return sorted(entry.name for entry in pkgutil.iter_modules(__path__))
+    return list(_found())
+
+
+@cache  # a registration asks nine times, and each look at the folder is a quarter of a millisecond
+def _found() -> tuple[str, ...]:
+    return tuple(sorted(entry.name for entry in pkgutil.iter_modules(__path__)))
 
 
 def flavour(name: str) -> Flavour:
