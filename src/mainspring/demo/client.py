@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
 
 from mainspring.serving.channel import Channel
 
@@ -29,7 +30,7 @@ class Api:
 
     def post(self, path: str, body: object) -> object:
         """POST a JSON value and return the answer's."""
-        return self.send("POST", path, json.dumps(body).encode())
+        return self.send("POST", path, msgspec.json.encode(body))
 
     def send(self, method: str, path: str, body: bytes | None) -> object:
         """One request.
@@ -39,7 +40,7 @@ class Api:
         """
         headers = {"content-type": "application/json"} if body is not None else {}
         answer = self._channel.ask(method, path, body, headers)
-        return json.loads(answer.body) if answer.body else None
+        return msgspec.json.decode(answer.body) if answer.body else None
 
     def close(self) -> None:
         """Hang up."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import math
 import time
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, cast
+
+import msgspec
 
 from mainspring.core.clock import micros
 from mainspring.core.errors import Timeout
@@ -33,16 +33,13 @@ class Progress:
 
 
 def request_body(flight: Mapping[str, object]) -> bytes:
-    """An Open Inference Protocol request for one flight: a tensor of one value a column."""
-    inputs = []
-    for name in FEATURES:
-        value = flight[name]
-        if isinstance(value, float) and math.isnan(value):
-            value = None
-        datatype = "BYTES" if name in TEXT else "FP64"
-        inputs.append({"name": name, "shape": [1], "datatype": datatype, "data": [value]})
+    """An Open Inference Protocol request for one flight: a tensor of one value a column, null for what is missing."""
+    inputs = [
+        {"name": name, "shape": (1,), "datatype": "BYTES" if name in TEXT else "FP64", "data": (flight[name],)}
+        for name in FEATURES
+    ]
     parameters = {"event_time": micros(cast(datetime, flight["scheduled"]))}
-    return json.dumps({"id": flight["flight_id"], "parameters": parameters, "inputs": inputs}).encode()
+    return msgspec.json.encode({"id": flight["flight_id"], "parameters": parameters, "inputs": inputs})
 
 
 class Replay:

@@ -39,7 +39,7 @@ def play(root: Path, first: datetime, last: datetime, report: Report, *, keep: b
         server = ServerProcess(root, port=port, serving_port=serving_port)
         server.spawn()  # it makes itself ready while the year is read
         try:
-            flights = read_year()
+            flights = read_year(before=last)
             _ingest(house.get(Data), flights, first, report)
             server.await_ready()
             report.step("serve", f"API and pages at {server.address}, model server at {server.model_address}")

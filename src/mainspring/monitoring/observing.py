@@ -111,8 +111,7 @@ class Observer:
                 return 0  # somebody else counted these rows; while nobody did, what was not known is new
             self._store_hours(conn, deployment, hours, watched)
             records.requests.add_service(conn, deployment, intake.requests_of(batch.asked))
-            for (number, hour, segment), found in predicted.items():
-                records.add_outcomes(conn, deployment, number, hour, found, segment=segment)
+            records.add_outcomes(conn, deployment, predicted)
             records.add_answers(conn, deployment, fresh)
             early = records.take_early_labels(conn, deployment, [answer.prediction_id for answer in fresh])
             labels = self._count_labels(conn, deployment, early, _by_id(fresh), watched)
@@ -212,13 +211,13 @@ class Observer:
                 one = performance.outcome(
                     version.task, answer.score, answer.answer, labels[name], version.reference_loss
                 )
-                areas = performance.classed_outcome(answer.cells, watched[answer.version].classes, labels[name])
-                one = one.merge(areas) if areas.classed else one
+                if answer.cells:
+                    classes = watched[answer.version].classes
+                    one = one.merge(performance.classed_outcome(answer.cells, classes, labels[name]))
                 for segment in ("", *filter(None, answer.segments.split(intake.BETWEEN))):
                     hour = answer.event_at - answer.event_at % HOUR_US
                     hours.setdefault((answer.version, hour, segment), []).append(one)
-        for (number, hour, segment), outcomes in hours.items():
-            records.add_outcomes(conn, deployment, number, hour, Outcomes.total(outcomes), segment=segment)
+        records.add_outcomes(conn, deployment, {key: Outcomes.total(found) for key, found in hours.items()})
         records.mark_labelled(conn, deployment, answers)
         packed = {name for name, answer in answers.items() if watched[answer.version].pack is not None}
         said = {name: performance.number_of(labels[name]) for name in packed if not answers[name].is_labelled}

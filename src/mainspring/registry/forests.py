@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mainspring.registry.boosters import Booster
+
 if TYPE_CHECKING:
-    import lightgbm
     import numpy as np
     from numpy.typing import NDArray
 
@@ -57,11 +58,9 @@ class Ensemble:
     dtype: type[np.floating[Any]]
     width: int
 
-    def booster(self) -> lightgbm.Booster:
+    def booster(self) -> Booster:
         """The trees as a booster, which gives their sums."""
-        import lightgbm
-
-        return lightgbm.Booster(model_str=_text(self.trees, len(self.start), self.width))
+        return Booster(_text(self.trees, len(self.start), self.width))
 
 
 def kind_of(model: object) -> str:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from mainspring.registry.boosters import Booster
+
 _MOST_LEAVES = 64  # of a tree; they are the bits of a word
 _MOST_BYTES = 32 * 1024**2
 _MOST_COLUMNS = 80  # beyond, walking is not slower
@@ -73,7 +75,7 @@ class MaskedTrees:
         self._lock = threading.Lock()
 
     @classmethod
-    def of(cls, booster: lightgbm.Booster) -> MaskedTrees | None:
+    def of(cls, booster: Booster | lightgbm.Booster) -> MaskedTrees | None:
         """Those of a booster; None where they can't be put so, or say something else than it does."""
         import numpy as np
 

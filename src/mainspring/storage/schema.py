@@ -124,7 +124,7 @@ class Json(TypeDecorator[Any]):
         """
         if value is None:
             return None
-        text = _json_text(value)
+        text = json_text(value)
         return text if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: object, dialect: Dialect) -> object:
@@ -132,7 +132,12 @@ class Json(TypeDecorator[Any]):
         return json.loads(value) if isinstance(value, str) and dialect.name == "sqlite" else value
 
 
-def _json_text(value: object) -> str:
+def json_text(value: object) -> str:
+    """A value as JSON text, as it is stored.
+
+    Raises:
+        NotStorable: The value is not plain JSON, or holds NUL.
+    """
     try:
         text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError) as reason:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from datetime import date, datetime, timedelta
 
 import numpy as np
@@ -219,3 +220,17 @@ def test_without_a_time_column_rows_are_grouped_in_their_order() -> None:
 def test_a_column_may_have_any_name() -> None:
     frame = pl.DataFrame({"count": ["a", "b"], "level": ["a", None], "": [1, 2]})
     assert [column.rows for column in learn_profile(frame).sketch.columns] == [2, 2, 2]
+
+
+@given(
+    st.integers(0, 3), st.lists(st.text(max_size=3), min_size=1, max_size=300, unique=True), st.integers(0, 2**32 - 1)
+)
+def test_of_many_levels_those_of_the_least_hashes_are_kept(repeats: int, levels: list[str], seed: int) -> None:
+    """By the definition: sorted by hash and name, the first 32."""
+    rows = np.random.default_rng(seed).permutation(levels + levels[:repeats]).tolist()
+    counted = sketch(
+        pl.DataFrame({"c": pl.Series(rows, dtype=pl.String)}), learn_grid(pl.DataFrame({"c": ["no level"]}))
+    )
+    unknown = [level for level in rows if level != "no level"]
+    kept = sorted(set(unknown), key=lambda level: (zlib.crc32(level.encode()), level))[:32]
+    assert counted.columns[0].unseen == {level: unknown.count(level) for level in kept}

@@ -20,7 +20,7 @@ from mainspring.monitoring.rules.feedback import Said
 from mainspring.monitoring.rules.packs import PackRow
 from mainspring.monitoring.rules.performance import Outcomes
 from mainspring.storage import bare
-from mainspring.storage.schema import Flag, Id, Json, Micros, Real, metadata
+from mainspring.storage.schema import Flag, Id, Json, Micros, Real, json_text, metadata
 from mainspring.storage.upsert import insert_into
 
 monitor = sa.Table(
@@ -186,6 +186,21 @@ _ADD_ANSWER = (
     "insert into awaiting_label (project, deployment, prediction_id, version, event_at, score, answer, is_labelled, "
     "segments, part, low, high, label, cells) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_FIND_OUTCOMES = (
+    "select version, start, segment, outcomes from performance_window "
+    "where project = ? and deployment = ? and start in (*)"
+)
+_PUT_OUTCOMES = (
+    "insert into performance_window (project, deployment, version, start, segment, outcomes) values (?, ?, ?, ?, ?, ?) "
+    "on conflict (project, deployment, version, segment, start) do update set outcomes = excluded.outcomes"
+)
+_LIST_OUTCOMES = (
+    "select start, outcomes from performance_window "
+    "where project = ? and deployment = ? and version = ? and start >= ? and segment = ? order by start"
+)
+_read_outcomes = msgspec.json.Decoder(Outcomes, strict=False).decode
+Stretch = tuple[int, int, str]
+"""A version, the first microsecond of an hour or a day, and a segment; "" is all of them."""
 _Key = TypeVar("_Key", str, int)
 T = TypeVar("T")
 
@@ -286,12 +301,9 @@ def list_outcomes(
 
     Hours that were joined to their day are in the first one of that day.
     """
-    c = performance_window.c
-    where = c.project == caller().project, c.deployment == deployment, c.version == version, c.start >= since
-    query = sa.select(c.start, c.outcomes).where(*where, c.segment == segment).order_by(c.start)
     parts: dict[int, list[Outcomes]] = {}
-    for row in conn.execute(query):
-        parts.setdefault(row.start - row.start % by_us, []).append(_outcomes(row.outcomes))
+    for start, outcomes in bare.rows(conn, _LIST_OUTCOMES, (caller().project, deployment, version, since, segment)):
+        parts.setdefault(start - start % by_us, []).append(_outcomes(outcomes))
     return [(start, found[0] if len(found) == 1 else Outcomes.total(found)) for start, found in parts.items()]
 
 
@@ -299,10 +311,13 @@ def join_hours(conn: Connection, deployment: str, before: int) -> None:
     """Join the outcomes of hours that begin before a day to those of their days."""
     c = performance_window.c
     old = c.project == caller().project, c.deployment == deployment, c.start < before, c.start % DAY_US != 0
-    for row in conn.execute(sa.select(c.version, c.segment, c.start, c.outcomes).where(*old)).all():
-        day, found = row.start - row.start % DAY_US, _outcomes(row.outcomes)
-        add_outcomes(conn, deployment, row.version, day, found, segment=row.segment)
-    conn.execute(sa.delete(performance_window).where(*old))
+    days: dict[Stretch, list[Outcomes]] = {}
+    for row in conn.execute(sa.select(c.version, c.segment, c.start, c.outcomes).where(*old)):
+        day = row.start - row.start % DAY_US
+        days.setdefault((row.version, day, row.segment), []).append(_outcomes(row.outcomes))
+    if days:
+        conn.execute(sa.delete(performance_window).where(*old))
+        add_outcomes(conn, deployment, {key: Outcomes.total(found) for key, found in days.items()})
 
 
 def list_segments(conn: Connection, deployment: str, version: int, *, since: int = 0) -> list[tuple[str, Outcomes]]:
@@ -316,19 +331,21 @@ def list_segments(conn: Connection, deployment: str, version: int, *, since: int
     return [(name, Outcomes.total(found)) for name, found in parts.items()]
 
 
-def add_outcomes(
-    conn: Connection, deployment: str, version: int, start: int, more: Outcomes, *, segment: str = ""
-) -> None:
-    """Add outcomes to an hour, or to a day whose hours are joined."""
-    values = {"project": caller().project, "deployment": deployment, "version": version}
-    values |= {"segment": segment, "start": start}
-    c = performance_window.c
-    query = sa.select(c.outcomes).where(*(c[name] == value for name, value in values.items()))
-    before = conn.execute(query).scalar()
-    outcomes = msgspec.to_builtins(more if before is None else _outcomes(before).merge(more), str_keys=True)
-    insert = insert_into(conn, performance_window).values(**values, outcomes=outcomes)
-    changed = {"outcomes": insert.excluded.outcomes}
-    conn.execute(insert.on_conflict_do_update(index_elements=list(values), set_=changed))
+def add_outcomes(conn: Connection, deployment: str, more: Mapping[Stretch, Outcomes]) -> None:
+    """Add outcomes to hours, or to days whose hours are joined: all of them read at once and written at once."""
+    keys = caller().project, deployment
+    before: dict[Stretch, Outcomes] = {}
+    for part in _chunks({start for _, start, _ in more}):
+        query = _FIND_OUTCOMES.replace("*", ", ".join("?" * len(part)))
+        for version, start, segment, outcomes in bare.rows(conn, query, [*keys, *part]):
+            if (version, start, segment) in more:
+                before[version, start, segment] = _outcomes(outcomes)
+    rows = []
+    for (version, start, segment), found in more.items():
+        known = before.get((version, start, segment))
+        plain = msgspec.to_builtins(found if known is None else known.merge(found), str_keys=True)
+        rows.append((*keys, version, start, segment, json_text(plain)))
+    bare.run_all(conn, _PUT_OUTCOMES, rows)
 
 
 def add_said(conn: Connection, deployment: str, said: Iterable[Said]) -> None:
@@ -510,5 +527,6 @@ def _convert(row: sa.Row[tuple[object, ...]], kind: type[T]) -> T:
     return msgspec.convert({name: row._mapping[name] for name in names}, kind, strict=False)
 
 
-def _outcomes(plain: object) -> Outcomes:
-    return msgspec.convert(plain, Outcomes, strict=False)
+def _outcomes(stored: object) -> Outcomes:
+    """From JSON: text as SQLite has it, values as Postgres gives them."""
+    return _read_outcomes(stored) if isinstance(stored, str) else msgspec.convert(stored, Outcomes, strict=False)

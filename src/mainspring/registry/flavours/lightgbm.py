@@ -9,6 +9,7 @@ import weakref
 from typing import TYPE_CHECKING, cast
 
 from mainspring.core.errors import Corrupt, Failed, Invalid
+from mainspring.registry.boosters import Booster, library
 from mainspring.registry.flavours import Scorer, Trait, made_by, scalars
 from mainspring.registry.masks import MaskedTrees
 from mainspring.registry.reasons import Cells, Explainer, refused
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
     from numpy.typing import NDArray
+
+    AnyBooster = Booster | lightgbm.Booster
 
 NAME = "lightgbm"
 FILE = "model.txt"
@@ -34,8 +37,8 @@ _NORMAL, _DOUBLES = 0, 1  # LightGBM's numbers for transformed predictions, and 
 
 
 def handles(model: object) -> bool:
-    """Whether it is a `Booster` or one of LightGBM's scikit-learn estimators."""
-    return made_by(model, "lightgbm")
+    """Whether it is a booster or one of LightGBM's scikit-learn estimators."""
+    return isinstance(model, Booster) or made_by(model, "lightgbm")
 
 
 def recognises(data: bytes) -> bool:
@@ -65,14 +68,12 @@ def dump(model: object) -> bytes:
 
 
 def read(data: bytes) -> object:
-    """The booster of a text model."""
-    import lightgbm
-
+    """The booster of a text model. LightGBM's Python package is not imported."""
     if not recognises(data) or not _is_whole(data):
         raise Corrupt("not a whole LightGBM text model", where=FILE, hint="save it with booster.save_model(path)")
     try:
-        return lightgbm.Booster(model_str=data.decode())
-    except (lightgbm.basic.LightGBMError, UnicodeDecodeError) as reason:
+        return Booster(data.decode())
+    except UnicodeDecodeError as reason:
         raise Corrupt(f"LightGBM can't read it: {reason}", where=FILE) from None
 
 
@@ -105,7 +106,7 @@ def explainer(model: object, trait: Trait, cells: Sequence[Cells] | None) -> Exp
 
 
 class _BoosterExplainer:
-    def __init__(self, booster: lightgbm.Booster, trait: Trait, scale: str, divisor: int) -> None:
+    def __init__(self, booster: AnyBooster, trait: Trait, scale: str, divisor: int) -> None:
         self.scale = scale
         self._booster = booster
         self._divisor = divisor  # LightGBM's forests average their trees, and its codes do not
@@ -135,7 +136,7 @@ class BoosterScorer:
 
     waits = False
 
-    def __init__(self, booster: lightgbm.Booster) -> None:
+    def __init__(self, booster: AnyBooster) -> None:
         self._booster = booster
         self._single = _SingleRows.of(booster)
         self._making = threading.Lock()
@@ -175,27 +176,27 @@ class _SingleRows:
     What they need for every call, options and buffers, is made once; so one row is asked at a time.
     """
 
-    def __init__(self, booster: lightgbm.Booster) -> None:
+    def __init__(self, booster: AnyBooster) -> None:
         import numpy as np
-        from lightgbm import basic
 
-        library = vars(basic)["_LIB"]
+        functions = library()
         self._booster = booster  # lives as long as what was made from it
         self._width = booster.num_feature()
         self._handle = ctypes.c_void_p()
         best = booster.best_iteration if booster.best_iteration > 0 else -1
         given = (_NORMAL, 0, best, _DOUBLES, self._width, b"num_threads=1", ctypes.byref(self._handle))
-        if library.LGBM_BoosterPredictForMatSingleRowFastInit(booster._handle, *given):
+        handle = booster.handle if isinstance(booster, Booster) else booster._handle
+        if functions.LGBM_BoosterPredictForMatSingleRowFastInit(handle, *given):
             raise AttributeError("no functions for one row")
-        weakref.finalize(self, library.LGBM_FastConfigFree, ctypes.c_void_p(self._handle.value))
-        self._ask = library.LGBM_BoosterPredictForMatSingleRowFast
+        weakref.finalize(self, functions.LGBM_FastConfigFree, ctypes.c_void_p(self._handle.value))
+        self._ask = functions.LGBM_BoosterPredictForMatSingleRowFast
         self._found = np.empty(booster.num_model_per_iteration())
         self._place = ctypes.c_void_p(self._found.ctypes.data)
         self._count = ctypes.c_int64()
         self._lock = threading.Lock()
 
     @classmethod
-    def of(cls, booster: lightgbm.Booster) -> _SingleRows | None:
+    def of(cls, booster: AnyBooster) -> _SingleRows | None:
         """Those of a booster; None where this release of LightGBM has none, or they say something else."""
         import numpy as np
 
@@ -232,7 +233,9 @@ def _is_matrix(inputs: NDArray[np.float64] | pl.DataFrame, width: int) -> bool:
     return cast("NDArray[np.float64]", inputs).dtype == "float64"
 
 
-def _booster(model: object) -> lightgbm.Booster:
+def _booster(model: object) -> AnyBooster:
+    if isinstance(model, Booster):
+        return model
     import lightgbm
 
     if isinstance(model, lightgbm.Booster):
@@ -253,7 +256,7 @@ def _task(text: str) -> tuple[str, int]:
     return "regression", 0
 
 
-def _levels(booster: lightgbm.Booster, text: str) -> dict[str, tuple[str, ...]]:
+def _levels(booster: AnyBooster, text: str) -> dict[str, tuple[str, ...]]:
     """Levels of pandas' categorical columns, which LightGBM keeps in the order of the columns."""
     kept = booster.pandas_categorical or []
     found = _CATEGORICAL.search(text)
