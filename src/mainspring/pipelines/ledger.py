@@ -276,21 +276,27 @@ class Ledger:
             pins |= {name: self._newest(Dataset(name)) for name in named if name not in pins}
             code = same_code(code, cast("dict[str, str]", message["code"]))
             if self._run.engine != "ray":  # a cluster finds the room itself
-                check_resources({str(p["id"]): StepPlan.from_json(p).resources for p in plans}, self._desk.machine.has)
+                asked = {
+                    str(p["id"]): StepPlan.from_json(p).resources for p in plans if {"cpu", "memory", "gpu"} & {*p}
+                }
+                check_resources(asked, self._desk.machine.has)
         except MainspringError as reason:
             return {"error": pack_error(reason)}
         values = {"pipeline": message["pipeline"], "params": message["params"], "pins": pins, "code": code}
         self._store(lambda conn: records.plan_steps(conn, self._run.id, plans), run=values)
-        self._remember("")
+        self._remember(plans)
         params = cast("Mapping[str, Json]", message["params"])
         self._run = replace(self._run, pipeline=str(message["pipeline"]), params=params)
         for ref in pins.values():
             self._tracked.add_input(ref, "parameter")
         return {"pins": pins}
 
-    def _remember(self, parent: str) -> None:
-        rows = self._read(lambda conn: list(records.rows_of(conn, self._run.id, parent=parent)))
-        self._rows |= {row.plan.id: row for row in rows}
+    def _remember(self, plans: Sequence[Mapping[str, Json]], parent: str = "") -> None:
+        """Keep these steps in mind, as they stand."""
+        begun = self._read(lambda conn: records.begun_of(conn, self._run.id, parent))
+        for plan in plans:
+            step = str(plan["id"])
+            self._rows[step] = StepRow(step, parent, StepPlan.from_json(plan), *begun.get(step, ()))
 
     def _newest(self, dataset: Dataset) -> str:
         if self._desk.data is None:
@@ -300,14 +306,16 @@ class Ledger:
     def _expand(self, message: Message, batch: _Batch) -> Message:
         """A step goes through a list: its items are steps too."""
         step, plans = str(message["step"]), cast("list[Mapping[str, Json]]", message["items"])
-        values = {"state": StepState.RUNNING, "started_at": self._rows[step].started_at or self._now, "attempt": 1}
+        values: dict[str, object] = {"state": StepState.RUNNING, "attempt": 1}
+        values |= {} if self._rows[step].attempt else {"started_at": self._now}
 
         def work(conn: Connection) -> None:
             records.plan_steps(conn, self._run.id, plans, parent=step)
             records.change_step(conn, self._run.id, step, values)
 
         self._store(work)
-        self._remember(step)
+        self._rows[step].attempt = 1
+        self._remember(plans, step)
         return {}
 
     def _begin(self, message: Message, batch: _Batch) -> Message:
@@ -340,10 +348,10 @@ class Ledger:
 
     def _known(self, row: StepRow, key: str) -> Artifact | None:
         """The result that the step has in this run already."""
-        if not row.state.has_result or row.key != key:
+        if not row.state.has_result:
             return None
-        step = self._read(lambda conn: records.step_of(conn, self._run.id, row.plan.id))
-        return step.output if step and step.output and self._is_there(step.output) else None
+        step = self._read(lambda conn: records.step_of(conn, self._run.id, row.id))
+        return step.output if step and step.key == key and step.output and self._is_there(step.output) else None
 
     def _stored(self, row: StepRow, key: str) -> records.Cached | None:
         """The result of another run under the same key."""
@@ -356,27 +364,27 @@ class Ledger:
         self, row: StepRow, cached: records.Cached, key: str, values: dict[str, object], batch: _Batch
     ) -> Message:
         output = cached.output.to_json()
-        row.state, row.key = StepState.CACHED, key
+        row.state = StepState.CACHED
         values |= {"state": row.state, "output": output, "source": cached.run, "finished_at": self._now}
-        batch.writes.append(lambda conn: records.change_step(conn, self._run.id, row.plan.id, values))
-        batch.facts.append(self._step_finished(row.plan.id, StepState.CACHED, 0.0))
+        batch.writes.append(lambda conn: records.change_step(conn, self._run.id, row.id, values))
+        batch.facts.append(self._step_finished(row.id, StepState.CACHED, 0.0))
         return {"do": "reuse", "output": output}
 
     def _finish(self, message: Message, batch: _Batch) -> Message:
         step, now = str(message["step"]), self._now
         row = self._rows[step]
         output = Artifact.from_json(cast("Mapping[str, Json]", message["output"]))
-        reads = cast("dict[str, int]", message["reads"])
-        row.state = StepState.FINISHED
+        reads, key, took_us = cast("dict[str, int]", message["reads"]), row.key, now - row.started_at
+        row.state, row.key, row.started_at = StepState.FINISHED, "", 0
         values = {"state": row.state, "output": output.to_json(), "finished_at": now, "error": "", **_took(message)}
 
         def work(conn: Connection) -> None:
             records.change_step(conn, self._run.id, step, values)
             if row.plan.may_reuse and not row.is_barred:
-                records.store_cached(conn, row.key, records.Cached(output, reads, self._run.id), now)
+                records.store_cached(conn, key, records.Cached(output, reads, self._run.id), now)
 
         batch.writes.append(work)
-        batch.facts.append(self._step_finished(step, StepState.FINISHED, (now - row.started_at) / 1e6))
+        batch.facts.append(self._step_finished(step, StepState.FINISHED, took_us / 1e6))
         self._release(step)
         for ref in cast("list[str]", message["inputs"]):
             self._tracked.add_input(ref, step)
@@ -385,7 +393,7 @@ class Ledger:
     def _gather(self, message: Message, batch: _Batch) -> Message:
         """All items of a list have their results."""
         step = str(message["step"])
-        inner = [row.state for row in self._rows.values() if row.plan.parent == step]
+        inner = [row.state for row in self._rows.values() if row.parent == step]
         row = self._rows[step]
         row.state = StepState.CACHED if inner and set(inner) == {StepState.CACHED} else StepState.FINISHED
         values = {"state": row.state, "output": message["output"], "finished_at": self._now}
@@ -416,10 +424,10 @@ class Ledger:
         said = {"error": str(error), "error_code": error.code, "finished_at": self._now}
         values = {"state": row.state, "failures": row.failures, **said, **took}
         batch.writes.append(lambda conn: records.change_step(conn, self._run.id, step, values))
-        if row.plan.parent and not again:
-            self._rows[row.plan.parent].state = StepState.FAILED
+        if row.parent and not again:
+            self._rows[row.parent].state = StepState.FAILED
             above = {"state": StepState.FAILED, **said}
-            batch.writes.append(lambda conn: records.change_step(conn, self._run.id, row.plan.parent, above))
+            batch.writes.append(lambda conn: records.change_step(conn, self._run.id, row.parent, above))
         self._release(step)
         seed = f"{self._run.id}/{step}"
         return backoff_s(max(row.failures, 1), seed=seed, base_s=row.plan.retry_in_s) if again else None

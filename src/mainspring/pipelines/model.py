@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -424,7 +425,9 @@ class Artifact:
         items = cast("list[tuple[str, Mapping[str, Json]]]", plain.get("items", []))
         inner = tuple((key, cls.from_json(item)) for key, item in items)
         text = cast("str | None", plain.get("text"))
-        return cls(str(plain["codec"]), str(plain["digest"]), int(cast(int, plain["size_bytes"])), inner, text)
+        return cls(
+            sys.intern(str(plain["codec"])), str(plain["digest"]), int(cast(int, plain["size_bytes"])), inner, text
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

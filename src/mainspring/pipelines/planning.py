@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from mainspring.engines import Message
 from mainspring.pipelines.keys import Code
-from mainspring.pipelines.model import Argument, Graph, Json, Literal, Node
+from mainspring.pipelines.model import Argument, Graph, Json, Kind, Literal, Node
 
 
 class Agenda:
@@ -18,17 +18,24 @@ class Agenda:
     """
 
     def __init__(self, nodes: Iterable[Node]) -> None:
-        self._nodes = {node.id: node for node in nodes}
-        self._open = {name: len(node.needs) for name, node in self._nodes.items()}
+        self._open: dict[str, int] = {}
         self._followers: defaultdict[str, list[Node]] = defaultdict(list)
-        for node in self._nodes.values():
-            for need in node.needs:
+        self.ready: deque[Node] = deque()
+        for node in nodes:
+            needs = node.needs
+            self._open[node.id] = len(needs)
+            for need in needs:
                 self._followers[need].append(node)
-        self.ready = deque(node for node in self._nodes.values() if not self._open[node.id])
+            if not needs:
+                self.ready.append(node)
 
     def done(self, name: str) -> None:
-        """A node is settled, well or by being skipped: what waited for it alone has its turn."""
-        for node in self._followers[name]:
+        """A node is settled, well or by being skipped: what waited for it alone has its turn.
+
+        It is not kept any longer: of ten thousand steps only those that are to come take room.
+        """
+        self._open.pop(name, None)
+        for node in self._followers.pop(name, ()):
             self._open[node.id] -= 1
             if not self._open[node.id]:
                 self.ready.append(node)
@@ -54,23 +61,21 @@ def plan_of(graph: Graph, codes: Mapping[str, Code]) -> Message:
 
 
 def plan_of_node(node: Node, parent: str = "") -> dict[str, Json]:
-    """What the ledger has to know of a node."""
+    """What the ledger has to know of a node. What is as usual is left out: there may be ten thousand of them."""
     options = node.options
-    return {
-        "id": node.id,
-        "function": node.function,
-        "needs": list(node.needs),
-        "may_reuse": options.may_reuse,
+    said: dict[str, Json] = {
         "retries": options.retries,
-        "retry_in_s": options.retry_in_s,
+        "retry_in_s": options.retry_in_s if options.retries else 0.0,
         "timeout_s": options.timeout_s,
         "cpu": options.resources.cpu,
         "memory": options.resources.memory,
         "gpu": options.resources.gpu,
-        "kind": node.kind,
+        "kind": node.kind if node.kind is not Kind.CALL else "",
         "group": node.group,
         "parent": parent,
     }
+    known = {"id": node.id, "function": node.function, "needs": list(node.needs), "may_reuse": options.may_reuse}
+    return {**known, **{name: value for name, value in said.items() if value}}
 
 
 def ending_arguments(node: Node, facts: Mapping[str, Json]) -> dict[str, Argument]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass, fields, replace
+from functools import cache, lru_cache
 from typing import cast
 
 import sqlalchemy as sa
@@ -137,10 +136,8 @@ _r, _s, _c = pipeline_run.c, step_run.c, step_cache.c
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepPlan:
-    """What the drawing says about a step that the ledger has to know."""
+    """What the drawing says about a step that the ledger has to know, and that other steps may share."""
 
-    id: str
-    function: str
     may_reuse: bool
     retries: int = 0
     retry_in_s: float = 0.0
@@ -148,17 +145,12 @@ class StepPlan:
     cpu: float = 0.0
     memory: int = 0
     gpu: int = 0
-    kind: Kind = Kind.CALL
-    group: str = ""
-    parent: str = ""
     ending: bool = False
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Json]) -> StepPlan:
-        """The plan of a step as the runner sent it."""
-        values = {name: value for name, value in plain.items() if name != "needs"}
-        texts = {name: sys.intern(str(plain[name])) for name in ("id", "function")}
-        return cls(**{**values, **texts, "kind": Kind(str(plain["kind"]))})  # type: ignore[arg-type]
+        """The plan of a step as the runner sent it: the same object for all that say the same."""
+        return _plan_with(tuple([(name, plain[name]) for name in _PLANNED_NAMES if name in plain]))
 
     @property
     def resources(self) -> Resources:
@@ -166,10 +158,21 @@ class StepPlan:
         return Resources(self.cpu, self.memory, self.gpu)
 
 
+_PLANNED_NAMES = tuple(each.name for each in fields(StepPlan))
+
+
+@lru_cache(maxsize=1024)
+def _plan_with(values: tuple[tuple[str, Json], ...]) -> StepPlan:
+    return StepPlan(**dict(values))  # type: ignore[arg-type]
+
+
 @dataclass(slots=True)
 class StepRow:
-    """A step of a run that is being worked on, as its ledger keeps it in mind."""
+    """A step of a run that is being worked on, as its ledger keeps it in mind. `key` and `started_at` are of one that
+    is running: of the others the table has them."""
 
+    id: str
+    parent: str
     plan: StepPlan
     state: StepState = StepState.WAITING
     attempt: int = 0
@@ -293,12 +296,19 @@ def plan_steps(conn: sa.Connection, run_id: str, plans: Sequence[Mapping[str, Js
             conn.execute(step_run.insert(), rows)
 
 
-def rows_of(conn: sa.Connection, run_id: str, *, parent: str = "") -> Iterator[StepRow]:
-    """The steps of one parent, as a ledger keeps them in mind."""
-    names = (_s.plan, _s.state, _s.attempt, _s.failures, _s.key, _s.started_at)
-    query = sa.select(*names).where(_s.project == caller().project, _s.run == run_id, _s.parent == parent)
-    for plan, state, *others in conn.execute(query):
-        yield StepRow(StepPlan.from_json(plan), StepState(state), *others)
+def plans_of(conn: sa.Connection, run_id: str, parent: str) -> Sequence[Mapping[str, Json]]:
+    """What the runner said of the items of a list."""
+    query = sa.select(_s.plan).where(_s.project == caller().project, _s.run == run_id, _s.parent == parent)
+    return conn.execute(query).scalars().all()
+
+
+def begun_of(conn: sa.Connection, run_id: str, parent: str) -> dict[str, tuple[StepState, int, int]]:
+    """State, attempt and failures of the steps of one parent that are not as they were planned."""
+    query = sa.select(_s.step, _s.state, _s.attempt, _s.failures).where(
+        _s.project == caller().project, _s.run == run_id, _s.parent == parent
+    )
+    changed = sa.or_(_s.state != StepState.WAITING, _s.attempt > 0, _s.failures > 0)
+    return {step: (StepState(state), attempt, n) for step, state, attempt, n in conn.execute(query.where(changed))}
 
 
 def change_step(conn: sa.Connection, run_id: str, step: str, values: Mapping[str, object]) -> None:
@@ -345,9 +355,16 @@ def change_states(conn: sa.Connection, run_id: str, before: StepState, values: M
 
 def steps_of(conn: sa.Connection, run_id: str) -> tuple[StepRun, ...]:
     """The steps of a run in the order of the drawing; items of a list behind the step that goes through it."""
-    query = step_run.select().where(_s.project == caller().project, _s.run == run_id).order_by(_s.position)
-    codes: _Codes = {}
-    return _in_order(_step(row, codes) for row in conn.execute(query).mappings())
+    shared, found, last = _Shared(), list[tuple[int, StepRun]](), ""
+    here, more = (_s.project == caller().project, _s.run == run_id), True
+    while more:  # by pages: the driver of Postgres keeps all rows of an answer
+        page = step_run.select().where(*here, _s.step > last).order_by(_s.step).limit(_PLANNED)
+        rows = conn.execute(page).mappings().all()
+        found += [(row["position"], _step(row, shared)) for row in rows]
+        more = len(rows) == _PLANNED
+        last = rows[-1]["step"] if more else ""
+    found.sort(key=lambda each: each[0])
+    return _in_order(step for _, step in found)
 
 
 def outline_of(conn: sa.Connection, run_id: str, *, most: int) -> tuple[StepRun, ...]:
@@ -471,29 +488,48 @@ def _run(row: sa.RowMapping, steps: tuple[StepRun, ...]) -> PipelineRun:
     return PipelineRun(**known, state=RunState(row["state"]), result=result, steps=steps)
 
 
-_Codes = dict[tuple[tuple[str, str], ...], Mapping[str, str]]
-"""Digests of code that were read already: steps of the same function share them."""
+class _Shared:
+    """What was read already, for the steps of a run to share: of ten thousand, most say the same."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}
+        self._digests: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}
+        self._nothing: Mapping[str, Json] = {}
+
+    def text(self, text: str) -> str:
+        return self._texts.setdefault(text, text)
+
+    def parts(self, plain: Mapping[str, Json]) -> KeyParts:
+        found = KeyParts.from_json(plain)
+        return replace(
+            found,
+            function=self.text(found.function),
+            lock=self.text(found.lock),
+            code=self._digests.setdefault(tuple(found.code.items()), found.code),
+            params=found.params or self._nothing,
+            inputs={self.text(name): each for name, each in found.inputs.items()},
+            datasets=found.datasets or cast("Mapping[str, str]", self._nothing),
+            files=found.files or cast("Mapping[str, str]", self._nothing),
+            env=found.env or cast("Mapping[str, str]", self._nothing),
+        )
 
 
-def _parts(plain: Mapping[str, Json], codes: _Codes) -> KeyParts:
-    found = KeyParts.from_json(plain)
-    return replace(found, code=codes.setdefault(tuple(found.code.items()), found.code))
-
-
-def _step(row: sa.RowMapping, codes: _Codes | None = None) -> StepRun:
-    names = ("function", "attempt", "key", "error", "error_code", "log", "source", "started_at", "finished_at")
+def _step(row: sa.RowMapping, shared: _Shared | None = None) -> StepRun:
+    shared = shared or _Shared()
+    names = ("attempt", "key", "error", "error_code", "log", "source", "started_at", "finished_at")
     decision = cast("Mapping[str, Json] | None", row["decision"])
     return StepRun(
         **{name: row[name] for name in names},
-        id=row["step"],
-        parent=row["parent"],
+        id=shared.text(row["step"]),
+        parent=shared.text(row["parent"]),
+        function=shared.text(row["function"]),
         memory=row["memory"],
         group=row["plan"].get("group", ""),
         kind=Kind(row["plan"].get("kind", Kind.CALL)),
         cpu_s=row["cpu_us"] / 1e6,
         decision=Decision(**decision) if decision else None,  # type: ignore[arg-type]
-        needs=tuple(row["plan"]["needs"]),
+        needs=tuple(map(shared.text, row["plan"]["needs"])),
         state=StepState(row["state"]),
-        parts=_parts(row["parts"], {} if codes is None else codes) if row["parts"] else None,
+        parts=shared.parts(row["parts"]) if row["parts"] else None,
         output=Artifact.from_json(row["output"]) if row["output"] else None,
     )

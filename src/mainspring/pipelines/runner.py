@@ -157,8 +157,10 @@ class Runner:
         """
         graph, steps = pipeline.draw(params)
         self._prepare(pipeline, graph, steps, steps.values())
+        agenda = Agenda(graph.nodes)
+        graph = replace(graph, nodes=())  # the agenda lets go of those that are done
         try:
-            return self._to_the_end(graph, steps, failed)
+            return self._to_the_end(graph, steps, agenda, failed)
         finally:
             if self._crew is not None:
                 self._crew.close()
@@ -192,12 +194,14 @@ class Runner:
         if self._nodes is not None and any(wanted != Resources() for wanted in asked.values()):
             check_nodes(asked, self._nodes())
 
-    def _to_the_end(self, graph: Graph, steps: Mapping[str, AnyStep], failed: Message | None) -> Message:
+    def _to_the_end(
+        self, graph: Graph, steps: Mapping[str, AnyStep], agenda: Agenda, failed: Message | None
+    ) -> Message:
         result: Json = None
         blame = StepFailed("", unpack_error(failed)) if failed else None
         try:
             if blame is None:
-                self._walk(graph, steps)
+                self._walk(agenda, steps)
                 result = self._result(graph)
         except Parked as reason:
             self._flush()
@@ -214,8 +218,7 @@ class Runner:
             raise blame.error
         return {"result": result}
 
-    def _walk(self, graph: Graph, steps: Mapping[str, AnyStep]) -> None:
-        agenda = Agenda(graph.nodes)
+    def _walk(self, agenda: Agenda, steps: Mapping[str, AnyStep]) -> None:
         try:
             while True:
                 while agenda.ready:

@@ -87,9 +87,11 @@ class PartLedger(Ledger):
             same_code(code, cast("dict[str, str]", message["code"]))
         except MainspringError as reason:
             return {"error": pack_error(reason)}
-        self._remember("")
+        self._remember(cast("list[Mapping[str, Json]]", message["steps"]))
         if self._part.what is What.ITEM:
-            self._remember(self._part.step)
+            self._remember(
+                self._read(lambda conn: records.plans_of(conn, self._run.id, self._part.step)), self._part.step
+            )
         return {"pins": pins}
 
     def _standing(self, message: Message, batch: object) -> Message:

@@ -52,7 +52,7 @@ class PartRunner(Runner):
         self._load(part)
         if part.what is What.CLOSE:
             self._is_closing = True
-            return self._to_the_end(graph, steps, None)
+            return self._to_the_end(graph, steps, Agenda(()), None)
         if part.what is What.DECIDE:
             return self._decide(graph, part)
         node = find_node(graph, part)
@@ -129,7 +129,7 @@ class PartRunner(Runner):
 
     # what a part does otherwise than a whole run
 
-    def _walk(self, graph: Graph, steps: Mapping[str, AnyStep]) -> None:
+    def _walk(self, agenda: Agenda, steps: Mapping[str, AnyStep]) -> None:
         """Everything was done by other parts, or it is said what was not."""
         if self._failed is not None:
             error = unpack_error(cast("Mapping[str, object]", self._failed["error"]))

@@ -9,9 +9,6 @@ from mainspring.core.settings import PipelineSettings, Settings
 from mainspring.core.wiring import Wiring
 from mainspring.data import Data
 from mainspring.engines import ProcessEngine
-from mainspring.loop.judging import GateWork
-from mainspring.loop.service import GATE_JOB
-from mainspring.loop.service import QUEUE as LOOP_QUEUE
 from mainspring.pipelines.export.place import Schedules
 from mainspring.pipelines.flow import Judge
 from mainspring.pipelines.ledger import KIND, QUEUE
@@ -25,9 +22,6 @@ from mainspring.server.house.floor import CLOCK, OPENER, blobs, journal, queue, 
 from mainspring.storage.ports import QueueControl
 from mainspring.storage.workers import SqlWorkers
 from mainspring.tracking import Tracking
-from mainspring.training.service import KIND as TRAINING_JOB
-from mainspring.training.service import QUEUE as TRAINING_QUEUE
-from mainspring.training.service import Training
 
 
 def furnish(wiring: Wiring, settings: Settings) -> None:
@@ -105,6 +99,14 @@ def _share(asked: PipelineSettings) -> Resources:
 
 
 def _worker(w: Wiring, settings: Settings) -> Worker:
+    # here, as a run in the process that asked for it has no use for what workers do beside runs
+    from mainspring.loop.judging import GateWork
+    from mainspring.loop.service import GATE_JOB
+    from mainspring.loop.service import QUEUE as LOOP_QUEUE
+    from mainspring.training.service import KIND as TRAINING_JOB
+    from mainspring.training.service import QUEUE as TRAINING_QUEUE
+    from mainspring.training.service import Training
+
     gate = GateWork(engine=ProcessEngine(), opener=OPENER, cwd=settings.root, env=settings.environ())
     pipelines, training = w.get(Pipelines), w.get(Training)
     return Worker(
