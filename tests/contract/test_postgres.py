@@ -10,8 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy as sa
 
-from mainspring.core.errors import Invalid, Overloaded, TooLarge
+from mainspring.core.errors import Invalid, Overloaded, TooLarge, Unavailable
 from mainspring.storage.ports import Tables
+from mainspring.storage.prepared import Prepared
+from mainspring.storage.together import together
 
 pytestmark = pytest.mark.postgres
 PATIENCE_S = 60.0
@@ -99,3 +101,56 @@ def test_what_postgres_can_not_keep_is_the_fault_of_who_sent_it(postgres_tables:
             conn.execute(written, {"name": name})
         with pytest.raises(kind):
             postgres_tables.submit(lambda conn, name=name: conn.execute(written, {"name": name})).result(PATIENCE_S)  # type: ignore[misc]
+
+
+DIE = Prepared(lambda _: sa.text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+
+@pytest.fixture
+def lamps(postgres_tables: Tables) -> Tables:
+    with postgres_tables.write() as conn:
+        conn.execute(sa.text("CREATE TABLE lamp (id int PRIMARY KEY, lit int)"))
+    return postgres_tables
+
+
+def lit(tables: Tables) -> list[int]:
+    with tables.read() as conn:
+        return list(conn.execute(sa.text("SELECT id FROM lamp ORDER BY id")).scalars())
+
+
+def light(name: int) -> Prepared:
+    return Prepared(lambda _: sa.text(f"INSERT INTO lamp VALUES ({name}, 1)"))
+
+
+def test_statements_that_travel_together_are_stored_in_one_transaction(lamps: Tables) -> None:
+    count = Prepared(lambda _: sa.select(sa.func.count()).select_from(sa.table("lamp")))
+    with lamps.write() as conn:
+        with together(conn):
+            light(1).run(conn, {})
+            assert count.rows(conn, {}) == [(1,)]
+            light(2).run(conn, {})
+        assert lit(lamps) == []
+        light(3).run(conn, {})
+    assert lit(lamps) == [1, 2, 3]
+
+
+def test_one_of_many_that_fails_takes_the_others_back_and_says_why(lamps: Tables) -> None:
+    with pytest.raises(sa.exc.IntegrityError, match="lamp_pkey"), lamps.write() as conn, together(conn):
+        for name in (1, 2, 1, 3):
+            light(name).run(conn, {})
+    with pytest.raises(RuntimeError, match="enough"), lamps.write() as conn, together(conn):
+        light(4).run(conn, {})
+        raise RuntimeError("enough")
+    with lamps.write() as conn, together(conn):
+        light(5).run(conn, {})
+    assert lit(lamps) == [5]
+
+
+def test_a_server_that_goes_while_statements_travel_is_away(lamps: Tables) -> None:
+    with pytest.raises(Unavailable), lamps.write() as conn, together(conn):
+        light(1).run(conn, {})
+        DIE.run(conn, {})
+        light(2).run(conn, {})
+    with lamps.write() as conn, together(conn):
+        light(3).run(conn, {})
+    assert lit(lamps) == [3]

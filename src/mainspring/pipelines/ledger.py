@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -41,6 +41,7 @@ from mainspring.pipelines.tracked import TrackedRun, close_tracked
 from mainspring.pipelines.worker import check_hold
 from mainspring.storage.jobs import JobState, Lease, NewJob, backoff_s
 from mainspring.storage.ports import Blobs, Journal, Queue, Tables
+from mainspring.storage.together import together
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -153,7 +154,7 @@ class Ledger:
             self._answers[str(earlier["ask"])](earlier, batch)
         reply = self._answers[str(message["ask"])](message, batch)
         if batch.writes or batch.run:
-            self._store(lambda conn: [write(conn) for write in batch.writes], *batch.facts, run=batch.run)
+            self._store(lambda conn: [write(conn) for write in batch.writes], *batch.facts, run=batch.run, at_once=True)
         return reply
 
     def beat(self) -> float | None:
@@ -491,36 +492,52 @@ class Ledger:
         return StepFinished(subject=self._run.ref, seconds=round(seconds, 3), **names)
 
     def _store(
-        self, work: Callable[[Connection], object], *facts: Fact, run: Mapping[str, object] | None = None
+        self,
+        work: Callable[[Connection], object],
+        *facts: Fact,
+        run: Mapping[str, object] | None = None,
+        at_once: bool = False,
     ) -> None:
-        """Store under the lease: who has lost it, or whose run was cancelled, is refused by the first statement."""
+        """Store under the lease: who has lost it, or whose run was cancelled, is refused by the first statement.
+
+        With `at_once` the work is of prepared statements only, which travel together.
+        """
+        since = self._now
 
         def write(again: bool) -> None:
-            if not (again and self._is_stored(facts)):
-                self._write(work, facts, run)
+            if not (again and self._is_stored(facts, since)):
+                self._write(work, facts, run, at_once=at_once)
 
         self._patience.until_it_works(write)
 
     def _write(
-        self, work: Callable[[Connection], object], facts: Sequence[Fact], run: Mapping[str, object] | None
+        self,
+        work: Callable[[Connection], object],
+        facts: Sequence[Fact],
+        run: Mapping[str, object] | None,
+        *,
+        at_once: bool = False,
     ) -> None:
         """One transaction. Whoever steers a run locks it first and its job second, and so does this."""
         with self._desk.tables.write() as conn:
             if run and not records.change_run(conn, self._run.id, run, states=records.ACTIVE):
                 raise Fenced("the run was cancelled", where=self._run.ref)
-            self._desk.queue.renew(conn, self._lease, lease_s=self._desk.lease_s)
-            work(conn)
-            seq = self._desk.journal.append(conn, *facts) if facts else self._seq
-        self._seq, self._renewed = seq, time.monotonic()
+            with together(conn) if at_once else nullcontext():
+                self._desk.queue.renew(conn, self._lease, lease_s=self._desk.lease_s)
+                work(conn)
+                self._desk.journal.add(conn, *facts)
+        self._renewed = time.monotonic()
 
-    def _is_stored(self, facts: Sequence[Fact]) -> bool:
+    def _is_stored(self, facts: Sequence[Fact], since: int) -> bool:
         """Whether a transaction that nobody answered for was committed: then its facts are in the journal.
 
         One without facts may be done twice: it sets values.
         """
-        after = self._desk.journal.read(self._seq, subject=self._run.ref) if facts else []
-        said = {(event.kind, canonical_json(event.payload)) for event in after}
-        return bool(said) and said >= {(fact.kind, canonical_json(fact.payload())) for fact in facts}
+        wanted = {(fact.kind, canonical_json(fact.payload())) for fact in facts}
+        while wanted and (found := self._desk.journal.read(self._seq, subject=self._run.ref)):
+            wanted -= {(event.kind, canonical_json(event.payload)) for event in found if event.at >= since}
+            self._seq = found[-1].seq
+        return bool(facts) and not wanted
 
     def _read(self, ask: Callable[[Connection], T]) -> T:
         def read(_: bool) -> T:

@@ -20,7 +20,7 @@ from mainspring.storage.upsert import insert_into
 POLL_S = 0.2
 """How often `wait` looks for events of other processes."""
 _LOCK = 0x6D61696E_6576656E  # "maineven": held on Postgres from the first append of a transaction to its commit
-_TAKE_TURN = f"SELECT pg_advisory_xact_lock({_LOCK})"
+_TAKE_TURN = Prepared(lambda _: sa.text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
 _LAST = sa.select(sa.func.coalesce(sa.func.max(event.c.seq), 0))
 _NEWEST = Prepared(lambda _: _LAST)
 _NEXT = sa.select(sa.func.coalesce(sa.func.max(event.c.seq), 0) + 1).scalar_subquery()
@@ -49,15 +49,34 @@ class SqlJournal:
 
     def append(self, conn: sa.Connection, *facts: Fact) -> int:
         """See `ports.Journal.append`."""
-        if self._tables.dialect == "postgresql":
-            conn.exec_driver_sql(_TAKE_TURN)
+        self._take_turn(conn)
         last = int(_NEWEST.rows(conn, {})[0][0]) if len(facts) != 1 else 0
         if not facts:
             return last
+        rows = self._rows(facts)
+        after_commit(conn, self._tell)
+        if len(rows) == 1:
+            return int(_ADD.rows(conn, rows[0])[0][0])
+        conn.execute(event.insert(), [{**row, "seq": seq} for seq, row in enumerate(rows, last + 1)])
+        return last + len(facts)
+
+    def add(self, conn: sa.Connection, *facts: Fact) -> None:
+        """See `ports.Journal.add`."""
+        if not facts:
+            return
+        self._take_turn(conn)
+        for row in self._rows(facts):
+            _ADD.run(conn, row)
+        after_commit(conn, self._tell)
+
+    def _take_turn(self, conn: sa.Connection) -> None:
+        if self._tables.dialect == "postgresql":
+            _TAKE_TURN.run(conn, {})
+
+    def _rows(self, facts: Sequence[Fact]) -> list[dict[str, object]]:
         at, who = self._clock.now(), caller()
-        rows = [
+        return [
             {
-                "seq": seq,
                 "at": at,
                 "actor": who.actor,
                 "project": who.project,
@@ -66,13 +85,8 @@ class SqlJournal:
                 "payload": fact.payload(),
                 "request_id": who.request_id,
             }
-            for seq, fact in enumerate(facts, last + 1)
+            for fact in facts
         ]
-        after_commit(conn, self._tell)
-        if len(rows) == 1:
-            return int(_ADD.rows(conn, rows[0])[0][0])
-        conn.execute(event.insert(), rows)
-        return last + len(facts)
 
     def read(
         self, after: int = 0, *, limit: int = 500, kinds: Sequence[str] = (), subject: str = "", project: str = ""

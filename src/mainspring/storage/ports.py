@@ -98,6 +98,10 @@ class Journal(Protocol):
         """
         ...
 
+    def add(self, conn: Connection, *facts: Fact) -> None:
+        """As `append`, for who does not ask for the number: nothing is waited for, so it goes `together` with more."""
+        ...
+
     def read(
         self, after: int = 0, *, limit: int = 500, kinds: Sequence[str] = (), subject: str = "", project: str = ""
     ) -> list[Event]:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
 from mainspring.storage.bare import sqlite_driver
+from mainspring.storage.together import together_driver
+
+if TYPE_CHECKING:
+    import psycopg
 
 _Turn = Callable[[Any], Any]
 
@@ -30,7 +34,7 @@ class Prepared:
         self._texts: dict[str, _Text] = {}
 
     def run(self, conn: sa.Connection, values: Mapping[str, object]) -> int:
-        """Run it with these values by name; how many rows it changed."""
+        """Run it with these values by name; how many rows it changed, -1 when it was sent `together` with others."""
         return self._text(conn).cursor(conn, values).rowcount
 
     def rows(self, conn: sa.Connection, values: Mapping[str, object]) -> list[tuple[Any, ...]]:
@@ -61,13 +65,18 @@ class _Text:
         columns = getattr(statement, "exported_columns", ())
         self._out = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
 
-    def cursor(self, conn: sa.Connection, values: Mapping[str, object]) -> sqlite3.Cursor | sa.CursorResult[Any]:
+    def cursor(
+        self, conn: sa.Connection, values: Mapping[str, object]
+    ) -> sqlite3.Cursor | psycopg.Cursor[Any] | sa.CursorResult[Any]:
         given = {**self._fixed, **values}
         for name, turn in self._turns:
             given[name] = turn(given[name])
         driver = sqlite_driver(conn)
         if driver is not None and self._order is not None:
             return driver.execute(self._text, [given[name] for name in self._order])
+        together = together_driver(conn)
+        if together is not None:
+            return together.cursor().execute(self._text, given)
         return conn.exec_driver_sql(self._text, given)
 
     def row(self, row: Sequence[object]) -> tuple[Any, ...]:

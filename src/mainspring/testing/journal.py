@@ -17,6 +17,7 @@ from mainspring.core.caller import Caller, calling
 from mainspring.core.clock import ManualClock
 from mainspring.core.events import Fact
 from mainspring.storage.ports import Journal, Tables
+from mainspring.storage.together import together
 from mainspring.testing.processes import apart
 
 Database = Callable[[], Tables]
@@ -52,6 +53,19 @@ class JournalContract:
 
     def test_an_empty_log_ends_at_zero(self, journal: Journal) -> None:
         assert (journal.last(), journal.read(), journal.offset("me")) == (0, [], 0)
+
+    def test_facts_are_added_in_order_together_with_other_statements(self, tables: Tables, journal: Journal) -> None:
+        with tables.write() as conn, together(conn):
+            journal.add(conn, LampLit(subject="lamps/1"), LampBroke(subject="lamps/2"))
+            journal.add(conn)
+        with tables.write() as conn, together(conn):
+            journal.add(conn, LampLit(subject="lamps/3"))
+        assert [(event.seq, event.subject) for event in journal.read()] == [
+            (1, "lamps/1"),
+            (2, "lamps/2"),
+            (3, "lamps/3"),
+        ]
+        assert journal.wait(2, timeout_s=0)
 
     def test_facts_become_events_with_everything_about_them(self, tables: Tables, journal: Journal) -> None:
         with calling(Caller("ada", "p1", "r-7")), tables.write() as conn:

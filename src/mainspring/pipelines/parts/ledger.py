@@ -121,7 +121,12 @@ class PartLedger(Ledger):
         return None
 
     def _write(
-        self, work: Callable[[Connection], object], facts: Sequence[Fact], run: Mapping[str, object] | None
+        self,
+        work: Callable[[Connection], object],
+        facts: Sequence[Fact],
+        run: Mapping[str, object] | None,
+        *,
+        at_once: bool = False,
     ) -> None:
         """Every write looks at the run too: the part's job does not know when it is cancelled."""
-        super()._write(work, facts, run or {"state": RunState.RUNNING})
+        super()._write(work, facts, run or {"state": RunState.RUNNING}, at_once=at_once)
