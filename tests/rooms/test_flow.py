@@ -11,15 +11,17 @@ from litestar.testing import TestClient
 from mainspring import pipeline, step
 from mainspring.core.caller import Caller, calling
 from mainspring.core.clock import SECOND_US, ManualClock
-from mainspring.core.errors import Conflict, Forbidden, Invalid, NoRoom, NotFound, Refused
+from mainspring.core.errors import Conflict, Fenced, Forbidden, Invalid, NoRoom, NotFound, Refused
 from mainspring.core.wiring import Wiring
+from mainspring.engines import InlineEngine, Message, Outcome, Task
+from mainspring.engines.port import Watch
 from mainspring.pipelines import PipelineRun, Pipelines, RunState, StepState, context, flow
 from mainspring.pipelines.machine import Machine
 from mainspring.pipelines.model import Resources, StepOptions
 from mainspring.pipelines.queues import Queues
 from mainspring.server.app import create_app
 from mainspring.storage.files import FileBlobs
-from mainspring.storage.jobs import NewJob, WorkerStatus
+from mainspring.storage.jobs import Lease, NewJob, WorkerStatus
 from mainspring.storage.journal import SqlJournal
 from mainspring.storage.ports import Journal, Tables
 from mainspring.storage.queue import SqlQueue
@@ -311,6 +313,49 @@ def test_a_no_fails_the_run_and_so_does_silence(
     assert "deploy" not in calls
 
 
+def test_a_run_that_was_refused_asks_again_when_it_is_resumed_and_keeps_what_was_said(
+    pipelines: Pipelines, room: Callable[..., Pipelines], sqlite_tables: Tables
+) -> None:
+    with calling(Caller("ada", "default")):
+        run = pipelines.run_inline(asks)
+    later = room(engines=[_Here()], engine="process")
+    for comment in ("too few rows", "still too few"):
+        with calling(Caller("bob", "default")):
+            later.steering.answer(later.get(run.id), approve=False, comment=comment)
+        assert work(later, sqlite_tables, run_id=run.id).error_code == "refused"
+        assert later.steering.resume(later.get(run.id))
+        asked = work(later, sqlite_tables, run_id=run.id)
+        assert (asked.state, states(asked)["approval"]) == (RunState.WAITING, "asked")
+        decision = asked.step("approval").decision  # type: ignore[union-attr]
+        assert decision is not None and decision.approved is None
+    with calling(Caller("eve", "default")):
+        later.steering.answer(asked, approve=True)
+    done = work(later, sqlite_tables, run_id=run.id)
+    assert (done.state, done.result) == (RunState.FINISHED, "3 rows, said eve")
+    decision = done.step("approval").decision  # type: ignore[union-attr]
+    assert decision is not None
+    said = [(each.by, each.approved, each.comment) for each in decision.answered]
+    assert said == [("bob", False, "too few rows"), ("bob", False, "still too few"), ("eve", True, "")]
+    assert calls == ["train", "deploy"]
+
+
+def test_a_step_that_was_noted_does_not_begin_when_its_worker_slept_and_lost_the_run(
+    pipelines: Pipelines, room: Callable[..., Pipelines], sqlite_tables: Tables
+) -> None:
+    run, other = pipelines.run_inline(asks_first), SqlQueue(sqlite_tables)
+    sleeper = _Sleeper(lambda: other.lease("another", ["pipelines"]))
+    slow = room(engines=[sleeper], engine="process", lease_s=0.1)
+    slow.steering.answer(run, approve=True)
+    lease = other.lease("test", ["pipelines"], lease_s=0.1)
+    assert lease is not None
+    with pytest.raises(Fenced):
+        slow.work_once(lease)
+    assert (calls, states(slow.get(run.id))["train"]) == ([], "running")
+    assert sleeper.other is not None
+    room(engines=[_Here()], engine="process").work_once(sleeper.other)
+    assert (calls, slow.get(run.id).state) == (["train"], RunState.FINISHED)
+
+
 def test_what_comes_at_the_end_runs_in_any_case_and_hears_what_failed(pipelines: Pipelines) -> None:
     assert pipelines.run_inline(ends).result == "kept"
     assert told == ["clean"]
@@ -514,14 +559,36 @@ class _Here:
 
     name = "process"
 
-    def run(self, task: object, watch: object) -> object:
-        from mainspring.engines import InlineEngine
+    def run(self, task: Task, watch: Watch) -> Outcome:
         from mainspring.pipelines import child
         from mainspring.storage.ports import Blobs
 
         wiring = Wiring()
-        blobs = FileBlobs(Path(task.payload["root"]) / "blobs")  # type: ignore[attr-defined]
+        blobs = FileBlobs(Path(str(task.payload["root"])) / "blobs")
         wiring.add(Blobs, lambda _: blobs)  # type: ignore[type-abstract]
-        found = {"asks": asks, "ends": ends}[task.payload["target"].rpartition(":")[2]]  # type: ignore[attr-defined]
+        found = {"asks": asks, "asks_first": asks_first, "ends": ends}[task.payload["target"].rpartition(":")[2]]  # type: ignore[attr-defined]
         with child.holding(child.Held(wiring, found)):  # type: ignore[arg-type]
             return InlineEngine().run(task, watch)  # type: ignore[arg-type]
+
+
+class _Sleeper(_Here):
+    """Falls asleep when it was told that a step begins, until another worker has the run."""
+
+    def __init__(self, lease: Callable[[], Lease | None]) -> None:
+        self.other: Lease | None = None
+        self._lease = lease
+
+    def run(self, task: Task, watch: Watch) -> Outcome:
+        asleep = self
+
+        class Late:
+            def answer(self, message: Message) -> Message:
+                reply = watch.answer(message)
+                while reply.get("do") == "run" and asleep.other is None:
+                    asleep.other = asleep._lease()
+                return reply
+
+            def beat(self) -> float | None:
+                return watch.beat()
+
+        return super().run(task, Late())

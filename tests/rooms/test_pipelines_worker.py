@@ -158,6 +158,27 @@ def test_stopping_gives_the_job_back_at_once(bench: Bench) -> None:
     assert bench.queue.lease("next", ["pipelines"]) is not None
 
 
+def test_a_job_outlives_any_number_of_workers_that_are_stopped(bench: Bench) -> None:
+    with bench.tables.write() as conn:
+        job = bench.queue.put(conn, NewJob(queue="pipelines", kind="job", max_attempts=2))
+
+    def work(lease: Lease) -> None:
+        began.set()
+        while True:
+            check_hold()
+            time.sleep(0.001)
+
+    for _ in range(5):
+        began = threading.Event()
+        worker = bench.worker(work)
+        worker.start()
+        assert began.wait(PATIENCE_S)
+        worker.stop()
+        assert bench.queue.get(job).state is JobState.QUEUED
+    assert bench.worker(lambda lease: {"n": lease.attempt}).run_one()
+    assert bench.queue.get(job).result == {"n": 6}
+
+
 def test_a_worker_outlives_a_chore_that_fails(bench: Bench) -> None:
     def chore() -> None:
         if len(turns) < 2:

@@ -98,6 +98,8 @@ class Ledger:
         tracked: The run's twin in the tracking room.
     """
 
+    tries = ATTEMPTS
+
     def __init__(self, desk: Desk, run: PipelineRun, lease: Lease, folder: Path, tracked: TrackedRun) -> None:
         self._desk = desk
         self._run = run
@@ -121,6 +123,7 @@ class Ledger:
             "fail": self._fail,
             "question": self._question,
             "note": lambda message, batch: {},
+            "still": self._still,
         }
 
     @property
@@ -152,7 +155,10 @@ class Ledger:
         batch = _Batch()
         for earlier in cast("list[Message]", message.get("before", [])):
             self._answers[str(earlier["ask"])](earlier, batch)
+        asked = time.monotonic()
         reply = self._answers[str(message["ask"])](message, batch)
+        if reply.get("do") == "run":
+            reply = reply | {"until": asked + self._desk.lease_s}
         if batch.writes or batch.run:
             self._store(lambda conn: [write(conn) for write in batch.writes], *batch.facts, run=batch.run, at_once=True)
         return reply
@@ -214,13 +220,13 @@ class Ledger:
 
         self._store(work, run={"state": state})
 
-    def give_back(self, reason: str, *, retry_in_s: float) -> None:
+    def give_back(self, reason: str, *, retry_in_s: float, counts: bool = True) -> None:
         """Another worker shall go on with the run; the steps that were running wait again."""
 
         def work(conn: Connection) -> None:
             values = {"state": StepState.WAITING, "error": reason}
             records.change_states(conn, self._run.id, StepState.RUNNING, values)
-            self._desk.queue.fail(conn, self._lease, reason, retry_in_s=retry_in_s)
+            self._desk.queue.fail(conn, self._lease, reason, retry_in_s=retry_in_s, counts=counts)
 
         self._store(work, run={"state": RunState.QUEUED})
 
@@ -239,7 +245,8 @@ class Ledger:
     def may_go_on_after_death(self) -> bool:
         """Whether a process that died without a word is worth another one."""
         if not self._running:
-            return self._lease.attempt < DEATHS
+            stopped = max(0, self._lease.job.max_attempts - self.tries)  # who was told to stop has not died
+            return self._lease.attempt - stopped < DEATHS
         return all(self._has_lives(self._rows[step]) for step in self._running)
 
     def note_death(self, error: MainspringError) -> None:
@@ -347,6 +354,12 @@ class Ledger:
         self._running[step] = time.monotonic() + limit if limit else None
         return {"do": "run", "attempt": row.attempt, "cards": cards}
 
+    def _still(self, message: Message, batch: _Batch) -> Message:
+        """Whether a step may begin that was told so late: not when another worker has the run by now."""
+        asked = time.monotonic()
+        self._store(lambda conn: None)
+        return {"until": asked + self._desk.lease_s}
+
     def _known(self, row: StepRow, key: str) -> Artifact | None:
         """The result that the step has in this run already."""
         if not row.state.has_result:
@@ -438,22 +451,26 @@ class Ledger:
         step, about = str(message["step"]), cast("dict[str, str]", message["about"])
         found = self._read(lambda conn: records.step_of(conn, self._run.id, step))
         given = found.decision if found else None
-        if given is not None and dict(given.about) == about and given.approved is not None:
+        is_open = self._rows[step].state is StepState.ASKED  # not after a cancel or a no: then it is asked again
+        is_same = given is not None and dict(given.about) == about
+        if given is not None and is_same and given.approved is not None and (given.approved or is_open):
             if given.approved:
                 return {"do": "go", "answer": {"by": given.by, "at": given.at, "comment": given.comment}}
             what = f"{given.by} said no to: {given.question}"
-            error = Refused(what, where=f"step {step}", hint=given.comment or "ask them why, and run it again")
+            error = Refused(
+                what, where=f"step {step}", hint=given.comment or "ask them why, and resume the run: it asks again"
+            )
             batch.run["error"] = ""
             self._note_failure(step, error, {}, batch)
             return {"do": "failed", "error": pack_error(error)}
-        is_open = self._rows[step].state is StepState.ASKED  # not after a cancel: then it is asked again
-        if given is None or dict(given.about) != about or not is_open:
+        if given is None or not is_same or not is_open:
             within = float(cast(float, message["within_s"]))
             asked = Decision(
                 question=str(message["question"]),
                 about=about,
                 until=self._now + round(within * SECOND_US) if within else 0,
                 by_another=bool(message["by_another"]),
+                earlier=given.answered if given else (),
             )
             values = {"state": StepState.ASKED, "decision": asked.to_json(), "started_at": self._now, "attempt": 1}
             batch.writes.append(lambda conn: records.change_step(conn, self._run.id, step, values))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import FunctionType, ModuleType
 from typing import Any, TypedDict, cast
@@ -498,6 +498,7 @@ class Decision:
         about: What it is about: the digest of each result that was shown.
         until: When it counts as refused, microseconds; 0 for never.
         by_another: Whoever asked for the run may not answer.
+        earlier: The same question as it was answered before the run was resumed, or about other results; oldest first.
     """
 
     question: str
@@ -508,10 +509,23 @@ class Decision:
     by: str = ""
     at: int = 0
     comment: str = ""
+    earlier: tuple[Decision, ...] = ()
+
+    @property
+    def answered(self) -> tuple[Decision, ...]:
+        """All answers so far, this one too when it has one."""
+        return self.earlier if self.approved is None else (*self.earlier, replace(self, earlier=()))
 
     def to_json(self) -> dict[str, Json]:
         """As a JSON object."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        plain: dict[str, Json] = {name: getattr(self, name) for name in self.__slots__ if name != "earlier"}
+        return plain | {"earlier": [each.to_json() for each in self.earlier]}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Json]) -> Decision:
+        """The decision that `to_json` wrote."""
+        earlier = cast("Sequence[Mapping[str, Json]]", plain.get("earlier", ()))
+        return cls(**{**plain, "earlier": tuple(map(cls.from_json, earlier))})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -323,6 +323,9 @@ class Runner:
             case "failed":
                 raise StepFailed(work.node.id, unpack_error(cast("Mapping[str, object]", answer["error"])))
             case _:
+                until = cast("float", answer["until"])
+                while time.monotonic() > until:  # whoever slept longer than the lease may have lost it
+                    until = cast("float", self._tell({"ask": "still"})["until"])
                 work.attempt = int(cast(int, answer["attempt"]))
                 return answer
         return None

@@ -439,7 +439,7 @@ class Pipelines:
             ledger.start()
             self._run(run, lease, ledger, self._task(run, folder), held)
         except Stopping as reason:
-            ledger.give_back(reason.what, retry_in_s=0.0)
+            ledger.give_back(reason.what, retry_in_s=0.0, counts=False)
             raise
         finally:
             self._desk.machine.free(run.id)

@@ -215,7 +215,7 @@ class Worker:
         except Fenced as reason:
             log.info("worker.fenced job=%s kind=%s what=%s", job.id, job.kind, reason.what)
         except Stopping:
-            self._fail(lease, "the worker was stopped", retry_in_s=0.0)
+            self._fail(lease, "the worker was stopped", retry_in_s=0.0, counts=False)
         except Exception as reason:
             if isinstance(reason, MainspringError):
                 log.warning("worker.job_failed job=%s kind=%s what=%s", job.id, job.kind, reason.what)
@@ -230,9 +230,9 @@ class Worker:
             with self._tables.write() as conn:
                 self._queue.finish(conn, lease, result)
 
-    def _fail(self, lease: Lease, error: str, *, retry_in_s: float) -> None:
+    def _fail(self, lease: Lease, error: str, *, retry_in_s: float, counts: bool = True) -> None:
         with suppress(Fenced), self._tables.write() as conn:
-            self._queue.fail(conn, lease, error, retry_in_s=retry_in_s)
+            self._queue.fail(conn, lease, error, retry_in_s=retry_in_s, counts=counts)
 
     def _say_hello(self) -> None:
         """One of the threads tells now and then that this worker is there."""

@@ -178,10 +178,13 @@ class Queue(Protocol):
         """
         ...
 
-    def fail(self, conn: Connection, lease: Lease, error: str, *, retry_in_s: float | None) -> None:
+    def fail(
+        self, conn: Connection, lease: Lease, error: str, *, retry_in_s: float | None, counts: bool = True
+    ) -> None:
         """Give the job back after a failure, to be tried again in `retry_in_s` seconds (see `jobs.backoff_s`).
 
-        With None, or when `max_attempts` is reached, the job is put aside as dead with its error.
+        With None, or when `max_attempts` is reached, the job is put aside as dead with its error. When it does not
+        count, as of a worker that is told to stop, the job may be leased once more than before.
 
         Raises:
             Fenced: The lease is lost.

@@ -120,10 +120,14 @@ class SqlQueue:
         done = {"state": JobState.FINISHED, "result": result, "error": "", "lease_until": 0}
         self._write(conn, lease, done, "finished_at")
 
-    def fail(self, conn: sa.Connection, lease: Lease, error: str, *, retry_in_s: float | None) -> None:
+    def fail(
+        self, conn: sa.Connection, lease: Lease, error: str, *, retry_in_s: float | None, counts: bool = True
+    ) -> None:
         """See `ports.Queue.fail`."""
         values: dict[str, object] = {"lease_until": 0, "error": error}
-        if retry_in_s is not None and lease.attempt < lease.job.max_attempts:
+        if not counts:
+            values["max_attempts"] = lease.job.max_attempts + 1  # attempts themselves go on counting: they fence
+        if retry_in_s is not None and (lease.attempt < lease.job.max_attempts or not counts):
             values |= {"state": JobState.QUEUED, "worker": ""}
             self._write(conn, lease, values, "run_at", round(retry_in_s * SECOND_US))
         else:

@@ -153,6 +153,20 @@ class QueueContract:
         job = queue.get(lease.job.id)
         assert (job.state, job.error, job.attempt) == (JobState.DEAD, "it broke", 1)
 
+    def test_a_job_that_is_given_back_by_who_is_told_to_stop_keeps_its_attempts(
+        self, tables: Tables, queue: FullQueue
+    ) -> None:
+        job_id = put(tables, queue, max_attempts=2)
+        for _ in range(5):
+            lease = taken(queue)
+            with tables.write() as conn:
+                queue.fail(conn, lease, "stopped", retry_in_s=0, counts=False)
+        with tables.write() as conn, pytest.raises(Fenced):
+            queue.fail(conn, lease, "again", retry_in_s=0, counts=False)
+        fail(tables, queue, taken(queue), 0)
+        fail(tables, queue, taken(queue), 0)
+        assert (queue.get(job_id).state, queue.get(job_id).attempt) == (JobState.DEAD, 7)
+
     def test_a_job_that_used_up_its_attempts_is_dead(self, tables: Tables, queue: FullQueue) -> None:
         job_id = put(tables, queue, max_attempts=2)
         fail(tables, queue, taken(queue), 0)

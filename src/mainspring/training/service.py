@@ -271,7 +271,7 @@ class Training:
             watching.start()
             self._run(board, watching, folder)
         except Stopping as reason:
-            watching.give_back(reason.what)
+            watching.give_back(reason.what, counts=False)
             raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)

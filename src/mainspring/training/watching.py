@@ -107,11 +107,11 @@ class Watching:
 
         self._store(work, TrainingFailed(subject=self._board.ref, error=error.what), values=values)
 
-    def give_back(self, reason: str) -> None:
+    def give_back(self, reason: str, *, counts: bool = True) -> None:
         """Another worker shall go on."""
 
         def work(conn: Connection) -> None:
-            self._desk.queue.fail(conn, self._lease, reason, retry_in_s=1.0)
+            self._desk.queue.fail(conn, self._lease, reason, retry_in_s=1.0, counts=counts)
 
         self._store(work, values={"state": LeaderboardState.QUEUED})
 

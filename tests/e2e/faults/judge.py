@@ -67,11 +67,7 @@ def _events(run: PipelineRun, events: list[Event]) -> Iterator[str]:
 
 
 def _marks(life: Life, run: PipelineRun, events: list[Event]) -> Iterator[str]:
-    """A step that was finished never began again, and no try began that was not noted before.
-
-    A try that was noted may begin late: its worker had the lease when it noted it, and slept before it said so to the
-    process of the step. What comes of it is refused; what it does elsewhere has its key.
-    """
+    """A step that was finished never began again, and no try began that was not noted before."""
     path = life.site.notes / "marks.txt"
     began: dict[str, list[tuple[int, int]]] = {}
     for line in path.read_text().splitlines() if path.exists() else ():
@@ -82,7 +78,7 @@ def _marks(life: Life, run: PipelineRun, events: list[Event]) -> Iterator[str]:
         tries = began.get(step.id, [])
         if len(tries) > step.attempt or len({attempt for _, attempt in tries}) < len(tries):
             yield f"step {step.id} began {len(tries)} times, {step.attempt} were noted"
-        if any(at > ended.get(step.id, at) for at, attempt in tries if attempt >= step.attempt):
+        if any(at > ended.get(step.id, at) for at, _ in tries):
             yield f"step {step.id} began again after it was finished"
 
 

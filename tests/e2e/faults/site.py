@@ -65,9 +65,11 @@ class Queue(SqlQueue):
         super().finish(conn, lease, result)
         self._note("released", lease)
 
-    def fail(self, conn: sa.Connection, lease: Lease, error: str, *, retry_in_s: float | None) -> None:
+    def fail(
+        self, conn: sa.Connection, lease: Lease, error: str, *, retry_in_s: float | None, counts: bool = True
+    ) -> None:
         """As the queue does it."""
-        super().fail(conn, lease, error, retry_in_s=retry_in_s)
+        super().fail(conn, lease, error, retry_in_s=retry_in_s, counts=counts)
         self._note("released", lease)
 
     def at(self, point: str) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _ROOM = Resources(1e9, 2**60, 64)
 """The platform has found the room before it started the container."""
+TRIES = 1000
+"""The platform counts tries, and the ledger failures: the job has always another."""
 
 
 class PartLedger(Ledger):
@@ -39,6 +41,8 @@ class PartLedger(Ledger):
         part: The part.
     """
 
+    tries = TRIES
+
     def __init__(
         self, desk: Desk, run: PipelineRun, lease: Lease, folder: Path, tracked: TrackedRun, part: Part
     ) -> None:
@@ -52,14 +56,14 @@ class PartLedger(Ledger):
         """The part is over, well or not: its job is finished."""
         self._store(lambda conn: self._desk.queue.finish(conn, self._lease, {"part": self._part.what}))
 
-    def give_back(self, reason: str, *, retry_in_s: float) -> None:
+    def give_back(self, reason: str, *, retry_in_s: float, counts: bool = True) -> None:
         """Another container shall do the part."""
 
         def work(conn: Connection) -> None:
             for step in self._running:
                 values = {"state": StepState.WAITING, "error": reason}
                 records.change_step(conn, self._run.id, step, values)
-            self._desk.queue.fail(conn, self._lease, reason, retry_in_s=retry_in_s)
+            self._desk.queue.fail(conn, self._lease, reason, retry_in_s=retry_in_s, counts=counts)
 
         self._store(work)
 

@@ -14,7 +14,7 @@ from mainspring.engines import Engine, Outcome, OutcomeState, Task
 from mainspring.pipelines import records
 from mainspring.pipelines.ledger import Desk
 from mainspring.pipelines.model import PipelineRun, RunState, StepState
-from mainspring.pipelines.parts.ledger import PartLedger
+from mainspring.pipelines.parts.ledger import TRIES, PartLedger
 from mainspring.pipelines.parts.model import Part, PartEnd, What
 from mainspring.pipelines.rules import told_again
 from mainspring.pipelines.tracked import TrackedRun
@@ -23,8 +23,6 @@ from mainspring.storage.jobs import APART, Lease, NewJob, job_id
 
 KIND = "pipelines.part"
 _LOOK_S = 0.5
-_TRIES = 1000
-"""The platform counts tries, and the ledger failures: the job has always another."""
 
 
 class Parts:
@@ -88,7 +86,7 @@ class Parts:
         name = job_id(*about) if part.is_recorded else new_id()
         queue = f"{APART}{name}"
         with self._desk.tables.write() as conn:
-            job = NewJob(queue=queue, kind=KIND, payload={"run": run.id}, id=name, max_attempts=_TRIES)
+            job = NewJob(queue=queue, kind=KIND, payload={"run": run.id}, id=name, max_attempts=TRIES)
             self._desk.queue.put(conn, job)
         return self._desk.queue.lease(f"part {new_id()}", [queue], lease_s=self._desk.lease_s)
 
