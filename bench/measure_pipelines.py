@@ -83,6 +83,17 @@ def long(count: int = 100) -> int:
         number = first(number)
     return number
 """
+DRIVER = """
+import sys
+from pathlib import Path
+from mainspring.core.settings import load
+from mainspring.pipelines.service import Pipelines
+from mainspring.server.house import open_house
+house = open_house(load(Path.cwd()))
+run = house.get(Pipelines).run_inline("chain.py:long", {"count": 10_000}, cache=False)
+assert run.error == "" and len(run.steps) == 10_001, run.error
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:")))
+"""
 JOBS = 2_000
 WORKERS = 4
 WORK = """
@@ -114,6 +125,7 @@ def measure() -> Iterator[Figure]:
             house.close()
         yield from _beside(root, chain, own, durable)
     yield from _processes()
+    yield from _driver()
     yield from _jobs()
 
 
@@ -192,6 +204,14 @@ def _processes() -> Iterator[Figure]:
         [sys.executable, "-c", "from mainspring import pipeline, step; from mainspring.pipelines import flow"]
     )
     yield Figure("import of the pipeline API, CPU", api - bare, "s", 0.25)
+
+
+def _driver() -> Iterator[Figure]:
+    """The most memory of a process that runs 10,000 steps in a row and has their records in hand at the end."""
+    with folder() as root:
+        (root / "chain.py").write_text(SOURCE)
+        done = subprocess.run([sys.executable, "-c", DRIVER], cwd=root, check=True, capture_output=True, text=True)
+    yield Figure("memory of a process that runs 10,000 steps, at its most", int(done.stdout) / 1000, "MB", 80)
 
 
 def _jobs() -> Iterator[Figure]:

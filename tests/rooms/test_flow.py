@@ -568,7 +568,7 @@ class _Here:
         wiring.add(Blobs, lambda _: blobs)  # type: ignore[type-abstract]
         found = {"asks": asks, "asks_first": asks_first, "ends": ends}[task.payload["target"].rpartition(":")[2]]  # type: ignore[attr-defined]
         with child.holding(child.Held(wiring, found)):  # type: ignore[arg-type]
-            return InlineEngine().run(task, watch)  # type: ignore[arg-type]
+            return InlineEngine().run(task, watch)
 
 
 class _Sleeper(_Here):
