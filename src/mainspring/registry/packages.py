@@ -138,8 +138,11 @@ class Predictor:
         if frame.height == 0:
             self._encoder.check(frame)
             return self._answer(self._no_scores())
-        inputs = self._encoder.frame(frame) if self._wants_frame else self._encoder.matrix(frame)
-        return self._answer(self._scorer.score(inputs))
+        return self._answer(self._scorer.score(self.inputs_from(frame)))
+
+    def inputs_from(self, frame: pl.DataFrame) -> NDArray[np.float64] | pl.DataFrame:
+        """A frame in the form that the model is asked with. Raises as `predict`."""
+        return self._encoder.frame(frame) if self._wants_frame else self._encoder.matrix(frame)
 
     def predict_columns(self, columns: Mapping[str, Sequence[Scalar]]) -> dict[str, NDArray[np.generic]]:
         """The same for columns of plain values, such as they come in JSON.
@@ -164,9 +167,19 @@ class Predictor:
         Raises:
             Refused: There are no exact reason codes for this model.
         """
+        return Reasoner(self, self.explainer(typical(self.signature.inputs, means)))
+
+    def explainer(self, cells: Sequence[Cells] | None) -> Explainer:
+        """How to explain all of its raw outputs, made anew with every call.
+
+        Args:
+            cells: What training had of each input, as the encoder puts it; None where that is not known.
+        Raises:
+            Refused: There are no exact reason codes for this model.
+        """
         if self._explainer is None:
             raise refused(f"a model of format {self.flavour}")
-        return Reasoner(self, self._explainer(typical(self.signature.inputs, means)))
+        return self._explainer(cells)
 
     def inputs_of(self, columns: Sequence[Sequence[Scalar]]) -> NDArray[np.float64] | pl.DataFrame:
         """Columns as `predict_checked` takes them, in the form that the model is asked with."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mainspring.registry import ModelVersion
 
 Means = dict[str, float | dict[str, float]]
-_OF_LINEAR = "sklearn"
+_OF_LINEAR = ("sklearn", "composed")
 _MAX_LEVELS = 10_000
 """A text with more levels is no category, and a rule about it has to list them."""
 
@@ -50,9 +50,9 @@ class SeenStore:
     def means(self, version: ModelVersion) -> Means:
         """The mean of each number and the share of each text in the data a version was trained on, by its profile.
 
-        Only for formats that keep linear models, whose reason codes start there.
+        Only for formats that may hold linear models, whose reason codes start there.
         """
-        if self._data is None or not version.reference or version.flavour != _OF_LINEAR:
+        if self._data is None or not version.reference or version.flavour not in _OF_LINEAR:
             return {}
         if version.digest not in self._means:
             try:

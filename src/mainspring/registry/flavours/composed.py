@@ -12,10 +12,11 @@ import json
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 from mainspring.core.canonical import digest
-from mainspring.core.errors import Corrupt, Failed, Invalid
+from mainspring.core.errors import Corrupt, Failed, Invalid, Refused
 from mainspring.core.expressions import Expression
 from mainspring.registry.flavours import Scorer, Trait, flavour
 from mainspring.registry.model import Label, Scalar
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
+    from mainspring.registry.model import Field
     from mainspring.registry.packages import Predictor
+    from mainspring.registry.reasons import Cells, Explainer
 
 T = TypeVar("T")
 NAME = "composed"
@@ -290,6 +293,104 @@ def scorer(model: object, trait: Trait) -> Scorer:
     return _Scorer(cast(Composed, model), trait)
 
 
+def explainer(model: object, trait: Trait, cells: Sequence[Cells] | None) -> Explainer:
+    """Explain one member, or a mean of members on a scale that adds up, whose columns each come from one input.
+
+    Raises:
+        Refused: It is neither, a step mixes inputs, or a member has no exact codes.
+    """
+    from mainspring.registry.reasons.composed import MeanExplainer
+    from mainspring.registry.reasons.composed import Member as Explained
+
+    made = cast(Composed, model)
+    sources = _Sources(made, cells)
+    scorer = _Scorer(made, trait)
+    whole = sum(member.weight for member in made.composition.members)
+    members = []
+    for member in made.composition.members:
+        predictor = scorer.predictors[member.model]
+        behind = [sources.of(name) for name in predictor.signature.names]
+        try:
+            own = predictor.explainer(sources.cells(predictor))
+        except Refused as reason:
+            said = f"the member {member.label!r} of a composed model: {reason.what}"
+            raise Refused(said, where="explain", hint=reason.hint) from None
+        inputs = partial(_inputs_of, predictor)
+        members.append(Explained(member.label, member.weight / whole, own, inputs, behind))
+    return MeanExplainer(members, len(made.inputs), scorer.prepared)
+
+
+def _inputs_of(predictor: Predictor, rows: object) -> NDArray[np.float64] | pl.DataFrame:
+    if isinstance(rows, dict):
+        return predictor.inputs_of([rows[name] for name in predictor.signature.names])
+    return predictor.inputs_from(cast("pl.DataFrame", rows))
+
+
+class _Sources:
+    """Which input each column comes from that steps compute, and what training had of it.
+
+    Raises: Refused: What is composed has no exact codes, whatever its members are.
+    """
+
+    def __init__(self, model: Composed, cells: Sequence[Cells] | None) -> None:
+        from mainspring.registry.reasons import refused
+
+        said = model.composition
+        if said.after:
+            raise refused(f"a composed model with the step {said.after[0].text!r} after its answer")
+        if said.combine != "mean":
+            raise refused(f"a {said.combine} of models")
+        self._model, self._cells = model, cells
+        self._behind = {name: frozenset([place]) for place, name in enumerate(model.inputs)}
+        self._steps: dict[str, tuple[Step, ...]] = {}
+        self._why: dict[str, str] = {}
+        for step in said.before:
+            names = () if step.model else Expression(step.expression).names
+            behind = frozenset(place for name in names for place in self._behind[name])
+            inner = dict.fromkeys(one for name in names for one in self._steps.get(name, ()))
+            self._steps[step.column] = (*inner, step)
+            self._behind[step.column] = behind
+            mixed = ", ".join(model.inputs[place] for place in sorted(behind))
+            self._why[step.column] = "is a model" if step.model else f"mixes {mixed}" if behind else "looks at no input"
+
+    def of(self, column: str) -> int:
+        """The one input behind a column.
+
+        Raises: Refused: There are several, or none.
+        """
+        from mainspring.registry.reasons import refused
+
+        behind = self._behind[column]
+        if len(behind) != 1:
+            raise refused(f"a composed model whose step {column!r} {self._why[column]}")
+        return next(iter(behind))
+
+    def cells(self, predictor: Predictor) -> list[Cells] | None:
+        """What training had of the columns of a member, as it encodes them; None where that is not known."""
+        found = [self._of_column(entry) for entry in predictor.signature.inputs]
+        return found if self._cells is not None and all(found) else None
+
+    def _of_column(self, entry: Field) -> Cells:
+        import polars as pl
+
+        place = self.of(entry.name)
+        if self._cells is None:
+            return []
+        name, known = self._model.inputs[place], self._cells[place]
+        if name in self._model.truths:
+            share = float(known[0][0])
+            known = [(False, 1.0 - share), (True, share)]
+        rows = pl.DataFrame({name: [value for value, _ in known]})
+        for step in self._steps.get(entry.name, ()):
+            rows = rows.with_columns(finite(step, rows))
+        codes = {level: float(code) for code, level in enumerate(entry.levels)}
+        values = [codes.get(value, -1.0) if codes else value for value in rows[entry.name].to_list()]
+        weighed = [(value, weight) for value, (_, weight) in zip(values, known, strict=True) if value is not None]
+        whole = sum(weight for _, weight in weighed)
+        plain = [(value if isinstance(value, str) else float(value), weight) for value, weight in weighed]
+        return [(value, weight / whole) for value, weight in plain] if whole > 0 else []
+
+
 class MemberFailed(Failed):
     """A part of a composed model could not answer; `member` is which."""
 
@@ -307,35 +408,40 @@ class _Scorer:
 
     def __init__(self, model: Composed, trait: Trait) -> None:
         self._model, self._trait = model, trait
-        self._predictors = {ref: _predictor(part) for ref, part in model.parts.items()}
-        self.waits = any(predictor.waits for predictor in self._predictors.values())
+        self.predictors = {ref: _predictor(part) for ref, part in model.parts.items()}
+        self.waits = any(predictor.waits for predictor in self.predictors.values())
         has_steps = bool(model.composition.before or model.composition.after)
-        self.takes_matrix = not has_steps and all(map(_is_plain, self._predictors.values()))
+        self.takes_matrix = not has_steps and all(map(_is_plain, self.predictors.values()))
 
     def prepare(self) -> None:
         """All parts."""
-        for predictor in self._predictors.values():
+        for predictor in self.predictors.values():
             predictor.prepare()
 
     def score(self, inputs: NDArray[np.float64] | pl.DataFrame) -> NDArray[np.float64]:
         """Steps before, members, how they are combined, steps after."""
         import polars as pl
-        import polars.selectors as cs
 
         said = self._model.composition
-        if self.takes_matrix:
-            matrix = cast("NDArray[np.float64]", inputs)
-            return self._combined({name: matrix[:, place] for place, name in enumerate(self._model.inputs)})
-        rows = cast("pl.DataFrame", inputs).with_columns(
-            cs.float().fill_nan(None), *(pl.col(name).cast(pl.Boolean) for name in self._model.truths)
-        )
-        rows = self._stepped(rows, said.before)
+        rows = self.prepared(inputs)
         scores = self._combined(rows)
-        if not said.after:
+        if isinstance(rows, dict) or not said.after:
             return scores
         after = self._stepped(rows.with_columns(pl.Series(SCORE, scores).fill_nan(None)), said.after)
         made = after[SCORE].cast(pl.Float64).to_numpy().copy()
         return made.clip(0.0, 1.0) if self._trait.task == "binary" else made
+
+    def prepared(self, inputs: NDArray[np.float64] | pl.DataFrame) -> pl.DataFrame | dict[str, NDArray[np.float64]]:
+        """What the members are asked with: columns of the matrix, or a frame with the steps before."""
+        import polars as pl
+        import polars.selectors as cs
+
+        if self.takes_matrix:
+            matrix = cast("NDArray[np.float64]", inputs)
+            return {name: matrix[:, place] for place, name in enumerate(self._model.inputs)}
+        rows = cast("pl.DataFrame", inputs).with_columns(cs.float().fill_nan(None))
+        rows = rows.with_columns(pl.col(name).cast(pl.Boolean) for name in self._model.truths)
+        return self._stepped(rows, self._model.composition.before)
 
     def _stepped(self, rows: pl.DataFrame, steps: Sequence[Step]) -> pl.DataFrame:
         import polars as pl
@@ -366,7 +472,7 @@ class _Scorer:
     def _scores(
         self, ref: str, member: str, rows: pl.DataFrame | dict[str, NDArray[np.float64]]
     ) -> NDArray[np.float64]:
-        predictor = self._predictors[ref]
+        predictor = self.predictors[ref]
         if isinstance(rows, dict):
             columns = [cast("Sequence[Scalar]", rows[name]) for name in predictor.signature.names]
             answers = _named(member, lambda: predictor.predict_checked(columns))

@@ -41,6 +41,8 @@ def sources(step: Any, columns: Sequence[int]) -> list[int]:
         return _of_parts(step, columns)
     if name == "OneHotEncoder":
         return _checked(step, [source for source, n in zip(columns, _levels(step), strict=True) for _ in range(n)])
+    if name == "FunctionTransformer" and step.func is None:
+        return list(columns)  # what a fitted ColumnTransformer makes of "passthrough"
     if hasattr(step, "get_support"):
         return [source for source, kept in zip(columns, step.get_support(), strict=True) if kept]
     if name in _EACH_BY_ITSELF:
