@@ -23,6 +23,7 @@ from mainspring.core.clock import SystemClock
 from mainspring.storage import open_tables
 from mainspring.storage.ports import Tables
 from mainspring.testing.postgres import NoPostgres, PostgresServer
+from mainspring.tracking.columns import Columns
 from mainspring.tracking.searching import Search
 
 SIZES = (1_000, 10_000, 50_000, 100_000, 1_000_000)
@@ -47,6 +48,21 @@ SEARCHES: dict[str, tuple[str, Sequence[str], str]] = {
     "2 % of the runs, all at the end of the order": ("metrics.m1 > 0.98", ("metrics.m1x",), ""),
     "5 % of the runs, all at the end of the order": ("metrics.m1 > 0.95", ("metrics.m1x",), ""),
     "half of the runs, all at the end of the order": ("metrics.m1 > 0.5", ("metrics.m1x",), ""),
+    "half of the runs, all at the end of the order, from the greatest": ("metrics.m1 < 0.5", ("metrics.m1x DESC",), ""),
+    "90 % of the runs, all at the end of the order": ("metrics.m1 > 0.1", ("metrics.m1x",), ""),
+    "two metrics that let a quarter through, at the end": (
+        "metrics.m1 > 0.5 AND metrics.m3 < 0.5",
+        ("metrics.m1x",),
+        "",
+    ),
+    "either of two metric filters, at the end": (
+        "metrics.m1 > 0.8 OR metrics.m1 > 0.7 AND metrics.m4 > 0.5",
+        ("metrics.m1x",),
+        "",
+    ),
+    "not a metric filter, at the end": ("NOT metrics.m1 <= 0.6", ("metrics.m1x",), ""),
+    "a metric filter and a param, at the end": ("metrics.m1 > 0.5 AND params.p1 = '3'", ("metrics.m1x",), ""),
+    "1 % of the runs, by another metric": ("metrics.m1 > 0.99", ("metrics.m2",), ""),
     "metric filter, order by end": ("metrics.m1 > 0.5", ("ended_at DESC",), ""),
     "metric filter, order by name": ("metrics.m1 > 0.5", ("name",), ""),
     "metric filter, order by status": ("metrics.m1 > 0.5", ("status",), ""),
@@ -129,6 +145,8 @@ def filled(url: str, root: Path, size: int) -> Iterator[Tables]:
     tables.migrate()
     try:
         fill(tables, size)
+        while Columns(tables=tables).turn():
+            pass
         yield tables
     finally:
         tables.close()

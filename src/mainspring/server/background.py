@@ -29,6 +29,7 @@ from mainspring.serving.batch.work import BatchWork
 from mainspring.serving.supervisor import Supervisor
 from mainspring.storage.ports import Queue, Tables
 from mainspring.tracking import Files, Tracking
+from mainspring.tracking.columns import Columns
 from mainspring.tracking.local import LocalTaker
 from mainspring.upkeep import Upkeep
 from mainspring.upkeep.service import JOB, QUEUE
@@ -155,7 +156,8 @@ class Background:
         self._wiring.get(Files).sweep()
         supervisor.start()
         loop = self._wiring.get(Loop)
-        chores = (self._wiring.get(Planner).follow, self._wiring.get(Triggers).turn)
+        columns = self._wiring.get(Columns)
+        chores = (self._wiring.get(Planner).follow, self._wiring.get(Triggers).turn, columns.turn)
         turner = Turner(loop, supervisor, project=settings.project.name, chores=chores)
         self._parts = [
             self._wiring.get(Worker),

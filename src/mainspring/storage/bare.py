@@ -4,10 +4,13 @@ does around a statement costs more than the statement."""
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
+
+BINARY = "mainspring_binary"
+"""The option of a statement whose rows Postgres is to give in binary."""
 
 
 def run(conn: Connection, statement: str, values: Sequence[object]) -> None:
@@ -40,6 +43,15 @@ def rows(conn: Connection, statement: str, values: Sequence[object]) -> list[Any
     if driver is None:
         return list(conn.exec_driver_sql(statement.replace("?", "%s"), tuple(values)).all())
     return driver.execute(statement, values).fetchall()
+
+
+def binary_rows(conn: Connection, statement: str, values: Sequence[object]) -> Iterator[Any]:
+    """As `rows`, one by one and for columns of many bytes: Postgres gives them as they are, not spelled out in hex."""
+    driver = sqlite_driver(conn)
+    if driver is not None:
+        return iter(driver.execute(statement, values))
+    asked = conn.exec_driver_sql(statement.replace("?", "%s"), tuple(values), execution_options={BINARY: True})
+    return iter(asked.all())
 
 
 def sqlite_driver(conn: Connection) -> sqlite3.Connection | None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -15,6 +15,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from mainspring.core.errors import Failed, Invalid, Overloaded, TooLarge, Unavailable
 from mainspring.storage import migrations
+from mainspring.storage.bare import BINARY
 from mainspring.storage.commits import GroupCommit, forget_hooks, run_hooks
 from mainspring.storage.files import disk_full
 
@@ -169,7 +170,14 @@ def _engine(url: str, pool: int, *, readers: bool = False) -> sa.Engine:
     except ModuleNotFoundError:
         raise Unavailable("the Postgres driver is not installed", hint='pip install "mainspring[postgres]"') from None
     _ask_after_rests(made)
+    sa.event.listen(made, "before_cursor_execute", _in_binary)
     return made
+
+
+def _in_binary(_: sa.Connection, cursor: Any, *told: Any) -> None:
+    """Have Postgres give rows in binary to a statement that asks for it; `told` ends with its context and a flag."""
+    if told[2] is not None and told[2].execution_options.get(BINARY):
+        cursor.format = 1
 
 
 def _ask_after_rests(engine: sa.Engine) -> None:

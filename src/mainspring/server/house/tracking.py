@@ -7,6 +7,7 @@ from mainspring.core.wiring import Wiring
 from mainspring.server.house.floor import CLOCK, blobs, journal, tables
 from mainspring.tracking import Files, LoggedModels, Search, Tracking
 from mainspring.tracking.arrivals import Arrivals
+from mainspring.tracking.columns import Columns
 from mainspring.tracking.evaluation_sets import EvaluationSets
 from mainspring.tracking.experiments import Experiments
 from mainspring.tracking.histories import Histories
@@ -21,6 +22,7 @@ def furnish(wiring: Wiring, settings: Settings) -> None:
     """Say how the services of the room are made."""
     wiring.add(Tracking, lambda w: Tracking(tables=tables(w), journal=journal(w), clock=CLOCK))
     wiring.add(Search, lambda w: Search(tables=tables(w), clock=CLOCK))
+    wiring.add(Columns, lambda w: Columns(tables=tables(w)))
     wiring.add(Views, lambda w: Views(tables=tables(w), journal=journal(w), clock=CLOCK))
     wiring.add(Files, lambda w: _files(w, settings))
     wiring.add(Traces, lambda w: Traces(tables=tables(w), journal=journal(w), clock=CLOCK))

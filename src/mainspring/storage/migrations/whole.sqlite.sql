@@ -1113,6 +1113,31 @@ CREATE TABLE metric (
  WITHOUT ROWID,
  STRICT;
 
+CREATE TABLE metric_column (
+    "key" INTEGER NOT NULL,
+    block INTEGER NOT NULL,
+    runs BLOB NOT NULL,
+    numbers BLOB NOT NULL,
+    CONSTRAINT pk_metric_column PRIMARY KEY ("key", block)
+)
+ STRICT;
+
+CREATE TABLE metric_column_late (
+    run INTEGER NOT NULL,
+    turn INTEGER NOT NULL,
+    CONSTRAINT pk_metric_column_late PRIMARY KEY (run, turn)
+)
+ WITHOUT ROWID,
+ STRICT;
+
+CREATE TABLE metric_column_state (
+    turn INTEGER NOT NULL,
+    announced INTEGER NOT NULL,
+    built INTEGER NOT NULL,
+    CONSTRAINT pk_metric_column_state PRIMARY KEY (turn)
+)
+ STRICT;
+
 CREATE TABLE metric_key (
     number INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     experiment INTEGER NOT NULL,

@@ -26,6 +26,9 @@ _MOVE = (
     " value = excluded.value WHERE (excluded.step, excluded.at, excluded.sort, excluded.value)"
     " > (metric_latest.step, metric_latest.at, metric_latest.sort, metric_latest.value)"
 )
+_LATE = "INTO metric_column_late (run, turn) SELECT %s, turn FROM metric_column_state WHERE announced > %s"
+"""Notes that a run which stands in columns of values has other values now; see `columns`."""
+_SQLITE_LATE = f"INSERT OR IGNORE {_LATE % ('?', '?')}"
 # Written out: a statement that is built for each batch costs more than the batch. OR IGNORE because for many rows at
 # once SQLite takes twice as long over ON CONFLICT DO NOTHING; nothing else in a row of six numbers could be ignored.
 _SQLITE = (
@@ -44,10 +47,11 @@ _ODD = {
 """What is no finite number, by the sort of it: see `rules.split`."""
 _UNNESTED = "SELECT * FROM unnest(?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::float8[])"
 _POSTGRES = (
-    f"WITH stored AS (INSERT INTO metric {_COLUMNS} {_UNNESTED} ON CONFLICT DO NOTHING)"
+    f"WITH stored AS (INSERT INTO metric {_COLUMNS} {_UNNESTED} ON CONFLICT DO NOTHING),"
+    f" late AS (INSERT {_LATE % ('?::bigint', '?::bigint')} ON CONFLICT DO NOTHING)"
     f" INSERT INTO metric_latest {_COLUMNS} {_UNNESTED} {_MOVE}"
 )
-"""Both at once: a turn between here and the server costs as much as either."""
+"""All at once: a turn between here and the server costs as much as either."""
 
 
 def key_numbers(conn: Connection, owner: int, names: Iterable[str]) -> dict[str, int]:
@@ -75,8 +79,10 @@ def add_points(conn: Connection, number: int, points: Iterable[Row], keys: Mappi
             last[row[1]] = row
     moved = [last[key] for key in sorted(last)]  # in one order, so that no two transactions wait for each other
     if conn.dialect.name == "postgresql":
-        bare.run(conn, _POSTGRES, [_array(column) for some in (rows, moved) for column in zip(*some, strict=True)])
+        stored, latest = ([_array(column) for column in zip(*some, strict=True)] for some in (rows, moved))
+        bare.run(conn, _POSTGRES, [*stored, number, number, *latest])
     else:
+        bare.run(conn, _SQLITE_LATE, (number, number))
         for statement, some in zip(_SQLITE, (rows, moved), strict=True):
             _insert(conn, statement, some)
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from mainspring.tracking.model import model_folder, run_folder, trace_folder
-from mainspring.tracking.records import files
+from mainspring.tracking.records import columns, files
 from mainspring.tracking.records import tables as t
 
 APART = "removed/"
@@ -119,6 +119,7 @@ def delete_last(conn: Connection, table: sa.Table, number: int) -> None:
     if table is t.run:
         run_id = sa.select(table.c.id).where(table.c.number == number).scalar_subquery()
         conn.execute(t.trace_link.delete().where(t.trace_link.c.kind == "run", t.trace_link.c.target == run_id))
+        columns.note(conn, number)
     conn.execute(table.delete().where(table.c.number == number, _is_apart(table)))
 
 

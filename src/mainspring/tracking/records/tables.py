@@ -148,6 +148,38 @@ metric_latest = sa.Table(
     sqlite_with_rowid=False,
 )
 
+metric_column = sa.Table(
+    "metric_column",
+    metadata,
+    _number("key"),
+    _number("block"),
+    sa.Column("runs", sa.LargeBinary, nullable=False),
+    sa.Column("numbers", sa.LargeBinary, nullable=False),
+    sqlite_strict=True,
+)
+"""The latest values of a metric of those runs whose numbers are in one block, to be read at once: see `columns`."""
+
+metric_column_late = sa.Table(
+    "metric_column_late",
+    metadata,
+    _number("run"),
+    _number("turn"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+"""Runs that measured something since a turn in which blocks were built: their values in blocks are not the latest."""
+
+metric_column_state = sa.Table(
+    "metric_column_state",
+    metadata,
+    _number("turn"),
+    sa.Column("announced", Micros, nullable=False),
+    sa.Column("built", Micros, nullable=False),
+    sqlite_strict=True,
+)
+"""One row, or none before the first turn. Who measures something for a run below `announced` notes it as late; blocks
+are there for the runs below `built`."""
+
 param = _texts("param", "run")
 tag = _texts("tag", "run")
 _SHORT = sa.text(f"length(value) <= {INDEXED_TEXT}")

@@ -24,6 +24,9 @@ def upgrade() -> None:
     _logged_model_param()
     _logged_model_tag()
     _metric()
+    _metric_column()
+    _metric_column_late()
+    _metric_column_state()
     _metric_key()
     _metric_latest()
     _param()
@@ -281,6 +284,40 @@ def _metric() -> None:
         sa.PrimaryKeyConstraint("run", "key", "step", "at", "sort", "value", name=op.f("pk_metric")),
         sqlite_strict=True,
         sqlite_with_rowid=False,
+    )
+
+
+def _metric_column() -> None:
+    op.create_table(
+        "metric_column",
+        sa.Column("key", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("block", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("runs", sa.LargeBinary(), nullable=False),
+        sa.Column("numbers", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("key", "block", name=op.f("pk_metric_column")),
+        sqlite_strict=True,
+    )
+
+
+def _metric_column_late() -> None:
+    op.create_table(
+        "metric_column_late",
+        sa.Column("run", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("turn", schema.Micros(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("run", "turn", name=op.f("pk_metric_column_late")),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
+    )
+
+
+def _metric_column_state() -> None:
+    op.create_table(
+        "metric_column_state",
+        sa.Column("turn", schema.Micros(), autoincrement=False, nullable=False),
+        sa.Column("announced", schema.Micros(), nullable=False),
+        sa.Column("built", schema.Micros(), nullable=False),
+        sa.PrimaryKeyConstraint("turn", name=op.f("pk_metric_column_state")),
+        sqlite_strict=True,
     )
 
 

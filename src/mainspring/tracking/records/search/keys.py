@@ -27,9 +27,13 @@ class Keys:
             {name: {o: n for o, n in found.items() if o in experiments} for name, found in self._numbers.items()}
         )
 
+    def of(self, name: str) -> list[int]:
+        """The numbers of a name."""
+        return list(self._numbers.get(name, {}).values())
+
     def is_(self, column: sa.ColumnElement[Any], name: str) -> Condition:
         """Whether a column holds the number of a name."""
-        found = list(self._numbers.get(name, {}).values())
+        found = self.of(name)
         return column == found[0] if len(found) == 1 else column.in_(found) if found else sa.false()
 
 
@@ -37,7 +41,7 @@ def keys_of(
     conn: Connection, project: str, experiments: Sequence[int] | None, node: Node, order: Iterable[Order]
 ) -> Keys:
     """The numbers of the metrics that a filter and an order name, in some experiments or in all of a project."""
-    asked = (*_fields(node), *(item.field for item in order))
+    asked = (*fields_of(node), *(item.field for item in order))
     names = sorted({field.key for field in asked if field.entity == "metrics"})
     if not names:
         return Keys({})
@@ -55,8 +59,9 @@ def owned(project: str) -> sa.Select[int]:
     return sa.select(experiment.c.number).where(experiment.c.project == project)
 
 
-def _fields(node: Node) -> list[Field]:
+def fields_of(node: Node) -> list[Field]:
+    """What the comparisons of a filter are about."""
     if isinstance(node, Compare):
         return [node.field]
     parts = (node.part,) if isinstance(node, Not) else node.parts
-    return [field for part in parts for field in _fields(part)]
+    return [field for part in parts for field in fields_of(part)]

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from mainspring.storage.matching import matches
 from mainspring.tracking.grammar.paging import Key
 from mainspring.tracking.grammar.tree import ATTRIBUTES, And, Compare, Field, Node, Not, Or
+from mainspring.tracking.records.search.columns import Stored, tells_of
 from mainspring.tracking.records.search.conditions import RANGES, Condition, number_matches, number_ranges
 from mainspring.tracking.records.search.keys import Keys
 from mainspring.tracking.records.search.paged import Narrowed, Numbers, among_numbers
@@ -61,12 +62,24 @@ def narrowest(
     return None if isinstance(node, Not) else _counted(conn, _indexed(node, keys, experiments), most)
 
 
-def marked(conn: Connection, node: Node, keys: Keys, experiments: Sequence[int] | None, *, most: int) -> bytes | None:
-    """A byte for the number of each run, which is 1 for those among which all are that a filter lets through.
+def marked(
+    conn: Connection,
+    node: Node,
+    keys: Keys,
+    experiments: Sequence[int] | None,
+    *,
+    most: int,
+    columns: Stored | None = None,
+) -> npt.NDArray[np.bool_] | None:
+    """A mark for the number of each run: those among which all are that a filter lets through.
 
-    None when no index tells of so few of them, or when there are too many runs for it. Parts of the filter that let
-    through many more than others are not looked at: marking these takes longer than looking them up on the way.
+    None when neither columns nor an index tell of so few of them, or when there are too many runs for it. Parts of the
+    filter that let through many more than others are not looked at: marking these takes longer than looking them up on
+    the way.
     """
+    passed = columns.passed(node) if columns is not None else None
+    if columns is not None and passed is not None:
+        return _fewer(conn, passed, node, keys, experiments, most // 5)
     greatest = conn.execute(sa.select(sa.func.max(run.c.number))).scalar() or 0
     if greatest > _MOST_BYTES:
         return None
@@ -80,6 +93,13 @@ def marked(conn: Connection, node: Node, keys: Keys, experiments: Sequence[int] 
     return _marks(conn, shorter, greatest, most)
 
 
+def deleted(conn: Connection, *, most: int) -> npt.NDArray[np.int64] | None:
+    """The runs that are deleted; None when they are more than so many."""
+    gone = sa.select(run.c.number).where(run.c.deleted_at.is_not(None))
+    found = _listed(conn, gone, most)
+    return found if len(found) <= most else None
+
+
 @dataclass(frozen=True, slots=True)
 class _Side:
     """The runs that a comparison lets through, or those that it does not."""
@@ -88,7 +108,24 @@ class _Side:
     through: bool = True
 
 
-def _marks(conn: Connection, sides: Sequence[_Side], greatest: int, most: int) -> bytes | None:
+def _fewer(
+    conn: Connection,
+    marks: npt.NDArray[np.bool_],
+    node: Node,
+    keys: Keys,
+    experiments: Sequence[int] | None,
+    most: int,
+) -> npt.NDArray[np.bool_]:
+    """Of marked runs those that parts of a filter let through of which columns do not tell, but an index."""
+    for part in node.parts if isinstance(node, And) else ():
+        runs = _together(part, keys, experiments) if not tells_of(part) else None
+        if runs is not None and _has_at_most(conn, runs, most):
+            own = _marks(conn, [_Side(runs)], len(marks) - 1, most)
+            marks = marks if own is None else marks & own
+    return marks
+
+
+def _marks(conn: Connection, sides: Sequence[_Side], greatest: int, most: int) -> npt.NDArray[np.bool_] | None:
     import numpy as np
 
     found = np.ones(greatest + 1, np.bool_)
@@ -99,7 +136,7 @@ def _marks(conn: Connection, sides: Sequence[_Side], greatest: int, most: int) -
         own = np.full(greatest + 1, not side.through)
         own[numbers[numbers <= greatest]] = side.through
         found &= own
-    return found.tobytes() if sides else None
+    return found if sides else None
 
 
 def _shorter(

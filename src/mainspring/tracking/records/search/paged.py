@@ -23,8 +23,9 @@ from mainspring.tracking.records.search.conditions import Condition, Known
 
 Join = Callable[[sa.FromClause], sa.FromClause]
 Numbers: TypeAlias = "sa.Select[int] | sa.CompoundSelect[int]"
-Near: TypeAlias = "tuple[list[int], tuple[Any, ...]]"
-"""Numbers in the order of an index, and what the last of them has there."""
+Near: TypeAlias = "tuple[list[int], Callable[[tuple[Key, ...]], bool]]"
+"""Numbers in the order of an index, and whether what one of them has there is surely before what is not among them:
+those level with the last may not all be."""
 Bounds: TypeAlias = "tuple[tuple[Condition, ...], tuple[Condition, ...]]"
 """What a filter says of what is sorted by, from below and from above, so that only what is between is walked."""
 NO_BOUNDS: Bounds = ((), ())
@@ -47,12 +48,16 @@ class Ahead:
         owner: Its column with the number of the row that is looked for.
         only: What the index holds together.
         lead: Its columns in the order of the walk, all in one direction: the first keys of the part that are columns.
+        metric: The numbers of a metric's name, when the index is of its latest values.
+        beyond: Of these only values that come after this one, as sort and value, if there is one.
     """
 
     source: sa.FromClause
     owner: sa.ColumnElement[Any]
     only: tuple[Condition, ...]
     lead: tuple[SortKey, ...]
+    metric: tuple[int, ...] = ()
+    beyond: tuple[Key, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +140,13 @@ class Question:
         *,
         after: Sequence[Key],
         limit: int,
-        marks: bytes | None = None,
+        meeting: Meeting | None = None,
         near: Question | None = None,
     ) -> list[Hit]:
         """The next rows, phase by phase of the first item.
 
         Args:
-            marks: A byte for each number of a row, which is 1 for those among which all are. Along an index only these
-                are looked up.
+            meeting: How to meet, along an index, only some rows among which all are.
             near: The question that is asked of those that were met so.
         """
         found: list[Hit] = []
@@ -150,9 +154,9 @@ class Question:
             if len(found) == limit:
                 break
             wanted = limit - len(found)
-            if phase.ahead is not None and marks is not None:
-                met = partial(_met, conn, phase.ahead, parts, after, marks)
-                found += (near or self)._first_of(conn, met, parts, after, wanted)
+            if phase.ahead is not None and meeting is not None:
+                way = Way(phase.ahead, parts, after)
+                found += (near or self)._first_of(conn, meeting(way), way, wanted)
             else:
                 found += self._read(conn, parts, after, wanted)
         return found
@@ -194,12 +198,10 @@ class Question:
         if phase.ahead is None:
             return None
         near = partial(_nearest, conn, phase.ahead, parts, after, among.runs)
-        hits = self._first_of(conn, near, parts, after, limit)
+        hits = self._first_of(conn, near, Way(phase.ahead, parts, after), limit)
         return hits if len(hits) == limit else None
 
-    def _first_of(
-        self, conn: Connection, near: Callable[[int], Near], parts: Sequence[Part], after: Sequence[Key], limit: int
-    ) -> list[Hit]:
+    def _first_of(self, conn: Connection, near: Callable[[int], Near], way: Way, limit: int) -> list[Hit]:
         """The next rows of one phase out of those that come near in the order, of which more are asked for as needed.
 
         Args:
@@ -207,13 +209,13 @@ class Question:
         """
         count = _NEAR * limit
         while True:
-            numbers, last = near(count)
+            numbers, is_before = near(count)
             here = self.only(among_numbers(self.table.c.number, numbers, conn.dialect.name))
-            hits = here.sort(conn, after=after, limit=limit)
+            hits = here.sort(conn, after=way.after, limit=limit)
             if len(numbers) < count:
                 return hits
-            start = _start(parts)  # those level with the last may not all be here
-            hits = [hit for hit in hits if hit.keys[start : start + len(last)] != last]
+            start, width = _start(way.parts), len(way.ahead.lead)
+            hits = [hit for hit in hits if is_before(hit.keys[start : start + width])]
             if len(hits) == limit:
                 return hits
             count *= _NEAR
@@ -296,12 +298,34 @@ def _reached(
     return (row >= sa.tuple_(*end) if ahead.lead[0].descending else row <= sa.tuple_(*end),)
 
 
-def _met(conn: Connection, ahead: Ahead, parts: Sequence[Part], after: Sequence[Key], marks: bytes, count: int) -> Near:
-    """The first so many numbers along an index that are marked."""
-    way = sa.select(ahead.owner, *(key.column for key in ahead.lead)).select_from(ahead.source)
-    way = way.where(*_within(ahead, parts, after), _is_marked(ahead.owner, marks, conn.dialect.name))
-    rows = conn.execute(way.order_by(*(key.order() for key in ahead.lead)).limit(count)).all()
-    return [row[0] for row in rows], tuple(rows[-1][1:]) if rows else ()
+@dataclass(frozen=True, slots=True)
+class Way:
+    """The index that a phase is walked along, from where the page before ended."""
+
+    ahead: Ahead
+    parts: Sequence[Part]
+    after: Sequence[Key]
+
+    @property
+    def begin(self) -> tuple[Key, ...]:
+        """What the last row of the page before has in the index; empty when this is not the phase it ended in."""
+        if not _continues(self.parts[0], self.after):
+            return ()
+        start = _start(self.parts)
+        return tuple(self.after[start : start + len(self.ahead.lead)])
+
+
+Meeting: TypeAlias = Callable[[Way], Callable[[int], Near]]
+"""Gives what gives so many numbers that come first on a way."""
+
+
+def met(conn: Connection, marks: bytes, way: Way, count: int) -> Near:
+    """The first so many numbers along an index that are marked: there is a byte for each number, which is 1 then."""
+    ahead = way.ahead
+    found = sa.select(ahead.owner, *(key.column for key in ahead.lead)).select_from(ahead.source)
+    found = found.where(*_within(ahead, way.parts, way.after), _is_marked(ahead.owner, marks, conn.dialect.name))
+    rows = conn.execute(found.order_by(*(key.order() for key in ahead.lead)).limit(count)).all()
+    return [row[0] for row in rows], _unlike(rows[-1][1:] if rows else ())
 
 
 def _is_marked(number: sa.ColumnElement[int], marks: bytes, dialect: str) -> Condition:
@@ -326,7 +350,12 @@ def _nearest(
     found = found.select_from(some.outerjoin(ahead.source, own))
     order = [ahead.lead[0].column.is_(None), *(key.order() for key in ahead.lead)]
     rows = [tuple(row) for row in conn.execute(found.order_by(*order).limit(count))]
-    return [row[0] for row in rows if row[1] is not None], rows[-1][1:] if rows else ()
+    return [row[0] for row in rows if row[1] is not None], _unlike(rows[-1][1:] if rows else ())
+
+
+def _unlike(last: Sequence[Any]) -> Callable[[tuple[Key, ...]], bool]:
+    """Whether a row is not level with the last."""
+    return lambda keys: keys != tuple(last)
 
 
 def _within(ahead: Ahead, parts: Sequence[Part], after: Sequence[Key]) -> list[Condition]:

@@ -15,6 +15,8 @@ from mainspring.storage.matching import matches
 from mainspring.tracking.grammar.paging import Key
 from mainspring.tracking.grammar.tree import ATTRIBUTES, EVERYTHING, And, Compare, Field, Node, Order, all_of
 from mainspring.tracking.model import STATUSES, RunGroup
+from mainspring.tracking.records.columns import state
+from mainspring.tracking.records.search.columns import stored
 from mainspring.tracking.records.search.conditions import (
     Condition,
     Known,
@@ -23,21 +25,34 @@ from mainspring.tracking.records.search.conditions import (
     number_matches,
     text_matches,
 )
-from mainspring.tracking.records.search.keys import Keys, keys_of, owned
-from mainspring.tracking.records.search.narrow import KEPT_TAGS, TEXTS, WALKED, marked, narrowest, shared, shared_texts
+from mainspring.tracking.records.search.keys import Keys, fields_of, keys_of, owned
+from mainspring.tracking.records.search.narrow import (
+    KEPT_TAGS,
+    TEXTS,
+    WALKED,
+    deleted,
+    marked,
+    narrowest,
+    shared,
+    shared_texts,
+)
 from mainspring.tracking.records.search.paged import (
     NOT_NAN,
     Ahead,
     Bounds,
     Hit,
     Item,
+    Meeting,
     Narrowed,
+    Near,
     Question,
+    Way,
     among_numbers,
     attribute,
     listed,
     logged_text,
     measured,
+    met,
 )
 from mainspring.tracking.records.tables import (
     experiment,
@@ -58,6 +73,10 @@ SEVERAL = 0.4
 """The share of `SOME` in that case, and on Postgres, where looking one up costs more beside a step of a walk."""
 MANY = 1_000_000
 """Up to so many are marked then, so that a run on the way is looked up only if it is one of them."""
+PASSED = 2_000
+"""Up to so many that columns of metrics leave are sorted, more of them met in the order."""
+GONE = 50_000
+"""Up to so many deleted runs are left out before the others are looked up."""
 ROOMY = 10
 """When they are so many times a page, what comes near in the order is looked for first."""
 LEVELS = 10
@@ -136,7 +155,7 @@ def find(conn: Connection, search: RunSearch, *, after: Sequence[Key], limit: in
         numbers = tuple(conn.execute(owned(search.project)).scalars())
     search = replace(search, experiments=numbers)
     keys = keys_of(conn, search.project, numbers, search.filter, search.order)
-    few = narrowest(conn, search.filter, keys, numbers, most=FEW)
+    few = narrowest(conn, search.filter, keys, numbers, most=PASSED if _has_columns(conn, search.filter) else FEW)
     if few is not None:
         return _picked(conn, search, keys, few, after, limit)
     found, rest = _level(conn, search, keys, after, limit)
@@ -144,6 +163,11 @@ def find(conn: Connection, search: RunSearch, *, after: Sequence[Key], limit: in
         return found
     more = _walked(conn, rest, keys, () if rest.beyond else after, limit - len(found))
     return [*found, *more]
+
+
+def _has_columns(conn: Connection, node: Node) -> bool:
+    """Whether there are columns of metrics that may tell of a filter."""
+    return any(field.entity == "metrics" for field in fields_of(node)) and state(conn).built > 0
 
 
 def _level(
@@ -221,19 +245,48 @@ def _walked(conn: Connection, search: RunSearch, keys: Keys, after: Sequence[Key
     walks = [_question(group, keys.within(group.experiments), dialect) for group in groups]
     found = [walk.tried(conn, after=after, limit=limit, steps=STEPS) for walk in walks]
     if None in found:
-        several = isinstance(search.filter, And) and len(search.filter.parts) > 1
-        most = int(SOME * SEVERAL) if several or dialect == "postgresql" else SOME
-        some = narrowest(conn, search.filter, keys, numbers, most=most)
-        if some is not None:
-            return _picked(conn, search, keys, some, after, limit)
-        marks = marked(conn, search.filter, keys, numbers, most=MANY)
+        meeting, few = _by_columns(conn, search, keys)
+        if few is not None:
+            return _sorted(conn, search, keys, few, after, limit)
+        if meeting is None:
+            several = isinstance(search.filter, And) and len(search.filter.parts) > 1
+            most = int(SOME * SEVERAL) if several or dialect == "postgresql" else SOME
+            some = narrowest(conn, search.filter, keys, numbers, most=most)
+            if some is not None:
+                return _picked(conn, search, keys, some, after, limit)
+            marks = marked(conn, search.filter, keys, numbers, most=MANY)
+            meeting = None if marks is None else partial(_along, conn, marks.tobytes())
         near = _question(search, keys, dialect, indexed=False)
         found = [
-            walk.walk(conn, after=after, limit=limit, marks=marks, near=near) if hits is None else hits
+            walk.walk(conn, after=after, limit=limit, meeting=meeting, near=near) if hits is None else hits
             for walk, hits in zip(walks, found, strict=True)
         ]
     together = [hit for hits in found for hit in hits or ()]
     return walks[0].merged(together, limit) if len(walks) > 1 else together
+
+
+def _by_columns(conn: Connection, search: RunSearch, keys: Keys) -> tuple[Meeting | None, Sequence[int] | None]:
+    """How to meet only runs that the filter lets through, as columns of metrics tell, or these runs if they are few."""
+    columns = stored(conn, keys)
+    if columns is None:
+        return None, None
+    marks = marked(conn, search.filter, keys, search.experiments, most=MANY, columns=columns)
+    if marks is None:
+        return None, None
+    gone = deleted(conn, most=GONE) if search.view != "all" else None
+    if gone is not None:
+        marks[gone[gone < len(marks)]] &= search.view == "deleted"
+    if int(marks.sum()) <= PASSED:
+        return None, marks.nonzero()[0].tolist()
+
+    def meeting(way: Way) -> Callable[[int], Near]:
+        return columns.first_of(way, marks) if way.ahead.metric else _along(conn, marks.tobytes(), way)
+
+    return meeting, None
+
+
+def _along(conn: Connection, marks: bytes, way: Way) -> Callable[[int], Near]:
+    return partial(met, conn, marks, way)
 
 
 def _picked(
@@ -245,9 +298,16 @@ def _picked(
         near = asked.nearest(conn, after=after, limit=limit, among=some)
         if near is not None:
             return near
-    numbers = conn.execute(some.runs).scalars().all()
+    return _sorted(conn, search, keys, conn.execute(some.runs).scalars().all(), after, limit)
+
+
+def _sorted(
+    conn: Connection, search: RunSearch, keys: Keys, numbers: Sequence[int], after: Sequence[Key], limit: int
+) -> list[Hit]:
+    """The next runs, from sorting these, among which all are that the filter lets through."""
     if not numbers:
         return []
+    asked = _question(search, keys, conn.dialect.name, indexed=False)
     return asked.only(among_numbers(run.c.number, numbers, conn.dialect.name)).sort(conn, after=after, limit=limit)
 
 
@@ -379,7 +439,8 @@ def _metric_item(order: Order, search: RunSearch, keys: Keys, beyond: Sequence[K
     bounds = _bounds(order.field, search.filter, lambda asked: ranged(asked.op, asked.value))
     only = _after((last.c.sort, last.c.value), beyond, descending=order.descending)
     lead = tuple(SortKey(column, descending=order.descending) for column in (last.c.sort, last.c.value))
-    ahead = Ahead(last, last.c.run, (keys.is_(last.c.key, order.field.key),), lead)
+    numbers = tuple(keys.of(order.field.key))
+    ahead = Ahead(last, last.c.run, (keys.is_(last.c.key, order.field.key),), lead, numbers, tuple(beyond))
     return measured(last, mine, sa.not_(there), descending=order.descending, bounds=bounds, only=only, ahead=ahead)
 
 
