@@ -132,6 +132,8 @@ def read(conn: Connection, block: int) -> Block:
 
     kind = np.dtype([("key", "<i8"), ("run", "<i8"), ("sort", "<i8"), ("value", "<f8")])
     rows = np.fromiter(map(tuple, bare.rows(conn, _VALUES, (block * BLOCK, (block + 1) * BLOCK))), kind)
+    if not len(rows):
+        return {}  # runs that measured nothing
     rows = rows[np.lexsort((rows["run"], rows["key"]))]
     keys, starts = np.unique(rows["key"], return_index=True)
     made: Block = {}
