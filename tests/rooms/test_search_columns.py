@@ -150,6 +150,16 @@ def test_an_order_against_its_filter_is_read_off_columns(
     assert seen and all(isinstance(one, reading.Stored) for one in seen)
 
 
+def test_runs_of_several_experiments_in_the_order_of_a_param_come_once(
+    built: Columns, tracking: Tracking, search: Search
+) -> None:
+    made = [tracking.create_run(name).id for name in ("two", "one", "three", "one")]
+    for run_id, value in zip(made, "dbca", strict=True):
+        tracking.log_batch(run_id, metrics=[Metric("m", 1.0)], params={"p": value})
+    built.turn(most=1000)
+    assert pages(search, "NOT metrics.m > 1", ["params.p"], 2) == [made[3], made[1], made[2], made[0]]
+
+
 def test_too_many_runs_outside_of_blocks_are_walked(
     built: Columns, tracking: Tracking, search: Search, monkeypatch: pytest.MonkeyPatch
 ) -> None:

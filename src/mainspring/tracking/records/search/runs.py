@@ -256,10 +256,10 @@ def _walked(conn: Connection, search: RunSearch, keys: Keys, after: Sequence[Key
                 return _picked(conn, search, keys, some, after, limit)
             marks = marked(conn, search.filter, keys, numbers, most=MANY)
             meeting = None if marks is None else partial(_along, conn, marks.tobytes())
-        near = _question(search, keys, dialect, indexed=False)
+        nears = [_question(group, keys.within(group.experiments), dialect, indexed=False) for group in groups]
         found = [
             walk.walk(conn, after=after, limit=limit, meeting=meeting, near=near) if hits is None else hits
-            for walk, hits in zip(walks, found, strict=True)
+            for walk, near, hits in zip(walks, nears, found, strict=True)
         ]
     together = [hit for hits in found for hit in hits or ()]
     return walks[0].merged(together, limit) if len(walks) > 1 else together
