@@ -150,8 +150,8 @@ def test_a_batch_looks_up_what_requests_do_logs_it_and_puts_rows_of_unknown_enti
     assert answered["prediction"].to_list() == answer["predictions"]
     aside = pl.read_csv(report.quarantine)["quarantine_reason"].to_list()
     age = r"what feature view 'batched' knows of who='bob' is (\d+) s old, and holds for 7200 s"
-    (found,) = filter(None, (re.fullmatch(age, reason) for reason in aside))
-    assert 0 <= int(found[1]) - 3 * 3600 <= (now() - start) // 1_000_000
+    (stale,) = filter(None, (re.fullmatch(age, reason) for reason in aside))
+    assert 0 <= int(stale[1]) - 3 * 3600 <= (now() - start) // 1_000_000
     assert [reason.partition(" knows nothing of ")[2] for reason in aside[1:]] == ["who=None", "who='eve'"]
     one = serving.prediction(f"{report.id}.3")
     assert (one.inputs, one.features[0].state, one.features[0].entity) == ({"a": 0.25, "b": 2.0}, "fresh", '["ada"]')
