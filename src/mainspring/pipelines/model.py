@@ -30,11 +30,7 @@ class Dataset(str):
 
     @property
     def name(self) -> str:
-        """The dataset's name.
-
-        >>> Dataset("datasets/flights/3").name
-        'flights'
-        """
+        """The dataset's name, such as "flights"."""
         return self.split("/")[1] if "/" in self else str(self)
 
     @property
@@ -425,9 +421,8 @@ class Artifact:
         items = cast("list[tuple[str, Mapping[str, Json]]]", plain.get("items", []))
         inner = tuple((key, cls.from_json(item)) for key, item in items)
         text = cast("str | None", plain.get("text"))
-        return cls(
-            sys.intern(str(plain["codec"])), str(plain["digest"]), int(cast(int, plain["size_bytes"])), inner, text
-        )
+        codec, size = sys.intern(str(plain["codec"])), int(cast(int, plain["size_bytes"]))
+        return cls(codec, str(plain["digest"]), size, inner, text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
