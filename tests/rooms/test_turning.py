@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import polars as pl
 import pytest
@@ -16,12 +17,14 @@ from mainspring.data import Data
 from mainspring.loop import Loop, records
 from mainspring.loop.model import Cycle, Policy
 from mainspring.monitoring import Monitoring
+from mainspring.pipelines.events import RunFailed
 from mainspring.registry import Registry
 from mainspring.server.background import Turner
 from mainspring.server.house import open_house
 from mainspring.server.house.floor import tables
 from mainspring.serving import Serving
 from mainspring.serving.supervisor import Supervisor
+from mainspring.storage.ports import Journal
 
 ROWS = pl.DataFrame({"age": [20.0, 30.0, 40.0, 50.0], "visits": [1.0, 5.0, 2.0, 9.0]})
 
@@ -38,8 +41,15 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wiring]:
     made.close()
 
 
-def turner(house: Wiring) -> Turner:
-    return Turner(house.get(Loop), house.get(Supervisor), project="default", every_s=0.0)
+def turner(house: Wiring, every_s: float = 0.0) -> Turner:
+    return Turner(house.get(Loop), house.get(Supervisor), project="default", every_s=every_s)
+
+
+def until(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
 
 
 def test_deployments_of_every_project_are_watched(house: Wiring) -> None:
@@ -48,13 +58,37 @@ def test_deployments_of_every_project_are_watched(house: Wiring) -> None:
     running.start()
     try:
         with calling(Caller(project="other")):
-            for _ in range(600):
-                if house.get(Monitoring).monitors():
-                    break
-                running._stopping.wait(0.05)
+            until(house.get(Monitoring).monitors)
             assert [monitor.deployment for monitor in house.get(Monitoring).monitors()] == ["churn"]
     finally:
         running.stop()
+
+
+def test_what_the_loop_decides_on_is_not_kept_waiting_for_the_clock(house: Wiring) -> None:
+    journal = house.get(Journal)  # type: ignore[type-abstract]
+    running = turner(house, every_s=3600.0)
+    running.start()
+    try:
+        for number in range(3):
+            with tables(house).write() as conn:
+                wanted = journal.append(
+                    conn, RunFailed(subject=f"pipeline-runs/{number}", pipeline="p", step="", error="e")
+                )
+            until(lambda wanted=wanted: journal.offset("loop") >= wanted)  # type: ignore[misc]
+    finally:
+        running.stop()
+
+
+def test_an_event_is_news_once(house: Wiring, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, journal = house.get(Loop), house.get(Journal)  # type: ignore[type-abstract]
+    with calling(Caller(project="default")):
+        loop.turn()
+    last = journal.last()
+    assert loop.news(0) == (last, False)
+    with tables(house).write() as conn:
+        wanted = journal.append(conn, RunFailed(subject="pipeline-runs/9", pipeline="p", step="", error="e"))
+    assert loop.news(last) == (wanted, True)
+    assert loop.news(wanted) == (wanted, False)
 
 
 def test_a_project_whose_turn_fails_keeps_no_other_one_waiting(

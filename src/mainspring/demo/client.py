@@ -9,7 +9,7 @@ import msgspec
 
 from mainspring.serving.channel import Channel
 
-CONNECTIONS = 8
+CONNECTIONS = 32
 
 
 class Api:
@@ -48,7 +48,7 @@ class Api:
 
 
 def send_all(api: Api, path: str, bodies: Sequence[bytes]) -> list[object]:
-    """POST many bodies over a few connections at once; answers in the order of the bodies.
+    """POST many bodies over some connections at once; answers in the order of the bodies.
 
     Raises:
         MainspringError: One of them was not answered, or with an error.

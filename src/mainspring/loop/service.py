@@ -210,6 +210,18 @@ class Loop:
             handled += self._handle_events()
             return Turn(compacted, observed, handled, tuple(alarms), tuple(self.cycles(states=OPEN_STATES)))
 
+    def news(self, after: int) -> tuple[int, bool]:
+        """Whether an event after that one waits for a turn's decision, and the last event there is now.
+
+        Args:
+            after: What the last call gave; 0 at first. An event is news once: a turn that failed is not due at once.
+        """
+        last = self.journal.last()
+        if last <= after:
+            return after, False
+        waiting = self.journal.read(max(after, self.journal.offset(CONSUMER)), kinds=policies.KINDS, limit=1)
+        return last, bool(waiting)
+
     def _hold_canaries(self) -> None:
         """Canaries of policies that are switched off stay at their share until they act again; harm still ends them."""
         for cycle in self.cycles(states=("canary",)):

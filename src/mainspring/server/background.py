@@ -41,6 +41,8 @@ UPKEEP_POLL_S = 30.0
 BATCH_POLL_S = 1.0
 WATCH_S = 0.5
 """How often it is checked that the model server lives."""
+NEWS_S = 0.1
+"""How often it is looked whether something happened that the loop decides on."""
 
 
 class FolderLock:
@@ -79,10 +81,12 @@ class FolderLock:
 
 
 class Turner:
-    """Turns the loop of every project with a deployment every few seconds, and keeps the model server alive.
+    """Turns the loop of every project with a deployment, and keeps the model server alive.
+
+    It turns every few seconds, and at once when something happened that the loop decides on, such as a verdict.
 
     Args:
-        chores: Called before each turn, such as `Triggers.turn`.
+        chores: Called before the turns that come by the clock, such as `Triggers.turn`.
     """
 
     def __init__(
@@ -110,15 +114,21 @@ class Turner:
             self._thread.join()
 
     def _run(self) -> None:
-        next_turn = time.monotonic()
-        while not self._stopping.wait(WATCH_S):
+        next_watch = next_turn = time.monotonic()
+        looked = 0
+        while not self._stopping.wait(NEWS_S):
+            now = time.monotonic()
             try:
-                self._supervisor.ensure()
-                if time.monotonic() < next_turn:
+                if now >= next_watch:
+                    next_watch = now + WATCH_S
+                    self._supervisor.ensure()
+                looked, news = self._loop.news(looked)
+                if now < next_turn and not news:
                     continue
-                next_turn = time.monotonic() + self._every_s
-                for chore in self._chores:
-                    chore()
+                if now >= next_turn:
+                    next_turn = now + self._every_s
+                    for chore in self._chores:
+                        chore()
                 projects = {self._project, *self._loop.serving.projects()}
             except Exception:
                 log.exception("loop.turn_failed")

@@ -39,6 +39,17 @@ def leave(payload, ask):
 def shoot(payload, ask):
     os.kill(os.getpid(), signal.SIGKILL)
 
+def part_slowly(payload, ask):
+    import atexit, threading
+    told = threading.Event()
+    def tell():
+        told.wait()
+        print("the thread is done")
+    threading.Thread(target=tell).start()
+    threading._register_atexit(told.set)
+    atexit.register(lambda: print("the hook is done", file=sys.stderr))
+    return {"n": 1}
+
 def linger(payload, ask):
     family = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     ask({"pids": [os.getpid(), os.getppid(), family.pid]})
@@ -152,6 +163,13 @@ def test_a_process_writes_what_it_prints_to_its_log(task: Callable[..., Task]) -
     assert outcome.log is not None
     assert outcome.log.read_text() == "working on 1\n"
     assert outcome.result["pid"] != os.getpid()
+
+
+def test_a_process_ends_when_its_threads_and_exit_hooks_are_done(task: Callable[..., Task]) -> None:
+    outcome = ProcessEngine().run(task("part_slowly"), Listener())
+    assert (outcome.state, outcome.result, outcome.exit_code) == (OutcomeState.FINISHED, {"n": 1}, 0)
+    assert outcome.log is not None
+    assert outcome.log.read_text() == "the thread is done\nthe hook is done\n"
 
 
 @pytest.mark.parametrize(("entry", "words"), [("leave", "exited with code 3"), ("shoot", "was killed by SIGKILL")])
