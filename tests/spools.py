@@ -39,5 +39,5 @@ def write(
 def read(path: Path, deployment: str) -> list[dict[str, object]]:
     """The rows of an endpoint in a spool."""
     with closing(sqlite3.connect(path)) as conn:
-        rows = entries_after(conn, deployment, -1, _MOST, limit=_MOST)
-    return [dict(zip(("seq", *COLUMNS), row, strict=True)) for row in rows]
+        columns = entries_after(conn, deployment, -1, _MOST, limit=_MOST)
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -140,6 +140,16 @@ class TestDeltaOnFiles(DeltaContract, DeltaUpkeepContract):
         assert numbers(delta) == list(range(16))
         assert delta.append(TABLE, pl.DataFrame({"n": [0]}), app="a", batch=15) is None, "it knows its batches still"
 
+    def test_to_open_a_table_that_grows_reads_no_more_than_ten_commits(self, delta: Delta, tmp_path: Path) -> None:
+        log, behind = tmp_path / "tables" / TABLE / "_delta_log", list[int]()
+        for batch in range(32):
+            delta.append(TABLE, pl.DataFrame({"n": [batch]}), app="a", batch=batch)
+            last = max((int(path.name[:20]) for path in log.glob("*.checkpoint.parquet")), default=0)
+            behind.append(batch - last)
+        assert max(behind) < 10
+        assert delta.batch(TABLE, "a") == 31
+        assert numbers(delta) == list(range(32))
+
     def test_naive_times_may_come_into_a_table_that_had_none(self, delta: Delta) -> None:
         delta.replace(TABLE, pl.DataFrame({"n": [1]}))
         delta.replace(TABLE, pl.DataFrame({"at": [datetime(2013, 1, 1)]}))

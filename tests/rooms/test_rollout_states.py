@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
@@ -28,9 +28,11 @@ from mainspring.core.clock import ManualClock
 from mainspring.core.errors import Conflict
 from mainspring.registry import Registry
 from mainspring.serving import RolloutSpec, Serving, Traffic
-from mainspring.serving.log import frame_of, table_of
+from mainspring.serving.frames import frame_of
+from mainspring.serving.log import table_of
 from mainspring.serving.model import Route
 from mainspring.serving.modelserver.plan import DEATHS, Applied, note_death, read_plan, write_applied, write_plan
+from mainspring.serving.modelserver.spool import COLUMNS
 from mainspring.storage import open_tables
 from mainspring.storage.journal import SqlJournal
 from mainspring.storage.open import open_blobs, open_delta
@@ -73,14 +75,15 @@ class House:
     def log(self, name: str, *, canary: int, champion: int, status: int = 500) -> None:
         """Put answers of the rollout under way into the log: so many of each arm, all with this status."""
         found = self.serving.rollouts(name, open_only=True)[0]
-        rows = []
+        numbers, rows = [], []
         for arm, count, share in (
             ("canary", canary, found.share),
             ("champion", champion, found.weight * (1 - found.share)),
         ):
             for _ in range(count):
                 self._batch += 1
-                about = (self._batch, f"r{self._batch}", f"r{self._batch}", self.clock.now(), self.clock.now())
+                numbers.append(self._batch)
+                about = (f"r{self._batch}", f"r{self._batch}", self.clock.now(), self.clock.now())
                 said = {"prediction": 1.0} if status < 400 else None
                 rows.append(
                     (
@@ -102,7 +105,13 @@ class House:
                         None,
                     )
                 )
-        self.delta.append(table_of(name), frame_of(name, rows, SIGNATURES), app="test", batch=self._batch)
+        frame = frame_of(name, turned(numbers, rows), SIGNATURES)
+        self.delta.append(table_of(name), frame, app="test", batch=self._batch)
+
+
+def turned(numbers: Iterable[int], rows: Iterable[Sequence[object]]) -> dict[str, Sequence[object]]:
+    """Rows of the log by columns."""
+    return {"seq": list(numbers), **dict(zip(COLUMNS, zip(*rows, strict=True), strict=True))}
 
 
 @contextmanager
@@ -371,10 +380,10 @@ def test_an_answer_without_a_value_is_an_error_where_others_have_one(house: Hous
     made = house.serving.start_rollout("empty", 2, spec=SPEC)
     house.log("empty", canary=5, champion=200, status=200)
     found = house.serving.rollouts("empty")[0]
-    said = ("canary", 0.25, "k", found.id, CELLS, None, 9, 200, "", "", 0, 0, (), None)
-    rows = [(10**6 + i, f"e{i}", f"e{i}", START, START, 2, *said) for i in range(40)]
-    rows = [(*row[:8], f"k{row[0]}", *row[9:]) for row in rows]
-    house.delta.append(table_of("empty"), frame_of("empty", rows, SIGNATURES), app="test", batch=10**6)
+    said = (found.id, CELLS, None, 9, 200, "", "", 0, 0, (), None)
+    rows = [(f"e{i}", f"e{i}", START, START, 2, "canary", 0.25, f"k{10**6 + i}", *said) for i in range(40)]
+    frame = frame_of("empty", turned(range(10**6, 10**6 + 40), rows), SIGNATURES)
+    house.delta.append(table_of("empty"), frame, app="test", batch=10**6)
     assert house.serving.judge(made.id).evidence.counts["errors"][0].canary == 40
     assert house.serving.judge(made.id).action == "rollback"
 

@@ -5,29 +5,28 @@ from __future__ import annotations
 import fcntl
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from mainspring.serving.frames import Columns, frame_of
 from mainspring.serving.modelserver.plan import shadows_of
-from mainspring.serving.modelserver.spool import COLUMNS, entries_after
-from mainspring.serving.rules.conformal import LABEL_SET
+from mainspring.serving.modelserver.spool import entries_after
 from mainspring.storage.ports import Delta
 
 if TYPE_CHECKING:
     import polars as pl
-    from polars._typing import PolarsDataType
 
 PERSONAL = ("inputs", "key", "features")
 """Columns of predictions that may say who somebody is: no least and greatest values are kept of them."""
 _CHUNK_ROWS = 20_000
+_PART_ROWS = 2_000
 _POLL_S = 0.01
 _TRIM_ENTRIES = 500
 _COMPACT_EVERY = 200
-Columns = Sequence[tuple[str, str]]
 
 
 def table_of(endpoint: str) -> str:
@@ -112,19 +111,32 @@ class Compactor:
         shadows = endpoint.startswith(shadows_of(""))
         table, moved = (endpoint if shadows else table_of(endpoint)), 0
         last = self._delta.batch(table, spool)
-        while rows := entries_after(conn, endpoint, last, end, limit=_CHUNK_ROWS):
-            last = _int(rows[-1][0])
-            frame = frame_of(endpoint, rows, _signatures(conn, endpoint), spool=spool)
+        for frame in _frames(conn, spool, endpoint, last, end):
+            last = frame["seq"][-1]
             if shadows:
                 frame = frame.drop("inputs", "deployment")  # they are with the answer that the user got
             elif self._notice is not None:
                 self._notice(endpoint, frame)
             version = self._delta.append(table, frame, app=spool, batch=last, personal=PERSONAL)
-            moved += len(rows)
+            moved += frame.height
             if version is not None and version % _COMPACT_EVERY == _COMPACT_EVERY - 1:
                 self._delta.compact(table)
         _trim(conn, endpoint, last)
         return moved
+
+
+def _frames(conn: sqlite3.Connection, spool: str, endpoint: str, last: int, end: int) -> Iterator[pl.DataFrame]:
+    """Rows of an endpoint as frames of a commit each, made a part at a time, as much as a processor's cache holds."""
+    import polars as pl
+
+    signatures, parts = _signatures(conn, endpoint), list[pl.DataFrame]()
+    while last < end:
+        columns = entries_after(conn, endpoint, last, end, limit=_PART_ROWS)
+        parts.append(frame_of(endpoint, columns, signatures, spool=spool))
+        last = columns["seq"][-1]
+        if last == end or sum(part.height for part in parts) >= _CHUNK_ROWS:
+            yield pl.concat(parts, rechunk=True)
+            parts = []
 
 
 def _trim(conn: sqlite3.Connection, endpoint: str, last: int) -> None:
@@ -137,135 +149,6 @@ def _trim(conn: sqlite3.Connection, endpoint: str, last: int) -> None:
 def _signatures(conn: sqlite3.Connection, endpoint: str) -> dict[int, Columns]:
     rows = conn.execute("select version, inputs from signature where deployment = ?", (endpoint,))
     return {version: msgspec.json.decode(text, type=list[tuple[str, str]]) for version, text in rows}
-
-
-def frame_of(
-    endpoint: str, rows: Sequence[tuple[object, ...]], signatures: Mapping[int, Columns], *, spool: str = ""
-) -> pl.DataFrame:
-    """Spooled rows as a typed frame: numbers of the inputs are Float64, so that a table outlives a change of width.
-
-    Args:
-        endpoint: Whose rows.
-        rows: As `entries_after` gives them.
-        signatures: The input columns of each version, (name, kind).
-        spool: Where they come from. With `seq` it is a row's place in the log, so that a reader can go on where it was.
-    """
-    import polars as pl
-
-    kinds = {name: kind for columns in signatures.values() for name, kind in columns}
-    columns: dict[str, list[object]] = {
-        name: [row[i] for row in rows]
-        for i, name in enumerate(("seq", *COLUMNS))
-        if name not in ("inputs", "outputs", "features")
-    }
-    inputs = [_named(signatures.get(_int(row[_VERSION]), ()), row[_INPUTS]) for row in rows]
-    outputs = [row[_INPUTS + 1] or {} for row in rows]
-    schema = _schema(kinds)
-    columns["deployment"] = [endpoint] * len(rows)
-    columns["spool"] = [spool] * len(rows)
-    columns["inputs"] = list(inputs)
-    columns["features"] = [_features(row[_FEATURES]) for row in rows]
-    columns |= {name: [output_of(name, output) for output in outputs] for name in _OUTPUTS}
-    columns["reasons"] = [_reasons(output, signatures.get(_int(row[_VERSION]), ())) for output, row in
-                          zip(outputs, rows, strict=True)]  # fmt: skip
-    return pl.DataFrame({name: columns[name] for name in schema}, schema=schema)
-
-
-_VERSION, _INPUTS, _FEATURES = (1 + COLUMNS.index(name) for name in ("version", "inputs", "features"))
-_OUTPUTS = ("probability", "prediction", "label_out", "probabilities", "low", "high", LABEL_SET, "reasons_base")
-
-
-def _schema(kinds: Mapping[str, str]) -> dict[str, PolarsDataType]:
-    import polars as pl
-
-    types = {"float": pl.Float64, "int": pl.Float64, "bool": pl.Boolean, "text": pl.String}
-    return {
-        "id": pl.String,
-        "request_id": pl.String,
-        "at": pl.Int64,
-        "event_at": pl.Int64,
-        "deployment": pl.String,
-        "version": pl.Int64,
-        "arm": pl.String,
-        "propensity": pl.Float64,
-        "key": pl.String,
-        "rollout": pl.String,
-        "inputs": pl.Struct({name: types[kind] for name, kind in kinds.items()}),
-        "probability": pl.Float64,
-        "prediction": pl.Float64,
-        "label_out": pl.String,
-        "probabilities": pl.List(pl.Float64),
-        "low": pl.Float64,
-        "high": pl.Float64,
-        LABEL_SET: pl.List(pl.String),
-        "reasons": pl.List(pl.Struct({"column": pl.String, "contribution": pl.Float64})),
-        "reasons_base": pl.Float64,
-        "latency_us": pl.Int64,
-        "status": pl.Int64,
-        "error": pl.String,
-        "caller": pl.String,
-        "wait_us": pl.Int64,
-        "model_us": pl.Int64,
-        "marks": pl.List(pl.String),
-        "features": pl.List(pl.Struct(dict(zip(LOOKED, _looked_types(), strict=True)))),
-        "spool": pl.String,
-        "seq": pl.Int64,
-    }
-
-
-LOOKED = ("view", "number", "materialization", "entity", "at", "event_at", "state", "names")
-"""What the log has of one lookup in a feature view; the entity's key is a JSON list, null where it is redacted."""
-
-
-def _looked_types() -> list[PolarsDataType]:
-    import polars as pl
-
-    return [pl.String, pl.Int64, pl.String, pl.String, pl.Int64, pl.Int64, pl.String, pl.List(pl.String)]
-
-
-def _features(entries: object) -> list[dict[str, object]] | None:
-    """The lookups of a row; None where there was none."""
-    found = [dict(zip(LOOKED, entry, strict=True)) for entry in entries] if isinstance(entries, list) else []
-    for entry in found:
-        entry["entity"] = None if entry["entity"] is None else msgspec.json.encode(entry["entity"]).decode()
-    return found or None
-
-
-def output_of(name: str, output: object) -> object:
-    """A column of the log, from an answer by the names of the model's outputs; None where there is none."""
-    if not isinstance(output, dict):
-        return None
-    if name == "label_out":
-        label = output.get("label")
-        return None if label is None else str(label)
-    if name == LABEL_SET:
-        classes = output.get(name)
-        return [str(label) for label in msgspec.json.decode(classes)] if isinstance(classes, str) else None
-    if name in ("probability", "probabilities"):
-        value = output.get("probability")
-        return value if isinstance(value, list) == (name == "probabilities") else None
-    return output.get(name)
-
-
-def _reasons(output: object, columns: Columns) -> list[dict[str, object]] | None:
-    """The reason codes of a row by the names of its inputs; those that are not known, as of redacted ones, left out."""
-    found = output.get("reasons") if isinstance(output, dict) else None
-    if not isinstance(found, list):
-        return None
-    pairs = zip(columns, found, strict=True)
-    return [{"column": name, "contribution": code} for (name, _), code in pairs if code is not None] or None
-
-
-def _named(columns: Columns, cells: object) -> dict[str, object]:
-    values = cells if isinstance(cells, list) else []
-    return {
-        name: float(value) if kind == "int" and isinstance(value, int) else value
-        for (name, kind), value in zip(columns, values, strict=True)
-    }
-
-
-def _int(value: object) -> int:
-    return value if isinstance(value, int) else 0
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from pathlib import Path
 import polars as pl
 
 from mainspring.serving.batch.scoring import Scored, score, status_of
-from mainspring.serving.log import output_of
+from mainspring.serving.frames import output_of
 from mainspring.serving.modelserver.columns import Column, Raw
 from mainspring.serving.modelserver.humility import humility_of
 from mainspring.serving.modelserver.models import LoadedModel, load_model

@@ -62,17 +62,18 @@ def storable(frame: pl.DataFrame, held: Mapping[str, pl.DataType] | None = None)
     """
     if held is not None:
         frame = frame.drop([name for name, dtype in frame.schema.items() if dtype == pl.Null and name not in held])
-    wanted = {name: _wanted(dtype, (held or {}).get(name), name) for name, dtype in frame.schema.items()}
+    schema = frame.schema
+    wanted = {name: _wanted(dtype, (held or {}).get(name), name) for name, dtype in schema.items()}
     changes = [
-        _kept(pl.col(name), frame.schema[name], wanted[name], name).alias(name)
-        for name in frame.columns
-        if _changes(frame.schema, wanted, name)
+        _kept(pl.col(name), dtype, wanted[name], name).alias(name)
+        for name, dtype in schema.items()
+        if wanted[name] != dtype or _has_nan(frame[name])
     ]
     try:
         kept = frame.with_columns(changes) if changes else frame
     except pl.exceptions.PolarsError as reason:
         raise _lossy(frame, wanted, str(reason)) from None
-    for name, dtype in frame.schema.items():
+    for name, dtype in schema.items():
         if wanted[name] != dtype and _may_lose(dtype, wanted[name]) and not _same(frame[name], kept[name]):
             raise _refused(name, dtype, wanted[name])
     return kept
@@ -144,6 +145,15 @@ def _has_floats(dtype: pl.DataType) -> bool:
     if isinstance(dtype, (pl.List, pl.Array)):
         return _has_floats(_made(dtype.inner))
     return dtype.is_float()
+
+
+def _has_nan(values: pl.Series) -> bool:
+    """Whether there is one at any depth: to look costs a twentieth of making the column anew."""
+    if isinstance(values.dtype, pl.Struct):
+        return _has_floats(values.dtype) and any(map(_has_nan, values.struct.unnest()))
+    if isinstance(values.dtype, (pl.List, pl.Array)):
+        return _has_floats(values.dtype) and values.null_count() < len(values) and _has_nan(values.explode())
+    return values.dtype.is_float() and bool(values.is_nan().any())
 
 
 def _may_lose(have: pl.DataType, want: pl.DataType) -> bool:

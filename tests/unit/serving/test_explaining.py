@@ -14,7 +14,7 @@ from tests import spools
 from tests.unit.serving.doors import MEANS, MODEL, PLAIN, Doors, doors
 from tests.unit.serving.plane import Doubling, model_of
 
-from mainspring.serving.log import frame_of
+from mainspring.serving.frames import frame_of
 from mainspring.serving.modelserver.explaining import MAX_ROWS
 from mainspring.serving.modelserver.humility import Humility
 from mainspring.serving.modelserver.plan import ArmPlan, EndpointPlan, Options, Plan
@@ -119,8 +119,10 @@ def test_codes_are_kept_on_request_and_nothing_of_redacted_inputs_is(tmp_path: P
         assert found["reasons"]["data"] == [pytest.approx(0.0, abs=1e-9), pytest.approx(6.0), None, None]
         assert found["reasons_base"]["data"] == [pytest.approx(-1.0), None]
         served.ask("POST", f"/v2/models/{PLAIN}/infer", infer(ROWS, id="told", parameters={"explain": True}))
-        entries = [tuple(row.values()) for row in spools.read(tmp_path / "spool.sqlite", PLAIN)]
-    frame = frame_of(PLAIN, entries, {1: [("a", "float"), ("b", "float")]})
+        rows = spools.read(tmp_path / "spool.sqlite", PLAIN)
+    frame = frame_of(
+        PLAIN, {name: [row[name] for row in rows] for name in rows[0]}, {1: [("a", "float"), ("b", "float")]}
+    )
     kept = frame.filter(pl.col("request_id") == "kept")
     assert kept["reasons"].to_list() == [[{"column": "b", "contribution": pytest.approx(6.0)}], None]
     assert kept["reasons_base"].to_list() == [pytest.approx(-1.0), None]

@@ -10,7 +10,7 @@ import polars as pl
 from mainspring.serving.batch.chunks import raws_of
 from mainspring.serving.batch.filling import filled_of
 from mainspring.serving.batch.job import ID, LOOKED, REASON, RULES, Job, Parts
-from mainspring.serving.log import frame_of
+from mainspring.serving.frames import frame_of
 from mainspring.serving.modelserver.columns import Declared, Features, plain
 
 if TYPE_CHECKING:
@@ -45,14 +45,21 @@ def _rows(features: Features, parts: Parts, job: Job, number: int) -> pl.DataFra
     cells = _cells(features, asked, job, [filled for filled, _ in looked])
     outputs = [name for name in _ANSWERS if name in chunk.columns]
     times = _times(asked, job)
-    rows = [
-        (first + place, prediction_id, job.id, job.started_at, times[i], arm.version, ARM, None, prediction_id, "",
-         list(cells[i]), dict(zip(outputs, answer, strict=True)), 0, 200, "", "", 0, 0, rules, looked[i][1])
-        for i, (place, prediction_id, rules, *answer) in enumerate(
-            chunk.select("place", ID, RULES, *outputs).iter_rows()
-        )
-    ]  # fmt: skip
-    return frame_of(job.plan.name, rows, {arm.version: columns}, spool=_app(job))
+    answers = chunk.select(outputs).to_dicts() if outputs else [{}] * chunk.height
+    same = {
+        "request_id": job.id, "at": job.started_at, "version": arm.version, "arm": ARM, "propensity": None,
+        "rollout": "", "latency_us": 0, "status": 200, "error": "", "caller": "", "wait_us": 0, "model_us": 0,
+    }  # fmt: skip
+    ids = chunk[ID].to_list()
+    said: dict[str, Sequence[object]] = {name: [value] * chunk.height for name, value in same.items()}
+    said |= {"seq": [first + place for place in chunk["place"]], "id": ids, "event_at": times, "key": ids}
+    said |= {
+        "inputs": cells,
+        "outputs": answers,
+        "marks": chunk[RULES].to_list(),
+        "features": [one for _, one in looked],
+    }
+    return frame_of(job.plan.name, said, {arm.version: columns}, spool=_app(job))
 
 
 def _cells(

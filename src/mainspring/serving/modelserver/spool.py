@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from queue import SimpleQueue
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import msgspec
 
@@ -198,8 +198,8 @@ class Spool:
 
 def entries_after(
     conn: sqlite3.Connection, deployment: str, after: int, until: int, *, limit: int
-) -> list[tuple[object, ...]]:
-    """Rows of an endpoint whose numbers are above `after` and up to `until`: the number, then what `COLUMNS` says.
+) -> dict[str, list[Any]]:
+    """Rows of an endpoint whose numbers are above `after` and up to `until`: "seq", the number, and all `COLUMNS`.
 
     Args:
         conn: To a spool.
@@ -207,15 +207,19 @@ def entries_after(
         after: The number of the last row of an entry, or -1.
         until: Likewise.
         limit: Whole entries are read until there are so many rows.
+    Returns: The values of each column, as long as each other; an entry is turned over at once, so that no more than
+        its own rows are held.
     """
     select = "select seq, count, rows from prediction where deployment = ? and seq > ? and seq <= ? order by seq"
-    found: list[tuple[object, ...]] = []
+    numbers: list[int] = []
+    columns: list[list[object]] = [[] for _ in COLUMNS]
     for seq, count, rows in conn.execute(select, (deployment, after, until)):
-        first = seq - count + 1
-        found += [(number, *row) for number, row in enumerate(_unpack(rows), start=first)]
-        if len(found) >= limit:
+        numbers.extend(range(seq - count + 1, seq + 1))
+        for column, values in zip(columns, zip(*_unpack(rows), strict=True), strict=True):
+            column.extend(values)
+        if len(numbers) >= limit:
             break
-    return found
+    return {"seq": numbers, **dict(zip(COLUMNS, columns, strict=True))}
 
 
 def _void(_: object) -> None:
