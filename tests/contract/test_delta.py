@@ -150,6 +150,19 @@ class TestDeltaOnFiles(DeltaContract, DeltaUpkeepContract):
         assert delta.batch(TABLE, "a") == 31
         assert numbers(delta) == list(range(32))
 
+    @pytest.mark.parametrize(("app", "landed"), [("b", True), ("a", False)])
+    def test_what_another_process_appends_after_a_look_at_the_batch_counts(
+        self, delta: Delta, tmp_path: Path, app: str, landed: bool
+    ) -> None:
+        other = open_delta("", tmp_path)
+        delta.append(TABLE, pl.DataFrame({"n": [0]}), app="a", batch=0)
+        assert delta.batch(TABLE, "a") == 0
+        other.append(TABLE, pl.DataFrame({"n": [1], "more": ["x"]}), app=app, batch=1)
+        version = delta.append(TABLE, pl.DataFrame({"n": [2]}), app="a", batch=1)
+        assert (version is not None) == landed
+        assert numbers(delta) == ([0, 1, 2] if landed else [0, 1])
+        assert delta.batch(TABLE, "a") == 1
+
     def test_naive_times_may_come_into_a_table_that_had_none(self, delta: Delta) -> None:
         delta.replace(TABLE, pl.DataFrame({"n": [1]}))
         delta.replace(TABLE, pl.DataFrame({"at": [datetime(2013, 1, 1)]}))

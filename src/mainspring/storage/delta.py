@@ -51,6 +51,7 @@ of a millisecond for each commit since the last checkpoint, which comes every hu
 _PUBLIC = "delta.dataSkippingStatsColumns"
 _NULLS_ONLY = {"min": False, "max": False, "distinct_count": False, "null_count": True}
 _PATIENCE_S = 60.0
+_MOMENT_S = 5.0
 TARGET_BYTES = 32 << 20
 """Size of the files that `compact` makes, one at a time: what it holds in memory."""
 
@@ -81,6 +82,7 @@ class DeltaTables:
 
     def __init__(self, place: _Place) -> None:
         self._place = place
+        self._seen: dict[str, tuple[float, DeltaTable]] = {}
 
     def append(
         self, table: str, frame: pl.DataFrame, *, app: str, batch: int, personal: Sequence[str] = ()
@@ -95,7 +97,7 @@ class DeltaTables:
             held = {} if now is None else _columns(now)
             return self._write(now, table, storable(frame, held), _transaction(app, batch), personal)
 
-        return self._commit(table, attempt, lambda now: _last_batch(now, app) >= batch)
+        return self._commit(table, attempt, lambda now: _last_batch(now, app) >= batch, self._just_seen(table))
 
     def replace(
         self,
@@ -142,7 +144,18 @@ class DeltaTables:
     def batch(self, table: str, app: str) -> int:
         """The last batch that `app` committed to the table, -1 when none."""
         opened = self._open(table)
-        return -1 if opened is None else _last_batch(opened, app)
+        if opened is None:
+            return -1
+        self._seen = {table: (time.monotonic(), opened)}
+        return _last_batch(opened, app)
+
+    def _just_seen(self, table: str) -> DeltaTable | None:
+        """The table as `batch` found it a moment ago, once: to open it costs as much as a third of a small append.
+
+        A commit is for exactly the version after it, so that one who looked too long ago fails, and looks again.
+        """
+        at, opened = self._seen.pop(table, (0.0, None))
+        return opened if time.monotonic() - at < _MOMENT_S else None
 
     def compact(self, table: str) -> None:
         """Merge small files and write a checkpoint."""
@@ -215,14 +228,22 @@ class DeltaTables:
         )
 
     def _commit(
-        self, table: str, attempt: Callable[[DeltaTable | None], int], is_replay: Callable[[DeltaTable], bool]
+        self,
+        table: str,
+        attempt: Callable[[DeltaTable | None], int],
+        is_replay: Callable[[DeltaTable], bool],
+        seen: DeltaTable | None = None,
     ) -> int | None:
-        """Try until it is in: look at the newest version, stop at a replay, write for exactly the version after it."""
+        """Try until it is in: look at the newest version, stop at a replay, write for exactly the version after it.
+
+        Args:
+            seen: What was looked at for the first try already.
+        """
         from deltalake.exceptions import CommitFailedError, DeltaError
 
         deadline, pause = time.monotonic() + _PATIENCE_S, 0.01
         while True:
-            now = self._open(table)
+            now, seen = seen or self._open(table), None
             if now is not None and is_replay(now):
                 return None
             try:
