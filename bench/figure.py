@@ -38,6 +38,21 @@ class Figure:
         return f"| {self.what} | {self.found:.4g} {self.unit} | {self.limit_text()} | {held} |"
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """What was not measured, and why. It stands among the figures, and holds nothing back."""
+
+    what: str
+    why: str
+    held: bool = True
+
+    def line(self) -> str:
+        return f"{self.what:<64} left out: {self.why}"
+
+    def row(self) -> str:
+        return f"| {self.what} | left out: {self.why.replace('|', '/')} |  |  |"
+
+
 def cpu_seconds(command: Sequence[str], *, runs: int = 7) -> float:
     """Median CPU seconds (user and system) of a whole process, after one run that is not counted."""
     found = []

@@ -1,191 +1,180 @@
-"""Other pipeline tools, each from an environment of its own below the folder `MAINSPRING_FLOWS`; what is not there is
-left out.
+"""Pipeline tools to measure against, each from an environment of its own below the folder `MAINSPRING_FLOWS`.
 
-Each does the same: four no-op steps in a row, run again and again in one process, and a hundred no-op steps side by
-side. What a tool can keep, it keeps in a fresh folder; nothing leaves the machine.
+    python -m venv FOLDER/prefect  && FOLDER/prefect/bin/pip install prefect "fastapi==0.139.*"
+    python -m venv FOLDER/zenml    && FOLDER/zenml/bin/pip install "zenml[local]"
+    python -m venv FOLDER/metaflow && FOLDER/metaflow/bin/pip install metaflow "setuptools<81"
+    and likewise dagster, kedro, kfp and dbos[postgres] with psycopg[binary]
+
+What a tool keeps, it keeps in a fresh folder; nothing leaves the machine. One that cannot do what it is asked raises
+`CannotRun` with the reason, and the others go on.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import queue
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-LIMIT_S = 240.0
-_TIMED = """
-import json, os, statistics, sys, time
-def timed(work, runs=5):
-    work(); found = []
-    for _ in range(runs):
-        start = time.perf_counter(); work(); found.append(time.perf_counter() - start)
-    return 1000 * statistics.median(found)
-def say(**found):
-    print("FOUND " + json.dumps(found))
-"""
-SOURCES: Mapping[str, str] = {
-    "prefect": """
-from prefect import flow, task
-from prefect.cache_policies import INPUTS
-@task(cache_policy=INPUTS, persist_result=True)
-def plus(number: int, by: int) -> int: return number + by
-@flow
-def chain(): return plus(plus(plus(plus(0, 1), 2), 3), 4)
-@flow
-def wide(): return [each.result() for each in plus.map(list(range(100)), 1)]
-cached = timed(chain); start = time.perf_counter(); wide(); say(chain_ms=cached, wide_s=time.perf_counter() - start)
-""",
-    "dagster": """
-from dagster import job, op, DynamicOut, DynamicOutput, In, Nothing
-def made(n):
-    @op(name=f"plus{n}")
-    def plus(number): return number + n
-    return plus
-@op
-def first(): return 0
-ops = [made(n) for n in (1, 2, 3)]
-@job
-def chain():
-    found = first()
-    for each in ops: found = each(found)
-@op(out=DynamicOut())
-def numbers():
-    for n in range(100): yield DynamicOutput(n, mapping_key=str(n))
-@op
-def same(number): return number
-@job
-def wide(): numbers().map(same)
-ms = timed(lambda: chain.execute_in_process()); start = time.perf_counter(); wide.execute_in_process()
-say(chain_ms=ms, wide_s=time.perf_counter() - start)
-""",
-    "kedro": """
-from kedro.io import DataCatalog, MemoryDataset
-from kedro.pipeline import node, pipeline
-from kedro.runner import SequentialRunner
-def plus(number): return number + 1
-chain = pipeline([node(plus, f"n{i}", f"n{i + 1}", name=f"s{i}") for i in range(4)])
-wide = pipeline([node(plus, "n0", f"m{i}", name=f"w{i}") for i in range(100)])
-def run(which):
-    def work(): SequentialRunner().run(which, DataCatalog({"n0": MemoryDataset(0)}))
-    return work
-ms = timed(run(chain)); start = time.perf_counter(); run(wide)(); say(chain_ms=ms, wide_s=time.perf_counter() - start)
-""",
-    "metaflow": """
-import subprocess
-open("chain.py", "w").write('''
-from metaflow import FlowSpec, step
-class Chain(FlowSpec):
-    @step
-    def start(self): self.n = 0; self.next(self.a)
-    @step
-    def a(self): self.n += 1; self.next(self.b)
-    @step
-    def b(self): self.n += 1; self.next(self.end)
-    @step
-    def end(self): pass
-if __name__ == "__main__": Chain()
-''')
-open("wide.py", "w").write('''
-from metaflow import FlowSpec, step
-class Wide(FlowSpec):
-    @step
-    def start(self): self.items = list(range(100)); self.next(self.each, foreach="items")
-    @step
-    def each(self): self.n = self.input; self.next(self.join)
-    @step
-    def join(self, inputs): self.n = [i.n for i in inputs]; self.next(self.end)
-    @step
-    def end(self): pass
-if __name__ == "__main__": Wide()
-''')
-def run(name):
-    start = time.perf_counter()
-    subprocess.run([sys.executable, name, "run", "--max-workers", "2"], check=True, stdout=subprocess.DEVNULL,
-                   stderr=subprocess.DEVNULL)
-    return time.perf_counter() - start
-run("chain.py"); say(whole_s=run("chain.py"), wide_s=run("wide.py"))
-""",
-    "dbos": """
-import sqlalchemy
-from dbos import DBOS
-@sqlalchemy.event.listens_for(sqlalchemy.Engine, "connect")
-def as_often_synced_as_ours(connection, record):
-    if type(connection).__module__ == "sqlite3":
-        connection.execute("PRAGMA journal_mode=WAL"); connection.execute("PRAGMA synchronous=NORMAL")
-DBOS(config={"name": "bench", "system_database_url": os.environ.get("DBOS_URL", "sqlite:///dbos.sqlite"),
-             "run_admin_server": False, "log_level": "ERROR"})
-@DBOS.step()
-def plus(number): return number + 1
-@DBOS.workflow()
-def chain(count):
-    number = 0
-    for _ in range(count): number = plus(number)
-    return number
-DBOS.launch()
-ms = timed(lambda: chain(4)); few = timed(lambda: chain(20), 3); many = timed(lambda: chain(220), 3)
-say(chain_ms=ms, step_ms=(many - few) / 200); os._exit(0)
-""",
-    "zenml": """
-from zenml import pipeline, step
-@step
-def plus(number: int, by: int) -> int: return number + by
-@pipeline(enable_cache=True)
-def chain(): plus(plus(plus(plus(0, 1), 2), 3), 4)
-@pipeline(enable_cache=False)
-def fresh(): plus(plus(plus(plus(0, 1), 2), 3), 4)
-say(chain_ms=timed(chain, 2), fresh_ms=timed(fresh, 1))
-""",
-    "kfp": """
-from kfp import dsl, local
-local.init(runner=local.SubprocessRunner(use_venv=False), raise_on_error=True)
-@dsl.component
-def plus(number: int, by: int) -> int: return number + by
-@dsl.pipeline
-def chain() -> int:
-    found = plus(number=0, by=1)
-    for by in (2, 3, 4): found = plus(number=found.output, by=by)
-    return found.output
-say(fresh_ms=timed(chain, 1))
-""",
-    "pool": """
-from concurrent.futures import ProcessPoolExecutor
-def plus(number): return number + 1
-if __name__ == "__main__":
-    with ProcessPoolExecutor(2) as pool:
-        list(pool.map(plus, range(2))); start = time.perf_counter()
-        list(pool.map(plus, range(100))); say(wide_s=time.perf_counter() - start)
-""",
-}
+from flow_programs import DONE, FILES, HEAD, SERVED, WHOLE
+from tree import Used, cpu_of_tree, end_tree, used
+
+LIMIT_S = 900.0
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_LOGGING_LEVEL": "ERROR",
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # 20 as it comes, which a busy machine needs for less
     "DO_NOT_TRACK": "1",
     "ZENML_ANALYTICS_OPT_IN": "false",
     "ZENML_LOGGING_VERBOSITY": "ERROR",
     "KEDRO_DISABLE_TELEMETRY": "1",
     "DAGSTER_DISABLE_TELEMETRY": "yes",
+    "METAFLOW_USER": "bench",
     "USERNAME": "bench",
 }
 
 
-def measured(name: str, root: Path) -> dict[str, float]:
-    """What a tool takes: `chain_ms`, `wide_s` and others of its own; empty when it is not there or does not start."""
+class CannotRun(Exception):
+    """Why a tool is left out."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One run of a work: CPU seconds of the whole tree, seconds of the clock, and what it said."""
+
+    cpu_s: float
+    wall_s: float
+    said: object
+
+
+class Contestant:
+    """A tool whose program stays and does what it is asked.
+
+    Args:
+        name: A key of `SERVED`.
+        root: A folder; its own is made in it.
+        env: More variables for it.
+        beside: The process of a server that works for it, whose CPU counts too.
+    Raises:
+        CannotRun: It is not installed, or its program did not start.
+    """
+
+    def __init__(self, name: str, root: Path, env: Mapping[str, str] | None = None, beside: int = 0) -> None:
+        self.name, self._beside = name, beside
+        folder, python = placed(name, root)
+        (folder / "work.py").write_text(HEAD + SERVED[name])
+        self._errors = folder / "errors.log"
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        with self._errors.open("wb") as log:
+            self._process = subprocess.Popen(
+                [python, "work.py"],
+                cwd=folder,
+                env={**environ(folder), **(env or {})},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+            )
+        threading.Thread(target=self._read, daemon=True).start()
+        try:
+            self._found(LIMIT_S)
+        except CannotRun:
+            self.close()
+            raise
+
+    def turn(self, work: str, *words: int, runs: int = 1) -> Turn:
+        """Do a work some times; the figures are for one.
+
+        Raises:
+            CannotRun: It failed, or did not end in time.
+        """
+        assert self._process.stdin is not None
+        before = self._cpu_s()
+        try:
+            self._process.stdin.write(" ".join(map(str, (work, runs, *words))).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise CannotRun(self._reason("it ended")) from None
+        found = self._found(LIMIT_S)
+        return Turn((self._cpu_s() - before) / runs, float(str(found["wall_s"])), found["said"])
+
+    def close(self) -> None:
+        """End it and all that it started."""
+        end_tree(self._process)
+
+    def _cpu_s(self) -> float:
+        return cpu_of_tree(self._process.pid) + (cpu_of_tree(self._beside) if self._beside else 0.0)
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith(b"FOUND "):
+                self._lines.put(line.decode().removeprefix("FOUND "))
+        self._lines.put("")
+
+    def _found(self, limit_s: float) -> dict[str, object]:
+        try:
+            line = self._lines.get(timeout=limit_s)
+        except queue.Empty:
+            raise CannotRun(f"it took longer than {limit_s:.0f} s") from None
+        if not line:
+            raise CannotRun(self._reason("it ended"))
+        found: dict[str, object] = json.loads(line)
+        return found
+
+    def _reason(self, what: str) -> str:
+        return f"{what}: {last_line(self._errors.read_text(errors='replace'))}"
+
+
+def run_whole(name: str, root: Path, number: int, *, command: tuple[str, ...] = (), done: str = "") -> Used:
+    """Run a command of a tool, that of `WHOLE` unless another is given, and check that it says what it should.
+
+    Raises:
+        CannotRun: It is not installed, failed, or said something else.
+    """
+    folder, python = placed(name, root)
+    given = [word.replace("NUMBER", str(number)) for word in command or WHOLE[name]]
+    given[0] = python
+    found = used(given, cwd=folder, env=environ(folder), limit_s=LIMIT_S)
+    wanted = (done or DONE[name]).replace("NUMBER", str(number + 10))
+    if found.exit != 0 or wanted not in found.output:
+        raise CannotRun(f"exit code {found.exit} without {wanted!r}: {last_line(found.output)}")
+    return found
+
+
+def placed(name: str, root: Path) -> tuple[Path, str]:
+    """The folder of a tool below `root`, with its files, and its Python.
+
+    Raises:
+        CannotRun: It is not installed.
+    """
     python = Path(os.environ.get("MAINSPRING_FLOWS", "/nowhere"), name, "bin", "python")
-    if name == "pool":
+    if name in ("mainspring", "pool"):
         python = Path(sys.executable)
     if not python.exists():
-        return {}
+        raise CannotRun(f"there is no {python}")
     folder = root / name
-    folder.mkdir()
-    (folder / "work.py").write_text(_TIMED + SOURCES[name])
-    env = {**os.environ, **QUIET, "HOME": str(folder), "PREFECT_HOME": str(folder), "ZENML_CONFIG_PATH": str(folder)}
-    try:
-        done = subprocess.run(
-            [str(python), "work.py"], cwd=folder, env=env, capture_output=True, text=True, timeout=LIMIT_S, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return {}
-    lines = [line for line in done.stdout.splitlines() if line.startswith("FOUND ")]
-    return json.loads(lines[-1].removeprefix("FOUND ")) if lines else {}
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        for file, text in FILES.get(name, {}).items():
+            (folder / file).write_text(text)
+    return folder, str(python)
+
+
+def environ(folder: Path) -> dict[str, str]:
+    """Variables for a tool: nothing of this one's environment of Python, its own home, and no word to its makers."""
+    places = {name: str(folder) for name in ("HOME", "PREFECT_HOME", "ZENML_CONFIG_PATH", "DAGSTER_HOME")}
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    return {**kept, **QUIET, **places}
+
+
+def last_line(text: str) -> str:
+    """The last line that says something, at most 200 characters of it."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:200] if lines else "it said nothing"

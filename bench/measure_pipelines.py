@@ -1,17 +1,21 @@
-"""What a pipeline costs beside its steps: cached and first runs, fan-out, long runs, the queue, and other tools."""
+"""What a pipeline costs beside its steps: cached and first runs, fan-out, long runs, the queue.
+
+Other tools stand beside it in `measure_flows`.
+"""
 
 from __future__ import annotations
 
+import resource
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from figure import Figure, cpu_seconds, wall
-from flows import SOURCES, measured
+from figure import Figure, cpu_seconds
+from flow_programs import OURS
 from place import folder, quantile
 
 from mainspring.core.settings import load
@@ -24,65 +28,6 @@ from mainspring.storage.queue import SqlQueue
 from mainspring.testing.postgres import NoPostgres, PostgresServer
 
 RUNS = 30
-SOURCE = '''"""Four steps in a row."""
-import mainspring as ms
-
-
-@ms.step
-def first(number: int) -> int:
-    return number + 1
-
-
-@ms.step
-def second(number: int) -> int:
-    return number + 2
-
-
-@ms.step
-def third(number: int) -> int:
-    return number + 3
-
-
-@ms.step
-def fourth(number: int) -> int:
-    return number + 4
-
-
-@ms.pipeline
-def chain(number: int = 0) -> int:
-    return fourth(third(second(first(number))))
-'''
-
-
-SOURCE += """
-
-@ms.step
-def numbers(count: int) -> list[int]:
-    return list(range(count))
-
-
-@ms.step
-def same(number: int) -> int:
-    return number
-
-
-@ms.pipeline
-def wide(count: int = 100) -> list[int]:
-    return same.map(numbers(count), limit=1)
-
-
-@ms.pipeline
-def crew(count: int = 100) -> list[int]:
-    return same.map(numbers(count))
-
-
-@ms.pipeline
-def long(count: int = 100) -> int:
-    number = first(count)
-    for _ in range(count):
-        number = first(number)
-    return number
-"""
 DRIVER = """
 import sys
 from pathlib import Path
@@ -112,90 +57,65 @@ while (lease := queue.lease("w", ["bench"])) is not None:
 
 def measure() -> Iterator[Figure]:
     with folder() as root:
-        (root / "chain.py").write_text(SOURCE)
+        (root / "chain.py").write_text(OURS)
         house = open_house(load(root))
         try:
-            chain = yield from _chain(house.get(Pipelines), root)
-            own = yield from _wide(house.get(Pipelines), root)
-            durable = (
-                1000 * (_seconds(house.get(Pipelines), root, 220) - _seconds(house.get(Pipelines), root, 20)) / 200
-            )
-            yield Figure("a durable step more", durable, "ms")
+            yield from _chain(house.get(Pipelines), root)
+            yield from _rows(house.get(Pipelines), root)
         finally:
             house.close()
-        yield from _beside(root, chain, own, durable)
     yield from _processes()
     yield from _driver()
     yield from _jobs()
 
 
-def _chain(pipelines: Pipelines, root: Path) -> Generator[Figure, None, float]:
+def _chain(pipelines: Pipelines, root: Path) -> Iterator[Figure]:
     target, numbers = f"{root / 'chain.py'}:chain", iter(range(1, 10**6))
-    fresh = wall(RUNS, lambda: _check(pipelines.run_inline(target, {"number": 100 * next(numbers)}), "finished"))
+    fresh = _taken(lambda: _check(pipelines.run_inline(target, {"number": 100 * next(numbers)}), "finished"))
     pipelines.run_inline(target, {})
-    cached = wall(RUNS, lambda: _check(pipelines.run_inline(target, {}), "cached"))
-    yield Figure("four no-op steps in process, run for the first time", 1000 * statistics.median(fresh), "ms")
-    yield Figure("four cached steps in process, run again", 1000 * statistics.median(cached), "ms")
-    yield Figure("four cached steps in process, run again: p90", 1000 * quantile(cached, 0.9), "ms")
-    return 1000 * statistics.median(cached)
+    cached = _taken(lambda: _check(pipelines.run_inline(target, {}), "cached"))
+    for what, found in (("run for the first time", fresh), ("taken from the cache", cached)):
+        yield Figure(f"four no-op steps in process, {what}", 1000 * statistics.median(c for c, _ in found), "ms CPU")
+        walls = [wall_s for _, wall_s in found]
+        yield Figure(f"four no-op steps in process, {what}, by the clock", 1000 * statistics.median(walls), "ms")
+        yield Figure(f"four no-op steps in process, {what}, by the clock: p90", 1000 * quantile(walls, 0.9), "ms")
 
 
-def _wide(pipelines: Pipelines, root: Path) -> Generator[Figure, None, float]:
-    def seconds(name: str, count: int) -> float:
-        return _seconds(pipelines, root, count, name)
-
-    here, there = seconds("wide", 100), seconds("crew", 100)
-    yield Figure("100 steps side by side, in process", here, "s")
-    yield Figure("100 steps side by side, in processes of their own", there, "s")
-    yield Figure("a step in process, beside what it does", 10 * min(here, seconds("wide", 100)), "ms", 10)
-    first, second = seconds("long", 1000), seconds("long", 10_000)
-    yield Figure("10,000 steps in a row", second, "s")
-    yield Figure("10,000 steps / 10 x 1,000 steps", second / (10 * first), "times", 1.5)
-    return there
+def _taken(work: Callable[[], object]) -> list[tuple[float, float]]:
+    """CPU seconds and seconds of the clock of each of some runs, with what it starts."""
+    work()
+    found = []
+    for _ in range(RUNS):
+        cpu_s, began = _cpu_s(), time.perf_counter()
+        work()
+        found.append((_cpu_s() - cpu_s, time.perf_counter() - began))
+    return found
 
 
-def _seconds(pipelines: Pipelines, root: Path, count: int, name: str = "long") -> float:
-    started = time.perf_counter()
+def _cpu_s() -> float:
+    both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(used.ru_utime + used.ru_stime for used in both)
+
+
+def _rows(pipelines: Pipelines, root: Path) -> Iterator[Figure]:
+    """Many steps, in a row and side by side; the children of a crew have ended with its run, and count."""
+    for name, words, count in (
+        ("long", "in a row", 10_000),
+        ("wide", "side by side in process", 10_000),
+        ("crew", "side by side in processes of their own", 1_000),
+    ):
+        few, many = _steps(pipelines, root, name, count // 10), _steps(pipelines, root, name, count)
+        yield Figure(f"{count:,} steps {words}", many[0], "s CPU")
+        yield Figure(f"{count:,} steps {words}, by the clock", many[1], "s")
+        yield Figure(f"a step of them, {words}", 1000 * many[0] / count, "ms CPU", 25 if name == "crew" else 10)
+        yield Figure(f"{count:,} steps / 10 x {count // 10:,} steps, {words}", many[0] / (10 * few[0]), "x CPU", 1.5)
+
+
+def _steps(pipelines: Pipelines, root: Path, name: str, count: int) -> tuple[float, float]:
+    cpu_s, began = _cpu_s(), time.perf_counter()
     run = pipelines.run_inline(f"{root / 'chain.py'}:{name}", {"count": count}, cache=False)
     assert run.error == "", run.error
-    return time.perf_counter() - started
-
-
-def _beside(root: Path, chain_ms: float, wide_s: float, durable_ms: float) -> Iterator[Figure]:
-    limits = {"prefect": 1 / 50, "zenml": 1 / 50}
-    fresh = {"zenml": 1 / 10, "kfp": 1 / 5}
-    for name in SOURCES:
-        found = measured(name, root)
-        if "chain_ms" in found:
-            yield Figure(f"{name}: four no-op steps in process", found["chain_ms"], "ms")
-            ratio = chain_ms / found["chain_ms"]
-            yield Figure(f"four cached steps, ours / {name}", ratio, "times", limits.get(name))
-        if "wide_s" in found:
-            yield Figure(f"{name}: 100 steps side by side", found["wide_s"], "s")
-            limit = 1 / 20 if name == "metaflow" else None
-            yield Figure(f"100 steps side by side, ours / {name}", wide_s / found["wide_s"], "times", limit)
-        if "whole_s" in found:
-            whole = _whole(root)
-            yield Figure("four steps, whole process", whole, "s")
-            yield Figure(f"{name}: four steps, whole process", found["whole_s"], "s")
-            yield Figure(f"four steps, whole process, ours / {name}", whole / found["whole_s"], "times", 1 / 5)
-        if "fresh_ms" in found:
-            yield Figure(f"{name}: a step that is not cached", found["fresh_ms"] / 4, "ms")
-            ratio = wide_s * 10 / (found["fresh_ms"] / 4)
-            yield Figure(f"a step of 100 side by side, ours / {name}", ratio, "times", fresh.get(name))
-        if "step_ms" in found:
-            yield Figure(f"{name}: a durable step more", found["step_ms"], "ms")
-            yield Figure(f"a durable step more, ours / {name}", durable_ms / found["step_ms"], "times", 1.0)
-
-
-def _whole(root: Path) -> float:
-    command = [sys.executable, "-m", "mainspring", "pipeline", "run", "chain.py:chain"]
-    found = []
-    for _ in range(3):
-        started = time.perf_counter()
-        subprocess.run(command, cwd=root, check=True, capture_output=True)
-        found.append(time.perf_counter() - started)
-    return statistics.median(found)
+    return _cpu_s() - cpu_s, time.perf_counter() - began
 
 
 def _processes() -> Iterator[Figure]:
@@ -209,7 +129,7 @@ def _processes() -> Iterator[Figure]:
 def _driver() -> Iterator[Figure]:
     """The most memory of a process that runs 10,000 steps in a row and has their records in hand at the end."""
     with folder() as root:
-        (root / "chain.py").write_text(SOURCE)
+        (root / "chain.py").write_text(OURS)
         done = subprocess.run([sys.executable, "-c", DRIVER], cwd=root, check=True, capture_output=True, text=True)
     yield Figure("memory of a process that runs 10,000 steps, at its most", int(done.stdout) / 1000, "MB", 80)
 

@@ -1,7 +1,8 @@
 """Run the measurements: `./ms bench [NAME ...] [--write]`. With --write the results go to the top of bench/RESULTS.md.
 
 Each file `bench/measure_*.py` has a function `measure() -> Iterator[Figure]`. A figure is a ratio to something that was
-measured in the same run, or stands beside a stated limit. Machines are noisy: medians are shown, bad results too.
+measured in the same run, or stands beside a stated limit; what could not be measured is a `LeftOut` with the reason.
+Machines are noisy: medians are shown, bad results too.
 
 Two more are simulations of their own, not of speed but of error rates, and are run by themselves:
     python bench/gates_error_rates.py           how often a gate passes a model that is worse, equal or better
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import cast
 
 sys.path.insert(0, str(Path(__file__).parent))
-from figure import Figure
+from figure import Figure, LeftOut
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"
@@ -32,12 +33,12 @@ def cases() -> dict[str, Path]:
     return {path.stem.removeprefix("measure_"): path for path in sorted(HERE.glob("measure_*.py"))}
 
 
-def load(path: Path) -> Callable[[], Iterator[Figure]]:
+def load(path: Path) -> Callable[[], Iterator[Figure | LeftOut]]:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return cast(Callable[[], Iterator[Figure]], module.measure)
+    return cast(Callable[[], Iterator[Figure | LeftOut]], module.measure)
 
 
 def main() -> int:
@@ -50,7 +51,7 @@ def main() -> int:
     if unknown:
         parser.error(f"unknown {', '.join(sorted(unknown))}; known are {', '.join(cases())}")
     busy = os.getloadavg()[0]
-    figures: list[Figure] = []
+    figures: list[Figure | LeftOut] = []
     for name, path in cases().items():
         if not asked.names or name in asked.names:
             for figure in load(path)():
@@ -61,7 +62,7 @@ def main() -> int:
     return 0 if all(figure.held for figure in figures) else 1
 
 
-def write(figures: list[Figure], names: list[str], note: str) -> None:
+def write(figures: list[Figure | LeftOut], names: list[str], note: str) -> None:
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}; {note}"
     lines = [f"## {now}: `./ms bench {' '.join([*names, '--write'])}`", "", machine, ""]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import sqlalchemy as sa
 from click.testing import CliRunner
 from litestar.testing import TestClient
 
@@ -109,6 +110,14 @@ def four(numbers: list[int]) -> int:
 def small(n: int = 1) -> int:
     first = one(n)
     return four(three(first, two(first)))
+
+
+@pipeline
+def in_a_row(count: int = 2) -> int:
+    number = one(count)
+    for _ in range(count):
+        number = one(number)
+    return number
 
 
 @step
@@ -230,6 +239,27 @@ def test_doing_nothing_takes_little_work(pipelines: Pipelines) -> None:
     assert set(states(run).values()) == {StepState.CACHED}
     print(f"a cached run of four steps: {1000 * min(costs):.0f} ms of CPU")
     assert min(costs) < 0.05
+
+
+def test_steps_taken_from_the_cache_are_stored_together_with_their_events(
+    wiring: Wiring, pipelines: Pipelines, sqlite_tables: Tables
+) -> None:
+    commits: list[int] = []
+
+    def count(_: object) -> None:
+        commits[-1] += 1
+
+    for count_of_steps in (2, 40):
+        pipelines.run_inline(in_a_row, {"count": count_of_steps})
+        before = wiring.get(Journal).last()  # type: ignore[type-abstract]
+        commits.append(0)
+        sa.event.listen(sa.Engine, "commit", count)
+        run = pipelines.run_inline(in_a_row, {"count": count_of_steps})
+        sa.event.remove(sa.Engine, "commit", count)
+        assert set(states(run).values()) == {StepState.CACHED}
+        told = wiring.get(Journal).read(before, kinds=["pipelines.step_finished"])  # type: ignore[type-abstract]
+        assert [event.payload["state"] for event in told] == ["cached"] * (count_of_steps + 1)
+    assert commits[0] == commits[1] < 12
 
 
 def test_the_commands_run_list_show_explain_and_cancel(wiring: Wiring, tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ QUEUE, KIND = "pipelines", "pipelines.run"
 ATTEMPTS = 10
 """How many workers may have a run. Errors of steps do not count: they end the run or are tried again in it."""
 RENEW_S = 5.0
+HELD = 100
+"""How many steps taken from the cache are noted in one transaction, at most."""
 LOOK_S = 0.5
 """How often it is looked whether the run shall pause."""
 AWAY_S = 60.0
@@ -110,6 +112,8 @@ class Ledger:
         self._looked = -LOOK_S  # a pause may have been asked for before
         self._patience = Patience(0.0 if run.engine == "inline" else AWAY_S, check_hold)
         self._seq = 0
+        self._is_new = run.attempt == 0
+        self._held, self._held_since = _Batch(), 0.0
         self._is_pausing = False
         self._rows: dict[str, StepRow] = {}
         self._running: dict[str, float | None] = {}
@@ -159,9 +163,19 @@ class Ledger:
         reply = self._answers[str(message["ask"])](message, batch)
         if reply.get("do") == "run":
             reply = reply | {"until": asked + self._desk.lease_s}
+        if reply.get("do") == "reuse" and self._may_hold(batch):
+            return reply
         if batch.writes or batch.run:
             self._store(lambda conn: [write(conn) for write in batch.writes], *batch.facts, run=batch.run, at_once=True)
         return reply
+
+    def _may_hold(self, batch: _Batch) -> bool:
+        """Keep what is to be stored of steps taken from the cache for the next transaction: lost, it is found again."""
+        self._held_since = self._held_since if self._held.writes else time.monotonic()
+        self._held.writes += batch.writes
+        self._held.facts += batch.facts
+        batch.writes, batch.facts = [], []
+        return len(self._held.writes) < HELD and time.monotonic() - self._held_since < LOOK_S and not batch.run
 
     def beat(self) -> float | None:
         """Look whether the run is still ours; returns the seconds that the current step has left."""
@@ -197,9 +211,8 @@ class Ledger:
     def fail_run(self, error: MainspringError) -> None:
         """The run ends without a result; the job itself is finished: trying it again would not help."""
         running = next(iter(self._running), "")
-        fact = RunFailed(
-            subject=self._run.ref, pipeline=self._run.pipeline, step=running or self.blamed, error=error.what
-        )
+        about = {"pipeline": self._run.pipeline, "step": running or self.blamed, "error": error.what}
+        fact = RunFailed(subject=self._run.ref, **about)
         values = {"state": RunState.FAILED, "error": str(error), "error_code": error.code, "finished_at": self._now}
 
         def work(conn: Connection) -> None:
@@ -254,8 +267,8 @@ class Ledger:
         kept = [(step, {"error": str(error), "log": self._keep_log(step)}) for step in self._running]
 
         def work(conn: Connection) -> None:
-            for step, values in kept:
-                records.change_step(conn, self._run.id, step, values)
+            for each in kept:
+                records.change_step(conn, self._run.id, *each)
 
         self._store(work)
 
@@ -278,21 +291,21 @@ class Ledger:
 
     def _plan(self, message: Message, batch: _Batch) -> Message:
         plans = cast("list[Mapping[str, Json]]", message["steps"])
-        pins, code = self._read(lambda conn: records.fixed_of(conn, self._run.id))
+        pins, code = ({}, {}) if self._is_new else self._read(lambda conn: records.fixed_of(conn, self._run.id))
         named = cast("list[str]", message["datasets"])
         try:
             pins |= {name: self._newest(Dataset(name)) for name in named if name not in pins}
             code = same_code(code, cast("dict[str, str]", message["code"]))
             if self._run.engine != "ray":  # a cluster finds the room itself
-                asked = {
-                    str(p["id"]): StepPlan.from_json(p).resources for p in plans if {"cpu", "memory", "gpu"} & {*p}
-                }
+                given = [plan for plan in plans if {"cpu", "memory", "gpu"} & {*plan}]
+                asked = {str(plan["id"]): StepPlan.from_json(plan).resources for plan in given}
                 check_resources(asked, self._desk.machine.has)
         except MainspringError as reason:
             return {"error": pack_error(reason)}
         values = {"pipeline": message["pipeline"], "params": message["params"], "pins": pins, "code": code}
         self._store(lambda conn: records.plan_steps(conn, self._run.id, plans), run=values)
         self._remember(plans)
+        self._is_new = False
         params = cast("Mapping[str, Json]", message["params"])
         self._run = replace(self._run, pipeline=str(message["pipeline"]), params=params)
         for ref in pins.values():
@@ -301,7 +314,7 @@ class Ledger:
 
     def _remember(self, plans: Sequence[Mapping[str, Json]], parent: str = "") -> None:
         """Keep these steps in mind, as they stand."""
-        begun = self._read(lambda conn: records.begun_of(conn, self._run.id, parent))
+        begun = {} if self._is_new else self._read(lambda conn: records.begun_of(conn, self._run.id, parent))
         for plan in plans:
             step = str(plan["id"])
             self._rows[step] = StepRow(step, parent, StepPlan.from_json(plan), *begun.get(step, ()))
@@ -457,9 +470,8 @@ class Ledger:
             if given.approved:
                 return {"do": "go", "answer": {"by": given.by, "at": given.at, "comment": given.comment}}
             what = f"{given.by} said no to: {given.question}"
-            error = Refused(
-                what, where=f"step {step}", hint=given.comment or "ask them why, and resume the run: it asks again"
-            )
+            hint = given.comment or "ask them why, and resume the run: it asks again"
+            error = Refused(what, where=f"step {step}", hint=hint)
             batch.run["error"] = ""
             self._note_failure(step, error, {}, batch)
             return {"do": "failed", "error": pack_error(error)}
@@ -519,13 +531,20 @@ class Ledger:
 
         With `at_once` the work is of prepared statements only, which travel together.
         """
-        since = self._now
+        since, held = self._now, self._held
+        told = (*held.facts, *facts)
+
+        def both(conn: Connection) -> None:
+            for earlier in held.writes:
+                earlier(conn)
+            work(conn)
 
         def write(again: bool) -> None:
-            if not (again and self._is_stored(facts, since)):
-                self._write(work, facts, run, at_once=at_once)
+            if not (again and self._is_stored(told, since)):
+                self._write(both, told, run, at_once=at_once)
 
         self._patience.until_it_works(write)
+        self._held = _Batch()
 
     def _write(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache, lru_cache
-from typing import cast
+from typing import Any, cast
 
 import sqlalchemy as sa
 
@@ -49,6 +49,8 @@ def _lock(parts: Mapping[str, Json]) -> Iterator[str]:
 
 _PLANNED = 500
 """How many steps are written at once: what SQLAlchemy makes of their rows is several times as large as they are."""
+_FEW = 20
+"""How many are written one by one, by a statement that is compiled once."""
 ACTIVE = (RunState.QUEUED, RunState.RUNNING)
 """States of a run that has a job on the queue."""
 UNFINISHED = (*ACTIVE, RunState.WAITING, RunState.PAUSED)
@@ -132,6 +134,8 @@ step_cache = sa.Table(
 """Results by cache key, the newest for each. `reads` are datasets read without a version, and the version they had."""
 
 _r, _s, _c = pipeline_run.c, step_run.c, step_cache.c
+_Row = Mapping[str, Any] | sa.RowMapping
+_HERE = (_r.project == given(_r.project), _r.id == given(_r.id))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,27 +200,37 @@ def add_run(conn: sa.Connection, run: PipelineRun) -> bool:
     """Add a run; False when its id is there already."""
     names = ("id", "pipeline", "target", "state", "engine", "job_id", "created_at", "cache", "priority", "actor")
     row = {name: getattr(run, name) for name in names}
-    insert = insert_into(conn, pipeline_run).values(
-        **row,
-        project=caller().project,
-        params=dict(run.params),
-        attempt=0,
-        tracked=False,
-        pausing=False,
-        pins={},
-        code={},
-        error="",
-        error_code="",
-        started_at=0,
-        finished_at=0,
-    )
-    return conn.execute(insert.on_conflict_do_nothing()).rowcount == 1
+    return _ADD_RUN.run(conn, {**row, "project": caller().project, "params": dict(run.params), **_UNTOUCHED}) == 1
+
+
+_UNTOUCHED: Mapping[str, object] = {
+    "attempt": 0,
+    "tracked": False,
+    "pausing": False,
+    "pins": {},
+    "code": {},
+    "result": None,
+    "error": "",
+    "error_code": "",
+    "started_at": 0,
+    "finished_at": 0,
+}
+_ADD_RUN = Prepared(
+    lambda conn: insert_into(conn, pipeline_run).values({each.key: given(each) for each in _r}).on_conflict_do_nothing()
+)
 
 
 def find_run(conn: sa.Connection, run_id: str, *, with_steps: bool = True) -> PipelineRun | None:
     """A run, with its steps or without."""
-    row = conn.execute(pipeline_run.select().where(_r.project == caller().project, _r.id == run_id)).mappings().first()
-    return _run(row, steps_of(conn, run_id) if with_steps else ()) if row else None
+    rows = _FIND_RUN.rows(conn, {"project": caller().project, "id": run_id})
+    return next((_run(_named(_r, row), steps_of(conn, run_id) if with_steps else ()) for row in rows), None)
+
+
+_FIND_RUN = Prepared(lambda _: pipeline_run.select().where(*_HERE))
+
+
+def _named(columns: Iterable[sa.Column[Any]], row: Sequence[object]) -> Mapping[str, Any]:
+    return dict(zip([column.key for column in columns], row, strict=True))
 
 
 def find_runs(
@@ -253,8 +267,15 @@ def ended_of(conn: sa.Connection, ids: Sequence[str]) -> list[str]:
 
 def change_run(conn: sa.Connection, run_id: str, values: Mapping[str, object], *, states: Iterable[RunState]) -> bool:
     """Change a run when it is in one of `states`; False when it is not."""
-    query = pipeline_run.update().where(_r.project == caller().project, _r.id == run_id, _r.state.in_(list(states)))
-    return conn.execute(query.values(dict(values))).rowcount == 1
+    here = {"at_project": caller().project, "at_run": run_id}
+    return _change_run_of(tuple(values), tuple(states)).run(conn, {**values, **here}) == 1
+
+
+@cache
+def _change_run_of(names: tuple[str, ...], states: tuple[RunState, ...]) -> Prepared:
+    here = (_r.project == given(_r.project, "at_project"), _r.id == given(_r.id, "at_run"))
+    update = pipeline_run.update().where(*here, sa.or_(*(_r.state == state for state in states)))
+    return Prepared(lambda _: update.values({name: given(_r[name]) for name in names}))
 
 
 def job_of(conn: sa.Connection, run_id: str) -> str:
@@ -265,25 +286,27 @@ def job_of(conn: sa.Connection, run_id: str) -> str:
 
 def fixed_of(conn: sa.Connection, run_id: str) -> tuple[dict[str, str], dict[str, str]]:
     """What a run was fixed to when it began: the dataset versions, and the digest of each step's code."""
-    query = sa.select(_r.pins, _r.code).where(_r.project == caller().project, _r.id == run_id)
-    row = conn.execute(query).one()
-    return row.pins, row.code
+    pins, code = _FIXED.rows(conn, {"project": caller().project, "id": run_id})[0]
+    return pins, code
+
+
+_FIXED = Prepared(lambda _: sa.select(_r.pins, _r.code).where(*_HERE))
+_PAUSING = Prepared(lambda _: sa.select(_r.pausing).where(*_HERE))
 
 
 def is_pausing(conn: sa.Connection, run_id: str) -> bool:
     """Whether somebody asked the run to stop after the steps that are under way."""
-    query = sa.select(_r.pausing).where(_r.project == caller().project, _r.id == run_id)
-    return bool(conn.execute(query).scalar_one())
+    return bool(_PAUSING.rows(conn, {"project": caller().project, "id": run_id})[0][0])
 
 
 def plan_steps(conn: sa.Connection, run_id: str, plans: Sequence[Mapping[str, Json]], *, parent: str = "") -> None:
     """Add the steps that are not there yet, and drop those of the same parent that the pipeline no longer has."""
     here = (_s.project == caller().project, _s.run == run_id)
-    known = set(conn.execute(sa.select(_s.step).where(*here, _s.parent == parent)).scalars())
+    own = {"project": caller().project, "run": run_id, "parent": parent}
+    known = {step for (step,) in _STEPS_OF_PARENT.rows(conn, own)}
     wanted = {str(plan["id"]) for plan in plans}
     for gone in known - wanted:
         conn.execute(step_run.delete().where(*here, sa.or_(_s.step == gone, _s.parent == gone)))
-    fixed = {"project": caller().project, "run": run_id, "parent": parent}
     for start in range(0, len(plans), _PLANNED):
         rows = []
         for position, plan in enumerate(plans[start : start + _PLANNED], start):
@@ -291,9 +314,17 @@ def plan_steps(conn: sa.Connection, run_id: str, plans: Sequence[Mapping[str, Js
             if plan["id"] in known:
                 change_step(conn, run_id, str(plan["id"]), values)
             else:
-                rows.append({**fixed, **_fresh(plan), **values})
-        if rows:
+                rows.append({**own, **_fresh(plan), **values})
+        if len(rows) > _FEW:
             conn.execute(step_run.insert(), rows)
+            continue
+        for row in rows:
+            _add_step(tuple(row)).run(conn, row)
+
+
+@cache
+def _add_step(names: tuple[str, ...]) -> Prepared:
+    return Prepared(lambda _: step_run.insert().values({name: given(_s[name]) for name in names}))
 
 
 def plans_of(conn: sa.Connection, run_id: str, parent: str) -> Sequence[Mapping[str, Json]]:
@@ -304,11 +335,19 @@ def plans_of(conn: sa.Connection, run_id: str, parent: str) -> Sequence[Mapping[
 
 def begun_of(conn: sa.Connection, run_id: str, parent: str) -> dict[str, tuple[StepState, int, int]]:
     """State, attempt and failures of the steps of one parent that are not as they were planned."""
-    query = sa.select(_s.step, _s.state, _s.attempt, _s.failures).where(
-        _s.project == caller().project, _s.run == run_id, _s.parent == parent
+    rows = _BEGUN.rows(conn, {"project": caller().project, "run": run_id, "parent": parent})
+    return {step: (StepState(state), attempt, failures) for step, state, attempt, failures in rows}
+
+
+_INNER = (_s.project == given(_s.project), _s.run == given(_s.run), _s.parent == given(_s.parent))
+_STEPS_OF_PARENT = Prepared(lambda _: sa.select(_s.step).where(*_INNER))
+_BEGUN = Prepared(
+    lambda _: (
+        sa.select(_s.step, _s.state, _s.attempt, _s.failures)
+        .where(*_INNER)
+        .where(sa.or_(_s.state != StepState.WAITING, _s.attempt > 0, _s.failures > 0))
     )
-    changed = sa.or_(_s.state != StepState.WAITING, _s.attempt > 0, _s.failures > 0)
-    return {step: (StepState(state), attempt, n) for step, state, attempt, n in conn.execute(query.where(changed))}
+)
 
 
 def change_step(conn: sa.Connection, run_id: str, step: str, values: Mapping[str, object]) -> None:
@@ -326,11 +365,26 @@ def _change_of(names: tuple[str, ...]) -> Prepared:
 
 def end_steps(conn: sa.Connection, run_id: str, *, running: StepState, at: int) -> None:
     """Close the steps of a run that will not go on: running ones become `running`, waiting ones skipped."""
-    here = (_s.project == caller().project, _s.run == run_id)
-    stop = step_run.update().where(*here, _s.state == StepState.RUNNING)
-    conn.execute(stop.values(state=running, finished_at=at))
-    open_states = _s.state.in_((StepState.WAITING, StepState.ASKED))
-    conn.execute(step_run.update().where(*here, open_states).values(state=StepState.SKIPPED))
+    here = {"at_project": caller().project, "at_run": run_id}
+    _STOP.run(conn, {**here, "state": running, "finished_at": at})
+    _SKIP.run(conn, here)
+
+
+_STEPS_HERE = (_s.project == given(_s.project, "at_project"), _s.run == given(_s.run, "at_run"))
+_STOP = Prepared(
+    lambda _: (
+        step_run.update()
+        .where(*_STEPS_HERE, _s.state == sa.bindparam("before", StepState.RUNNING, _s.state.type))
+        .values(state=given(_s.state), finished_at=given(_s.finished_at))
+    )
+)
+_SKIP = Prepared(
+    lambda _: (
+        step_run.update()
+        .where(*_STEPS_HERE, sa.or_(_s.state == StepState.WAITING, _s.state == StepState.ASKED))
+        .values(state=sa.bindparam("skipped", StepState.SKIPPED, _s.state.type))
+    )
+)
 
 
 def is_answered(conn: sa.Connection, run_id: str) -> bool:
@@ -356,15 +410,24 @@ def change_states(conn: sa.Connection, run_id: str, before: StepState, values: M
 def steps_of(conn: sa.Connection, run_id: str) -> tuple[StepRun, ...]:
     """The steps of a run in the order of the drawing; items of a list behind the step that goes through it."""
     shared, found, last = _Shared(), list[tuple[int, StepRun]](), ""
-    here, more = (_s.project == caller().project, _s.run == run_id), True
+    here, more = {"project": caller().project, "run": run_id}, True
     while more:  # by pages: the driver of Postgres keeps all rows of an answer
-        page = step_run.select().where(*here, _s.step > last).order_by(_s.step).limit(_PLANNED)
-        rows = conn.execute(page).mappings().all()
+        rows = [_named(_s, row) for row in _STEPS_PAGE.rows(conn, {**here, "step": last})]
         found += [(row["position"], _step(row, shared)) for row in rows]
         more = len(rows) == _PLANNED
         last = rows[-1]["step"] if more else ""
     found.sort(key=lambda each: each[0])
     return _in_order(step for _, step in found)
+
+
+_STEPS_PAGE = Prepared(
+    lambda _: (
+        step_run.select()
+        .where(_s.project == given(_s.project), _s.run == given(_s.run), _s.step > given(_s.step))
+        .order_by(_s.step)
+        .limit(sa.literal_column(str(_PLANNED)))
+    )
+)
 
 
 def outline_of(conn: sa.Connection, run_id: str, *, most: int) -> tuple[StepRun, ...]:
@@ -480,7 +543,7 @@ def _fresh(plan: Mapping[str, Json]) -> dict[str, Json]:
     return {"step": plan["id"], "state": StepState.WAITING, **texts, **counts}
 
 
-def _run(row: sa.RowMapping, steps: tuple[StepRun, ...]) -> PipelineRun:
+def _run(row: _Row, steps: tuple[StepRun, ...]) -> PipelineRun:
     names = ("id", "pipeline", "target", "params", "engine", "job_id", "attempt", "tracked", "error", "error_code")
     more = ("cache", "priority", "actor", "created_at", "started_at", "finished_at")
     result = (row["result"] or {}).get("value")
@@ -514,7 +577,7 @@ class _Shared:
         )
 
 
-def _step(row: sa.RowMapping, shared: _Shared | None = None) -> StepRun:
+def _step(row: _Row, shared: _Shared | None = None) -> StepRun:
     shared = shared or _Shared()
     names = ("attempt", "key", "error", "error_code", "log", "source", "started_at", "finished_at")
     decision = cast("Mapping[str, Json] | None", row["decision"])

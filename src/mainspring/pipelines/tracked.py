@@ -39,8 +39,9 @@ class TrackedRun:
         self._run_id = run_id
         self._inputs: list[tuple[str, str]] = []
         self._is_open = False
+        self._root, self._target = root, target
         self._code: Future[CodeState] | None = None
-        if tracking is not None:
+        if tracking is not None and _is_in_a_repository(root):
             side = ThreadPoolExecutor(1, thread_name_prefix="code-state")
             self._code = side.submit(_code_state, root, target)
             side.shutdown(wait=False)
@@ -52,20 +53,22 @@ class TrackedRun:
 
     def open(self, run: PipelineRun) -> None:
         """Create the tracked run, unless that was done."""
-        if self._tracking is None or self._code is None or self._is_open:
+        if self._tracking is None or self._is_open:
             return
+        params = {name: _text(value) for name, value in run.params.items()}
         found = self._tracking.create_run(
             run.pipeline,
             name=f"{run.pipeline}-{run.id[-6:]}",
             tags={"pipeline": run.pipeline, "target": run.target},
-            code=self._code.result(),
+            params=params,
+            code=self._code.result() if self._code else _code_state(self._root, self._target),
             environment=_environment(tuple(f"{each.name}=={each.version}" for each in installed().values())),
             run_id=run.id,
         )
         if found.status != "running":  # the pipeline run was taken up again
             self._tracking.resume(run.id)
-        params = {name: _text(value) for name, value in run.params.items()}
-        self._tracking.log_batch(run.id, params=params)
+        if found.params != params:  # it was opened before they were known
+            self._tracking.log_batch(run.id, params=params)
         self._is_open = True
         for ref, context in self._inputs:
             self._tracking.log_input(run.id, ref, context)
@@ -82,7 +85,13 @@ def close_tracked(tracking: Tracking | None, run_id: str, state: RunState) -> No
     """End the tracked run as the pipeline run ended; one that was never opened or has ended stays as it is."""
     if tracking is not None:
         with suppress(NotFound, Conflict):
-            tracking.finish(run_id, _STATUS[state])
+            tracking.end(run_id, _STATUS[state])
+
+
+def _is_in_a_repository(root: Path) -> bool:
+    from mainspring.tracking.capture import in_a_repository
+
+    return in_a_repository(root)
 
 
 def _code_state(root: Path, target: str) -> CodeState:

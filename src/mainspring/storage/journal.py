@@ -105,7 +105,7 @@ class SqlJournal:
     def last(self) -> int:
         """See `ports.Journal.last`."""
         with self._tables.read() as conn:
-            return int(conn.execute(_LAST).scalar_one())
+            return int(_NEWEST.rows(conn, {})[0][0])
 
     def offset(self, consumer: str) -> int:
         """See `ports.Journal.offset`."""

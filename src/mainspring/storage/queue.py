@@ -58,6 +58,7 @@ _GIVE_FIRST = _GIVE.where(
     .correlate(None)
     .scalar_subquery()
 )
+_MODE = Prepared(lambda _: sa.select(_control.c.mode).where(_control.c.queue == given(_control.c.queue)))
 _Due = tuple[int, int, int, str]
 """What orders jobs (priority turned round, `run_at`, `created_at`) and the id."""
 _NO_CONTROL = (QueueMode.OPEN, 0, 0)
@@ -80,11 +81,11 @@ class SqlQueue:
     def put(self, conn: sa.Connection, job: NewJob) -> str:
         """See `ports.Queue.put`."""
         _check(job)
-        if _controls(conn, [job.queue])[job.queue][0] == QueueMode.DRAINING:
+        if (QueueMode.DRAINING,) in _MODE.rows(conn, {"queue": job.queue}):
             raise Unavailable(f"queue {job.queue!r} is draining", where=job.queue, hint="open it again, or wait")
         row = self._new_row(conn, job)
         for _ in range(10):  # the job that held the key may finish between the two statements
-            if conn.execute(insert_into(conn, _job).values(row).on_conflict_do_nothing()).rowcount == 1:
+            if _put_of(tuple(row)).run(conn, row) == 1:
                 return str(row["id"])
             if (known := conn.execute(_same(job, str(row["project"]))).scalar()) is not None:
                 return str(known)
@@ -394,6 +395,12 @@ def _quotas(conn: sa.Connection, queues: Sequence[str], *, lock: bool = False) -
     query = _quota.select().where(_quota.c.queue.in_(queues)).order_by(_quota.c.queue, _quota.c.project)
     found = conn.execute(query.with_for_update() if lock else query)
     return {(row.queue, row.project): int(row.running_limit) for row in found}
+
+
+@cache
+def _put_of(names: tuple[str, ...]) -> Prepared:
+    values = {name: given(_job.c[name]) for name in names}
+    return Prepared(lambda conn: insert_into(conn, _job).values(values).on_conflict_do_nothing())
 
 
 @cache

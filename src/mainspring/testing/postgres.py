@@ -72,6 +72,11 @@ class PostgresServer:
         """The address of one of its databases."""
         return f"postgresql://mainspring@/{database}?host={self._folder}"
 
+    @property
+    def pid(self) -> int:
+        """The process that the server and its own processes descend from."""
+        return self._process.pid
+
     def make_database(self, template: str | None = None) -> str:
         """The name of a new database: empty, or a copy of one that nobody has open.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,12 +47,11 @@ def code_state(folder: Path | None = None, *, entry: str | None = None, order: i
         order: How many runs the program started before.
     """
     place = folder or Path.cwd()
-    root = _git(place, "rev-parse", "--show-toplevel").strip()
+    root, _, commit = _git(place, "rev-parse", "--show-toplevel", "HEAD").strip().partition("\n")
     arguments, hidden = ((), False) if entry is not None else masked(entry_point(place))
     if entry is None:
         entry = " ".join(masked(sys.argv)[0])[:2000] or sys.executable
     found = CodeState(entry=entry, arguments=arguments, masked=hidden, order=order)
-    commit = _git(place, "rev-parse", "HEAD").strip()
     if not commit:
         return found
     changed = _git(place, "status", "--porcelain", "-z", "--untracked-files=all")
@@ -70,6 +70,12 @@ def code_state(folder: Path | None = None, *, entry: str | None = None, order: i
         untracked=tuple(untracked[:MAX_UNTRACKED]),
         order=order,
     )
+
+
+def in_a_repository(folder: Path) -> bool:
+    """Whether git may know something of a folder: it or one above is a repository, as far as files tell."""
+    place = folder.absolute()
+    return "GIT_DIR" in os.environ or any(map(_is_repository, (place, *place.parents)))
 
 
 def entry_point(place: Path) -> tuple[str, ...]:
@@ -105,6 +111,8 @@ def environment() -> Environment:
 
 def _git(folder: Path, *arguments: str) -> str:
     """Output of a git command, "" when it fails; at most a little over `DIFF_LIMIT` is read."""
+    if not in_a_repository(folder):
+        return ""  # no process to hear that there is none
     command = ["git", "-C", str(folder), *arguments]
     quiet = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     try:
@@ -115,6 +123,10 @@ def _git(folder: Path, *arguments: str) -> str:
         return ""
     text = done.stdout[: 4 * DIFF_LIMIT].decode(errors="replace")
     return text if "-z" in arguments else text.replace("\x00", "�")
+
+
+def _is_repository(folder: Path) -> bool:
+    return (folder / ".git").exists() or (folder / "HEAD").exists()  # the second within a repository's own files
 
 
 def _memory() -> int:
@@ -152,14 +164,24 @@ def _packages() -> tuple[dict[str, str], dict[str, str]]:
     found: dict[str, str] = {}
     sources: dict[str, str] = {}
     for entry in distributions():
-        name = str(entry.metadata["Name"] or "").lower()
+        given, version = _name_and_version(entry)
+        name = given.lower()
         if not name or name in found:
             continue
-        found[name] = entry.version
+        found[name] = version
         source = _source(entry)
         if source:
             sources[name] = masked_text(source)
     return dict(sorted(found.items())), dict(sorted(sources.items()))
+
+
+def _name_and_version(entry: Distribution) -> tuple[str, str]:
+    """As its metadata say: read here, because to parse all headers of two hundred packages takes a second."""
+    head = (entry.read_text("METADATA") or "").partition("\n\n")[0]
+    found = dict(re.findall(r"^(Name|Version): *(.*?) *$", head, re.MULTILINE))
+    if len(found) == 2:
+        return found["Name"], found["Version"]
+    return str(entry.metadata["Name"] or ""), entry.version
 
 
 def _source(entry: Distribution) -> str:

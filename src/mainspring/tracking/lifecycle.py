@@ -15,7 +15,7 @@ from mainspring.tracking.experiments import active_experiment, check_active, exp
 from mainspring.tracking.model import ENDED, STATUSES, Experiment, Run, RunChange, RunStart
 from mainspring.tracking.names import name_for
 from mainspring.tracking.records import experiments, points, runs, tables
-from mainspring.tracking.rules import MAX_TAG, appended, check_status, check_texts, filled
+from mainspring.tracking.rules import MAX_TAG, MAX_VALUE, appended, check_status, check_texts, filled
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -47,6 +47,7 @@ class Runs:
             NotFound: There is no such experiment or parent.
         """
         check_texts(start.tags, "tag", MAX_TAG)
+        check_texts(start.params, "param", MAX_VALUE)
         if start.run_id and not is_id(start.run_id):
             raise Invalid(f"{start.run_id[:40]!r} is no run id", where="run_id", hint="leave it out: 32 hex digits")
         project, made_id = caller().project, start.run_id or new_id()
@@ -57,9 +58,10 @@ class Runs:
                 _check_parent(made)
                 if parent_is_here and made.parent:
                     place_of(conn, project, made.parent)
-                if start.tags:
-                    number = place_of(conn, project, made.id)[0]
-                    points.add_texts(conn, tables.tag, number, start.tags, replace=True)
+                number = place_of(conn, project, made.id)[0] if start.tags or start.params else 0
+                for table, texts in ((tables.tag, start.tags), (tables.param, start.params)):
+                    if texts:
+                        points.add_texts(conn, table, number, texts, replace=True)
                 fact = RunStarted(subject=made.ref, experiment=kept.name, name=made.name, parent=made.parent)
                 self._journal.append(conn, fact)
                 return made
@@ -86,16 +88,24 @@ class Runs:
             NotFound: No such run.
             Conflict: It ended in another way, or was deleted.
         """
-        check_status(status)
         with self._tables.write() as conn:
-            _, found = active(conn, run_id)
-            if found.status not in ENDED:
-                change_run(conn, self._journal, run_id, RunChange(status, ended_at or None), self._clock.now())
-            elif found.status != status:
-                raise Conflict(f"the run is {found.status} already", where=found.ref, hint="start a new run")
+            self._end(conn, run_id, status, ended_at)
             ended = runs.find_run(conn, caller().project, run_id)
         assert ended is not None
         return ended
+
+    def end(self, run_id: str, status: str) -> None:
+        """As `finish`, now, and without a look at what it holds: for whoever has no use for that."""
+        with self._tables.write() as conn:
+            self._end(conn, run_id, status)
+
+    def _end(self, conn: Connection, run_id: str, status: str, ended_at: int = 0) -> None:
+        check_status(status)
+        number, found = active(conn, run_id)
+        if found.status not in ENDED:
+            _change(conn, self._journal, number, found, RunChange(status, ended_at or None), self._clock.now())
+        elif found.status != status:
+            raise Conflict(f"the run is {found.status} already", where=found.ref, hint="start a new run")
 
     def delete(self, run_id: str) -> None:
         """Delete a run; `restore` brings it back. Deleting it again changes nothing.
@@ -167,6 +177,10 @@ def change_run(conn: Connection, journal: Journal, run_id: str, change: RunChang
         Conflict: The run was deleted.
     """
     number, found = active(conn, run_id)
+    return _change(conn, journal, number, found, change, now)
+
+
+def _change(conn: Connection, journal: Journal, number: int, found: Run, change: RunChange, now: int) -> Run:
     made = _changed(found, change, now)
     if made == found:
         return found
@@ -257,6 +271,7 @@ def _started(start: RunStart, made_id: str, kept: Experiment, at: int) -> Run:
         created_by=caller().actor,
         user_id=start.user_id,
         tags=dict(sorted(start.tags.items())),
+        params=dict(sorted(start.params.items())),
         code=start.code,
         environment=start.environment,
     )

@@ -366,6 +366,7 @@ class RunStart:
     name: str = ""
     parent: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
     code: CodeState | None = None
     environment: Environment | None = None
     seed: int | None = None

@@ -62,6 +62,7 @@ class Tracking:
         name: str = "",
         parent: str = "",
         tags: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
         code: CodeState | None = None,
         environment: Environment | None = None,
         seed: int | None = None,
@@ -75,6 +76,7 @@ class Tracking:
             name: Made up when absent.
             parent: Id of the run it is part of.
             tags: Set with it.
+            params: Likewise; those of a run that is known stay as they are.
             code: What it was started from.
             environment: Where it runs.
             seed: What randomness was started with.
@@ -91,6 +93,7 @@ class Tracking:
             name=name,
             parent=parent,
             tags=tags or {},
+            params=params or {},
             code=code,
             environment=environment,
             seed=seed,
@@ -198,6 +201,15 @@ class Tracking:
             Conflict: It ended in another way.
         """
         return self._runs.finish(run_id, status, ended_at)
+
+    def end(self, run_id: str, status: str = "finished") -> None:
+        """As `finish`, for whoever has no use for the run: a third of the statements.
+
+        Raises:
+            NotFound: No such run.
+            Conflict: It ended in another way.
+        """
+        self._runs.end(run_id, status)
 
     def resume(self, run_id: str) -> Run:
         """Open a run that ended, so that it is running again. One that is running stays as it is.

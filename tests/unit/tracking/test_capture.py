@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,27 @@ def test_the_environment_names_python_machine_and_packages() -> None:
     assert found.python.count(".") == 2
     assert found.cpus >= 1
     assert "polars" in found.packages
+
+
+def test_versions_of_packages_are_those_that_python_itself_reads() -> None:
+    wanted: dict[str, str] = {}
+    for entry in distributions():
+        wanted.setdefault(str(entry.metadata["Name"]).lower(), entry.version)
+    assert environment().packages == wanted
+
+
+def test_git_is_not_started_where_no_repository_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = tmp_path / "started"
+    program = tmp_path / "bin" / "git"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\necho x >> {started}\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    code_state(tmp_path, entry="notebook")
+    assert not started.exists()
+    (tmp_path / ".git").mkdir()
+    code_state(tmp_path, entry="notebook")
+    assert started.exists()
 
 
 def test_files_that_git_does_not_know_are_listed(repository: Path) -> None:

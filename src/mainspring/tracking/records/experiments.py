@@ -8,6 +8,8 @@ from dataclasses import replace
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from mainspring.storage import bare
+from mainspring.storage.prepared import Prepared, given
 from mainspring.storage.upsert import insert_into
 from mainspring.tracking.model import Experiment
 from mainspring.tracking.records.points import texts_of
@@ -25,7 +27,17 @@ def add(conn: Connection, project: str, made: Experiment) -> bool:
 
 def by_name(conn: Connection, project: str, name: str) -> tuple[int, Experiment] | None:
     """The number of an experiment and the experiment with its tags, by name."""
-    return _one(conn, experiment.c.project == project, experiment.c.name == name)
+    for number, *shown in _BY_NAME.rows(conn, {"project": project, "name": name}):
+        return number, _tagged(conn, number, Experiment(*shown))
+    return None
+
+
+_BY_NAME = Prepared(
+    lambda _: sa.select(experiment.c.number, *_SHOWN).where(
+        experiment.c.project == given(experiment.c.project), experiment.c.name == given(experiment.c.name)
+    )
+)
+_TAGS = "SELECT key, value FROM experiment_tag WHERE experiment = ? ORDER BY key"
 
 
 def by_id(conn: Connection, project: str, experiment_id: str) -> tuple[int, Experiment] | None:
@@ -90,5 +102,8 @@ def _one(conn: Connection, *conditions: sa.ColumnElement[bool]) -> tuple[int, Ex
     row = conn.execute(sa.select(experiment.c.number, *_SHOWN).where(*conditions)).first()
     if row is None:
         return None
-    tags = texts_of(conn, experiment_tag, [row.number])[row.number]
-    return row.number, replace(Experiment(*row[1:]), tags=tags)
+    return row.number, _tagged(conn, row.number, Experiment(*row[1:]))
+
+
+def _tagged(conn: Connection, number: int, found: Experiment) -> Experiment:
+    return replace(found, tags=dict(map(tuple, bare.rows(conn, _TAGS, (number,)))))

@@ -160,13 +160,9 @@ def latest_of(
 def add_texts(conn: Connection, table: sa.Table, number: int, texts: Mapping[str, str], *, replace: bool) -> None:
     """Insert params or tags of what is interned as `number`; `replace` decides about those that are there."""
     owner = table.c[0].name
-    rows = [{owner: number, "key": key, "value": value} for key, value in sorted(texts.items())]
-    added = insert_into(conn, table)
-    if replace:
-        added = added.on_conflict_do_update(index_elements=[owner, "key"], set_={"value": added.excluded.value})
-    else:
-        added = added.on_conflict_do_nothing()
-    conn.execute(added, rows)
+    change = "UPDATE SET value = excluded.value" if replace else "NOTHING"
+    added = f"INSERT INTO {table.name} ({owner}, key, value) VALUES (?, ?, ?) ON CONFLICT ({owner}, key) DO {change}"
+    bare.run_all(conn, added, [(number, key, value) for key, value in sorted(texts.items())])
 
 
 def delete_text(conn: Connection, table: sa.Table, number: int, key: str) -> bool:

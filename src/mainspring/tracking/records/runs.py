@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
+from functools import cache
 from typing import cast
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from mainspring.storage import bare
+from mainspring.storage.prepared import Prepared, given
 from mainspring.storage.upsert import insert_into
 from mainspring.tracking.model import CodeState, Environment, InputDataset, Run, RunInput, Shown, run_folder
 from mainspring.tracking.records.points import latest_of, texts_of
@@ -43,10 +45,18 @@ _PLACE = "SELECT number, experiment, deleted_at FROM run WHERE project = ? AND i
 def add_run(conn: Connection, project: str, experiment_number: int, made: Run) -> bool:
     """Insert a run; False when a run of this id is there."""
     row = {name: getattr(made, name) for name in _OWN}
-    row["code"] = None if made.code is None else asdict(made.code)
-    row["environment"] = None if made.environment is None else asdict(made.environment)
-    added = insert_into(conn, run).values(project=project, experiment=experiment_number, **row)
-    return conn.execute(added.on_conflict_do_nothing(index_elements=["id"]).returning(run.c.number)).first() is not None
+    for name, each in (("code", made.code), ("environment", made.environment)):
+        row[name] = None if each is None else {field.name: getattr(each, field.name) for field in fields(each)}
+    return bool(_ADD.rows(conn, {"project": project, "experiment": experiment_number, **row}))
+
+
+def _add(conn: Connection) -> sa.Executable:
+    names = ("project", "experiment", "code", "environment", *_OWN)
+    added = insert_into(conn, run).values({name: given(run.c[name]) for name in names})
+    return added.on_conflict_do_nothing(index_elements=["id"]).returning(run.c.number)
+
+
+_ADD = Prepared(_add)
 
 
 def place(conn: Connection, project: str, run_id: str) -> tuple[int, int, bool] | None:
@@ -66,9 +76,20 @@ def folder(conn: Connection, project: str, run_id: str) -> str | None:
 def state_of(conn: Connection, project: str, run_id: str) -> tuple[int, Run] | None:
     """The number of a run and the run without its texts, metrics and inputs; on Postgres the row is held until the
     transaction ends."""
-    found = sa.select(run.c.number, run.c.code, sa.null().label("environment"), *_SHOWN).select_from(_FROM)
-    row = conn.execute(found.where(run.c.project == project, run.c.id == run_id).with_for_update(of=run)).first()
-    return None if row is None else (row.number, _bare(row))
+    for number, code, *shown in _HELD.rows(conn, {"project": project, "id": run_id}):
+        names = (column.name for column in _SHOWN)
+        return number, Run(**dict(zip(names, shown, strict=True)), code=_code(code))
+    return None
+
+
+_HELD = Prepared(
+    lambda _: (
+        sa.select(run.c.number, run.c.code, *_SHOWN)
+        .select_from(_FROM)
+        .where(run.c.project == given(run.c.project), run.c.id == given(run.c.id))
+        .with_for_update(of=run)
+    )
+)
 
 
 def status_of(conn: Connection, number: int) -> str:
@@ -78,7 +99,13 @@ def status_of(conn: Connection, number: int) -> str:
 
 def change(conn: Connection, number: int, values: Mapping[str, object]) -> None:
     """Set columns of a run."""
-    conn.execute(sa.update(run).where(run.c.number == number).values(**values))
+    _change_of(tuple(values)).run(conn, {**values, "at_number": number})
+
+
+@cache
+def _change_of(names: tuple[str, ...]) -> Prepared:
+    update = run.update().where(run.c.number == given(run.c.number, "at_number"))
+    return Prepared(lambda _: update.values({name: given(run.c[name]) for name in names}))
 
 
 def find_run(conn: Connection, project: str, run_id: str) -> Run | None:
