@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -21,7 +21,7 @@ from mainspring.pipelines.nodes import for_nodes, leave_mark
 from mainspring.pipelines.opening import open_house
 from mainspring.pipelines.parts.model import Part
 from mainspring.pipelines.parts.runner import PartRunner
-from mainspring.pipelines.runner import Runner
+from mainspring.pipelines.runner import Drawn, Runner
 from mainspring.pipelines.secrets import Secrets
 from mainspring.pipelines.targets import AnyPipeline, load_target
 
@@ -35,11 +35,13 @@ _FAR_BEAT_S = 0.2
 class Held:
     """What a caller in the same process has open already: the house, and the pipeline.
 
-    `is_target` says that another process can load the pipeline by its target.
+    `drawn` has the drawing of the pipeline, to be taken out by who runs it, so that nobody keeps it. `is_target` says
+    that another process can load the pipeline by its target.
     """
 
     wiring: Wiring
     pipeline: AnyPipeline | None = None
+    drawn: list[Drawn] = field(default_factory=list)
     is_target: bool = False
 
 
@@ -79,7 +81,8 @@ def run_pipeline(payload: Message, ask: Ask) -> Message:
             loaded = pipeline or load_target(str(payload["target"]), Path(str(payload["root"])))
             if isinstance(runner, PartRunner):
                 return runner.run_part(loaded, params, Part.from_json(cast(Message, payload["part"])))
-            return runner.run(loaded, params, cast("Message | None", payload.get("failed")))
+            drawn = held.drawn if held else []
+            return runner.run(loaded, params, cast("Message | None", payload.get("failed")), drawn)
         finally:
             if held is None:
                 wiring.close()

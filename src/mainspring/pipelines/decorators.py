@@ -75,7 +75,7 @@ class Step(Generic[P, R_co]):
             fixed: The other arguments, the same for all.
         Returns: The results in the order of the items.
         """
-        item = next((name for name in inspect.signature(self.function).parameters if name not in fixed), "")
+        item = next((name for name in _signature_of(self.function).parameters if name not in fixed), "")
         values = _bind(self.function, self.name, (), {**fixed, item: items})
         drawing = _drawing.get()
         if drawing is not None:
@@ -158,7 +158,7 @@ class Pipeline(Generic[P, R_co]):
         return graph, drawing.steps
 
     def _values(self, params: Mapping[str, Json]) -> dict[str, object]:
-        known = inspect.signature(self.function).parameters
+        known = _signature_of(self.function).parameters
         for name in params:
             if name not in known:
                 hint = did_you_mean(name, known) or f"it has {', '.join(known) or 'no parameters'}"
@@ -220,7 +220,7 @@ class Drawing:
     def ending(self, step: AnyStep) -> Node:
         """The node of a step that runs when the others are done; it is never taken from the cache."""
         made = self.name_for(step.name)
-        wanted = inspect.signature(step.function).parameters
+        wanted = _signature_of(step.function).parameters
         if sum(each.default is inspect.Parameter.empty for each in wanted.values()) > 1:
             hint = "let it take one argument: a dict with run, pipeline, state, step and error"
             raise Invalid(f"{step.name} takes {len(wanted)} arguments", where=f"step {step.name}", hint=hint)
@@ -324,12 +324,17 @@ def _bind(
     function: Callable[..., object], name: str, args: tuple[object, ...], kwargs: Mapping[str, object]
 ) -> dict[str, object]:
     try:
-        bound = inspect.signature(function).bind(*args, **kwargs)
+        bound = _signature_of(function).bind(*args, **kwargs)
     except TypeError as reason:
-        hint = f"it is {name}{inspect.signature(function)}"
+        hint = f"it is {name}{_signature_of(function)}"
         raise Invalid(f"{name}: {reason}", where=name, hint=hint) from None
     bound.apply_defaults()
     return dict(bound.arguments)
+
+
+@functools.lru_cache(maxsize=1024)
+def _signature_of(function: Callable[..., object]) -> inspect.Signature:
+    return inspect.signature(function)
 
 
 def _check_plain(function: Callable[..., object], what: str) -> None:
@@ -338,7 +343,7 @@ def _check_plain(function: Callable[..., object], what: str) -> None:
         raise Invalid(f"a {what} is made of a function with a name", where=where, hint=f"write @{what} above a def")
     if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
         raise Invalid(f"a {what} is a plain function", where=where, hint="return a value; no async, no yield")
-    for parameter in inspect.signature(function).parameters.values():
+    for parameter in _signature_of(function).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise Invalid(
                 f"a {what} names its parameters, found *{parameter.name}", where=where, hint="pass a list or dict"

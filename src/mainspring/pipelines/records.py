@@ -203,17 +203,13 @@ def add_run(conn: sa.Connection, run: PipelineRun) -> bool:
     return _ADD_RUN.run(conn, {**row, "project": caller().project, "params": dict(run.params), **_UNTOUCHED}) == 1
 
 
-_UNTOUCHED: Mapping[str, object] = {
-    "attempt": 0,
+_UNTOUCHED: Mapping[str, object] = dict.fromkeys(("attempt", "started_at", "finished_at"), 0) | {
+    **dict.fromkeys(("error", "error_code"), ""),
     "tracked": False,
     "pausing": False,
     "pins": {},
     "code": {},
     "result": None,
-    "error": "",
-    "error_code": "",
-    "started_at": 0,
-    "finished_at": 0,
 }
 _ADD_RUN = Prepared(
     lambda conn: insert_into(conn, pipeline_run).values({each.key: given(each) for each in _r}).on_conflict_do_nothing()
@@ -231,6 +227,11 @@ _FIND_RUN = Prepared(lambda _: pipeline_run.select().where(*_HERE))
 
 def _named(columns: Iterable[sa.Column[Any]], row: Sequence[object]) -> Mapping[str, Any]:
     return dict(zip([column.key for column in columns], row, strict=True))
+
+
+def state_of(conn: sa.Connection, run_id: str) -> RunState:
+    """The state of a run that is there."""
+    return RunState(_STATE.rows(conn, {"project": caller().project, "id": run_id})[0][0])
 
 
 def find_runs(
@@ -291,6 +292,7 @@ def fixed_of(conn: sa.Connection, run_id: str) -> tuple[dict[str, str], dict[str
 
 
 _FIXED = Prepared(lambda _: sa.select(_r.pins, _r.code).where(*_HERE))
+_STATE = Prepared(lambda _: sa.select(_r.state).where(*_HERE))
 _PAUSING = Prepared(lambda _: sa.select(_r.pausing).where(*_HERE))
 
 

@@ -55,6 +55,10 @@ _PATIENCE_S = 3600.0
 _NOTHING: Message = {"log": "", "cpu_s": 0.0, "memory": 0, "reads": {}, "inputs": []}
 
 
+Drawn = tuple[Graph, dict[str, AnyStep]]
+"""The graph of a pipeline, and its steps by id."""
+
+
 @dataclass(slots=True)
 class Work:
     """A call that is to be made: a node, or one item of a node that goes through a list. `goes` says elsewhere."""
@@ -144,18 +148,25 @@ class Runner:
         self._numbers = 0
         self._is_asking = False
 
-    def run(self, pipeline: AnyPipeline, params: Mapping[str, Json], failed: Message | None = None) -> Message:
+    def run(
+        self,
+        pipeline: AnyPipeline,
+        params: Mapping[str, Json],
+        failed: Message | None = None,
+        drawn: list[Drawn] | None = None,
+    ) -> Message:
         """Draw the pipeline and run each step that has no result yet.
 
         Args:
             pipeline: The pipeline.
             params: Its parameters.
             failed: The run has failed already, with this error; only what comes at the end is left to do.
+            drawn: Its drawing with these parameters, where there is one already; it is taken out.
         Returns: `result`, or `parked` with the reason.
         Raises:
             MainspringError: The pipeline cannot be drawn, or a step failed for good.
         """
-        graph, steps = pipeline.draw(params)
+        graph, steps = drawn.pop() if drawn else pipeline.draw(params)
         self._prepare(pipeline, graph, steps, steps.values())
         agenda = Agenda(graph.nodes)
         graph = replace(graph, nodes=())  # the agenda lets go of those that are done

@@ -197,7 +197,7 @@ class Pipelines:
         """
         held = pipeline if isinstance(pipeline, Pipeline) else load_target(pipeline, self._root)
         target = _target_of(held) if isinstance(pipeline, Pipeline) else check_target(pipeline, self._root)
-        held.draw(params or {})  # what is wrong with the call is the caller's to hear, and no run
+        drawn = [held.draw(params or {})]  # what is wrong with the call is the caller's to hear, and no run
         queue = f"{HERE}-{new_id()}"
         run_id = self._add(replace(self._new_run(target, held.name, params or {}, HERE), cache=cache), queue=queue)
         lease = self._desk.queue.lease(f"inline {run_id}", [queue], lease_s=self._desk.lease_s)
@@ -206,7 +206,7 @@ class Pipelines:
         with self._heart.beating(Hold(lease, never_stopping())):
             try:
                 with suppress(Fenced):  # cancelled from elsewhere: the run says so
-                    self._work(lease, child.Held(self._wiring, held, is_target=isinstance(pipeline, str)))
+                    self._work(lease, child.Held(self._wiring, held, drawn, is_target=isinstance(pipeline, str)))
             except BaseException:
                 self.cancel(run_id, reason="interrupted")
                 raise
@@ -444,7 +444,8 @@ class Pipelines:
         finally:
             self._desk.machine.free(run.id)
             shutil.rmtree(folder, ignore_errors=True)
-        state = self._found(run.id).state
+        with self._desk.tables.read() as conn:
+            state = records.state_of(conn, run.id)
         if state.is_final:
             shutil.rmtree(folder.parent, ignore_errors=True)  # attempts that were killed left theirs
             ledger.close_tracked(state)

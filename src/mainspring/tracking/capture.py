@@ -74,8 +74,10 @@ def code_state(folder: Path | None = None, *, entry: str | None = None, order: i
 
 def in_a_repository(folder: Path) -> bool:
     """Whether git may know something of a folder: it or one above is a repository, as far as files tell."""
-    place = folder.absolute()
-    return "GIT_DIR" in os.environ or any(map(_is_repository, (place, *place.parents)))
+    place = os.path.abspath(folder)
+    while not (found := _is_repository(place)) and place != os.path.dirname(place):
+        place = os.path.dirname(place)
+    return found or "GIT_DIR" in os.environ
 
 
 def entry_point(place: Path) -> tuple[str, ...]:
@@ -125,8 +127,8 @@ def _git(folder: Path, *arguments: str) -> str:
     return text if "-z" in arguments else text.replace("\x00", "�")
 
 
-def _is_repository(folder: Path) -> bool:
-    return (folder / ".git").exists() or (folder / "HEAD").exists()  # the second within a repository's own files
+def _is_repository(folder: str) -> bool:
+    return os.path.exists(f"{folder}/.git") or os.path.exists(f"{folder}/HEAD")  # as within a repository's own files
 
 
 def _memory() -> int:
