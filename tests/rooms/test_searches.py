@@ -271,8 +271,9 @@ def test_trials_of_workers_run_beside_each_other_and_stop_when_they_are_behind(
         queue=queue,
         pipelines=pipelines,
         clock=clock,
+        scratch=folder / "scratch",
         tracking=house.get(Tracking),
-        sections=house.get(Settings).section("search"),
+        sections=lambda: house.get(Settings).section("search"),
         root=folder,
     )
     study = beside.run(beside.start("curves", changes).id, workers=2)

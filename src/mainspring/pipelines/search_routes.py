@@ -1,8 +1,8 @@
-"""Searches over HTTP. They are started where the pipeline is: by the command line."""
+"""Searches over HTTP. A worker of the server drives what is started here."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from litestar import get, post
 
@@ -11,6 +11,25 @@ from mainspring.pipelines.search.service import Searches
 
 _READ = {"permission": "pipelines:read"}
 _WRITE = {"permission": "pipelines:write"}
+
+
+@dataclass(frozen=True, slots=True)
+class StartSearch:
+    """A pipeline to search: "path/to/file.py:function", "package.module:function" or the name of a `[search.NAME]`.
+
+    `search` says what is other than declared, such as `{"trials": 50, "parallel": 4}`: `space`, `objective`, `trials`,
+    `sampler`, `prune`, `parallel`, `retries`, `params`, `winner` and `seed`.
+    """
+
+    target: str
+    search: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeSearch:
+    """How many trials a search gets on top of those it has."""
+
+    trials: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +45,12 @@ def list_searches(searches: Searches, pipeline: str = "", before: int = 0, limit
     return searches.studies(pipeline, before=before, limit=limit)
 
 
+@post("/api/v1/searches", opt=_WRITE, sync_to_thread=True)
+def start_search(searches: Searches, data: StartSearch) -> Study:
+    """Look at a pipeline and how it is to be searched, and put the search on the queue."""
+    return searches.start(data.target, data.search, queue=True, confined=True)
+
+
 @get("/api/v1/searches/{study:str}", opt=_READ, sync_to_thread=True)
 def show_search(searches: Searches, study: str) -> Study:
     """One search with its trials."""
@@ -39,4 +64,10 @@ def cancel_search(searches: Searches, study: str, data: StopSearch) -> Study:
     return searches.get(study)
 
 
-handlers = [list_searches, show_search, cancel_search]
+@post("/api/v1/searches/{study:str}/resume", opt=_WRITE, sync_to_thread=True, status_code=200)
+def resume_search(searches: Searches, study: str, data: ResumeSearch) -> Study:
+    """Go on with a search that failed, was cancelled, lost its process, or is to have more trials."""
+    return searches.resume(study, trials=data.trials, queue=True)
+
+
+handlers = [list_searches, start_search, show_search, cancel_search, resume_search]

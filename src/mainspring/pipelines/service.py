@@ -286,6 +286,14 @@ class Pipelines:
         """
         return self._found(run_id, with_steps=True)
 
+    def glance(self, run_id: str) -> PipelineRun:
+        """One run without its steps.
+
+        Raises:
+            NotFound: There is no such run in the project.
+        """
+        return self._found(run_id)
+
     def outline(self, run_id: str) -> PipelineRun:
         """One run for people to look at: of its steps where there are many, only names, states, times and errors.
 

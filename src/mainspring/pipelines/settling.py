@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mainspring.core.caller import Caller, calling
-from mainspring.core.clock import DAY_US, HOUR_US
+from mainspring.core.clock import DAY_US, HOUR_US, SECOND_US
 from mainspring.core.errors import NotFound
 from mainspring.pipelines import records
 from mainspring.pipelines.events import RunFailed
@@ -16,11 +16,14 @@ from mainspring.pipelines.ledger import Desk
 from mainspring.pipelines.model import RunState, StepState
 from mainspring.pipelines.tracked import close_tracked
 from mainspring.storage.jobs import JobState
+from mainspring.storage.ports import Queue, Tables
 
 FOLDER = "pipeline-runs"
 """Where files of runs under way are, in the scratch folder."""
 HERE = "inline"
 """How queues of runs begin that a process keeps for itself."""
+BEGINS_US = 60 * SECOND_US
+"""After so long a process that put a job for itself has not begun with it, and will not."""
 SETTLED_RUNS = 500
 """How many runs are looked at in one turn."""
 
@@ -56,20 +59,8 @@ class Settling:
         return settled
 
     def lost(self, job_id: str) -> str:
-        """Why nobody works on a job any more; empty while somebody does or will."""
-        try:
-            job = self._desk.queue.get(job_id)
-        except NotFound:
-            return "its job is gone from the queue"
-        if job.state is JobState.DEAD:
-            return job.error or "its job was put aside"
-        if job.state.is_final:
-            return f"its job was {job.state} by hand"
-        with self._desk.tables.read() as conn:
-            lapsed = job.lease_until < self._desk.tables.now(conn)
-        if job.queue.startswith(f"{HERE}-") and lapsed:
-            return "the process that ran it is gone"
-        return ""
+        """As the function `lost`."""
+        return lost(self._desk.tables, self._desk.queue, job_id)
 
     def _tidy(self) -> None:
         """Do what workers that were killed after the end of a run had left to do: close its twin, remove its files."""
@@ -104,6 +95,30 @@ class Settling:
             self._desk.journal.append(conn, fact)
         close_tracked(self._desk.tracking, run_id, RunState.FAILED)
         return True
+
+
+def lost(tables: Tables, queue: Queue, job_id: str) -> str:
+    """Why nobody works on a job any more; empty while somebody does or will.
+
+    Args:
+        tables: Whose time it is.
+        queue: Where the job is.
+        job_id: The job.
+    """
+    try:
+        job = queue.get(job_id)
+    except NotFound:
+        return "its job is gone from the queue"
+    if job.state is JobState.DEAD:
+        return job.error or "its job was put aside"
+    if job.state.is_final:
+        return f"its job was {job.state} by hand"
+    if not job.queue.startswith(f"{HERE}-"):
+        return ""
+    with tables.read() as conn:
+        now = tables.now(conn)
+    until = job.lease_until if job.state is JobState.RUNNING else job.created_at + BEGINS_US
+    return "the process that ran it is gone" if until < now else ""
 
 
 def _older_than(folder: Path, seconds: float) -> list[str]:

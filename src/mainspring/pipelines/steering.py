@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from mainspring.core.caller import Caller, caller, calling
 from mainspring.core.errors import Conflict, Forbidden, NotFound
@@ -11,6 +12,9 @@ from mainspring.pipelines.events import ApprovalGiven, RunCancelled, RunPaused, 
 from mainspring.pipelines.ledger import Desk, requeue
 from mainspring.pipelines.model import Decision, PipelineRun, RunState, StepRun, StepState
 from mainspring.pipelines.tracked import close_tracked
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 CLOCK = "clock"
 """Who answers a question whose time is over."""
@@ -31,16 +35,30 @@ class Steering:
 
         Returns: False when the run had ended already.
         """
+        with self._desk.tables.write() as conn:
+            fact = self.stop(conn, run, reason=reason)
+            if fact is None:
+                return False
+            self._desk.journal.append(conn, fact)
+        self.close(run)
+        return True
+
+    def stop(self, conn: Connection, run: PipelineRun, *, reason: str = "") -> RunCancelled | None:
+        """As `cancel`, as part of the caller's transaction, after which it calls `close`.
+
+        Returns: What the caller appends to the event log, behind all else that it changes; None when the run had ended.
+        """
         now = self._desk.clock.now()
         values = {"state": RunState.CANCELLED, "finished_at": now, "error": reason}
-        with self._desk.tables.write() as conn:
-            if not records.change_run(conn, run.id, values, states=records.UNFINISHED):
-                return False
-            self._desk.queue.cancel(conn, records.job_of(conn, run.id))  # run, job, steps: in the order of the ledger
-            records.end_steps(conn, run.id, running=StepState.CANCELLED, at=now)
-            self._desk.journal.append(conn, RunCancelled(subject=run.ref, pipeline=run.pipeline, reason=reason))
+        if not records.change_run(conn, run.id, values, states=records.UNFINISHED):
+            return None
+        self._desk.queue.cancel(conn, records.job_of(conn, run.id))  # run, job, steps: in the order of the ledger
+        records.end_steps(conn, run.id, running=StepState.CANCELLED, at=now)
+        return RunCancelled(subject=run.ref, pipeline=run.pipeline, reason=reason)
+
+    def close(self, run: PipelineRun) -> None:
+        """Close the tracked twin of a run that was stopped."""
         close_tracked(self._desk.tracking, run.id, RunState.CANCELLED)
-        return True
 
     def pause(self, run: PipelineRun) -> bool:
         """Let a run rest: at once when it is queued, else after the steps that are under way.

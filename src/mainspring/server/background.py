@@ -21,6 +21,9 @@ from mainspring.loop.planning.service import Planner
 from mainspring.loop.triggers.service import Triggers
 from mainspring.monitoring.notices.telling import Herald
 from mainspring.monitoring.telemetry import Telemetry
+from mainspring.pipelines.search.service import JOB as SEARCH
+from mainspring.pipelines.search.service import QUEUE as SEARCHES
+from mainspring.pipelines.search.service import Searches
 from mainspring.pipelines.worker import Worker
 from mainspring.registry.webhooks import Courier
 from mainspring.serving.batch.desk import KIND, BatchDesk
@@ -39,6 +42,7 @@ UPKEEP_EVERY_S = 600.0
 """How often it is checked that today's turn of upkeep is on the queue."""
 UPKEEP_POLL_S = 30.0
 BATCH_POLL_S = 1.0
+SEARCH_POLL_S = 0.5
 WATCH_S = 0.5
 """How often it is checked that the model server lives."""
 NEWS_S = 0.1
@@ -173,6 +177,7 @@ class Background:
             self._wiring.get(Worker),
             self.caretaker(),
             self.answerer(),
+            self.searcher(),
             turner,
             self._wiring.get(Courier),
             self._wiring.get(Herald),
@@ -205,6 +210,20 @@ class Background:
             poll_s=BATCH_POLL_S,
             chores=(self._wiring.get(BatchDesk).sweep,),
             chore_every_s=UPKEEP_EVERY_S,
+        )
+
+    def searcher(self) -> Worker:
+        """A worker of its own for searches: while one waits for its trials, a thread that could do them does not."""
+        settings, searches = self._wiring.get(Settings), self._wiring.get(Searches)
+        return Worker(
+            self._wiring.get(Tables),  # type: ignore[type-abstract]
+            self._wiring.get(Queue),  # type: ignore[type-abstract]
+            {SEARCH: searches.work_once},
+            queues=(SEARCHES,),
+            threads=settings.loop.workers,
+            lease_s=settings.loop.lease_s,
+            poll_s=SEARCH_POLL_S,
+            chores=(searches.settle,),
         )
 
     def stop(self) -> None:

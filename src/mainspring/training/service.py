@@ -18,8 +18,9 @@ from mainspring.data import Data
 from mainspring.data.splits.model import Split, SplitSpec
 from mainspring.data.splits.service import Splits
 from mainspring.engines import Engine, InlineEngine, OutcomeState, ProcessEngine, Task
+from mainspring.pipelines.settling import HERE, lost
 from mainspring.pipelines.worker import Heart, Hold, Stopping, never_stopping
-from mainspring.storage.jobs import JobState, Lease, NewJob, job_id
+from mainspring.storage.jobs import Lease, NewJob, job_id
 from mainspring.storage.ports import Journal, Queue, Tables
 from mainspring.tracking import Tracking
 from mainspring.training import child, families, records
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 QUEUE, KIND = "training", "training.leaderboard"
 ATTEMPTS = 10
-_HERE = "inline"
 
 
 class Training:
@@ -231,7 +231,7 @@ class Training:
         settled = 0
         for project, board_id, job in waiting:
             with calling(Caller("training", project)):
-                reason = self._lost(job)
+                reason = lost(self._desk.tables, self._desk.queue, job)
                 settled += bool(reason) and self._end_lost(board_id, reason)
         return settled
 
@@ -252,7 +252,7 @@ class Training:
 
     def _job(self, board: Leaderboard, *, here: bool, again: bool = False) -> NewJob:
         return NewJob(
-            queue=f"{_HERE}-{board.id}" if here else QUEUE,
+            queue=f"{HERE}-{board.id}" if here else QUEUE,
             kind=KIND,
             payload={"leaderboard": board.id},
             id=new_id() if again else job_id("leaderboard", board.id),
@@ -352,20 +352,6 @@ class Training:
             if candidate.state is CandidateState.RUNNING:
                 close_run(self._desk.tracking, candidate.run, "killed", [])
         close_run(self._desk.tracking, board.id, status, [])
-
-    def _lost(self, job: str) -> str:
-        try:
-            found = self._desk.queue.get(job)
-        except NotFound:
-            return "its job is gone from the queue"
-        if found.state is JobState.DEAD:
-            return found.error or "its job was put aside"
-        if found.state.is_final:
-            return f"its job was {found.state} by hand"
-        with self._desk.tables.read() as conn:
-            lapsed = found.lease_until < self._desk.tables.now(conn)
-        here = found.queue.startswith(f"{_HERE}-") and found.state is JobState.RUNNING
-        return "the process that trained is gone" if here and lapsed else ""
 
     def _end_lost(self, board_id: str, reason: str) -> bool:
         board = self.get(board_id)

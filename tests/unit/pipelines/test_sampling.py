@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mainspring.core.errors import Failed
+from mainspring.core.errors import Invalid
 from mainspring.pipelines.search import Search, Trial, TrialState
 from mainspring.pipelines.search.rules import search_of
 from mainspring.pipelines.search.sampling import Sampling, check_installed
@@ -80,6 +80,6 @@ def test_trials_that_the_sampler_would_not_draw_are_taken_as_results() -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="torch is here")
 def test_gaussian_processes_say_what_they_need() -> None:
-    with pytest.raises(Failed, match="torch is not installed here, and Optuna fits its Gaussian") as told:
+    with pytest.raises(Invalid, match="torch is not installed here, and Optuna fits its Gaussian") as told:
         check_installed("gp")
     assert told.value.hint.startswith("pip install 'mainspring[torch]' for it, or take the sampler tpe")

@@ -1,7 +1,8 @@
-"""The screens of searches: all of them, and one with its trials."""
+"""The screens of searches: all of them with a form for another one, and one with its trials."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -29,8 +30,29 @@ def searches_page(searches: Searches, pipeline: str = "", before: int = 0) -> Te
     studies = searches.studies(pipeline, before=before, limit=_ROWS)
     following = studies[-1].created_at if len(studies) == _ROWS else 0
     rows = [(study, searches.best(study)) for study in studies]
-    context = {"rows": rows, "pipeline": pipeline, "following": following}
+    known = [*searches.sections(), *dict.fromkeys(study.target for study in studies)]
+    context = {"rows": rows, "pipeline": pipeline, "following": following, "known": known}
     return Template("pipelines/page/searches.html", context=context)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a person filled in; what is left empty is as declared."""
+
+    target: str
+    trials: str = ""
+    parallel: str = ""
+
+
+@post("/searches", opt=_WRITE, sync_to_thread=True, include_in_schema=False)
+def start_page(
+    searches: Searches, data: Annotated[Wanted, Body(media_type=RequestEncodingType.URL_ENCODED)]
+) -> Redirect:
+    """Start a search, and show it."""
+    changes = {"trials": _count(data.trials, "trials"), "parallel": _count(data.parallel, "parallel")}
+    said = {name: value for name, value in changes.items() if value is not None}
+    study = searches.start(data.target.strip(), said, queue=True, confined=True)
+    return Redirect(f"/searches/{study.id}", status_code=303)
 
 
 @get("/searches/{study:str}", opt=_READ, sync_to_thread=True, include_in_schema=False)
@@ -40,6 +62,7 @@ def search_page(searches: Searches, study: str) -> Template:
     context = {
         "study": found,
         "best": searches.best(found),
+        "counts": Counter(trial.state.value for trial in found.trials),
         "histories": [(name, history(found, name)) for name in found.search.objective],
         "axes": axes_of(found),
         "front": front(found),
@@ -48,22 +71,36 @@ def search_page(searches: Searches, study: str) -> Template:
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class Wish:
     """What somebody wants of a search, on its page."""
 
     do: str
     reason: str = ""
+    trials: str = ""
 
 
 @post("/searches/{study:str}", opt=_WRITE, sync_to_thread=True, include_in_schema=False)
-def stop_page(
-    searches: Searches, study: str, data: Annotated[Stop, Body(media_type=RequestEncodingType.URL_ENCODED)]
+def steer_page(
+    searches: Searches, study: str, data: Annotated[Wish, Body(media_type=RequestEncodingType.URL_ENCODED)]
 ) -> Redirect:
-    """Stop a search and its trials, and show it."""
-    if data.do != "cancel":
-        raise Invalid(f"{data.do!r} is nothing to do with a search here", where="do", hint="use cancel")
-    searches.cancel(study, reason=data.reason)
+    """Stop a search and its trials, or go on with it, and show it."""
+    if data.do == "cancel":
+        searches.cancel(study, reason=data.reason)
+    elif data.do == "resume":
+        searches.resume(study, trials=_count(data.trials, "trials") or 0, queue=True)
+    else:
+        raise Invalid(f"{data.do!r} is nothing to do with a search", where="do", hint="use cancel or resume")
     return Redirect(f"/searches/{study}", status_code=303)
+
+
+def _count(text: str, where: str) -> int | None:
+    """A number that was typed in; None for an empty field."""
+    if not text.strip():
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise Invalid(f"{text!r} is no whole number", where=where, hint="write one like 20") from None
 
 
 def history(study: Study, metric: str) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
@@ -100,4 +137,4 @@ def _axis(trial: Trial, name: str) -> Axis:
     return value
 
 
-handlers = [searches_page, search_page, stop_page]
+handlers = [searches_page, start_page, search_page, steer_page]

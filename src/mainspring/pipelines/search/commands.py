@@ -34,15 +34,17 @@ def group() -> None:
 @click.option("--seed", type=int)
 @click.option("--inline", is_flag=True, help="Run trials in this process, one after the other.")
 @click.option("--workers", type=click.IntRange(0, 64), help="Threads of this process (default: --parallel).")
+@click.option("--queue", is_flag=True, help="Leave it to the server's worker and return at once.")
 @json_option
 @click.pass_context
 def run_(
-    ctx: click.Context, /, target: str, *, inline: bool, workers: int | None, as_json: bool, **said: object
+    ctx: click.Context, /, target: str, *, inline: bool, workers: int | None, queue: bool, as_json: bool, **said: object
 ) -> None:
     """Try parameters of a pipeline until the best are found.
 
     Example: mainspring search run train.py:model --trials 50 --parallel 4
     """
+    _check_place(inline=inline, workers=workers, queue=queue)
     if ":" in target and target.rpartition(":")[0].endswith(".py"):  # people mean the folder they are in
         target = check_target(target, Path.cwd())
     changes = {
@@ -54,8 +56,11 @@ def run_(
     changes |= {"params": fixed} if fixed else {}
     searches = room(ctx, Searches)
     with redirect_stdout(sys.stderr):  # what a pipeline's module prints is not our answer
-        study = searches.start(target, changes)
-    _finish(searches, study, inline=inline, workers=workers, as_json=as_json)
+        study = searches.start(target, changes, queue=queue)
+    if queue:
+        _show_queued(study, as_json=as_json)
+    else:
+        _finish(searches, study, inline=inline, workers=workers, as_json=as_json)
 
 
 @group.command("ls")
@@ -74,7 +79,7 @@ def list_(ctx: click.Context, pipeline: str, limit: int, as_json: bool) -> None:
             "id": study.id,
             "pipeline": study.pipeline,
             "state": study.state,
-            "trials": f"{len(study.trials)} of {study.search.trials}",
+            "trials": f"{study.ended} of {study.search.trials}",
             "best": "; ".join(_values(trial) for trial in best_of(study.trials, study.search.objective)[:3]),
             "created_at": study.created_at,
         }
@@ -109,15 +114,33 @@ def cancel(ctx: click.Context, search: str, reason: str, as_json: bool) -> None:
 
 @group.command("resume")
 @click.argument("search")
-@click.option("--trials", default=0, help="So many trials more.")
+@click.option("--trials", default=0, type=click.IntRange(0), help="So many trials more.")
 @click.option("--inline", is_flag=True, help="Run trials in this process, one after the other.")
 @click.option("--workers", type=click.IntRange(0, 64), help="Threads of this process (default: as many as at once).")
+@click.option("--queue", is_flag=True, help="Leave it to the server's worker and return at once.")
 @json_option
 @click.pass_context
-def resume(ctx: click.Context, search: str, *, trials: int, inline: bool, workers: int | None, as_json: bool) -> None:
+def resume(
+    ctx: click.Context, /, search: str, *, trials: int, inline: bool, workers: int | None, queue: bool, as_json: bool
+) -> None:
     """Go on with a search that was stopped or killed.  Example: mainspring search resume 019a... --trials 20"""
+    _check_place(inline=inline, workers=workers, queue=queue)
     searches = room(ctx, Searches)
-    _finish(searches, searches.resume(search, trials=trials), inline=inline, workers=workers, as_json=as_json)
+    study = searches.resume(search, trials=trials, queue=queue)
+    if queue:
+        _show_queued(study, as_json=as_json)
+    else:
+        _finish(searches, study, inline=inline, workers=workers, as_json=as_json)
+
+
+def _check_place(*, inline: bool, workers: int | None, queue: bool) -> None:
+    if queue and (inline or workers is not None):
+        hint = "take out --inline and --workers; [loop] workers says how many jobs the server does at once"
+        raise Invalid("the server's worker runs the trials", where="--queue", hint=hint)
+
+
+def _show_queued(study: Study, *, as_json: bool) -> None:
+    show(study, f"queued as {study.id}; look: mainspring search show {study.id}", as_json=as_json)
 
 
 def _finish(searches: Searches, study: Study, *, inline: bool, workers: int | None, as_json: bool) -> None:
@@ -143,7 +166,8 @@ def lines_of(study: Study) -> list[str]:
         counts[trial.state] = counts.get(trial.state, 0) + 1
     aims = ", ".join(f"{way} {name}" for name, way in study.search.objective.items())
     lines = [f"{study.pipeline}  {study.id}", f"{study.state}: {aims} with {study.search.method}"]
-    lines += ["  " + ", ".join(f"{count} {state}" for state, count in counts.items())] if counts else []
+    told = "".join(f", {count} {state}" for state, count in counts.items())
+    lines.append(f"  {study.ended} of {study.search.trials} trials have ended{told}")
     best = best_of(study.trials, study.search.objective)
     lines += [printable(f"best: trial {trial.number}, {_values(trial)}  {_params(trial)}") for trial in best[:20]]
     lines += [f"the best ran once more as pipeline run {study.winner}"] if study.winner else []

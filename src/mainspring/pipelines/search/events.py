@@ -19,6 +19,14 @@ class SearchStarted(Fact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SearchResumed(Fact):
+    """Somebody had it go on, up to so many trials."""
+
+    kind: ClassVar[str] = "pipelines.search_resumed"
+    trials: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrialEnded(Fact):
     """A trial finished, was pruned or failed; `values` are by metric."""
 

@@ -15,8 +15,12 @@ MOST_TRIALS = 10_000
 
 
 class SearchState(StrEnum):
-    """Where a search stands. The last three are final; a failed or cancelled one can be resumed."""
+    """Where a search stands. `queued` waits for a process that drives it; the last three are final.
 
+    A failed or cancelled one can be resumed, and a finished one be given more trials.
+    """
+
+    QUEUED = "queued"
     RUNNING = "running"
     FINISHED = "finished"
     FAILED = "failed"
@@ -25,7 +29,11 @@ class SearchState(StrEnum):
     @property
     def is_final(self) -> bool:
         """Whether nothing is being done for it any more."""
-        return self is not SearchState.RUNNING
+        return self not in OPEN
+
+
+OPEN = (SearchState.QUEUED, SearchState.RUNNING)
+"""Where a search stands that is not over."""
 
 
 class TrialState(StrEnum):
@@ -116,6 +124,7 @@ class Search:
             (self.trials, 1, MOST_TRIALS, "trials"),
             (self.parallel, 1, 256, "parallel"),
             (self.retries, 0, 10, "retries"),
+            (self.seed, 0, 2**32 - 1, "seed"),
         ):
             if not least <= number <= most:
                 raise Invalid(f"{number} {what}", where=f"search {what}", hint=f"use {least} to {most}")
@@ -158,7 +167,13 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
-    """A search as it stands, with its trials in order. `winner` is the run that was made of the best."""
+    """A search as it stands, with its trials in order.
+
+    Attributes:
+        winner: The run that is made of the best, once it was asked for.
+        error: Why it ended without an answer; of a queued one, why it has to be taken up again.
+        job_id: The job of whoever drives it.
+    """
 
     id: str
     pipeline: str
@@ -171,6 +186,11 @@ class Study:
     job_id: str = ""
     created_at: int = 0
     finished_at: int = 0
+
+    @property
+    def ended(self) -> int:
+        """How many trials are over, whatever came of them."""
+        return sum(trial.state is not TrialState.RUNNING for trial in self.trials)
 
     @property
     def ref(self) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
-from typing import cast
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from mainspring.core.caller import caller
-from mainspring.pipelines.search.model import Choice, Range, Search, SearchState, Study, Trial, TrialState
+from mainspring.pipelines.search.model import OPEN, Search, SearchState, Study, Trial, TrialState
+from mainspring.pipelines.search.rules import of_plain, to_plain
 from mainspring.storage.schema import Id, Json, Micros, metadata
 
 study = sa.Table(
@@ -57,7 +56,7 @@ def add(conn: Connection, made: Study) -> None:
     """Store a search."""
     names = ("id", "pipeline", "target", "state", "winner", "error", "job_id", "created_at", "finished_at")
     row = {name: getattr(made, name) for name in names}
-    conn.execute(study.insert().values(project=caller().project, search=_plain(made.search), **row))
+    conn.execute(study.insert().values(project=caller().project, search=to_plain(made.search), **row))
 
 
 def find(conn: Connection, study_id: str) -> Study | None:
@@ -80,17 +79,32 @@ def change(
     study_id: str,
     values: Mapping[str, object],
     *,
-    states: Iterable[SearchState] = (SearchState.RUNNING,),
+    states: Iterable[SearchState] = OPEN,
+    job_id: str = "",
 ) -> bool:
-    """Change a search when it is in one of `states`; False when it is not."""
-    here = (_s.project == caller().project, _s.id == study_id, _s.state.in_(list(states)))
+    """Change a search when it is in one of `states`, and `job_id` has it, where one is named; else False."""
+    here = [_s.project == caller().project, _s.id == study_id, _s.state.in_(list(states))]
+    here += [_s.job_id == job_id] if job_id else []
     return conn.execute(study.update().where(*here).values(dict(values))).rowcount == 1
+
+
+def state_of(conn: Connection, study_id: str) -> tuple[SearchState, str]:
+    """Where a search stands, and the job of whoever drives it."""
+    query = sa.select(_s.state, _s.job_id).where(_s.project == caller().project, _s.id == study_id)
+    state, job_id = conn.execute(query).one()
+    return SearchState(state), str(job_id)
+
+
+def unfinished(conn: Connection) -> list[tuple[str, str, str]]:
+    """Project, id and job of the searches of every project that are not over."""
+    rows = conn.execute(sa.select(_s.project, _s.id, _s.job_id).where(_s.state.in_(list(OPEN))))
+    return [(str(project), str(study_id), str(job_id)) for project, study_id, job_id in rows]
 
 
 def change_search(conn: Connection, study_id: str, search: Search) -> None:
     """Put another declaration in the place of the one that is there: one with more trials."""
     here = (_s.project == caller().project, _s.id == study_id)
-    conn.execute(study.update().where(*here).values(search=_plain(search)))
+    conn.execute(study.update().where(*here).values(search=to_plain(search)))
 
 
 def put_trial(conn: Connection, study_id: str, made: Trial) -> None:
@@ -110,22 +124,6 @@ def trials_of(conn: Connection, study_id: str) -> list[Trial]:
     return [_trial(row) for row in conn.execute(query).mappings()]
 
 
-def _plain(search: Search) -> dict[str, object]:
-    return {**asdict(search), "space": {name: asdict(each) for name, each in search.space.items()}}
-
-
-def _search(plain: Mapping[str, object]) -> Search:
-    space = cast("Mapping[str, dict[str, object]]", plain["space"])
-    parted = {name: _dimension(each) for name, each in space.items()}
-    return Search(**{**plain, "space": parted})  # type: ignore[arg-type]
-
-
-def _dimension(plain: dict[str, object]) -> Range | Choice:
-    if "values" in plain:
-        return Choice(tuple(cast("Sequence[str]", plain["values"])))
-    return Range(**plain)  # type: ignore[arg-type]
-
-
 def _trial(row: sa.RowMapping) -> Trial:
     steps = tuple((int(step), float(value)) for step, value in row["steps"])
     known = {name: row[name] for name in _TRIAL}
@@ -135,4 +133,4 @@ def _trial(row: sa.RowMapping) -> Trial:
 def _study(row: sa.RowMapping, trials: Sequence[Trial]) -> Study:
     names = ("id", "pipeline", "target", "winner", "error", "job_id", "created_at", "finished_at")
     known = {name: row[name] for name in names}
-    return Study(**known, search=_search(row["search"]), state=SearchState(row["state"]), trials=tuple(trials))
+    return Study(**known, search=of_plain(row["search"]), state=SearchState(row["state"]), trials=tuple(trials))

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
+from typing import cast
 
 from mainspring.core.errors import Invalid, did_you_mean
 from mainspring.pipelines.model import Json
 from mainspring.pipelines.search.model import Choice, Range, Search, Space, Trial, TrialState
 
+_TYPES: Mapping[str, type] = {
+    "trials": int,
+    "parallel": int,
+    "retries": int,
+    "seed": int,
+    "sampler": str,
+    "prune": str,
+}
+_WHOLE = 2**53
+"""The largest whole number that samplers tell from its neighbours."""
 _RANGE = ("low", "high", "log", "step")
 _SCALARS = (str, int, float, bool, type(None))
 
@@ -37,13 +48,39 @@ def search_of(plain: Mapping[str, object], *, where: str) -> Search:
         )
     if not isinstance(objective, Mapping):
         raise Invalid("the objective is no table", where=f"{where}.objective", hint='{ roc_auc = "maximize" }')
-    for name, kind in (("trials", int), ("parallel", int), ("retries", int), ("seed", int), ("sampler", str)):
+    for name, kind in _TYPES.items():
         value = plain.get(name, kind())
         if type(value) is not kind:
             raise Invalid(f"{value!r} is no {kind.__name__}", where=f"{where}.{name}", hint=f"see {where}")
+    for name in ("params", "winner"):
+        if not isinstance(plain.get(name, {}), Mapping):
+            raise Invalid(f"{name} is no table", where=f"{where}.{name}", hint="write { name = value }")
     parted = {str(name): _dimension(value, f"{where}.space.{name}") for name, value in space.items()}
     aims = {str(name): str(way) for name, way in objective.items()}
     return Search(**{**plain, "space": parted, "objective": aims})  # type: ignore[arg-type]
+
+
+def to_plain(search: Search) -> dict[str, object]:
+    """A search as JSON values, which `of_plain` reads.
+
+    >>> made = search_of({"space": {"n": [1, 2]}, "objective": {"loss": "minimize"}}, where="search")
+    >>> of_plain(to_plain(made)) == made
+    True
+    """
+    return {**asdict(search), "space": {name: asdict(each) for name, each in search.space.items()}}
+
+
+def of_plain(plain: Mapping[str, object]) -> Search:
+    """The search that `to_plain` wrote."""
+    space = cast("Mapping[str, dict[str, object]]", plain["space"])
+    parted = {name: _parted(each) for name, each in space.items()}
+    return Search(**{**plain, "space": parted})  # type: ignore[arg-type]
+
+
+def _parted(plain: dict[str, object]) -> Range | Choice:
+    if "values" in plain:
+        return Choice(tuple(cast("Sequence[str]", plain["values"])))
+    return Range(**plain)  # type: ignore[arg-type]
 
 
 def _dimension(value: object, where: str) -> Range | Choice:
@@ -59,7 +96,8 @@ def _dimension(value: object, where: str) -> Range | Choice:
             raise Invalid(f"unknown setting {name!r}", where=where, hint=hint)
     low, high, log, step = value.get("low"), value.get("high"), value.get("log", False), value.get("step")
     if not (_is_number(low) and _is_number(high)) or not (step is None or _is_number(step)) or type(log) is not bool:
-        raise Invalid("a range has numbers", where=where, hint="write { low = 0.01, high = 0.3, log = true }")
+        hint = "write { low = 0.01, high = 0.3, log = true }; whole numbers go up to 2**53"
+        raise Invalid("a range has numbers", where=where, hint=hint)
     return check_range(Range(low, high, log, step), where)  # type: ignore[arg-type]
 
 
@@ -86,7 +124,9 @@ def check_range(found: Range, where: str) -> Range:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return math.isfinite(value) if isinstance(value, float) else abs(value) <= _WHOLE
 
 
 def corners(space: Space) -> list[tuple[str, Json]]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from mainspring.core.errors import Failed
+from mainspring.core.errors import Invalid
 from mainspring.pipelines.model import Json
 from mainspring.pipelines.search.model import Choice, Range, Search, Space, Trial, TrialState
 
@@ -28,7 +28,7 @@ def check_installed(method: str) -> None:
     """Return when the packages of a sampler are installed.
 
     Raises:
-        Failed: One is not; the hint names the extra.
+        Invalid: One is not; the hint names the extra.
     """
     for package in _NEEDS.get(method, ("optuna",)):
         if find_spec(package) is None:
@@ -37,7 +37,7 @@ def check_installed(method: str) -> None:
             if method == "gp":
                 what += ", and Optuna fits its Gaussian processes with torch"
                 hint += " for it, or take the sampler tpe, which needs nothing more"
-            raise Failed(what, where=f"sampler {method}", hint=hint)
+            raise Invalid(what, where=f"sampler {method}", hint=hint)
 
 
 class Sampling:

@@ -2,41 +2,42 @@
 
 from __future__ import annotations
 
-import math
-import time
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mainspring.core.caller import Caller, caller, calling
 from mainspring.core.clock import Clock
-from mainspring.core.errors import Conflict, Fenced, Invalid, MainspringError, NotFound, did_you_mean
+from mainspring.core.errors import Conflict, Fenced, Invalid, MainspringError, NotFound
 from mainspring.core.ids import new_id
+from mainspring.engines import Engine, OutcomeState, ProcessEngine, Task
 from mainspring.pipelines.decorators import Pipeline
-from mainspring.pipelines.ledger import KIND, QUEUE
-from mainspring.pipelines.model import Json, PipelineRun, RunState
-from mainspring.pipelines.search import declared, records
-from mainspring.pipelines.search.events import SearchEnded, SearchStarted, TrialEnded
+from mainspring.pipelines.ledger import ATTEMPTS
+from mainspring.pipelines.ledger import KIND as RUN
+from mainspring.pipelines.ledger import QUEUE as RUNS
+from mainspring.pipelines.patience import PASSING
+from mainspring.pipelines.search import child, records
+from mainspring.pipelines.search.declaring import search_for, section_of
+from mainspring.pipelines.search.driving import CUT_OFF, Desk, Drive, Told
+from mainspring.pipelines.search.events import SearchResumed, SearchStarted
 from mainspring.pipelines.search.model import Search, SearchState, Study, Trial, TrialState
-from mainspring.pipelines.search.rules import best_of, corners, search_of, value_in
-from mainspring.pipelines.search.sampling import Sampling, check_installed
+from mainspring.pipelines.search.rules import best_of
 from mainspring.pipelines.service import Pipelines
-from mainspring.pipelines.targets import AnyPipeline, check_target, load_target
-from mainspring.pipelines.worker import Heart, Hold, Worker, never_stopping
-from mainspring.storage.jobs import NewJob
+from mainspring.pipelines.settling import HERE, lost
+from mainspring.pipelines.targets import AnyPipeline, check_inside, check_target, load_target
+from mainspring.pipelines.worker import Heart, Hold, Stopping, Worker, never_stopping
+from mainspring.storage.jobs import Lease, NewJob
 from mainspring.storage.ports import Journal, Queue, Tables
 
 if TYPE_CHECKING:
     from mainspring.core.events import Fact
+    from mainspring.pipelines.model import PipelineRun
     from mainspring.tracking import Tracking
 
-Told = Callable[[Trial], None]
-"""Hears of each trial that ended."""
-JOB = "pipelines.search"
-_POLL_S = 0.1
-_HOPELESS = 5
-"""A search ends when so many trials failed and none did not."""
+QUEUE, JOB = "searches", "pipelines.search"
 
 
 class Searches:
@@ -48,10 +49,14 @@ class Searches:
         queue: Whose leases see to it that one process drives a search.
         pipelines: Runs the trials.
         clock: Times of records.
+        scratch: A folder for files of processes that look at pipelines or drive searches.
         tracking: Where metrics of trials are looked for that a pipeline does not return.
-        sections: The `[search.NAME]` sections of the settings, by name.
+        sections: Gives the `[search.NAME]` sections of the settings as they are now, by name.
+        house: "module:function" that opens the house in a process that drives a search.
+        house_env: Environment variables that such a process needs for it.
         root: Folder that relative targets start from.
         lease_s: How long a search stays with a process that shows no sign of life.
+        engine: Runs such processes; a child of this one by default.
     """
 
     def __init__(
@@ -62,45 +67,61 @@ class Searches:
         queue: Queue,
         pipelines: Pipelines,
         clock: Clock,
+        scratch: Path,
         tracking: Tracking | None = None,
-        sections: Mapping[str, object] | None = None,
+        sections: Callable[[], Mapping[str, object]] = dict,
+        house: str = "",
+        house_env: Mapping[str, str] | None = None,
         root: Path | None = None,
         lease_s: float = 30.0,
+        engine: Engine | None = None,
     ) -> None:
-        self._tables, self._journal, self._queue, self._clock = tables, journal, queue, clock
-        self._pipelines, self._tracking = pipelines, tracking
-        self._sections = dict(sections or {})
+        self._desk = Desk(tables, journal, queue, clock, pipelines, tracking, lease_s)
+        self._sections = sections
+        self._house, self._house_env = house, dict(house_env or {})
         self._root = (root or Path.cwd()).absolute()
-        self._lease_s = lease_s
+        self._scratch = scratch / "searches"
         self._heart = Heart(tables, queue, lease_s=lease_s)
+        self._engine = engine or ProcessEngine()
 
-    def start(self, target: AnyPipeline | str, changes: Mapping[str, object] | None = None) -> Study:
+    def start(
+        self,
+        target: AnyPipeline | str,
+        changes: Mapping[str, object] | None = None,
+        *,
+        queue: bool = False,
+        confined: bool = False,
+    ) -> Study:
         """Note a search, after everything that can be known before its first trial was checked.
 
         Args:
             target: A pipeline, where it is ("path/to/file.py:function" or "package.module:function"), or the name of a
                 section `[search.NAME]`.
             changes: What is other than declared, by the names of `Search`.
+            queue: A worker of the server drives it, and goes on with it whatever dies; else `run` does, in this
+                process.
+            confined: For those who ask from another machine: refuse files outside the project folder, and look at the
+                pipeline in a process of its own.
         Raises:
             NotFound: There is no such section or file.
-            Invalid: Nothing is declared, or the space does not fit the pipeline.
-            Failed: The package of the sampler is not installed.
+            Invalid: Nothing is declared, the space does not fit the pipeline, or the package of the sampler is not
+                installed.
+            Refused: The file is not in the project folder, and `confined` was asked for.
         """
-        place, pipeline, search = self._declared(target, dict(changes or {}))
-        check_installed(search.method)
-        _check_fits(pipeline, search)
+        place, name, search = self._asked(target, dict(changes or {}), confined=confined)
         study = Study(
             id=new_id(),
-            pipeline=pipeline.name,
+            pipeline=name,
             target=place,
             search=search,
-            state=SearchState.RUNNING,
-            created_at=self._clock.now(),
+            state=SearchState.QUEUED,
+            created_at=self._desk.clock.now(),
         )
-        with self._tables.write() as conn:
+        with self._desk.tables.write() as conn:
+            study = replace(study, job_id=self._desk.queue.put(conn, _job(study, queue=queue)))
             records.add(conn, study)
-            fact = SearchStarted(subject=study.ref, pipeline=pipeline.name, trials=search.trials)
-            self._journal.append(conn, fact)
+            fact = SearchStarted(subject=study.ref, pipeline=name, trials=search.trials)
+            self._desk.journal.append(conn, fact)
         return study
 
     def run(
@@ -111,7 +132,7 @@ class Searches:
         pipeline: AnyPipeline | None = None,
         told: Told = lambda trial: None,
     ) -> Study:
-        """Do what is left of a search, and return it when it has ended, well or not.
+        """Do what is left of a search in this process, and return it when it has ended, well or not.
 
         Args:
             study_id: Which.
@@ -124,28 +145,59 @@ class Searches:
             Conflict: Another process drives it.
         """
         study = self.get(study_id)
-        queue = f"search-{study.id}"
         if study.search.prune and not workers:
             raise Invalid(
                 "trials in this process cannot be stopped", where="search prune", hint="use workers: --workers 1"
             )
-        with self._tables.write() as conn:
-            job = NewJob(queue=queue, kind=JOB, payload={"search": study.id}, key=study.id, max_attempts=1000)
-            self._queue.put(conn, job)
-        lease = self._queue.lease(f"search {study.id}", [queue], lease_s=self._lease_s)
+        queue = self._desk.queue.get(study.job_id).queue
+        is_here = queue.startswith(f"{HERE}-")
+        lease = self._desk.queue.lease(f"search {study.id}", [queue], lease_s=self._desk.lease_s) if is_here else None
         if lease is None:
             raise Conflict("another process drives this search", where=study.ref, hint="wait for it, or cancel it")
         hold = Hold(lease, never_stopping())
+        worker = self._worker(workers) if workers else None
         try:
             with self._heart.beating(hold):
-                _Drive(self, study, hold, told, pipeline).run(workers)
+                if worker is not None:
+                    worker.start()
+                with suppress(Fenced):  # it was cancelled from elsewhere, and says so
+                    Drive(self._desk, study, hold, told=told, pipeline=pipeline, queued=worker is not None).run()
         except BaseException as reason:
-            if not isinstance(reason, MainspringError):
+            if isinstance(reason, MainspringError):
+                self._cut_off(study, SearchState.FAILED, str(reason), job_id=lease.job.id)
+            else:
                 self.cancel(study.id, reason="interrupted")
             raise
         finally:
-            with suppress(Fenced), self._tables.write() as conn:
-                self._queue.finish(conn, lease, {})
+            if worker is not None:
+                worker.stop(timeout_s=10.0)
+            with suppress(Fenced), self._desk.tables.write() as conn:
+                self._desk.queue.finish(conn, lease, {})
+        return self.get(study.id)
+
+    def work_once(self, lease: Lease) -> None:
+        """Have a search driven by a process of its own, for `Worker` handlers.
+
+        Raises:
+            Fenced: The lease was lost or the search cancelled; nothing more is stored.
+        """
+        with calling(Caller(lease.job.actor, lease.job.project)):
+            study = self.get(str(lease.job.payload["search"]))
+            if not study.state.is_final:
+                self._have_driven(study, lease)
+
+    def drive(self, job_id: str, worker: str, attempt: int) -> Study:
+        """Drive the search of a job that another process holds and keeps alive. Returns it when there is no more to do.
+
+        Args:
+            job_id: The job.
+            worker: Who holds it.
+            attempt: The fencing token of its lease.
+        """
+        lease = Lease(self._desk.queue.get(job_id), worker, attempt, 0)
+        study = self.get(str(lease.job.payload["search"]))
+        with suppress(Fenced):  # it was cancelled, or is another's by now, who says more
+            Drive(self._desk, study, Hold(lease, never_stopping())).run()
         return self.get(study.id)
 
     def get(self, study_id: str) -> Study:
@@ -154,7 +206,7 @@ class Searches:
         Raises:
             NotFound: There is none of that id in the project.
         """
-        with self._tables.read() as conn:
+        with self._desk.tables.read() as conn:
             found = records.find(conn, study_id.removeprefix("searches/"))
         if found is None:
             raise NotFound(f"no search {study_id!r}", where="searches", hint="mainspring search ls")
@@ -162,12 +214,16 @@ class Searches:
 
     def studies(self, pipeline: str = "", *, before: int = 0, limit: int = 100) -> list[Study]:
         """Searches, newest first, of one pipeline or of all; for the next page pass the last one's `created_at`."""
-        with self._tables.read() as conn:
+        with self._desk.tables.read() as conn:
             return records.newest(conn, pipeline=pipeline, before=before, limit=max(1, min(limit, 1000)))
 
     def best(self, study: Study) -> list[Trial]:
         """The best trial; of several objectives all that no other is better than in every one."""
         return best_of(study.trials, study.search.objective)
+
+    def sections(self) -> list[str]:
+        """Names of the searches that `mainspring.toml` declares now."""
+        return sorted(self._sections())
 
     def cancel(self, study_id: str, *, reason: str = "") -> bool:
         """Stop a search and the trials that run; what is known stays.
@@ -176,322 +232,138 @@ class Searches:
         Raises:
             NotFound: There is none of that id.
         """
-        study = self.get(study_id)
-        ended = self.end(study, SearchState.CANCELLED, reason)
-        for trial in study.trials if ended else ():
-            if trial.state is TrialState.RUNNING and trial.run:
-                with suppress(NotFound):
-                    self._pipelines.cancel(trial.run, reason="the search was cancelled")
-        return ended
+        return self._cut_off(self.get(study_id), SearchState.CANCELLED, reason)
 
-    def resume(self, study_id: str, *, trials: int = 0) -> Study:
-        """Go on with a search that was cancelled, failed, or is to have more trials; `run` does the work.
+    def resume(self, study_id: str, *, trials: int = 0, queue: bool = False) -> Study:
+        """Go on with a search that was cancelled, failed, lost its process, or is to have more trials.
 
         Args:
             study_id: Which.
             trials: So many more.
+            queue: As for `start`.
         Raises:
             NotFound: There is none of that id.
+            Conflict: It is under way.
             Invalid: It has all its trials, and no more are asked for.
         """
         study = self.get(study_id)
-        ended = sum(trial.state is not TrialState.RUNNING for trial in study.trials)
-        if ended >= study.search.trials + trials:
-            raise Invalid(f"all {ended} trials are done", where=study.ref, hint="ask for more: --trials 20")
-        with self._tables.write() as conn:
-            records.change_search(conn, study.id, replace(study.search, trials=study.search.trials + trials))
-            values = {"state": SearchState.RUNNING, "error": "", "finished_at": 0}
-            records.change(conn, study.id, values, states=tuple(SearchState))
+        if trials < 0:
+            raise Invalid(f"{trials} trials more", where="trials", hint="use 0 or more")
+        if not study.state.is_final and not lost(self._desk.tables, self._desk.queue, study.job_id):
+            hint = f"look: mainspring search show {study.id}"
+            raise Conflict(f"it is {study.state} already", where=study.ref, hint=hint)
+        wanted = replace(study.search, trials=study.search.trials + trials)
+        is_whole = study.state is SearchState.FINISHED or not self.best(study)
+        if study.ended >= wanted.trials and is_whole:
+            raise Invalid(f"all {study.ended} trials are done", where=study.ref, hint="ask for more: --trials 20")
+        values = {"state": SearchState.QUEUED, "error": "", "finished_at": 0}
+        with self._desk.tables.write() as conn:
+            if not records.change(conn, study.id, values, states=[study.state], job_id=study.job_id):
+                raise Conflict("somebody else changed it just now", where=study.ref, hint="look at it")
+            self._desk.queue.cancel(conn, study.job_id)
+            records.change(conn, study.id, {"job_id": self._desk.queue.put(conn, _job(study, queue=queue))})
+            records.change_search(conn, study.id, wanted)
+            self._desk.journal.append(conn, SearchResumed(subject=study.ref, trials=wanted.trials))
         return self.get(study.id)
 
-    def keep(self, study: Study, trial: Trial) -> None:
-        """Store a trial, and say so when it ended.
+    def settle(self) -> int:
+        """End searches that nobody will drive any more: their job is dead, or the process that drove them is gone.
 
-        Raises:
-            Fenced: The search was cancelled.
+        Returns: How many there were, over all projects.
         """
-        facts: list[Fact] = []
-        if trial.state is not TrialState.RUNNING:
-            said = {"state": str(trial.state), "run": trial.run, "values": dict(trial.values)}
-            facts.append(TrialEnded(subject=study.ref, trial=trial.number, **said))  # type: ignore[arg-type]
-        with self._tables.write() as conn:
-            if not records.change(conn, study.id, {"error": ""}):
-                raise Fenced("the search was cancelled", where=study.ref)
-            records.put_trial(conn, study.id, trial)
-            if facts:
-                self._journal.append(conn, *facts)
+        with self._desk.tables.read() as conn:
+            waiting = records.unfinished(conn)
+        settled = 0
+        for project, study_id, job_id in waiting:
+            with calling(Caller("searches", project)):
+                reason = lost(self._desk.tables, self._desk.queue, job_id)
+                settled += bool(reason) and self._cut_off(self.get(study_id), SearchState.FAILED, reason)
+        return settled
 
-    def end(self, study: Study, state: SearchState, error: str = "", *, winner: str = "") -> bool:
-        """Close a search; False when it is closed already."""
-        values = {"state": state, "error": error, "winner": winner, "finished_at": self._clock.now()}
-        numbers = tuple(trial.number for trial in self.best(self.get(study.id)))
-        with self._tables.write() as conn:
-            if not records.change(conn, study.id, values):
-                return False
-            fact = SearchEnded(subject=study.ref, state=str(state), best=numbers, error=error)
-            self._journal.append(conn, fact)
-        return True
-
-    def now(self) -> int:
-        """The time of records."""
-        return self._clock.now()
-
-    def try_here(self, pipeline: AnyPipeline | str, params: Mapping[str, Json]) -> PipelineRun:
-        """Run a trial in this process."""
-        return self._pipelines.run_inline(pipeline, params)
-
-    def try_queued(self, study: Study, params: Mapping[str, Json], key: str) -> str:
-        """Put a trial on the queue; its id."""
-        return self._pipelines.submit(study.target, params, key=f"{study.id}/{key}")
-
-    def run_of(self, trial: Trial) -> PipelineRun:
-        """The run of a trial."""
-        return self._pipelines.get(trial.run)
-
-    def stop_run(self, run: str, reason: str) -> None:
-        """Stop the run of a trial."""
-        self._pipelines.cancel(run, reason=reason)
-
-    def worker(self, threads: int) -> Worker:
-        """A worker that takes runs from the queue of pipelines."""
-        return Worker(
-            self._tables,
-            self._queue,
-            {KIND: self._pipelines.work_once},
-            queues=(QUEUE,),
-            threads=threads,
-            lease_s=self._lease_s,
-            poll_s=0.05,
-            chores=(self._pipelines.settle,),
-        )
-
-    def value(self, run: PipelineRun, metric: str) -> float | None:
-        """A metric of a run: from what the pipeline returned, else from its tracked run."""
-        found = value_in(run.result, metric)
-        if found is None and self._tracking is not None and run.tracked:
-            point = self._tracking.latest(run.id)[1].get(metric)
-            found = point.value if point else None
-        return found if found is not None and math.isfinite(found) else None
-
-    def steps(self, run: str, metric: str) -> list[tuple[int, float]]:
-        """What a run has logged of a metric so far, step by step."""
-        if self._tracking is None:
-            return []
-        try:
-            points = self._tracking.history(run, metric)
-        except NotFound:  # its first step has not begun
-            return []
-        return [(point.step, point.value) for point in points if math.isfinite(point.value)]
-
-    def _declared(self, target: AnyPipeline | str, changes: dict[str, object]) -> tuple[str, AnyPipeline, Search]:
+    def _asked(
+        self, target: AnyPipeline | str, changes: dict[str, object], *, confined: bool
+    ) -> tuple[str, str, Search]:
         if isinstance(target, Pipeline):
             place = f"{target.function.__module__}:{target.function.__qualname__}"
-            return place, target, self._merged(target, {}, changes)
-        section: dict[str, object] = {}
-        if ":" not in target:
-            found = self._sections.get(target)
-            if not isinstance(found, Mapping):
-                hint = did_you_mean(target, self._sections) or f"write [search.{target}], or name FILE.py:PIPELINE"
-                raise NotFound(f"no search {target!r}", where="search", hint=hint)
-            section = {str(name): value for name, value in found.items()}
-            target = str(section.pop("pipeline", ""))
+            return place, target.name, search_for(target, {}, changes)
+        target, section = section_of(target, self._sections() if ":" not in target else {})
+        if confined:
+            check_inside(target, self._root)
         place = check_target(target, self._root)
-        pipeline = load_target(place, self._root)
-        return place, pipeline, self._merged(pipeline, section, changes)
-
-    def _merged(self, pipeline: AnyPipeline, section: dict[str, object], changes: dict[str, object]) -> Search:
-        said = declared(pipeline)
-        first = {name: getattr(said, name) for name in Search.__dataclass_fields__} if said else {}
-        if not (first or section or changes):
-            hint = "write @search(space=..., objective=...) above @pipeline, or a section [search.NAME]"
-            raise Invalid(f"nothing is declared to search {pipeline.name} for", where="search", hint=hint)
-        params = {**first.get("params", {}), **_table(section, "params"), **_table(changes, "params")}
-        return search_of({**first, **section, **changes, "params": params}, where="search")
-
-
-class _Drive:
-    """One process driving one search."""
-
-    def __init__(self, searches: Searches, study: Study, hold: Hold, told: Told, pipeline: AnyPipeline | None) -> None:
-        self._searches, self._study, self._hold, self._told = searches, study, hold, told
-        self._search = study.search
-        self._pipeline = pipeline
-        self._sampling = Sampling(study.search, study.trials)
-        self._trials = {trial.number: trial for trial in study.trials}
-
-    def run(self, workers: int) -> None:
-        """Trials until there are enough, then the run of the winner."""
-        worker = self._searches.worker(workers) if workers else None
-        if worker is not None:
-            worker.start()
+        if not confined:
+            pipeline = load_target(place, self._root)
+            return place, pipeline.name, search_for(pipeline, section, changes)
+        folder = self._scratch / new_id()
         try:
-            with suppress(Fenced):  # it was cancelled from elsewhere, and says so
-                self._until_done(queued=worker is not None)
-                self._end(queued=worker is not None)
+            said = {"section": section, "changes": changes}
+            return place, *child.look_at(self._engine, place, self._root, folder, said)
         finally:
-            if worker is not None:
-                worker.stop(timeout_s=10.0)
+            shutil.rmtree(folder, ignore_errors=True)
 
-    def _until_done(self, *, queued: bool) -> None:
-        while True:
-            self._hold.check()
-            running = [trial for trial in self._trials.values() if trial.state is TrialState.RUNNING]
-            if self._is_hopeless():
-                return self._give_up(running)
-            room = (self._search.parallel if queued else 1) - len(running)
-            for _ in range(min(room, self._search.trials - len(self._trials))):
-                running.append(self._new())
-            if not running:
-                return None
-            for trial in running:
-                self._look(trial) if queued else self._try(trial)
-            if queued:
-                self._check_state()
-                time.sleep(_POLL_S)
-
-    def _give_up(self, running: list[Trial]) -> None:
-        for trial in running:
-            if trial.run:
-                self._searches.stop_run(trial.run, "the search was given up")
-            self._ended(trial, TrialState.FAILED, note="the search was given up")
-
-    def _new(self) -> Trial:
-        number = len(self._trials)
-        params = self._sampling.ask(number)
-        trial = Trial(number=number, state=TrialState.RUNNING, params=params, started_at=self._searches.now())
-        self._store(trial)
-        return trial
-
-    def _try(self, trial: Trial) -> None:
-        """Run a trial here and now."""
+    def _have_driven(self, study: Study, lease: Lease) -> None:
+        who, folder = caller(), self._scratch / study.id / str(lease.attempt)
+        payload: dict[str, object] = {"house": self._house, "actor": who.actor, "project": who.project}
+        payload |= {"job": lease.job.id, "worker": lease.worker, "attempt": lease.attempt}
+        task = Task(entry=child.DRIVE, payload=payload, folder=folder, cwd=self._root, env=self._house_env)
         try:
-            run = self._searches.try_here(self._pipeline or self._study.target, self._params(trial))
-        except MainspringError as reason:
-            self._ended(trial, TrialState.FAILED, note=str(reason))
+            outcome = self._engine.run(task, child.Watching())
+        except Stopping:
+            self._give_back(study, lease, "")
+            raise
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        if outcome.state is OutcomeState.FINISHED or outcome.error is None:
             return
-        self._judge(replace(trial, run=run.id, tries=trial.tries + 1), run)
+        if outcome.state is OutcomeState.DIED or isinstance(outcome.error, PASSING):
+            self._give_back(study, lease, str(outcome.error))
+            raise outcome.error
+        self._cut_off(study, SearchState.FAILED, str(outcome.error), job_id=lease.job.id)
 
-    def _look(self, trial: Trial) -> None:
-        """See how far a queued trial is; put it on the queue when it is not there."""
-        if not trial.run:
-            tries = trial.tries + 1
-            run = self._searches.try_queued(self._study, self._params(trial), f"{trial.number}/{tries}")
-            self._store(replace(trial, run=run, tries=tries))
-            return
-        run_now = self._searches.run_of(trial)
-        if self._search.prune:
-            trial = self._with_steps(trial)  # of one that ended, too: others are compared with it
-        if run_now.state.is_final:
-            self._judge(trial, run_now)
-        elif trial.state is TrialState.RUNNING and self._is_behind(trial):
-            at = trial.steps[-1][0]
-            self._searches.stop_run(trial.run, f"pruned at step {at}")
-            self._ended(trial, TrialState.PRUNED, note=f"behind the others at step {at}")
+    def _give_back(self, study: Study, lease: Lease, error: str) -> None:
+        """Another process goes on with it, as soon as the job is given out again."""
+        with self._desk.tables.write() as conn:
+            values = {"state": SearchState.QUEUED, "error": error}
+            records.change(conn, study.id, values, states=[SearchState.RUNNING], job_id=lease.job.id)
 
-    def _with_steps(self, trial: Trial) -> Trial:
-        known = len(trial.steps)
-        found = self._searches.steps(trial.run, next(iter(self._search.objective)))
-        trial = replace(trial, steps=tuple(dict(found).items()))
-        self._sampling.report(trial.number, trial.steps[known:])
-        self._trials[trial.number] = trial
-        return trial
+    def _cut_off(self, study: Study, state: SearchState, error: str, *, job_id: str = "") -> bool:
+        """End a search, its job and the runs under way for it, all at once. False when it was over."""
+        steering = self._desk.pipelines.steering
+        with self._desk.tables.write() as conn:
+            facts = self._desk.close(conn, study, state, error, job_id=job_id)
+            if not facts:
+                return False
+            now = records.find(conn, study.id) or study
+            self._desk.queue.cancel(conn, now.job_id)
+            open_runs = [trial.run for trial in now.trials if trial.state is TrialState.RUNNING]
+            stopped: list[tuple[PipelineRun, Fact]] = []
+            for run_id in filter(None, [*open_runs, now.winner]):
+                with suppress(NotFound):
+                    run = self._desk.pipelines.glance(run_id)
+                    fact = steering.stop(conn, run, reason=CUT_OFF)
+                    stopped += [(run, fact)] if fact else []
+            self._desk.journal.append(conn, *facts, *(fact for _, fact in stopped))
+        for run, _ in stopped:
+            steering.close(run)
+        return True
 
-    def _is_behind(self, trial: Trial) -> bool:
-        return bool(trial.steps) and self._sampling.is_behind(trial.number)
-
-    def _judge(self, trial: Trial, run: PipelineRun) -> None:
-        """What a run that ended means for its trial."""
-        if run.state is not RunState.FINISHED:
-            error = run.error or f"the run was {run.state}"
-            if trial.tries <= self._search.retries:
-                self._store(replace(trial, run="", note=error))
-            else:
-                self._ended(trial, TrialState.FAILED, note=error)
-            return
-        values = {name: self._searches.value(run, name) for name in self._search.objective}
-        missing = [name for name, value in values.items() if value is None]
-        if missing:
-            note = f"the run gave no finite {missing[0]}: return it from the pipeline, or log it"
-            self._ended(trial, TrialState.FAILED, note=note)
-            return
-        known = {name: value for name, value in values.items() if value is not None}
-        self._ended(replace(trial, values=known), TrialState.FINISHED)
-
-    def _ended(self, trial: Trial, state: TrialState, *, note: str = "") -> None:
-        trial = replace(trial, state=state, note=note or trial.note, finished_at=self._searches.now())
-        self._store(trial)
-        self._sampling.tell(trial)
-        self._told(trial)
-
-    def _store(self, trial: Trial) -> None:
-        self._searches.keep(self._study, trial)
-        self._trials[trial.number] = trial
-
-    def _params(self, trial: Trial) -> dict[str, Json]:
-        return {**self._search.params, **trial.params}
-
-    def _check_state(self) -> None:
-        if self._searches.get(self._study.id).state is not SearchState.RUNNING:
-            raise Fenced("the search was cancelled", where=self._study.ref)
-
-    def _is_hopeless(self) -> bool:
-        states = [trial.state for trial in self._trials.values() if trial.state is not TrialState.RUNNING]
-        return len(states) >= _HOPELESS and set(states) == {TrialState.FAILED}
-
-    def _end(self, *, queued: bool) -> None:
-        best = best_of([*self._trials.values()], self._search.objective)
-        if not best:
-            notes = [trial.note for trial in self._trials.values() if trial.note]
-            error = f"no trial finished: {notes[-1] if notes else 'none was tried'}"
-            self._searches.end(self._study, SearchState.FAILED, error)
-            return
-        winner = self._crown(best[0], queued=queued) if self._search.winner else ""
-        self._searches.end(self._study, SearchState.FINISHED, winner=winner)
-
-    def _crown(self, best: Trial, *, queued: bool) -> str:
-        """Run the best once more with what is for it alone."""
-        params = {**self._params(best), **self._search.winner}
-        if not queued:
-            run = self._searches.try_here(self._pipeline or self._study.target, params)
-            return self._crowned(run)
-        run_id = self._searches.try_queued(self._study, params, "winner")
-        trial = replace(best, run=run_id)
-        while not (run := self._searches.run_of(trial)).state.is_final:
-            self._hold.check()
-            self._check_state()
-            time.sleep(_POLL_S)
-        return self._crowned(run)
-
-    def _crowned(self, run: PipelineRun) -> str:
-        if run.state is not RunState.FINISHED:
-            self._searches.end(self._study, SearchState.FAILED, f"the run of the winner {run.state}: {run.error}")
-            raise Fenced("the run of the winner did not finish", where=self._study.ref)
-        return run.id
+    def _worker(self, threads: int) -> Worker:
+        """A worker that takes runs from the queue of pipelines."""
+        return Worker(
+            self._desk.tables,
+            self._desk.queue,
+            {RUN: self._desk.pipelines.work_once},
+            queues=(RUNS,),
+            threads=threads,
+            lease_s=self._desk.lease_s,
+            poll_s=0.05,
+            chores=(self._desk.pipelines.settle,),
+        )
 
 
-def _table(values: Mapping[str, object], name: str) -> Mapping[str, object]:
-    found = values.get(name, {})
-    if not isinstance(found, Mapping):
-        raise Invalid(f"{name} is no table", where=f"search {name}", hint="write { name = value }")
-    return found
-
-
-def _check_fits(pipeline: AnyPipeline, search: Search) -> None:
-    """Draw the pipeline with each end of each range: what it does not take is refused now and not in the tenth trial.
-
-    Raises:
-        Invalid: A parameter is unknown, has the wrong type, or is both searched and fixed.
-    """
-    for name in search.space:
-        if name in search.params:
-            hint = "take it out of the space or out of params"
-            raise Invalid(f"{name} is searched and fixed at once", where="search params", hint=hint)
-    ends = corners(search.space)
-    usual = dict(reversed(ends))
-    for name, value in ends:
-        try:
-            pipeline.draw({**search.params, **usual, name: value})
-        except Invalid as reason:
-            raise Invalid(reason.what, where=f"search, {name} = {value!r}", hint=reason.hint) from None
-    if search.winner:
-        pipeline.draw({**search.params, **usual, **search.winner})
+def _job(study: Study, *, queue: bool) -> NewJob:
+    return NewJob(
+        queue=QUEUE if queue else f"{HERE}-{study.id}",
+        kind=JOB,
+        payload={"search": study.id},
+        max_attempts=ATTEMPTS if queue else 1,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import cast
 
-from mainspring.core.settings import PipelineSettings, Settings
+from mainspring.core.settings import PipelineSettings, Settings, load
 from mainspring.core.wiring import Wiring
 from mainspring.data import Data
 from mainspring.engines import ProcessEngine
@@ -84,8 +84,11 @@ def _searches(w: Wiring, settings: Settings) -> Searches:
         queue=queue(w),
         pipelines=w.get(Pipelines),
         clock=CLOCK,
+        scratch=settings.data_dir / "scratch",
         tracking=w.get(Tracking),
-        sections=settings.section("search"),
+        sections=lambda: load(settings.root, environ={}).section("search"),  # as the file says now
+        house=OPENER,
+        house_env=settings.environ(),
         root=settings.root,
         lease_s=settings.loop.lease_s,
     )
