@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -69,7 +69,7 @@ class Calibrations:
         """The same with what the scores of each class mean, by the first labelled predictions."""
         from mainspring.monitoring.rules.areas import calibrate_classes
 
-        first, until = first_labelled(records.list_outcomes(conn, watched.deployment, watched.version))
+        first, until = first_labelled(records.outcomes_after(conn, watched.deployment, watched.version))
         if not until:
             return replace(found, classes=f"fewer than {_CALIBRATE_ON} predictions have labels")
         key = (caller().project, watched.deployment, watched.model, watched.version, float(first.rows))
@@ -86,7 +86,7 @@ class Calibrations:
 
             source = f"{held_out.rows} held-out rows of {held_out.data_ref}"
             return Meaning(self._calibrated(watched, Counted.of(held_out.scores)), source)
-        first, until = first_labelled(records.list_outcomes(conn, watched.deployment, watched.version))
+        first, until = first_labelled(records.outcomes_after(conn, watched.deployment, watched.version))
         if not until:
             reason = f"no gate judged the version and fewer than {_CALIBRATE_ON} of its predictions have labels"
             return Meaning(reason, unknown(reason).why)
@@ -138,7 +138,7 @@ class Calibrations:
         return self._fitted[key]
 
 
-def first_labelled(days: Sequence[tuple[int, Outcomes]]) -> tuple[Outcomes, int]:
+def first_labelled(days: Iterable[tuple[int, Outcomes]]) -> tuple[Outcomes, int]:
     """The first days with enough labels of both classes to calibrate on, and their end; 0 when there are too few."""
     gathered: list[Outcomes] = []
     rows = no = yes = 0

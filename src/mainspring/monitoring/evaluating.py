@@ -75,7 +75,7 @@ class Evaluator:
     def evaluate(self, deployment: str, live: int) -> list[Alarm]:
         """Judge every window the stream has passed, and raise alarms about the live version. Returns the new ones."""
         with self._tables.read() as conn:
-            numbers = [entry.version for entry in records.list_versions(conn, deployment)]
+            numbers = [entry.version for entry in records.list_stateless(conn, deployment)]
         watched = self._references.of(deployment, numbers)
         raised: list[Alarm] = []
         with self._tables.write() as conn:

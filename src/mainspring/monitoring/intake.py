@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import polars as pl
 
 from mainspring.core.clock import DAY_US, HOUR_US
 from mainspring.core.scores import score_cells
-from mainspring.data.sketch import Grid, Sketch, sketch
+from mainspring.data.sketch import Grid, Sketch
+from mainspring.data.sketch.parts import sketch_parts
 from mainspring.monitoring.records import Answer
 from mainspring.monitoring.rules.budget import SERVICE_US
 from mainspring.monitoring.rules.performance import MOST_AREAS, Outcomes
@@ -49,17 +51,32 @@ def next_batch(log: pl.LazyFrame, position: Position, limit: int) -> Batch | Non
     A row's place is its spool and its number in there. An event time more than a day ahead of the wall clock is a clock
     gone wrong and is not believed, so that one such row cannot close every window.
     """
-    places = log.filter(after(position)).select("spool", "seq").collect().sort("spool", "seq").head(limit)
-    if not places.height:
+    behind = log.filter(after(position))
+    asked = behind.head(limit + 1).collect()
+    is_last = asked.height <= limit
+    if not is_last:  # which rows come first is only known once the places of all are
+        places = behind.select("spool", "seq").collect().sort("spool", "seq").head(limit)
+        asked = log.filter(_between(_seqs(places, "min"), _seqs(places, "max"))).collect()
+    if not asked.height:
         return None
-    ends = places.group_by("spool").agg(pl.col("seq").min().alias("first"), pl.col("seq").max().alias("last"))
-    reached = {**position, **dict(ends.select("spool", "last").iter_rows())}
-    parts = [(pl.col("spool") == spool) & pl.col("seq").is_between(*between) for spool, *between in ends.iter_rows()]
-    asked = log.filter(pl.any_horizontal(parts)).collect()
+    reached = {**position, **_seqs(asked, "max")}
     rows = asked.filter(pl.col("status") < 400)
     event = pl.min_horizontal(pl.col("event_at"), pl.col("at") + DAY_US).clip(lower_bound=0)
     unique = rows.with_columns(event.alias("event")).unique("id", keep="first", maintain_order=True)
-    return Batch(unique, asked.select(_ASKED), reached, is_last=places.height < limit)
+    return Batch(unique, asked.select(_ASKED), reached, is_last=is_last)
+
+
+def _seqs(places: pl.DataFrame, which: Literal["min", "max"]) -> Position:
+    """The least or the largest number of each spool."""
+    seq = pl.col("seq").min() if which == "min" else pl.col("seq").max()
+    return dict(places.group_by("spool").agg(seq).iter_rows())
+
+
+def _between(first: Position, last: Position) -> pl.Expr:
+    """Rows of each spool from one number to another."""
+    return pl.any_horizontal(
+        (pl.col("spool") == spool) & pl.col("seq").is_between(first[spool], last[spool]) for spool in first
+    )
 
 
 def with_segments(rows: pl.DataFrame, levels: Mapping[str, Sequence[str]]) -> pl.DataFrame:
@@ -136,9 +153,15 @@ def _of_packs(rows: pl.DataFrame, parts: Mapping[int, str | None]) -> list[pl.Ex
 
 def hours_of(rows: pl.DataFrame, grids: Mapping[int, Grid]) -> Iterator[tuple[int, int, Sketch]]:
     """The sketches of rows: (version, start of the hour, sketch). Without a grid only the rows are counted."""
-    keyed = rows.with_columns((pl.col("event") - pl.col("event") % HOUR_US).alias("hour"))
-    for (version, hour), part in keyed.partition_by("version", "hour", as_dict=True, maintain_order=True).items():
-        yield int(version), int(hour), sketch(part["inputs"].struct.unnest(), grids.get(int(version), Grid(())))
+    keyed = rows.select("version", (pl.col("event") - pl.col("event") % HOUR_US).alias("hour"), "inputs")
+    for (version,), part in keyed.partition_by("version", as_dict=True, maintain_order=True).items():
+        ordered = part.sort("hour", maintain_order=True)
+        hours = ordered["hour"].to_numpy()
+        starts = [0, *(np.flatnonzero(np.diff(hours)) + 1).tolist()]
+        grid = grids.get(int(version), Grid(()))
+        counted = sketch_parts(ordered["inputs"].struct.unnest(), grid, [*starts[1:], len(hours)])
+        for start, one in zip(starts, counted, strict=True):
+            yield int(version), int(hours[start]), one
 
 
 def requests_of(asked: pl.DataFrame) -> dict[tuple[int, int], ServiceCounts]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from mainspring.monitoring.model import HOURS_KEPT_US, Monitor
 from mainspring.monitoring.references import References, Watched
 from mainspring.monitoring.rules import performance
 from mainspring.monitoring.rules.feedback import said_of
-from mainspring.monitoring.rules.performance import Outcomes
+from mainspring.monitoring.rules.performance import Tally
 from mainspring.monitoring.rules.usage import UsageWindow
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class Observer:
         hours: Iterable[tuple[int, int, Sketch]],
         watched: Mapping[int, Watched],
     ) -> None:
-        known = {entry.version for entry in records.list_versions(conn, deployment)}
+        known = {entry.version for entry in records.list_stateless(conn, deployment)}
         for number, entry in watched.items():
             if number not in known:
                 records.put_version(conn, entry.version)
@@ -177,8 +178,8 @@ class Observer:
     def _count_feedback(self, deployment: str, page: Sequence[StoredFeedback], *, before: int) -> int:
         labels: dict[str, object] = {item.prediction_id: item.value for item in page if item.kind == "label"}
         with self._tables.read() as conn:
-            answers = records.find_answers(conn, deployment, labels)
-        watched = self._references.of(deployment, {answer.version for answer in answers.values()})
+            versions = set(records.find_answered(conn, deployment, labels).values())
+        watched = self._references.of(deployment, versions)
         with self._tables.write() as conn:
             monitor = records.find_monitor(conn, deployment, lock=True)
             if monitor is None or monitor.feedback_seq != before:
@@ -187,7 +188,7 @@ class Observer:
             if any(answer.version not in watched for answer in answers.values()):
                 return 0  # a version answered meanwhile that was not looked at yet
             counted = self._count_labels(conn, deployment, labels, answers, watched)
-            records.add_said(conn, deployment, said_of(page))
+            records.said.add_said(conn, deployment, said_of(page))
             records.change_monitor(conn, deployment, feedback_seq=page[-1].seq, labels=monitor.labels + counted)
         return counted
 
@@ -204,25 +205,22 @@ class Observer:
         early = {name: value for name, value in labels.items() if name not in answers}
         monitor = records.find_monitor(conn, deployment)
         records.add_early_labels(conn, deployment, early, monitor.watermark if monitor else 0)
-        hours: dict[tuple[int, int, str], list[Outcomes]] = {}
-        for name, answer in answers.items():
-            if not answer.is_labelled:
-                version = watched[answer.version].version
-                one = performance.outcome(
-                    version.task, answer.score, answer.answer, labels[name], version.reference_loss
-                )
+        hours = defaultdict[tuple[int, int, str], Tally](Tally)
+        fresh = [answer for answer in answers.values() if not answer.is_labelled]
+        for answer in fresh:
+            entry, label = watched[answer.version], labels[answer.prediction_id]
+            version, hour = entry.version, answer.event_at - answer.event_at % HOUR_US
+            for segment in ("", *answer.segments.split(intake.BETWEEN)) if answer.segments else ("",):
+                tally = hours[answer.version, hour, segment]
+                tally.add(version.task, answer.score, answer.answer, label, version.reference_loss)
                 if answer.cells:
-                    classes = watched[answer.version].classes
-                    one = one.merge(performance.classed_outcome(answer.cells, classes, labels[name]))
-                for segment in ("", *filter(None, answer.segments.split(intake.BETWEEN))):
-                    hour = answer.event_at - answer.event_at % HOUR_US
-                    hours.setdefault((answer.version, hour, segment), []).append(one)
-        records.add_outcomes(conn, deployment, {key: Outcomes.total(found) for key, found in hours.items()})
+                    tally.add_classes(answer.cells, entry.classes, label)
+        records.add_outcomes(conn, deployment, {key: tally.outcomes for key, tally in hours.items()})
         records.mark_labelled(conn, deployment, answers)
         packed = {name for name, answer in answers.items() if watched[answer.version].pack is not None}
         said = {name: performance.number_of(labels[name]) for name in packed if not answers[name].is_labelled}
         records.put_labels(conn, deployment, {name: value for name, value in said.items() if value is not None})
-        return sum(len(found) for (_, _, segment), found in hours.items() if not segment)
+        return len(fresh)
 
 
 def usage_windows(workers: Iterable[WorkerUsage], *, since: int) -> list[UsageWindow]:

@@ -165,8 +165,8 @@ class Performing:
         _check_period(by, PERIODS[1:])  # what people say is counted by the day
         live = self.watched(deployment, 0)
         with self._tables.read() as conn:
-            said = records.list_said(conn, deployment, since=since)
-            numbers = [entry.version for entry in records.list_versions(conn, deployment)] or [live.version]
+            said = records.said.list_said(conn, deployment, since=since)
+            numbers = [entry.version for entry in records.list_stateless(conn, deployment)] or [live.version]
             asked: dict[int, int] = {}
             for number in numbers:
                 for at, outcomes in records.list_outcomes(conn, deployment, number, since=since):

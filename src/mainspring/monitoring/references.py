@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Watched:
-    """A version, what its inputs are compared with, None when its training data are not known, how much each of them
-    matters, None when the version does not say, and of many classes which, in the order of their probabilities."""
+    """A version without its evidence, what its inputs are compared with, None when its training data are not known, how
+    much each of them matters, None when the version does not say, and of many classes which, in the order of their
+    probabilities."""
 
     version: WatchedVersion
     reference: Reference | None
@@ -71,8 +72,8 @@ class References:
         if not wanted:
             return {}
         with self._tables.read() as conn:
-            known = {entry.version: entry for entry in records.list_versions(conn, deployment)}
-        model = self._serving.get(deployment).model
+            known = {entry.version: entry for entry in records.list_stateless(conn, deployment)}
+        model = "" if wanted <= known.keys() else self._serving.get(deployment).model
         found = {}
         for number in sorted(wanted):
             version = known.get(number) or self._first_look(deployment, model, number)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -206,7 +205,7 @@ class Monitoring:
         monitor = self.get(deployment)
         live = self._serving.get(deployment).champion
         with self._tables.read() as conn:
-            versions = tuple(replace(entry, state={}) for entry in records.list_versions(conn, deployment))
+            versions = tuple(records.list_stateless(conn, deployment))
             judged = tuple(records.list_judgements(conn, deployment, without=BY_MINUTES, limit=windows))
             alarms = tuple(records.list_alarms(conn, deployment))
             since = day_of(monitor.watermark) - _RECENT_DAYS * DAY_US

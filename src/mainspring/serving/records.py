@@ -394,12 +394,14 @@ def list_feedback(
 ) -> list[StoredFeedback]:
     """Feedback of an endpoint in the order of arrival, above the number `after`."""
     c = feedback.c
-    query = sa.select(feedback).where(c.project == caller().project, c.deployment == name, c.seq > after)
+    query = sa.select(c.seq, c.prediction_id, c.kind, c.number, c.text, c.at, c.stored_at).where(
+        c.project == caller().project, c.deployment == name, c.seq > after
+    )
     query = query.where(c.kind == kind) if kind else query
     query = query.where(c.stored_at >= stored_since) if stored_since else query
     return [
-        StoredFeedback(row.seq, row.prediction_id, row.kind, _value(row), row.at, row.stored_at)
-        for row in conn.execute(query.order_by(c.seq).limit(limit))
+        StoredFeedback(seq, prediction_id, said, text if number is None else number, at, stored_at)
+        for seq, prediction_id, said, number, text, at, stored_at in conn.execute(query.order_by(c.seq).limit(limit))
     ]
 
 

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
 from mainspring.storage.bare import sqlite_driver
+from mainspring.storage.schema import Real
 from mainspring.storage.together import together_driver
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class _Text:
         found = {name: _bind(bind.type, dialect) for name, bind in binds.items()}
         self._turns = [(name, turn) for name, turn in found.items() if turn is not None]
         columns = getattr(statement, "exported_columns", ())
-        self._out = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
+        self._out = [_back(column.type, dialect) for column in columns]
 
     def cursor(
         self, conn: sa.Connection, values: Mapping[str, object]
@@ -85,6 +86,12 @@ class _Text:
 
 def _bind(kind: sa.types.TypeEngine[Any], dialect: Dialect) -> _Turn | None:
     return kind.dialect_impl(dialect).bind_processor(dialect)
+
+
+def _back(kind: sa.types.TypeEngine[Any], dialect: Dialect) -> _Turn | None:
+    if isinstance(kind, Real):
+        return None  # both drivers give a float; SQLAlchemy would ask by which code of the database it came
+    return kind.dialect_impl(dialect).result_processor(dialect, None)
 
 
 def given(column: sa.Column[Any], name: str = "") -> sa.BindParameter[Any]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mainspring.core.clock import DAY_US, HOUR_US
 from mainspring.data.sketch import ColumnSketch, Grid, Profile, WindowSketch, learn_grid, learn_profile, sketch
 from mainspring.monitoring.model import MonitorSpec, WatchedVersion
-from mainspring.monitoring.rules.causes import cause
+from mainspring.monitoring.rules.causes import Days, cause
 from mainspring.monitoring.rules.dispersion import Usual, lasting, learn, unknown
 from mainspring.monitoring.rules.drift import (
     distance,
@@ -314,9 +314,9 @@ def test_a_window_that_looks_like_a_day_of_the_reference_is_a_season() -> None:
     base = Reference.of(_timed(frames), ["x"])
     grid, reference = base.profile.grid, base.profile.sketch.columns[0]
     days_of = [(window.start, window.sketch.columns[0]) for window in base.profile.windows]
-    found = cause(reference, column(rng.normal(3.0, 1, 2000), grid), days_of)
+    found = cause(reference, column(rng.normal(3.0, 1, 2000), grid), Days.of(days_of))
     assert found.kind == "season"
-    assert cause(reference, column(rng.normal(7.0, 1, 2000), grid), days_of).kind == "moved"
+    assert cause(reference, column(rng.normal(7.0, 1, 2000), grid), Days.of(days_of)).kind == "moved"
 
 
 @settings(max_examples=30, deadline=None)

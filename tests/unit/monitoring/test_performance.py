@@ -14,8 +14,10 @@ from mainspring.monitoring.model import MonitorSpec, WatchedVersion
 from mainspring.monitoring.rules.judging import Finding, judge_loss
 from mainspring.monitoring.rules.performance import (
     Outcomes,
+    Tally,
     auc,
     calibration,
+    classed_outcome,
     interval,
     measures,
     outcome,
@@ -42,6 +44,30 @@ def test_merging_is_adding_in_any_order(one: list[tuple[float, int]], two: list[
     for other in (right, whole):
         assert (other.counts, other.rows, other.correct) == (left.counts, left.rows, left.correct)
         assert other.loss == pytest.approx(left.loss)
+
+
+@given(
+    st.sampled_from(["binary", "multiclass", "regression"]),
+    st.lists(
+        st.tuples(
+            st.one_of(st.none(), st.floats(0, 1), st.floats()),
+            st.sampled_from(["", "0", "1", "yes"]),
+            st.one_of(st.sampled_from([0, 1, True, "1", "yes", "true", " 0.0"]), st.floats(-1e9, 1e9)),
+            st.sampled_from(["", "80", "8040", "ff00"]),
+        ),
+        max_size=40,
+    ),
+)
+@settings(max_examples=150, deadline=None)
+def test_rows_tallied_together_are_the_total_of_each(
+    task: str, labelled: list[tuple[float | None, str, object, str]]
+) -> None:
+    tally, each = Tally(), []
+    for score, answer, label, cells in labelled:
+        tally.add(task, score, answer, label, 0.1)
+        tally.add_classes(cells, ("yes", "0"), label)
+        each.append(outcome(task, score, answer, label, 0.1).merge(classed_outcome(cells, ("yes", "0"), label)))
+    assert tally.outcomes == Outcomes.total(each)
 
 
 def test_the_measures_are_worked_by_hand() -> None:

@@ -113,7 +113,7 @@ class ColumnSketch:
             self.squares + other.squares,
             min(self.least, other.least),
             max(self.most, other.most),
-            _least_hashes(unseen),
+            least_hashes(unseen),
         )
 
 
@@ -136,7 +136,8 @@ class Sketch:
             Conflict: The sketches were counted on different grids.
         """
         _refuse_other_cells(self.grid, other.grid)
-        columns = tuple(mine.merge(theirs) for mine, theirs in zip(self.columns, other.columns, strict=True))
+        with np.errstate(over="ignore", invalid="ignore"):  # of values near the largest number, as in one table
+            columns = tuple(mine.merge(theirs) for mine, theirs in zip(self.columns, other.columns, strict=True))
         return Sketch(self.grid, self.rows + other.rows, columns)
 
     @staticmethod
@@ -188,8 +189,9 @@ def _refuse_other_cells(one: Grid, other: Grid) -> None:
 def _sum_of_each(rows: Sequence[Sequence[NDArray[Any]]]) -> list[NDArray[Any]]:
     """The sum over rows of each of their arrays; of hundreds of small arrays the calls cost."""
     total = np.concatenate(rows[0])
-    for row in rows[1:]:
-        total += np.concatenate(row)
+    with np.errstate(over="ignore", invalid="ignore"):  # of values near the largest number, as in one table
+        for row in rows[1:]:
+            total += np.concatenate(row)
     return np.split(total, np.cumsum([len(array) for array in rows[0]])[:-1])
 
 
@@ -209,7 +211,7 @@ def _added(parts: Sequence[ColumnSketch], counts: Counts, sums: Floats) -> Colum
         sum([part.squares for part in parts]),
         min([part.least for part in parts]),
         max([part.most for part in parts]),
-        _least_hashes(unseen),
+        least_hashes(unseen),
     )
 
 
@@ -317,11 +319,19 @@ def count_counted(counted: pl.DataFrame, cells: GridColumn) -> ColumnSketch:
     known = [found.pop(level, 0) for level in cells.levels]
     counts = np.array([*known, sum(found.values())], np.int64)
     outside = {level: rows for level, rows in found.items() if level is not None}
-    return ColumnSketch(cells, counts, np.empty(0), nulls, unseen=_least_hashes(outside))
+    return ColumnSketch(cells, counts, np.empty(0), nulls, unseen=least_hashes(outside))
 
 
-def _least_hashes(levels: dict[str, int]) -> dict[str, int]:
-    """A sample that does not depend on how rows were split: what is least among all is least in its part."""
+def total(squares: Floats) -> float:
+    """The sum of squares, in the stretches in which `sketch` adds them."""
+    if len(squares) <= _AT_ONCE:
+        return float(squares.sum())
+    return float(sum(squares[at : at + _AT_ONCE].sum() for at in range(0, len(squares), _AT_ONCE)))
+
+
+def least_hashes(levels: dict[str, int]) -> dict[str, int]:
+    """Rows of at most 32 levels: a sample that does not depend on how rows were split, as what is least among all is
+    least in its part."""
     if len(levels) > UNSEEN:
         names = list(levels)
         hashes = np.fromiter(map(zlib.crc32, map(str.encode, names)), np.uint32, len(names))

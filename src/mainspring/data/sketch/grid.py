@@ -190,11 +190,7 @@ def numbers(column: pl.Series) -> tuple[Floats, int]:
     """
     if kind_of(column.dtype) == "opaque":
         return np.empty(0), column.len() - column.null_count()
-    if column.dtype in (pl.Date, pl.Datetime):
-        column = column.cast(pl.Datetime("us"))
-    if column.dtype.is_temporal():
-        column = column.to_physical()
-    read = column if column.dtype == pl.Float64 else column.cast(pl.Float64, strict=False)
+    read = floats(column)
     values = read.to_numpy(
         writable=True
     )  # a copy of our own, so that a million rows are in memory twice, not four times
@@ -202,6 +198,17 @@ def numbers(column: pl.Series) -> tuple[Floats, int]:
     ordered = values[: len(values) - np.count_nonzero(np.isnan(values))]  # NaN, as nulls are here, is last
     ordered += 0.0  # no -0.0
     return ordered, read.null_count() - column.null_count()
+
+
+def floats(column: pl.Series) -> pl.Series:
+    """The values of a column that is not opaque as Float64, null where one cannot be read as a number."""
+    if column.dtype in (pl.Date, pl.Datetime):
+        column = column.cast(pl.Datetime("us"))
+    if column.dtype.is_temporal():
+        column = column.to_physical()
+    if column.dtype in (pl.Categorical, pl.Enum):
+        column = column.cast(pl.String)
+    return column if column.dtype == pl.Float64 else column.cast(pl.Float64, strict=False)
 
 
 def learn_grid(frame: pl.DataFrame, *, columns: Sequence[str] | None = None) -> Grid:

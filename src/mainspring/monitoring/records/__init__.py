@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from typing import NamedTuple, TypeVar
+from functools import cache
+from itertools import chain, groupby
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from mainspring.core.caller import caller
-from mainspring.core.clock import DAY_US
+from mainspring.core.clock import DAY_US, day_of
 from mainspring.monitoring.model import Alarm, Judgement, Monitor, WatchedVersion
 from mainspring.monitoring.records import requests as requests
+from mainspring.monitoring.records import said as said
 from mainspring.monitoring.records import silences as silences
 from mainspring.monitoring.records import usage as usage
-from mainspring.monitoring.rules.feedback import Said
 from mainspring.monitoring.rules.packs import PackRow
 from mainspring.monitoring.rules.performance import Outcomes
 from mainspring.storage import bare
+from mainspring.storage.prepared import Prepared, given
 from mainspring.storage.schema import Flag, Id, Json, Micros, Real, json_text, metadata
 from mainspring.storage.upsert import insert_into
 
@@ -83,21 +87,6 @@ performance_window = sa.Table(
 )
 """Predictions and labelled rows per version, segment and hour of event time; segment "" is all of them. Hours of days
 long ago are joined: their start is that of the day."""
-
-feedback_window = sa.Table(
-    "feedback_window",
-    metadata,
-    sa.Column("project", Id, primary_key=True),
-    sa.Column("deployment", Id, primary_key=True),
-    sa.Column("kind", Id, primary_key=True),
-    sa.Column("start", Micros, primary_key=True, autoincrement=False),
-    sa.Column("rows", Micros, nullable=False),
-    sa.Column("numbers", Micros, nullable=False),
-    sa.Column("total", Real, nullable=False),
-    sa.Column("squares", Real, nullable=False),
-    sqlite_strict=True,
-)
-"""What people said of predictions, other than labels, per kind and day at which it became known."""
 
 awaiting_label = sa.Table(
     "awaiting_label",
@@ -182,6 +171,30 @@ _FIND_ANSWERS = (
     "select prediction_id, version, event_at, score, answer, is_labelled, segments, part, low, high, label, cells "
     "from awaiting_label where project = ? and deployment = ? and prediction_id in (*)"
 )
+_FIND_ANSWERED = (
+    "select prediction_id, version from awaiting_label where project = ? and deployment = ? and prediction_id in (*)"
+)
+_MARK_LABELLED = (
+    "update awaiting_label set is_labelled = 1 where project = ? and deployment = ? and prediction_id in (*)"
+)
+_ANY_EARLY = "select 1 from early_label where project = ? and deployment = ? limit 1"
+_FIND_EARLY = (
+    "select prediction_id, value from early_label where project = ? and deployment = ? and prediction_id in (*)"
+)
+_DROP_EARLY = "delete from early_label where project = ? and deployment = ? and prediction_id in (*)"
+_FORGET_ANSWERS = "delete from awaiting_label where project = ? and deployment = ? and event_at < ?"
+_FORGET_EARLY = "delete from early_label where project = ? and deployment = ? and at < ?"
+_FIND_WINDOWS = (
+    "select start, sketch from monitor_window where project = ? and deployment = ? and version = ? and start in (*)"
+)
+_PUT_WINDOW = (
+    "insert into monitor_window (project, deployment, version, start, rows, sketch) values (?, ?, ?, ?, ?, ?) "
+    "on conflict (project, deployment, version, start) do update set rows = excluded.rows, sketch = excluded.sketch"
+)
+_LIST_WINDOWS = (
+    "select start, rows, sketch from monitor_window "
+    "where project = ? and deployment = ? and version = ? and start >= ? and start < ? order by start"
+)
 _ADD_ANSWER = (
     "insert into awaiting_label (project, deployment, prediction_id, version, event_at, score, answer, is_labelled, "
     "segments, part, low, high, label, cells) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -190,6 +203,12 @@ _FIND_OUTCOMES = (
     "select version, start, segment, outcomes from performance_window "
     "where project = ? and deployment = ? and start in (*)"
 )
+_OF_OLD_HOURS = (
+    "from performance_window where project = ? and deployment = ? and start < ? "
+    f"and start - start / {DAY_US} * {DAY_US} > 0"
+)
+_OLD_HOURS = f"select version, segment, start, outcomes {_OF_OLD_HOURS}"
+_DROP_OLD_HOURS = f"delete {_OF_OLD_HOURS}"
 _PUT_OUTCOMES = (
     "insert into performance_window (project, deployment, version, start, segment, outcomes) values (?, ?, ?, ?, ?, ?) "
     "on conflict (project, deployment, version, segment, start) do update set outcomes = excluded.outcomes"
@@ -198,6 +217,37 @@ _LIST_OUTCOMES = (
     "select start, outcomes from performance_window "
     "where project = ? and deployment = ? and version = ? and start >= ? and segment = ? order by start"
 )
+
+
+def _replacing(table: sa.Table, keys: Sequence[str]) -> Prepared:
+    """A row in place of the one with the same project, deployment and keys."""
+    found = ["project", "deployment", *keys]
+
+    def make(conn: Connection) -> sa.Executable:
+        insert = insert_into(conn, table).values({column.key: given(column) for column in table.c})
+        changed = {column.key: insert.excluded[column.key] for column in table.c if column.key not in found}
+        return insert.on_conflict_do_update(index_elements=found, set_=changed)
+
+    return Prepared(make)
+
+
+def _chosen(table: sa.Table, names: Sequence[str]) -> sa.Select[Any]:
+    """These columns of the rows of a project and deployment."""
+    c = table.c
+    return sa.select(*(c[name] for name in names)).where(
+        c.project == given(c.project), c.deployment == given(c.deployment)
+    )
+
+
+_MONITOR = [one.name for one in fields(Monitor)]
+_VERSION = [one.name for one in fields(WatchedVersion)]
+"""The last one is the evidence."""
+_FIND_MONITOR = Prepared(lambda _: _chosen(monitor, _MONITOR))
+_LOCK_MONITOR = Prepared(lambda _: _chosen(monitor, _MONITOR).with_for_update())
+_LIST_VERSIONS = Prepared(lambda _: _chosen(monitor_version, _VERSION).order_by(monitor_version.c.version))
+_LIST_STATELESS = Prepared(lambda _: _chosen(monitor_version, _VERSION[:-1]).order_by(monitor_version.c.version))
+_PUT_VERSION = _replacing(monitor_version, ["version"])
+_PUT_JUDGEMENT = _replacing(monitor_judgement, ["version", "cause", "window_end"])
 _read_outcomes = msgspec.json.Decoder(Outcomes, strict=False).decode
 Stretch = tuple[int, int, str]
 """A version, the first microsecond of an hour or a day, and a segment; "" is all of them."""
@@ -230,9 +280,8 @@ def add_monitor(conn: Connection, deployment: str, at: int) -> bool:
 
 def find_monitor(conn: Connection, deployment: str, *, lock: bool = False) -> Monitor | None:
     """One monitor; with `lock` nobody else changes it before the transaction ends."""
-    query = sa.select(monitor).where(monitor.c.project == caller().project, monitor.c.deployment == deployment)
-    row = conn.execute(query.with_for_update() if lock else query).first()
-    return None if row is None else _convert(row, Monitor)
+    rows = (_LOCK_MONITOR if lock else _FIND_MONITOR).rows(conn, _of(deployment))
+    return Monitor(*rows[0]) if rows else None
 
 
 def list_monitors(conn: Connection) -> list[Monitor]:
@@ -243,55 +292,50 @@ def list_monitors(conn: Connection) -> list[Monitor]:
 
 def change_monitor(conn: Connection, deployment: str, **values: object) -> None:
     """Move a monitor on."""
-    where = monitor.c.project == caller().project, monitor.c.deployment == deployment
-    conn.execute(sa.update(monitor).where(*where).values(**values))
+    _change_of(tuple(values)).run(conn, {**values, "at_project": caller().project, "at_deployment": deployment})
+
+
+@cache
+def _change_of(names: tuple[str, ...]) -> Prepared:
+    c = monitor.c
+    here = c.project == given(c.project, "at_project"), c.deployment == given(c.deployment, "at_deployment")
+    return Prepared(lambda _: sa.update(monitor).where(*here).values({name: given(c[name]) for name in names}))
 
 
 def put_version(conn: Connection, made: WatchedVersion) -> None:
     """Store a watched version in place of what was known of it."""
-    values = {"project": caller().project, **_plain(made)}
-    insert = insert_into(conn, monitor_version).values(values)
-    keys = ["project", "deployment", "version"]
-    changed = {name: insert.excluded[name] for name in values if name not in keys}
-    conn.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed))
+    _PUT_VERSION.run(conn, {"project": caller().project, **_plain(made)})
 
 
 def list_versions(conn: Connection, deployment: str) -> list[WatchedVersion]:
     """The versions that answered for a deployment, in order."""
-    c = monitor_version.c
-    query = sa.select(monitor_version).where(c.project == caller().project, c.deployment == deployment)
-    return [_convert(row, WatchedVersion) for row in conn.execute(query.order_by(c.version))]
+    return [WatchedVersion(*row) for row in _LIST_VERSIONS.rows(conn, _of(deployment))]
+
+
+def list_stateless(conn: Connection, deployment: str) -> list[WatchedVersion]:
+    """The same without the evidence, which is by far the most of them."""
+    return [WatchedVersion(*row) for row in _LIST_STATELESS.rows(conn, _of(deployment))]
 
 
 def find_windows(conn: Connection, deployment: str, version: int, starts: Iterable[int]) -> dict[int, bytes]:
     """The sketches that there are of these hours, by the start of the hour."""
-    c = monitor_window.c
-    query = sa.select(c.start, c.sketch).where(
-        c.project == caller().project, c.deployment == deployment, c.version == version
-    )
-    return {start: found for part in _chunks(starts) for start, found in conn.execute(query.where(c.start.in_(part)))}
+    keys = caller().project, deployment, version
+    found = (bare.rows(conn, _in(_FIND_WINDOWS, part), [*keys, *part]) for part in _chunks(starts))
+    return dict(chain.from_iterable(found))
 
 
 def put_windows(conn: Connection, deployment: str, version: int, hours: Mapping[int, tuple[int, bytes]]) -> None:
     """Store the rows and the sketch of each hour, by its start, in place of what was there."""
-    keys = {"project": caller().project, "deployment": deployment, "version": version}
-    insert = insert_into(conn, monitor_window)
-    changed = {name: insert.excluded[name] for name in ("rows", "sketch")}
-    replace = insert.on_conflict_do_update(index_elements=[*keys, "start"], set_=changed)
-    if hours:
-        conn.execute(
-            replace, [{**keys, "start": at, "rows": rows, "sketch": kept} for at, (rows, kept) in hours.items()]
-        )
+    keys = caller().project, deployment, version
+    bare.run_all(conn, _PUT_WINDOW, [(*keys, at, rows, kept) for at, (rows, kept) in hours.items()])
 
 
 def list_windows(
     conn: Connection, deployment: str, version: int, *, since: int, until: int
 ) -> list[tuple[int, int, bytes]]:
     """The hours of a version that begin in [since, until): (start, rows, sketch), in order."""
-    c = monitor_window.c
-    where = c.project == caller().project, c.deployment == deployment, c.version == version
-    query = sa.select(c.start, c.rows, c.sketch).where(*where, c.start >= since, c.start < until)
-    return [(row.start, row.rows, row.sketch) for row in conn.execute(query.order_by(c.start))]
+    keys = caller().project, deployment, version
+    return [tuple(row) for row in bare.binary_rows(conn, _LIST_WINDOWS, (*keys, since, until))]
 
 
 def list_outcomes(
@@ -301,22 +345,27 @@ def list_outcomes(
 
     Hours that were joined to their day are in the first one of that day.
     """
-    parts: dict[int, list[Outcomes]] = {}
-    for start, outcomes in bare.rows(conn, _LIST_OUTCOMES, (caller().project, deployment, version, since, segment)):
-        parts.setdefault(start - start % by_us, []).append(_outcomes(outcomes))
-    return [(start, found[0] if len(found) == 1 else Outcomes.total(found)) for start, found in parts.items()]
+    return list(outcomes_after(conn, deployment, version, since=since, segment=segment, by_us=by_us))
+
+
+def outcomes_after(
+    conn: Connection, deployment: str, version: int, *, since: int = 0, segment: str = "", by_us: int = DAY_US
+) -> Iterator[tuple[int, Outcomes]]:
+    """The same one by one, for who needs the first ones only."""
+    rows = bare.rows(conn, _LIST_OUTCOMES, (caller().project, deployment, version, since, segment))
+    for start, part in groupby(rows, lambda row: row[0] - row[0] % by_us):
+        found = [_outcomes(outcomes) for _, outcomes in part]
+        yield start, found[0] if len(found) == 1 else Outcomes.total(found)
 
 
 def join_hours(conn: Connection, deployment: str, before: int) -> None:
     """Join the outcomes of hours that begin before a day to those of their days."""
-    c = performance_window.c
-    old = c.project == caller().project, c.deployment == deployment, c.start < before, c.start % DAY_US != 0
+    keys = caller().project, deployment, before
     days: dict[Stretch, list[Outcomes]] = {}
-    for row in conn.execute(sa.select(c.version, c.segment, c.start, c.outcomes).where(*old)):
-        day = row.start - row.start % DAY_US
-        days.setdefault((row.version, day, row.segment), []).append(_outcomes(row.outcomes))
+    for version, segment, start, outcomes in bare.rows(conn, _OLD_HOURS, keys):
+        days.setdefault((version, day_of(start), segment), []).append(_outcomes(outcomes))
     if days:
-        conn.execute(sa.delete(performance_window).where(*old))
+        bare.run(conn, _DROP_OLD_HOURS, keys)
         add_outcomes(conn, deployment, {key: Outcomes.total(found) for key, found in days.items()})
 
 
@@ -336,8 +385,7 @@ def add_outcomes(conn: Connection, deployment: str, more: Mapping[Stretch, Outco
     keys = caller().project, deployment
     before: dict[Stretch, Outcomes] = {}
     for part in _chunks({start for _, start, _ in more}):
-        query = _FIND_OUTCOMES.replace("*", ", ".join("?" * len(part)))
-        for version, start, segment, outcomes in bare.rows(conn, query, [*keys, *part]):
+        for version, start, segment, outcomes in bare.rows(conn, _in(_FIND_OUTCOMES, part), [*keys, *part]):
             if (version, start, segment) in more:
                 before[version, start, segment] = _outcomes(outcomes)
     rows = []
@@ -346,26 +394,6 @@ def add_outcomes(conn: Connection, deployment: str, more: Mapping[Stretch, Outco
         plain = msgspec.to_builtins(found if known is None else known.merge(found), str_keys=True)
         rows.append((*keys, version, start, segment, json_text(plain)))
     bare.run_all(conn, _PUT_OUTCOMES, rows)
-
-
-def add_said(conn: Connection, deployment: str, said: Iterable[Said]) -> None:
-    """Add feedback to its days."""
-    for one in said:
-        values = {"project": caller().project, "deployment": deployment, **_plain(one)}
-        insert = insert_into(conn, feedback_window).values(values)
-        c = feedback_window.c
-        sums = {name: c[name] + insert.excluded[name] for name in ("rows", "numbers", "total", "squares")}
-        keys = ["project", "deployment", "kind", "start"]
-        conn.execute(insert.on_conflict_do_update(index_elements=keys, set_=sums))
-
-
-def list_said(conn: Connection, deployment: str, *, since: int = 0) -> list[Said]:
-    """Feedback other than labels by kind and day, in order."""
-    c = feedback_window.c
-    query = sa.select(feedback_window).where(
-        c.project == caller().project, c.deployment == deployment, c.start >= since
-    )
-    return [_convert(row, Said) for row in conn.execute(query.order_by(c.kind, c.start))]
 
 
 def add_answers(conn: Connection, deployment: str, answers: Sequence[Answer]) -> None:
@@ -377,21 +405,19 @@ def add_answers(conn: Connection, deployment: str, answers: Sequence[Answer]) ->
 
 def find_answers(conn: Connection, deployment: str, ids: Iterable[str]) -> dict[str, Answer]:
     """The answers of these predictions that were counted."""
-    keys = caller().project, deployment
-    rows = (
-        row
-        for part in _chunks(ids)
-        for row in bare.rows(conn, _FIND_ANSWERS.replace("*", ", ".join("?" * len(part))), [*keys, *part])
-    )
+    rows = _rows_of(conn, _FIND_ANSWERS, deployment, ids)
     return {row[0]: Answer._make((*row[:5], bool(row[5]), *row[6:])) for row in rows}
+
+
+def find_answered(conn: Connection, deployment: str, ids: Iterable[str]) -> dict[str, int]:
+    """The versions that answered these predictions, of those that were counted."""
+    return dict(_rows_of(conn, _FIND_ANSWERED, deployment, ids))
 
 
 def mark_labelled(conn: Connection, deployment: str, ids: Iterable[str]) -> None:
     """Note that the label of these predictions is counted."""
-    c = awaiting_label.c
-    where = c.project == caller().project, c.deployment == deployment
     for part in _chunks(ids):
-        conn.execute(sa.update(awaiting_label).where(*where, c.prediction_id.in_(part)).values(is_labelled=True))
+        bare.run(conn, _in(_MARK_LABELLED, part), [caller().project, deployment, *part])
 
 
 def put_labels(conn: Connection, deployment: str, labels: Mapping[str, float]) -> None:
@@ -430,35 +456,24 @@ def add_early_labels(conn: Connection, deployment: str, labels: Mapping[str, obj
 
 def take_early_labels(conn: Connection, deployment: str, ids: Iterable[str]) -> dict[str, object]:
     """Take out the labels that came before these predictions."""
-    c = early_label.c
-    where = c.project == caller().project, c.deployment == deployment
-    found: dict[str, object] = {}
-    for part in _chunks(ids):
-        found |= {
-            row.prediction_id: row.value
-            for row in conn.execute(sa.select(early_label).where(*where, c.prediction_id.in_(part)))
-        }
+    keys = caller().project, deployment
+    if not bare.rows(conn, _ANY_EARLY, keys):  # as good as always: labels come later than predictions
+        return {}
+    found = dict(_rows_of(conn, _FIND_EARLY, deployment, ids))
     for part in _chunks(found):
-        conn.execute(sa.delete(early_label).where(*where, c.prediction_id.in_(part)))
-    return found
+        bare.run(conn, _in(_DROP_EARLY, part), [*keys, *part])
+    return {name: json.loads(value) if conn.dialect.name == "sqlite" else value for name, value in found.items()}
 
 
 def forget(conn: Connection, deployment: str, before: int) -> None:
     """Let go of answers and early labels from before an event time."""
-    project = caller().project
-    for table, column in ((awaiting_label, awaiting_label.c.event_at), (early_label, early_label.c.at)):
-        conn.execute(
-            sa.delete(table).where(table.c.project == project, table.c.deployment == deployment, column < before)
-        )
+    for statement in (_FORGET_ANSWERS, _FORGET_EARLY):
+        bare.run(conn, statement, (caller().project, deployment, before))
 
 
 def put_judgement(conn: Connection, made: Judgement) -> None:
     """Store a decision; the same window judged again replaces it."""
-    values = {"project": caller().project, **_plain(made)}
-    keys = ["project", "deployment", "version", "cause", "window_end"]
-    insert = insert_into(conn, monitor_judgement).values(values)
-    changed = {name: insert.excluded[name] for name in values if name not in keys}
-    conn.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed))
+    _PUT_JUDGEMENT.run(conn, {"project": caller().project, **_plain(made)})
 
 
 def list_judgements(
@@ -505,12 +520,34 @@ def list_alarms(
     conn: Connection, deployment: str = "", *, states: Sequence[str] = (), before: str = "", limit: int = 100
 ) -> list[Alarm]:
     """Alarms, newest first; "" = of every deployment."""
+    named = {f"state{at}": state for at, state in enumerate(states)}
+    values = {**_of(deployment), "before": before, **named, "limit": limit}
+    query = _alarms_of(bool(deployment), tuple(named), bool(before))
+    return [Alarm(*row) for row in query.rows(conn, values)]
+
+
+@cache
+def _alarms_of(one: bool, states: tuple[str, ...], before: bool) -> Prepared:
     c = alarm.c
-    query = sa.select(alarm).where(c.project == caller().project)
-    query = query.where(c.deployment == deployment) if deployment else query
-    query = query.where(c.state.in_(states)) if states else query
-    query = query.where(c.id < before) if before else query
-    return [_convert(row, Alarm) for row in conn.execute(query.order_by(c.id.desc()).limit(limit))]
+    query = sa.select(*(c[field.name] for field in fields(Alarm))).where(c.project == given(c.project))
+    query = query.where(c.deployment == given(c.deployment)) if one else query
+    query = query.where(sa.or_(*(c.state == given(c.state, name) for name in states))) if states else query
+    query = query.where(c.id < given(c.id, "before")) if before else query
+    return Prepared(lambda _: query.order_by(c.id.desc()).limit(sa.bindparam("limit", type_=sa.Integer)))
+
+
+def _rows_of(conn: Connection, statement: str, deployment: str, ids: Iterable[str]) -> Iterator[Any]:
+    """The rows of a statement about predictions, `*` being their ids, some hundreds at a time."""
+    keys = caller().project, deployment
+    return (row for part in _chunks(ids) for row in bare.rows(conn, _in(statement, part), [*keys, *part]))
+
+
+def _in(statement: str, values: Sequence[object]) -> str:
+    return statement.replace("*", ", ".join("?" * len(values)))
+
+
+def _of(deployment: str) -> dict[str, object]:
+    return {"project": caller().project, "deployment": deployment}
 
 
 def _chunks(ids: Iterable[_Key]) -> Iterable[list[_Key]]:
@@ -518,7 +555,7 @@ def _chunks(ids: Iterable[_Key]) -> Iterable[list[_Key]]:
     return (every[at : at + _CHUNK] for at in range(0, len(every), _CHUNK))
 
 
-def _plain(value: Monitor | WatchedVersion | Judgement | Alarm | Said) -> dict[str, object]:
+def _plain(value: Monitor | WatchedVersion | Judgement | Alarm) -> dict[str, object]:
     return {field.name: getattr(value, field.name) for field in fields(value)}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import msgspec
 import sqlalchemy as sa
@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 from mainspring.core.caller import caller
 from mainspring.core.clock import HOUR_US
 from mainspring.monitoring.rules.requests import ServiceCounts
-from mainspring.storage.schema import Id, Json, Micros, metadata
-from mainspring.storage.upsert import insert_into
+from mainspring.storage import bare
+from mainspring.storage.schema import Id, Json, Micros, json_text, metadata
 
 service_window = sa.Table(
     "service_window",
@@ -28,39 +28,42 @@ service_window = sa.Table(
 )
 """Requests per version and five minutes of wall time."""
 
+_OF = "from service_window where project = ? and deployment = ?"
+_STORED = f"select version, start, counts {_OF} and start >= ? and start <= ?"
+_LIST = f"select start, counts {_OF} and start >= ? order by start, version"
+_LIST_OF_ONE = f"select start, counts {_OF} and start >= ? and version = ? order by start"
+_LAST = f"select max(start) {_OF}"
+_FORGET = f"delete {_OF} and start < ?"
+_PUT = (
+    "insert into service_window (project, deployment, version, start, requests, counts) values (?, ?, ?, ?, ?, ?) "
+    "on conflict (project, deployment, version, start) do update "
+    "set requests = excluded.requests, counts = excluded.counts"
+)
+_read = msgspec.json.Decoder(ServiceCounts, strict=False).decode
+
 
 def add_service(conn: Connection, deployment: str, counted: Mapping[tuple[int, int], ServiceCounts]) -> None:
     """Add requests to their windows, by version and start."""
     if not counted:
         return
-    before = _stored(conn, deployment, [start for _, start in counted])
+    keys, starts = (caller().project, deployment), [start for _, start in counted]
+    stored = bare.rows(conn, _STORED, (*keys, min(starts), max(starts)))
+    before = {(version, start): _counts(found) for version, start, found in stored}
     rows = []
     for (version, start), more in counted.items():
         counts = before[version, start].merge(more) if (version, start) in before else more
-        keys = {"project": caller().project, "deployment": deployment, "version": version, "start": start}
-        rows.append({**keys, "requests": counts.requests, "counts": msgspec.to_builtins(counts, str_keys=True)})
-    insert = insert_into(conn, service_window)
-    changed = {name: insert.excluded[name] for name in ("requests", "counts")}
-    conn.execute(insert.on_conflict_do_update(index_elements=list(service_window.primary_key), set_=changed), rows)
-
-
-def _stored(conn: Connection, deployment: str, starts: Collection[int]) -> dict[tuple[int, int], ServiceCounts]:
-    """The windows from the first to the last of these starts, by version and start."""
-    c = service_window.c
-    query = sa.select(c.version, c.start, c.counts).where(c.project == caller().project, c.deployment == deployment)
-    found = conn.execute(query.where(c.start >= min(starts), c.start <= max(starts)))
-    return {(row.version, row.start): _counts(row.counts) for row in found}
+        plain = json_text(msgspec.to_builtins(counts, str_keys=True))
+        rows.append((*keys, version, start, counts.requests, plain))
+    bare.run_all(conn, _PUT, rows)
 
 
 def list_service(
     conn: Connection, deployment: str, *, version: int = 0, since: int = 0
 ) -> list[tuple[int, ServiceCounts]]:
     """The windows that begin at `since` or later, in order; 0 = those of every version, one after the other."""
-    c = service_window.c
-    where = [c.project == caller().project, c.deployment == deployment, c.start >= since]
-    where += [c.version == version] if version else []
-    query = sa.select(c.start, c.counts).where(*where).order_by(c.start, c.version)
-    return [(row.start, _counts(row.counts)) for row in conn.execute(query)]
+    keys = caller().project, deployment, since
+    rows = bare.rows(conn, _LIST_OF_ONE, (*keys, version)) if version else bare.rows(conn, _LIST, keys)
+    return [(start, _counts(counts)) for start, counts in rows]
 
 
 def hourly_requests(conn: Connection, deployment: str, *, since: int) -> dict[int, int]:
@@ -74,18 +77,14 @@ def hourly_requests(conn: Connection, deployment: str, *, since: int) -> dict[in
 
 def last_service(conn: Connection, deployment: str) -> int:
     """The start of the newest window of any version, 0 before the first request."""
-    c = service_window.c
-    query = sa.select(sa.func.max(c.start)).where(c.project == caller().project, c.deployment == deployment)
-    return int(conn.execute(query).scalar() or 0)
+    return int(bare.rows(conn, _LAST, (caller().project, deployment))[0][0] or 0)
 
 
 def forget_service(conn: Connection, deployment: str, before: int) -> None:
     """Let go of windows from before a time."""
-    c = service_window.c
-    conn.execute(
-        sa.delete(service_window).where(c.project == caller().project, c.deployment == deployment, c.start < before)
-    )
+    bare.run(conn, _FORGET, (caller().project, deployment, before))
 
 
-def _counts(plain: object) -> ServiceCounts:
-    return msgspec.convert(plain, ServiceCounts, strict=False)
+def _counts(stored: object) -> ServiceCounts:
+    """From JSON: text as SQLite has it, values as Postgres gives them."""
+    return _read(stored) if isinstance(stored, str) else msgspec.convert(stored, ServiceCounts, strict=False)

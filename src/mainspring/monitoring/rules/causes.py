@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mainspring.core.clock import iso
 from mainspring.data.sketch import ColumnSketch
@@ -42,13 +43,37 @@ class Finding:
     text: str
 
 
-def cause(reference: ColumnSketch, window: ColumnSketch, days: Sequence[tuple[int, ColumnSketch]] = ()) -> Finding:
+@dataclass(frozen=True, eq=False)
+class Days:
+    """Single days of a column of the reference, those with rows.
+
+    Attributes:
+        starts: When each began, microseconds; 0 where time is not known.
+        least: Rows of the one with the fewest.
+        shares: The share of its rows up to each cell, shape (days, cells + 2).
+    """
+
+    starts: Sequence[int]
+    least: int
+    shares: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, days: Sequence[tuple[int, ColumnSketch]]) -> Days | None:
+        """Of the start and the column of each day; None where none has rows, or none is known by its time."""
+        held = [(at, day) for at, day in days if day.rows]
+        if not held or not any(at for at, _ in days):
+            return None
+        shares = np.array([np.cumsum(cells_of(day)) / day.rows for _, day in held])
+        return cls([at for at, _ in held], min(day.rows for _, day in held), shares)
+
+
+def cause(reference: ColumnSketch, window: ColumnSketch, days: Days | None = None) -> Finding:
     """The simplest account of why a window of a column differs from the reference.
 
     Args:
         reference: The column of the reference.
         window: That of the window.
-        days: Start and column of single days of the reference: a window that looks like one of them is a season.
+        days: Single days of the reference: a window that looks like one of them is a season.
     """
     if not window.rows or not reference.rows:
         return Finding("moved", "no rows to compare")
@@ -83,14 +108,14 @@ def _bare(level: str) -> str:
     return level.strip().casefold().removesuffix(".0").replace("-", "_").replace(" ", "_")
 
 
-def _season(reference: ColumnSketch, window: ColumnSketch, days: Sequence[tuple[int, ColumnSketch]]) -> Finding | None:
-    if reference.cells.kind == "categorical" or not any(at for at, _ in days):
+def _season(reference: ColumnSketch, window: ColumnSketch, days: Days | None) -> Finding | None:
+    if reference.cells.kind == "categorical" or days is None:
         return None
     before, now = (np.cumsum(cells_of(side)) / side.rows for side in (reference, window))
-    seen = [(float(np.abs(np.cumsum(cells_of(day)) / day.rows - now).max()), at) for at, day in days if day.rows]
-    nearest, at = min(seen, default=(1.0, 0))
+    apart = np.abs(days.shares - now).max(1)
+    nearest, at = min(zip(apart.tolist(), days.starts, strict=True))
     moved = float(np.abs(before - now).max())
-    noise = 1.36 * math.sqrt(1 / window.rows + 1 / min(day.rows for _, day in days if day.rows))
+    noise = 1.36 * math.sqrt(1 / window.rows + 1 / days.least)
     if nearest > min(noise, 0.4 * moved):
         return None
     return Finding("season", f"it looks like {iso(at)[:10]}, which is in the reference")

@@ -27,7 +27,7 @@ _SUPREMUM = 0.8687
 _BETWEEN_POINTS = 0.5826
 _POINTS = 1024
 _LEAST_SQUARE = 0.01
-_WEEK = 7
+WEEK = 7
 _REPEATS = 3
 _SEASON_PAYS = 1.5
 _LEAST_WINDOWS = 3
@@ -103,11 +103,16 @@ class Season:
 
     def expected(self, start: int, end: int) -> tuple[Floats, int]:
         """The shares expected of rows of a stretch of time, shape (cells,), and how many rows they are known from."""
-        days = range(start // DAY_US, max(-(-end // DAY_US), start // DAY_US + 1))
-        weight = np.bincount([day % _WEEK for day in days], minlength=_WEEK) / len(days)
+        days = days_of(start, end)
+        weight = np.bincount([day % WEEK for day in days], minlength=WEEK) / len(days)
         rows = self.counts.sum(1)
         known = 1 / float((weight**2 / rows).sum())
         return np.asarray(weight @ (self.counts / rows[:, None]), np.float64), int(known)
+
+
+def days_of(start: int, end: int) -> range:
+    """The days, since 1970, that a stretch of time has a part of; the first one at least."""
+    return range(start // DAY_US, max(-(-end // DAY_US), start // DAY_US + 1))
 
 
 def cells_of(column: ColumnSketch) -> Floats:
@@ -115,8 +120,19 @@ def cells_of(column: ColumnSketch) -> Floats:
 
     Of a timestamp, which always moves on, only whether there is one.
     """
-    counts = np.append(column.counts, [column.invalid, column.nulls]).astype(np.float64)
+    counts = np.empty(len(column.counts) + 2)
+    counts[:-2], counts[-2], counts[-1] = column.counts, column.invalid, column.nulls
     return counts if is_watched(column) else np.array([counts[:-2].sum(), counts[-2], counts[-1]])
+
+
+def cumulated(columns: Sequence[Floats]) -> Floats:
+    """Cells of columns, added up and brought to one width, shape (columns, widest column)."""
+    width = max(map(len, columns), default=0)
+    found = np.empty((len(columns), width))
+    for row, cells in zip(found, columns, strict=True):
+        np.cumsum(cells, out=row[: len(cells)])
+        row[len(cells) :] = row[len(cells) - 1]
+    return found
 
 
 def is_watched(column: ColumnSketch) -> bool:
@@ -164,7 +180,7 @@ def learn(windows: Sequence[WindowSketch], rows: int) -> tuple[Usual, list[Seaso
         counts = np.stack([cells_of(window.sketch.columns[at]) for window in windows])
         column, season = _column(counts, counts.sum(0), joined), None
         if weekday is not None:
-            totals = np.stack([counts[weekday == day].sum(0) for day in range(_WEEK)])
+            totals = np.stack([counts[weekday == day].sum(0) for day in range(WEEK)])
             apart = _column(counts, totals[weekday], joined) if totals.sum(1).all() else column
             if apart.dispersion * _SEASON_PAYS < column.dispersion:
                 column, season = apart, Season(totals)
@@ -172,7 +188,7 @@ def learn(windows: Sequence[WindowSketch], rows: int) -> tuple[Usual, list[Seaso
         seasons.append(season)
     size = sum(window.sketch.rows for window in windows) / len(windows)
     usual = _pooled(found, max(len(windows), rows / max(size, 1)))
-    days = np.array([usual.days[i] / (1 if one is None else _WEEK) for i, one in enumerate(seasons)])
+    days = np.array([usual.days[i] / (1 if one is None else WEEK) for i, one in enumerate(seasons)])
     return replace(usual, days=np.maximum(days, 1.0)), seasons
 
 
@@ -187,8 +203,8 @@ def _weekdays(windows: Sequence[WindowSketch]) -> NDArray[np.int64] | None:
     """The day of the week of each window; None before there are 3 weeks of single days."""
     if len(windows) < REFERENCE_WINDOWS or any(window.end - window.start != DAY_US for window in windows):
         return None
-    weekday = np.array([window.start // DAY_US % _WEEK for window in windows], np.int64)
-    return weekday if np.bincount(weekday, minlength=_WEEK).min() >= _REPEATS else None
+    weekday = np.array([window.start // DAY_US % WEEK for window in windows], np.int64)
+    return weekday if np.bincount(weekday, minlength=WEEK).min() >= _REPEATS else None
 
 
 def _column(counts: Floats, totals: Floats, joined: NDArray[np.bool_]) -> _Column:

@@ -164,8 +164,7 @@ def _judge_column(seen: _Seen, at: int, before: ColumnState, spec: MonitorSpec) 
 
 def _account(reference: Reference, at: int, column: ColumnSketch, gone: Mapping[str, object]) -> dict[str, object]:
     base = reference.profile.sketch.columns[at]
-    days = [(window.start, window.sketch.columns[at]) for window in reference.profile.windows]
-    what = cause(base, column, days)
+    what = cause(base, column, reference.days_of(at))
     if gone.get("missing_crossed") and what.kind not in _MISSING:
         share, before = _number(gone["missing_share"]), (base.nulls + base.invalid) / max(base.rows, 1)
         return {"finding": "missing", "text": f"{share:.1%} of the values are missing, {before:.1%} in the reference"}

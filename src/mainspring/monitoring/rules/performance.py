@@ -103,7 +103,7 @@ class Outcomes:
         )
 
 
-def _bounded(tables: Iterable[dict[str, int]]) -> dict[str, int]:
+def _bounded(tables: Iterable[Mapping[str, int]]) -> dict[str, int]:
     """The most frequent entries; a stream of labels nobody knows must not grow a row without end."""
     whole: Counter[str] = Counter()
     for table in tables:
@@ -139,6 +139,90 @@ def _added(tables: Iterable[dict[int, list[Amount]]]) -> dict[int, list[Amount]]
     return whole
 
 
+class Tally:
+    """Labelled rows of one stretch of time, counted one by one: what adding up the outcomes of each would give."""
+
+    __slots__ = ("_classed", "_confusion", "_correct", "_counts", "_log_losses", "_losses", "_moments", "_scores",
+                 "_unread")  # fmt: skip
+
+    def __init__(self) -> None:
+        self._counts: dict[int, list[int]] = {}
+        self._scores: dict[int, float] = {}
+        self._losses: list[float] = []
+        self._log_losses: list[float] = []
+        self._moments: list[list[float]] = []
+        self._confusion: Counter[str] = Counter()
+        self._classed: dict[int, dict[int, list[int]]] = {}
+        self._correct = self._unread = 0
+
+    def add(self, task: str, score: float | None, answer: str, label: object, reference_loss: float) -> None:
+        """Count a row, as `outcome` does."""
+        if task == "multiclass":
+            truth_text = _text(label)
+            right = truth_text == answer
+            if score is not None and 0 <= score <= 1:
+                self._count(score, int(right))
+            self._correct += right
+            self._losses.append(float(not right))
+            self._confusion[f"{answer}{BETWEEN}{truth_text}"] += 1
+            return
+        truth = number_of(label)
+        if truth is None or score is None or not math.isfinite(score):
+            self._unread += 1
+        elif task == "regression":
+            self._add_number(score, truth, reference_loss)
+        elif truth not in (0.0, 1.0) or not 0 <= score <= 1:
+            self._unread += 1
+        else:
+            yes = int(truth)
+            p = min(max(score, LEAST_SCORE), 1 - LEAST_SCORE)
+            self._count(score, yes)
+            self._correct += (score >= 0.5) == bool(yes)
+            self._losses.append(round((score - yes) ** 2, 12))
+            self._log_losses.append(-math.log(p if yes else 1 - p))
+
+    def _count(self, score: float, yes: int) -> None:
+        cell = score_cell(score)
+        pair = self._counts.get(cell)
+        if pair is None:
+            self._counts[cell], self._scores[cell] = [1 - yes, yes], score
+        else:
+            pair[yes] += 1
+            self._scores[cell] += score
+
+    def _add_number(self, score: float, truth: float, reference_loss: float) -> None:
+        cap = _CAP * reference_loss if reference_loss > 0 else math.inf
+        error = score - truth
+        self._losses.append(min(abs(error), cap))
+        if abs(error) < _HUGE and abs(truth) < _HUGE:
+            self._moments.append([1.0, abs(error), error, error**2, error**4, truth, truth**2])
+
+    def add_classes(self, cells: str, classes: Sequence[str], label: object) -> None:
+        """Count what a label says of the probability of each class, as `classed_outcome` does."""
+        truth = _text(label)
+        if len(cells) != 2 * len(classes) or truth not in classes:
+            return
+        for at, cell in enumerate(bytes.fromhex(cells)):
+            found = self._classed.setdefault(at, {}).setdefault(cell, [0, 0, 0])
+            found[1 + (classes[at] == truth)] += 1
+
+    @property
+    def outcomes(self) -> Outcomes:
+        """All that was counted."""
+        return Outcomes(
+            counts=self._counts,
+            scores=self._scores,
+            rows=len(self._losses),
+            correct=self._correct,
+            loss=math.fsum(self._losses),
+            log_loss=math.fsum(self._log_losses),
+            unread=self._unread,
+            confusion=_bounded([self._confusion]),
+            classed=self._classed,
+            moments=[math.fsum(sums) for sums in zip(*self._moments, strict=True)],
+        )
+
+
 def classed_outcome(cells: str, classes: Sequence[str], label: object) -> Outcomes:
     """What a label says of the probability of each class; nothing where these do not fit, or the label is none of them.
 
@@ -150,13 +234,9 @@ def classed_outcome(cells: str, classes: Sequence[str], label: object) -> Outcom
     >>> classed_outcome("8040", ("no", "yes"), "yes").classed
     {0: {128: [0, 1, 0]}, 1: {64: [0, 0, 1]}}
     """
-    truth = _text(label)
-    if len(cells) != 2 * len(classes) or truth not in classes:
-        return Outcomes()
-    places = enumerate(bytes.fromhex(cells))
-    return Outcomes(
-        classed={at: {cell: [0, int(classes[at] != truth), int(classes[at] == truth)]} for at, cell in places}
-    )
+    one = Tally()
+    one.add_classes(cells, classes, label)
+    return one.outcomes
 
 
 def outcome(task: str, score: float | None, answer: str, label: object, reference_loss: float) -> Outcomes:
@@ -174,39 +254,9 @@ def outcome(task: str, score: float | None, answer: str, label: object, referenc
     >>> outcome("binary", 0.8, "", 1, 0.1).loss
     0.04
     """
-    if task == "multiclass":
-        truth_text = _text(label)
-        right = truth_text == answer
-        known = score is not None and 0 <= score <= 1
-        return Outcomes(
-            counts={score_cell(score): [int(not right), int(right)]} if score is not None and known else {},
-            scores={score_cell(score): score} if score is not None and known else {},
-            rows=1,
-            correct=int(right),
-            loss=float(not right),
-            confusion={f"{answer}{BETWEEN}{truth_text}": 1},
-        )
-    truth = number_of(label)
-    if truth is None or score is None or not math.isfinite(score):
-        return Outcomes(unread=1)
-    if task == "regression":
-        cap = _CAP * reference_loss if reference_loss > 0 else math.inf
-        error = score - truth
-        moments = [1.0, abs(error), error, error**2, error**4, truth, truth**2]
-        usable = abs(error) < _HUGE and abs(truth) < _HUGE
-        return Outcomes(rows=1, loss=min(abs(error), cap), moments=moments if usable else [])
-    if truth not in (0.0, 1.0) or not 0 <= score <= 1:
-        return Outcomes(unread=1)
-    cell, yes = score_cell(score), int(truth)
-    p = min(max(score, LEAST_SCORE), 1 - LEAST_SCORE)
-    return Outcomes(
-        counts={cell: [1 - yes, yes]},
-        scores={cell: score},
-        rows=1,
-        correct=int((score >= 0.5) == bool(yes)),
-        loss=round((score - yes) ** 2, 12),
-        log_loss=-math.log(p if yes else 1 - p),
-    )
+    one = Tally()
+    one.add(task, score, answer, label, reference_loss)
+    return one.outcomes
 
 
 def number_of(label: object) -> float | None:

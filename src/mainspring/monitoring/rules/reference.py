@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mainspring.data.sketch import ColumnSketch, Grid, Profile, Sketch
 from mainspring.data.sketch.derivation import Derivation, VectorColumn
 from mainspring.monitoring.rules import dispersion, rates
+from mainspring.monitoring.rules.causes import Days
 from mainspring.monitoring.rules.statistics.samples import choice_of_levels
 
 Floats = NDArray[np.float64]
@@ -44,6 +45,56 @@ class Reference:
     def shares(self) -> list[Floats]:
         """What share of the rows is expected in each cell, per column, shape (cells + 2,) each."""
         return [_expected(column) for column in self.profile.sketch.columns]
+
+    @cached_property
+    def levels(self) -> Floats:
+        """Levels of each column with a cell of their own or in common, 0 for numbers, shape (columns,)."""
+        cells = self.profile.grid.columns
+        return np.array([one.cells if one.kind == "categorical" else 0 for one in cells], np.float64)
+
+    def expected(self, start: int, end: int) -> tuple[Floats, Floats]:
+        """What is expected of the rows of a stretch of time, and how many rows it is known from.
+
+        Args:
+            start: First microsecond.
+            end: First microsecond after it.
+        Returns: Shares up to each cell, shape (columns, widest column), and rows, shape (columns,). Both are shared by
+            who asks of a stretch of the same days of the week: they are not to be changed.
+        """
+        days = dispersion.days_of(start, end)
+        key = days.start % dispersion.WEEK, len(days)
+        if key not in self._of_days:
+            self._of_days[key] = self._expected_on(start, end)
+        return self._of_days[key]
+
+    @cached_property
+    def _of_days(self) -> dict[tuple[int, int], tuple[Floats, Floats]]:
+        return {}
+
+    @cached_property
+    def _of_any_day(self) -> tuple[Floats, Floats]:
+        rows = np.array([column.rows for column in self.profile.sketch.columns], np.float64)
+        return dispersion.cumulated(self.shares), rows
+
+    def _expected_on(self, start: int, end: int) -> tuple[Floats, Floats]:
+        seasons = {i: one for i, one in enumerate(self.seasons) if one is not None}
+        if not seasons:
+            return self._of_any_day
+        shares, known = (each.copy() for each in self._of_any_day)
+        for i, season in seasons.items():
+            usual, known[i] = season.expected(start, end)
+            shares[i] = dispersion.cumulated([np.pad(usual, (0, shares.shape[1] - len(usual)))])[0]
+        return shares, known
+
+    def days_of(self, at: int) -> Days | None:
+        """The single days of a column, for a season to be seen in it; None without any that has rows."""
+        if at not in self._days_of:
+            self._days_of[at] = Days.of([(one.start, one.sketch.columns[at]) for one in self.profile.windows])
+        return self._days_of[at]
+
+    @cached_property
+    def _days_of(self) -> dict[int, Days | None]:
+        return {}
 
     @cached_property
     def missing_dispersions(self) -> list[float]:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mainspring.data.sketch import ColumnSketch, Sketch, no_rows
-from mainspring.monitoring.rules.dispersion import SAMPLING, cells_of
+from mainspring.monitoring.rules.dispersion import SAMPLING, cells_of, cumulated
 from mainspring.monitoring.rules.drift import p_value
 from mainspring.monitoring.rules.evidence import ODD_ROWS, WATCH_SHARE
 from mainspring.monitoring.rules.reference import Reference
@@ -81,15 +80,10 @@ def stretch_of(sketch: Sketch, start: int, end: int) -> Stretch:
 
 def _slim(column: ColumnSketch) -> ColumnSketch:
     sums = np.zeros_like(column.sums)
-    if len(sums) and column.present:
-        sums[int(np.argmax(column.counts > 0))] = column.sums.sum()
+    if len(sums):
+        at = int(np.argmax(column.counts > 0))
+        sums[at] = column.sums.sum() if column.counts[at] else 0.0
     return replace(column, sums=sums)
-
-
-def cumulated(columns: Sequence[Floats]) -> Floats:
-    """Cells of columns, added up and brought to one width, shape (columns, widest column)."""
-    width = max(map(len, columns), default=0)
-    return np.array([np.pad(np.cumsum(one), (0, width - len(one)), mode="edge") for one in columns], np.float64)
 
 
 def extended(stretches: Sequence[Stretch], new: Stretch) -> list[Stretch]:
@@ -165,20 +159,6 @@ class Scan:
 
     reference: Reference
 
-    @cached_property
-    def _shares(self) -> Floats:
-        return cumulated(self.reference.shares)
-
-    @cached_property
-    def _rows(self) -> Floats:
-        return np.array([column.rows for column in self.reference.profile.sketch.columns], np.float64)
-
-    @cached_property
-    def _levels(self) -> Floats:
-        """Levels of each column with a cell of their own or in common, 0 for numbers."""
-        cells = self.reference.profile.grid.columns
-        return np.array([one.cells if one.kind == "categorical" else 0 for one in cells], np.float64)
-
     def judge(self, stretches: Sequence[Stretch], *, level: float, tolerance: float) -> Scanned:
         """The most surprising run that ends with the newest stretch, for each column.
 
@@ -221,7 +201,7 @@ class Scan:
 
     def _run(self, run: Stretch, tolerance: float, odd_rows: float = 0.0) -> _Run:
         rows = run.counts[:, -1]
-        shares, known = self._expected(run)
+        shares, known = self.reference.expected(run.start, run.end)
         gaps = run.counts / np.maximum(rows, 1)[:, None] - shares
         d = np.minimum(np.abs(gaps).max(1), 1.0)
         effective = np.maximum(rows * known / np.maximum(rows + known, 1), 1.0)
@@ -230,7 +210,7 @@ class Scan:
         plain = np.where(seen, p_value(d, variance, freedom, moods), 1.0)
         p = np.where(seen, p_value(d - odd_rows, variance, freedom, moods), 1.0) if odd_rows else plain
         change, cell = np.zeros(len(d)), np.zeros(len(d), np.int64)
-        at = np.flatnonzero(self._levels)
+        at = np.flatnonzero(self.reference.levels)
         if len(at):
             single = np.abs(np.diff(gaps[at], axis=1, prepend=0.0))
             cell[at] = single.argmax(1)
@@ -238,18 +218,8 @@ class Scan:
             moved = np.maximum(change[at] - odd_rows, 0.0)
             wide = 4 * variance[at] - 3 * SAMPLING / effective[at]
             alone = np.where(
-                change[at] > tolerance, self._levels[at] * p_value(moved, wide, freedom[at], moods[at]), 1.0
+                change[at] > tolerance, self.reference.levels[at] * p_value(moved, wide, freedom[at], moods[at]), 1.0
             )
             p = p.copy()
             p[at] = np.minimum(1.0, 2 * np.minimum(p[at], alone))
         return _Run(p, plain, d, change, cell, rows)
-
-    def _expected(self, run: Stretch) -> tuple[Floats, Floats]:
-        seasons = {i: one for i, one in enumerate(self.reference.seasons) if one is not None}
-        if not seasons:
-            return self._shares, self._rows
-        shares, known = self._shares.copy(), self._rows.copy()
-        for i, season in seasons.items():
-            usual, known[i] = season.expected(run.start, run.end)
-            shares[i] = cumulated([np.pad(usual, (0, shares.shape[1] - len(usual)))])[0]
-        return shares, known

@@ -41,10 +41,10 @@ def closed_inputs(hours: Iterable[tuple[int, Sketch]], grid: Grid, watermark: in
     Returns:
         Windows in order; hours after the last whole one are left for later.
     """
-    days: dict[int, Sketch] = {}
+    parts: dict[int, list[Sketch]] = {}
     for start, sketch in hours:
-        day = day_of(start)
-        days[day] = days.get(day, Sketch.empty(grid)).merge(sketch)
+        parts.setdefault(day_of(start), []).append(sketch)
+    days = {day: Sketch.total(grid, [Sketch.empty(grid), *hours]) for day, hours in parts.items()}
     found: list[InputWindow] = []
     begin, gathered = -1, Sketch.empty(grid)
     for day, sketch in days.items():
