@@ -199,6 +199,7 @@ def test_one_call_stops_a_search_with_its_trials_and_another_has_them_go_on(
         assert (stopped["state"], stopped["error"]) == ("cancelled", "late")
         assert pipelines.get(first.run).state == "cancelled"
         assert not searches.cancel(study_id)
+        assert "0 of 3 trials have ended, 1 cut off" in client.get(f"/searches/{study_id}").text
         assert client.post(f"/searches/{study_id}", data={"do": "resume"}, follow_redirects=False).status_code == 303
         (tmp_path / "go").touch()
         study = ended(house, study_id)

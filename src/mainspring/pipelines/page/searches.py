@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -62,7 +61,6 @@ def search_page(searches: Searches, study: str) -> Template:
     context = {
         "study": found,
         "best": searches.best(found),
-        "counts": Counter(trial.state.value for trial in found.trials),
         "histories": [(name, history(found, name)) for name in found.search.objective],
         "axes": axes_of(found),
         "front": front(found),

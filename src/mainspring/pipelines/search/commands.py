@@ -161,12 +161,9 @@ def _finish(searches: Searches, study: Study, *, inline: bool, workers: int | No
 
 def lines_of(study: Study) -> list[str]:
     """A search as people read it."""
-    counts: dict[str, int] = {}
-    for trial in study.trials:
-        counts[trial.state] = counts.get(trial.state, 0) + 1
     aims = ", ".join(f"{way} {name}" for name, way in study.search.objective.items())
     lines = [f"{study.pipeline}  {study.id}", f"{study.state}: {aims} with {study.search.method}"]
-    told = "".join(f", {count} {state}" for state, count in counts.items())
+    told = "".join(f", {count} {state}" for state, count in study.standings.items())
     lines.append(f"  {study.ended} of {study.search.trials} trials have ended{told}")
     best = best_of(study.trials, study.search.objective)
     lines += [printable(f"best: trial {trial.number}, {_values(trial)}  {_params(trial)}") for trial in best[:20]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -191,6 +192,15 @@ class Study:
     def ended(self) -> int:
         """How many trials are over, whatever came of them."""
         return sum(trial.state is not TrialState.RUNNING for trial in self.trials)
+
+    def standing(self, trial: Trial) -> str:
+        """Where a trial stands, in a word: one that was open when the search ended is `cut off`, until it goes on."""
+        return "cut off" if self.state.is_final and trial.state is TrialState.RUNNING else trial.state.value
+
+    @property
+    def standings(self) -> dict[str, int]:
+        """How many trials stand where."""
+        return Counter(map(self.standing, self.trials))
 
     @property
     def ref(self) -> str:
