@@ -35,6 +35,9 @@ HEAVY = ("torch", "safetensors", "ray", "kserve", "kserve.models", "kubernetes.c
 for name, calm in (("OPENBLAS_NUM_THREADS", "1"), ("OMP_WAIT_POLICY", "passive")):
     os.environ.setdefault(name, calm)
 
+# a collection looks through all that was imported since the last one, and finds next to nothing
+gc.set_threshold(10_000, 20, 50)
+
 # a test asserts what is true, not how fast a machine is that may be busy
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("house")
@@ -43,6 +46,17 @@ settings.load_profile("house")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--fuzz 200` makes so many requests of each kind to each route, instead of the few of an ordinary run."""
     parser.addoption("--fuzz", type=int, default=2, help="requests that are made of each kind to each route")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """The workers begin as forks of one process: each would import the same for five seconds of a processor, twice."""
+    subprocess.Popen = warm.Warm  # type: ignore[misc]
+
+
+def pytest_unconfigure() -> None:
+    """What workers were forks of ends with them."""
+    warm.SEED.end()
 
 
 @pytest.hookimpl(trylast=True)

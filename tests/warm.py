@@ -22,6 +22,7 @@ import subprocess
 import sys
 import threading
 import traceback
+import types
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -49,6 +50,8 @@ PARTS = (
     *(f"mainspring.serving.modelserver.{name}" for name in ("worker", "crew", "app")),
     *(f"mainspring.registry.apart.{name}" for name in ("kept", "function", "unpickled")),
 )
+TESTS = "import sys;exec(eval(sys.stdin.readline()))"
+"""What pytest-xdist starts to run a share of the tests: it is told what to be, and has a seed for what tests start."""
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of Linux: who lost its parent becomes a child of this process
 _MOST = 1 << 20
 _MOST_FDS = 32
@@ -56,13 +59,18 @@ _FAR = 512  # above every descriptor that a process is promised
 
 
 def load() -> None:
-    """Import what our processes import; nothing is computed, so that no library has threads that a fork would lose."""
-    from mainspring.cli import COMMANDS
+    """Import what our processes import; nothing is computed, so that no library has threads that a fork would lose.
 
-    for module, _ in COMMANDS.values():
-        importlib.import_module(module.partition(":")[0])
-    for name in (*PARTS, *LIBRARIES):
-        importlib.import_module(name)
+    A warning is an error here, as it is where tests import the same.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        from mainspring.cli import COMMANDS
+
+        for module, _ in COMMANDS.values():
+            importlib.import_module(module.partition(":")[0])
+        for name in (*PARTS, *LIBRARIES):
+            importlib.import_module(name)
     gc.collect()
     gc.freeze()  # a collection would copy every page of memory that is shared with the forks
 
@@ -156,6 +164,8 @@ def _program(args: object) -> Command | None:
     if sys.platform != "linux" or not isinstance(args, list) or args[0] != sys.executable:
         return None
     given = [os.fspath(part) for part in args[1:]]
+    if given == ["-u", "-c", TESTS]:
+        return Command(TESTS, (), safe=False, strict=False)
     if safe := given[0] == "-P":
         del given[0]
     if strict := given[:2] == ["-W", "error"]:
@@ -194,8 +204,11 @@ def _serve(link: socket.socket) -> dict[str, Any]:
 
 def _become(asked: dict[str, Any]) -> None:
     """Be the program that was asked for, with what `subprocess` would give it."""
-    if asked["program"] in STARTERS or asked["program"].endswith(".py"):
+    program = asked["program"]
+    if program in (*STARTERS, TESTS) or program.endswith(".py"):
         plant(asked["taken"])
+    if program == TESTS:
+        subprocess.Popen = COLD  # type: ignore[misc]  # the tests say themselves what begins warm
     if asked["session"]:
         os.setsid()
     far = [os.dup2(fd, _FAR + number) for number, fd in enumerate(asked["taken"])]
@@ -204,7 +217,6 @@ def _become(asked: dict[str, Any]) -> None:
     for fd, wanted in zip(far, asked["fds"], strict=True):
         os.dup2(fd, wanted)
         os.close(fd)
-    program = asked["program"]
     before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     settle(asked["folder"], asked["environ"])
     added = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path not in before]
@@ -214,7 +226,15 @@ def _become(asked: dict[str, Any]) -> None:
     sys.argv = [program, *asked["args"]]
     if asked["strict"]:
         warnings.simplefilter("error")
+    if program == TESTS:
+        run(_be_told)
     run(partial(runpy.run_path if is_script else _run_module, program, run_name="__main__"))
+
+
+def _be_told() -> None:
+    """As `python -c` of `TESTS`: what runs has no file that its own processes could be told to import."""
+    sys.modules["__main__"] = main = types.ModuleType("__main__")
+    exec(TESTS, main.__dict__)
 
 
 _run_module = partial(runpy.run_module, alter_sys=True)
@@ -277,4 +297,6 @@ def run(program: Callable[[], object]) -> NoReturn:
 
 
 if __name__ == "__main__":
-    begin(int(sys.argv[1]))
+    from tests.warm import begin as begin_here  # under its own name, where its forks find their seed
+
+    begin_here(int(sys.argv[1]))

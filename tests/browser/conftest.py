@@ -255,9 +255,11 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def address(filled: Path) -> Iterator[str]:
+def address(filled: Path, warm_programs: None) -> Iterator[str]:
     """Where a server of that project listens."""
-    command = [sys.executable, "-c", SERVER, str(filled)]
+    script = filled / "serve.py"
+    script.write_text(SERVER)
+    command = [sys.executable, str(script), str(filled)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

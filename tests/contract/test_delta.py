@@ -20,6 +20,7 @@ from mainspring.storage.ports import Delta
 from mainspring.storage.s3 import S3Address
 from mainspring.testing.delta import TABLE, DeltaContract, DeltaUpkeepContract, Kept, footer_of, numbers
 
+pytestmark = pytest.mark.usefixtures("warm_programs")
 _APPENDER = """
 import sys, polars as pl; from pathlib import Path; from mainspring.storage.open import open_delta
 delta = open_delta(sys.argv[1], Path(sys.argv[2])); app = sys.argv[3]
@@ -32,7 +33,10 @@ for batch in range(int(sys.argv[4])):
 
 def appender(url: str, folder: Path, app: str, batches: int) -> subprocess.Popen[str]:
     """A process that appends batches of 100 rows once it gets a line."""
-    command = [sys.executable, "-c", _APPENDER, url, str(folder), app, str(batches)]
+    script = folder / "appender.py"
+    if not script.exists():  # others may read it
+        script.write_text(_APPENDER)
+    command = [sys.executable, str(script), url, str(folder), app, str(batches)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 

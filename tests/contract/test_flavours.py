@@ -26,6 +26,8 @@ from mainspring.registry.manifests import MANIFEST, Manifest, Seal
 from mainspring.registry.packages import EXAMPLE, Package, build, load_folder, open_file, write_folder
 from mainspring.registry.signing import Signer, statement
 
+pytestmark = pytest.mark.usefixtures("warm_programs")
+
 Floats = NDArray[np.float64]
 TASKS = ("binary", "multiclass", "regression")
 KEPT_ELSEWHERE = {"mlflow", "pickle"}  # folders of another tool, and what needs a grant: they have tests of their own

@@ -28,7 +28,7 @@ STORAGE = (
 QUIET = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_REQUIREMENTS_INFERENCE_TIMEOUT": "1",  # what a model needs is the client's guess and takes it seconds
+    "MLFLOW_REQUIREMENTS_INFERENCE_TIMEOUT": "0",  # what a model needs is the client's guess and takes it seconds
     "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false",  # waiting for its thread takes a second a trace
     "no_proxy": ",".join(  # else each request looks through all variables four times for proxies
         filter(None, ("127.0.0.1,localhost", os.environ.get("no_proxy") or os.environ.get("NO_PROXY")))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from tests.ports import own_ports
+from tests.warm import Warm
 
 from mainspring.core.errors import Failed
 from mainspring.demo.server import ServerProcess
@@ -29,12 +31,14 @@ def server(storage: str, started: dict[str, object], folders: pytest.TempPathFac
 
 
 def _process(folder: Path, env: dict[str, str]) -> ServerProcess:
-    """A server on ports of its own."""
+    """A server on ports of its own, with its imports behind it."""
     for _ in range(5):
         port, serving = own_ports(2)
         process = ServerProcess(folder, port=port, serving_port=serving, env=env)
         try:
-            process.start()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(subprocess, "Popen", Warm)
+                process.start()
         except Failed as reason:
             if "is taken" not in str(reason):
                 raise

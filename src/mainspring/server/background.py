@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TextIO
 
@@ -153,11 +154,12 @@ class Turner:
 
 
 class Background:
-    """Everything that runs behind the doors, started in order and stopped in the opposite one."""
+    """Everything that runs behind the doors, started in order. The model server stops after all that may ask it."""
 
     def __init__(self, wiring: Wiring) -> None:
         self._wiring = wiring
-        self._parts: list[Worker | Turner | Courier | Telemetry | Sealer] = []
+        self._parts: list[Worker | Turner | Courier | Telemetry] = []
+        self._sealer: Sealer | None = None
 
     def launch(self) -> None:
         """Start the model server, and return at once: it loads what it needs beside this process."""
@@ -182,10 +184,11 @@ class Background:
             self._wiring.get(Courier),
             self._wiring.get(Herald),
             self._wiring.get(Telemetry),
-            Sealer(self._wiring.get(Audit)),
         ]
         for part in self._parts:
             part.start()
+        self._sealer = Sealer(self._wiring.get(Audit))
+        self._sealer.start()
 
     def caretaker(self) -> Worker:
         """A worker of its own for upkeep: pipelines do not wait behind it."""
@@ -227,7 +230,15 @@ class Background:
         )
 
     def stop(self) -> None:
-        """Stop all of it; what is leased is given back, what is answered is logged."""
-        for part in reversed(self._parts):
-            part.stop()
+        """Stop all of it; what is leased is given back, what is answered is logged.
+
+        The parts end beside each other: each may first finish what it is at, or wake from a wait of a second. What they
+        wrote last is sealed.
+        """
+        with ThreadPoolExecutor(max(1, len(self._parts)), thread_name_prefix="stop") as pool:
+            ends = [pool.submit(part.stop) for part in self._parts]
         self._wiring.get(Supervisor).stop()
+        if self._sealer is not None:
+            self._sealer.stop()
+        for end in ends:
+            end.result()

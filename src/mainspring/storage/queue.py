@@ -37,6 +37,13 @@ _PEEK = sa.select(
     sa.select(_job.c.priority).where(_WAITING).order_by(_job.c.priority.desc()).limit(1).scalar_subquery(),
 )
 """Whether the next job of a queue has to be looked for with care, and the highest priority that waits there."""
+_LOOK = Prepared(
+    lambda _: sa.select(
+        sa.exists().where(_job.c.state == JobState.RUNNING, _job.c.lease_until < _GIVEN_NOW),
+        sa.select(_job.c.priority).where(_WAITING).order_by(_job.c.priority.desc()).limit(1).scalar_subquery(),
+    )
+)
+"""Whether a lease ran out, and the highest priority that waits in a queue: what idle workers ask again and again."""
 _GIVE = (
     _job.update()
     .values(
@@ -308,10 +315,11 @@ def _take_plain(conn: sa.Connection, queues: Sequence[str], now: int, worker: st
 
 def _anything(conn: sa.Connection, queues: Sequence[str], now: int) -> bool:
     """Whether there may be something to give out, or a lapsed lease to sweep."""
-    lapsed = sa.select(_job.c.id).where(_job.c.state == JobState.RUNNING, _job.c.lease_until < now).limit(1)
-    if conn.execute(lapsed).first() is not None:
-        return True
-    return any(_first_due(conn, queue, now) is not None for queue in queues)
+    for queue in queues:
+        has_lapsed, level = _LOOK.rows(conn, {"given_queue": queue, "given_now": now})[0]
+        if has_lapsed or (level is not None and _first_due(conn, queue, now) is not None):
+            return True
+    return False
 
 
 def _sweep(conn: sa.Connection, now: int) -> None:

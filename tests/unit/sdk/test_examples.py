@@ -23,6 +23,7 @@ MODULES = (
 )
 
 
+@pytest.mark.usefixtures("warm_programs")
 @pytest.mark.parametrize("module", MODULES)
 def test_the_examples_of_a_module_run(module: str, tmp_path: Path) -> None:
     script = tmp_path / "examples.py"

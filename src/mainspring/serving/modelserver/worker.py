@@ -122,12 +122,13 @@ class Worker:
     async def watch(self, door: _Door) -> None:
         """Follow the plan file and the parent until cancelled."""
         seen = _ABSENT  # the plan may have changed while the first one was loaded
+        path = os.fspath(self._options.folder / PLAN)
         while True:
             await asyncio.sleep(_WATCH_S)
             if os.getppid() != self._options.parent:
                 door.drain()
             await self.companion.tend(wanted=self.app.served.table.has_shadows)
-            stamp = _stamp(self._options.folder)
+            stamp = _stamp(path)
             if stamp != seen:
                 await self._refresh(is_there=stamp != _ABSENT)
                 seen = stamp
@@ -210,9 +211,9 @@ def _settle() -> None:
 _ABSENT = (0, 0)
 
 
-def _stamp(folder: Path) -> tuple[int, int]:
+def _stamp(path: str) -> tuple[int, int]:
     try:
-        stat = (folder / PLAN).stat()
+        stat = os.stat(path)
     except FileNotFoundError:
         return _ABSENT
     return stat.st_ino, stat.st_mtime_ns
