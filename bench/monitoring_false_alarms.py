@@ -55,21 +55,48 @@ CALM = 28
 
 @dataclass(frozen=True)
 class Kind:
-    """How columns vary: by day (in standard deviations), by week, with memory; their shape, nulls and levels."""
+    """How columns vary: by day (in standard deviations), by week, with memory; their shape, nulls and levels.
+
+    Attributes:
+        moody: How many columns vary by day, 0 for all; the first ones do.
+        spread: Standard deviation of the logarithm of `day` between columns.
+        shared: What share of the variance of moods all columns have in common, in [0, 1].
+        freedom: Of the t-distribution that moods have, 0 for normal ones.
+    """
 
     name: str
     day: float = 0.0
     week: float = 0.0
     memory: float = 0.0
+    moody: int = 0
+    spread: float = 0.0
+    shared: float = 0.0
+    freedom: float = 0.0
     heavy: bool = False
     missing: float = 0.0
     levels: int = 0
 
     def moods(self, days: int, columns: int, rng: np.random.Generator) -> Floats:
-        z = rng.normal(size=(days, columns))
+        z = self._independent(days, columns, rng)
+        if self.shared:
+            common = self._independent(days, 1, rng)
+            z = math.sqrt(1 - self.shared) * z + math.sqrt(self.shared) * common
         for at in range(1, days):
             z[at] = self.memory * z[at - 1] + math.sqrt(1 - self.memory**2) * z[at]
-        return self.day * z + self.week * np.sin(2 * np.pi * np.arange(days) / 7)[:, None]
+        return self._sizes(columns, rng) * z + self.week * np.sin(2 * np.pi * np.arange(days) / 7)[:, None]
+
+    def _independent(self, days: int, columns: int, rng: np.random.Generator) -> Floats:
+        if self.freedom:
+            return rng.standard_t(self.freedom, (days, columns)) / math.sqrt(self.freedom / (self.freedom - 2))
+        return rng.normal(size=(days, columns))
+
+    def _sizes(self, columns: int, rng: np.random.Generator) -> Floats:
+        """Standard deviation of the moods of each column, shape (columns,)."""
+        sizes = np.full(columns, self.day)
+        if self.spread:
+            sizes = self.day * np.exp(self.spread * rng.normal(size=columns))
+        sizes[self.moody or columns :] = 0.0
+        return sizes
 
     def rows(self, size: int, mood: float, rng: np.random.Generator) -> pl.Series:
         if self.levels:
@@ -120,6 +147,24 @@ KINDS = (
     Kind("20 levels, day effect 0.05", levels=20, day=0.05),
     Kind("500 levels", levels=500),
 )
+MIXTURES = (
+    Kind("day effect 0.1 of 1 column", day=0.1, moody=1),
+    Kind("day effect 0.3 of 1 column", day=0.3, moody=1),
+    Kind("day effect 0.1 of 5 columns", day=0.1, moody=5),
+    Kind("day effect 0.3 of 25 columns", day=0.3, moody=25),
+    Kind("day effects 0.05, spread 0.5", day=0.05, spread=0.5),
+    Kind("day effects 0.05, spread 1", day=0.05, spread=1.0),
+    Kind("day effects 0.1, spread 0.3", day=0.1, spread=0.3),
+    Kind("one mood of all, 0.1", day=0.1, shared=1.0),
+    Kind("mood half in common, 0.1", day=0.1, shared=0.5),
+    Kind("one mood, spread 0.5, 0.1", day=0.1, shared=1.0, spread=0.5),
+    Kind("one mood, AR(1) 0.7, 0.1", day=0.1, shared=1.0, memory=0.7),
+    Kind("AR(1) 0.7, 0.1 of 1 column", day=0.1, moody=1, memory=0.7),
+    Kind("moods of t(5), 0.1", day=0.1, freedom=5.0),
+    Kind("one mood of t(5), 0.1", day=0.1, shared=1.0, freedom=5.0),
+    Kind("t(5), 0.3 of 1 column", day=0.3, moody=1, freedom=5.0),
+)
+"""Columns that vary by day, but not alike or not each on its own."""
 
 
 @dataclass(frozen=True)
@@ -438,10 +483,12 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=50)
     parser.add_argument("--every", type=int, default=1, help="keep every such edge of the grid; 3 is quicker")
     parser.add_argument("--all", action="store_true", help="every window and reference size")
+    parser.add_argument("--mixtures", action="store_true", help="columns that vary by day in different ways")
     parser.add_argument("--only", default="", help="kinds of data whose name has this in it")
     parser.add_argument("--parts", default="loss,power,false,flights", help="what is done")
     args = parser.parse_args()
-    kinds = [kind for kind in KINDS if args.only in kind.name]
+    known = MIXTURES if args.mixtures else KINDS
+    kinds = [kind for kind in known if args.only in kind.name]
     windows, references = ([200, 1000, 50_000], [1000, 10_000, 100_000]) if args.all else ([1000], [10_000, 100_000])
     cells = [
         Cell(kind, window, size, args.columns, args.every)

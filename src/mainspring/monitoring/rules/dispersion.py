@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mainspring.core.clock import DAY_US
 from mainspring.data.sketch import ColumnSketch, WindowSketch
+from mainspring.monitoring.rules.moderation import opinions, stands_out
 
 Floats = NDArray[np.float64]
 REFERENCE_WINDOWS = 20
@@ -37,6 +38,8 @@ _MOST_MEMORY = 0.9
 _HIDDEN_MEMORY = 0.5
 _FEW_COLUMNS = 4
 _MOODY = 2.0
+_SPREAD_OF_ROWS = 0.4
+"""Variance of n D^2 for independent rows, over its squared mean; that of moods is 2."""
 _LEAST_FREEDOM = 6.0
 _LEAST_TAIL = 0.5
 
@@ -244,6 +247,8 @@ def _bridges() -> Floats:
 def _pooled(found: Sequence[_Column], days: float) -> Usual:
     """Moods of all columns: each one's own estimate, drawn to what columns have in common as far as they agree.
 
+    A column that stands out keeps its own, with the doubt of its own windows: the others are calmer than it is.
+
     Source: Smyth (2004), Linear models and empirical Bayes methods, section 4, for the variances.
     """
     squares = np.stack([column.squares for column in found])
@@ -252,7 +257,7 @@ def _pooled(found: Sequence[_Column], days: float) -> Usual:
     memory = _memory(found, windows)
     share = np.maximum(0.0, 1 - 1 / dispersion)
     repeats = 1 + share**2 * ((1 + memory**2) / (1 - memory**2) - 1)
-    own = float((np.maximum(squares.var(1) / dispersion**2, 0.4) * repeats).mean()) / windows
+    own = float((np.maximum(squares.var(1) / dispersion**2, _SPREAD_OF_ROWS) * repeats).mean()) / windows
     day_by_day = (squares / dispersion[:, None]).mean(0)
     common = float(day_by_day.var()) * float(repeats.mean()) / windows
     logs = np.log(dispersion)
@@ -261,14 +266,17 @@ def _pooled(found: Sequence[_Column], days: float) -> Usual:
     )
     weight = 1.0 if math.isinf(between) else between / (between + own)
     apart = 0.0 if math.isinf(between) else (1 - weight) ** 2 * (common + between / len(found))
-    drawn = np.exp(weight * logs + (1 - weight) * math.log(float(dispersion.mean())))
-    error = drawn * math.sqrt(weight * own + apart)
+    middle = float(dispersion.mean())
+    alone = stands_out(dispersion, middle, own)
+    drawn = np.where(alone, dispersion, np.exp(weight * logs + (1 - weight) * math.log(middle)))
+    luck = np.maximum(own, (_SPREAD_OF_ROWS + (2 - _SPREAD_OF_ROWS) * share) * repeats / windows)
+    error = drawn * np.sqrt(np.where(alone, luck, weight * own + apart))
     shown = np.clip((drawn - 1) / error - 1, 0.0, 1.0)
     memory = shown * memory + (1 - shown) * np.minimum(memory, _HIDDEN_MEMORY)
     seen = (1 - 1 / windows) ** 2 / np.maximum(1 - lasting(memory, float(windows)) / windows, 0.1)
     unit = seen * np.array([column.mean_square / max(float(column.rows.mean()), 1) for column in found])
     day, doubt = unit * np.maximum(drawn - 1, error / 2), unit * error * shown
-    return Usual(day, doubt, memory, _tail(squares, dispersion), days * np.ones(len(found)))
+    return Usual(day, doubt, memory, _tail(squares, dispersion, drawn), days * np.ones(len(found)))
 
 
 def _memory(found: Sequence[_Column], windows: int) -> Floats:
@@ -293,11 +301,16 @@ def _memory(found: Sequence[_Column], windows: int) -> Floats:
     return np.asarray(np.clip((seen + 1 / windows + error) / kept, 0.0, _MOST_MEMORY) * same, np.float64)
 
 
-def _tail(squares: Floats, dispersion: Floats) -> Floats:
-    """Excess kurtosis of the moods of each column: its own or that of all together, whichever is more, and an error."""
+def _tail(squares: Floats, dispersion: Floats, drawn: Floats) -> Floats:
+    """Excess kurtosis of the moods of each column: its own or that of all together, whichever is more, and an error.
+
+    The error is that of as many columns as they count for: one, where they all have the same moods, and for a column
+    that is not taken to have moods, of which nothing is known but its own windows.
+    """
     windows = squares.shape[1]
     scaled = np.square(squares / dispersion[:, None]).mean(1) - 3
     moody = dispersion > _MOODY
     own = np.where(moody, scaled, 0.0)
     together = float(scaled[moody].mean()) if moody.any() else 0.0
-    return np.asarray(np.maximum(own, max(0.0, together)) + math.sqrt(6 / windows), np.float64)
+    many = np.where(drawn > _MOODY, opinions(squares[moody]), 1.0)
+    return np.asarray(np.maximum(own, max(0.0, together)) + np.sqrt(6 / windows / many), np.float64)
