@@ -20,7 +20,7 @@ def serve(**works):
         started = time.perf_counter()
         for _ in range(int(runs)): said = works[name](*map(int, words))
         wall_s = (time.perf_counter() - started) / int(runs)
-        print("FOUND " + json.dumps({"wall_s": wall_s, "said": said}), flush=True)
+        print("\\nFOUND " + json.dumps({"wall_s": wall_s, "said": said}), flush=True)  # some leave a line open
     sys.stdout.flush(); os._exit(0)
 fresh = iter(range(1000, 10**9, 1000))
 """
@@ -191,16 +191,19 @@ def chain() -> int:
     found = plus(number=0, by=1)
     for by in (2, 3, 4): found = plus(number=found.output, by=by)
     return found.output
-@dsl.component
-def total(numbers: list) -> int: return sum(numbers)
 @dsl.pipeline
-def wide() -> int:
-    with dsl.ParallelFor(list(range(100))) as number: one = plus(number=number, by=0)
-    return total(numbers=dsl.Collected(one.output)).output
+def wide():
+    with dsl.ParallelFor(list(range(100))) as number: plus(number=number, by=0)
+def results():
+    wide()
+    from pathlib import Path
+    made = max(Path("local_outputs").glob("wide-*"), key=lambda each: each.stat().st_mtime)
+    found = [json.loads(each.read_text()) for each in made.glob("*/plus/executor_output.json")]
+    return sorted(each["parameterValues"]["Output"] for each in found)
 def first():
     assert chain().outputs["Output"] == 10
     return ["finished"] * 4
-serve(first=first, wide=lambda: wide().outputs["Output"])
+serve(first=first, wide=results)
 """,
     "dbos": """
 import sqlalchemy
