@@ -38,6 +38,7 @@ KINDS = ("registry.model_created", "registry.version_registered", "registry.tags
 _BATCH = 200
 _ATTEMPTS = 10
 _AGAIN = (408, 425, 429)
+_LOOK_S = 0.2  # how long a stop waits for it; the journal looks as often by itself
 
 
 class Webhooks:
@@ -346,7 +347,7 @@ class Courier:
         seen = 0
         while not self._stopping.is_set():
             try:
-                if self._journal.wait(seen, 1.0):
+                if self._journal.wait(seen, _LOOK_S):
                     last = self._journal.last()
                     self._teller.spread()
                     seen = last
