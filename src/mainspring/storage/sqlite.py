@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -19,6 +19,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from mainspring.core.errors import Corrupt, Failed, Overloaded
 from mainspring.storage import migrations
+from mainspring.storage.checkpoints import PAGES, Checkpointer
 from mainspring.storage.commits import GroupCommit, forget_hooks, run_hooks
 from mainspring.storage.files import disk_full
 from mainspring.storage.regular import found
@@ -28,9 +29,9 @@ _NO_ROOM = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "SQLITE
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 BUSY_S = 30.0
 """How long a statement waits for a writer of another process."""
-CHECKPOINT_PAGES = 8000
-"""How many pages of 4 KB the write-ahead log takes before they go to the database. The writer waits for the disk then,
-and a page that changed a hundred times goes there once, so rarely is better."""
+CHECKPOINT_PAGES = 4 * PAGES
+"""How many pages of 4 KB the write-ahead log takes before SQLite itself brings them to the database while the writer
+waits: only where the checkpointer has not done it long before."""
 
 
 class SqliteTables:
@@ -60,6 +61,7 @@ class SqliteTables:
         sa.event.listen(self._readers, "connect", _prepare_reader)
         self._writer: sa.Connection | None = None
         self._group = GroupCommit(self._transaction)
+        self._checkpointer = Checkpointer(path)
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -90,6 +92,7 @@ class SqliteTables:
     def close(self) -> None:
         """See `ports.Tables.close`."""
         self._group.close()
+        self._checkpointer.close()
         with self._writing:
             if self._writer is not None:
                 self._writer.close()
@@ -110,6 +113,7 @@ class SqliteTables:
             finally:
                 self._thread.writing = False
             run_hooks(conn)
+            self._checkpointer.look(_bare(conn))
 
     def _connection(self) -> sa.Connection:
         if self._pid != os.getpid():
@@ -138,6 +142,10 @@ def _prepare_reader(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None
     assert isinstance(connection, sqlite3.Connection)
     connection.execute("PRAGMA query_only=ON")
     connection.create_function("regexp", 2, found, deterministic=True)
+
+
+def _bare(conn: sa.Connection) -> sqlite3.Connection:
+    return cast(sqlite3.Connection, conn.connection.dbapi_connection)
 
 
 def _begin_immediate(conn: sa.Connection) -> None:
