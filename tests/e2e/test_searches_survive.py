@@ -131,7 +131,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
         yield found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(420)
 def test_whatever_is_killed_each_trial_counts_once_and_one_call_stops_it_all(place: Place) -> None:
     started = cast("dict[str, Any]", place.api.post("/api/v1/searches", {"target": "bowl"}))
