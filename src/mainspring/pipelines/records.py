@@ -183,8 +183,7 @@ class StepRow:
     failures: int = 0
     key: str = ""
     started_at: int = 0
-    is_barred: bool = False
-    """Whether its result cannot be compared with others."""
+    is_barred: bool = False  # whether its result cannot be compared with others
 
 
 @dataclass(frozen=True, slots=True)
