@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 
 from mainspring.core.canonical import canonical_json
 from mainspring.core.errors import Invalid
+from mainspring.core.values import dataclass
 
 PUBLIC = "public"
 """The permission of a route that anyone may call; only the health check has it."""

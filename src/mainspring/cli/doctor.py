@@ -8,7 +8,6 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -17,6 +16,7 @@ from mainspring import __version__
 from mainspring.core.console import json_option, show
 from mainspring.core.errors import MainspringError
 from mainspring.core.settings import FILE, Settings, find_file, load
+from mainspring.core.values import dataclass
 
 LEAST_FREE = 1 << 30
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING
 
 from mainspring.core.errors import Invalid, did_you_mean
+from mainspring.core.values import dataclass
 
 if TYPE_CHECKING:
     import polars as pl

@@ -6,13 +6,14 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TypeVar, get_type_hints
 
 from mainspring.core.clock import HOUR_US, span_us
 from mainspring.core.errors import Invalid, did_you_mean
 from mainspring.core.ids import check_name
+from mainspring.core.values import dataclass
 
 FILE = "mainspring.toml"
 AWAY = "away"

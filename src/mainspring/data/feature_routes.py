@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from litestar import get, post
 from litestar.params import Parameter
 
 from mainspring.core.errors import Invalid
+from mainspring.core.values import dataclass
 from mainspring.data.features.model import FeatureView, Found, Materialization, ViewSpec
 from mainspring.data.features.service import FeatureViews
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, get_args
 
 from mainspring.core.errors import Invalid, did_you_mean
 from mainspring.core.settings import fill
+from mainspring.core.values import dataclass
 
 CheckKind = Literal["not_null", "unique", "in_range", "in_set", "matches", "type"]
 KINDS: tuple[CheckKind, ...] = get_args(CheckKind)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from litestar import get, post
 
 from mainspring.core.ids import check_name
+from mainspring.core.values import dataclass
 from mainspring.data import feature_routes, split_routes
 from mainspring.data.model import ColumnShape, Dataset, DatasetVersion, parse_checks
 from mainspring.data.service import Data

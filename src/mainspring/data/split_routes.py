@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from litestar import get, post
 
+from mainspring.core.values import dataclass
 from mainspring.data.splits import Split, SplitSpec
 from mainspring.data.splits.model import Uses
 from mainspring.data.splits.service import Splits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
@@ -12,6 +12,7 @@ import msgspec
 
 from mainspring.core.clock import micros
 from mainspring.core.errors import Timeout
+from mainspring.core.values import dataclass
 from mainspring.demo.client import Api, send_all
 from mainspring.demo.flights import FEATURES, LABEL, TEXT
 

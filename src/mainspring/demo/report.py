@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from mainspring.core.clock import DAY_US, iso
+from mainspring.core.values import dataclass
 
 if TYPE_CHECKING:
     import polars as pl

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, cast
 
 from mainspring.core.errors import Failed, Invalid, MainspringError, error_codes
+from mainspring.core.values import dataclass
 
 Message = dict[str, object]
 """A small JSON object."""

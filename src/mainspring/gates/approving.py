@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from mainspring.core.canonical import canonical_json, digest
 from mainspring.core.errors import Conflict, Invalid, Refused, did_you_mean
 from mainspring.core.settings import fill
+from mainspring.core.values import dataclass
 
 if TYPE_CHECKING:
     from mainspring.gates.model import Verdict

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from mainspring.core.errors import Invalid, did_you_mean
+from mainspring.core.values import dataclass
 
 Label = str | int | float | bool
 KINDS = ("minimum", "invariance", "direction")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mainspring.core.errors import Invalid, did_you_mean
+from mainspring.core.values import dataclass
 
 if TYPE_CHECKING:
     import numpy as np

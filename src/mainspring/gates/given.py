@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from mainspring.core.canonical import digest
 from mainspring.core.errors import Invalid, did_you_mean
+from mainspring.core.values import dataclass
 from mainspring.gates.case import LEAST_ROWS, Answers, Case
 
 if TYPE_CHECKING:

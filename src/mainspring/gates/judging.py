@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mainspring.core.errors import Invalid, MainspringError
+from mainspring.core.values import dataclass
 from mainspring.gates.checks import Check, build
 from mainspring.gates.model import CheckResult, CheckSpec, GateSpec, SliceResult
 from mainspring.gates.rules.finding import Finding, NotApplicable, Part

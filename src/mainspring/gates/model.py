@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from mainspring.core.errors import Invalid, did_you_mean
 from mainspring.core.ids import check_name
 from mainspring.core.settings import fill
+from mainspring.core.values import dataclass
 from mainspring.gates.approving import read_approve
 
 if TYPE_CHECKING:

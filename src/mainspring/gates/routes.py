@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from litestar import Response, get, post
 from litestar.di import NamedDependency
 
+from mainspring.core.values import dataclass
 from mainspring.gates import report as reports
 from mainspring.gates.approving import Approval, Standing, waits_for
 from mainspring.gates.model import GateSpec, Verdict

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mainspring.core.errors import Invalid, NotFound
+from mainspring.core.values import dataclass
 
 if TYPE_CHECKING:
     import polars as pl

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -13,6 +13,7 @@ from mainspring.core.clock import Clock, SystemClock
 from mainspring.core.errors import Conflict, Invalid, MainspringError, NotFound, did_you_mean
 from mainspring.core.ids import new_id
 from mainspring.core.scores import count_scores
+from mainspring.core.values import dataclass
 from mainspring.gates import records
 from mainspring.gates.answers import Probe, answers_of, asking, check_label, probing, truth_of
 from mainspring.gates.approving import Approval, Standing, check_decision, evidence_of, standing_of, waits_for

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import sqlalchemy as sa
 
+from mainspring.core.values import dataclass
 from mainspring.storage.references import names_blob
 from mainspring.storage.schema import Id, Micros, metadata
 from mainspring.storage.upsert import insert_into

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from litestar import MediaType, get, put
 from litestar.di import NamedDependency
 from litestar.response import Response
 
+from mainspring.core.values import dataclass
 from mainspring.governance.model import Card
 from mainspring.governance.service import Governance
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mainspring.core.errors import Invalid
 from mainspring.core.ids import check_name
 from mainspring.core.settings import fill
+from mainspring.core.values import dataclass
 
 OPEN_STATES = ("training", "gating", "canary")
 OUTCOMES = ("deployed", "promoted", "rolled_back", "refused", "failed", "dry_run")

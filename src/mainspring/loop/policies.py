@@ -18,10 +18,10 @@ Decisions only: no I/O, no clock. What an action does is in `service.py`, and do
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from mainspring.core.clock import DAY_US
 from mainspring.core.events import Event
+from mainspring.core.values import dataclass
 from mainspring.loop.model import Cycle, Policy
 
 ALARM = "monitoring.alarm_raised"

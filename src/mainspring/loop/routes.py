@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Annotated
 
 from litestar import get, post
 from litestar.params import Parameter
 
+from mainspring.core.values import dataclass
 from mainspring.loop.model import Cycle, Policy, Switch, Turn, Why
 from mainspring.loop.plan_routes import handlers as plan_handlers
 from mainspring.loop.service import Loop

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from litestar import Request, get, post
 from litestar.datastructures import State
 
 from mainspring.core.errors import TooLarge
+from mainspring.core.values import dataclass
 from mainspring.loop.triggers.hooks import MOST_BYTES
 from mainspring.loop.triggers.model import Fire, TriggerState
 from mainspring.loop.triggers.service import Taken, Tested, Triggers, TriggerView

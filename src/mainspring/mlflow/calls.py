@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal, cast, get_type_hints
 
+from mainspring.core.values import dataclass
 from mainspring.mlflow.spelling import BASE
 from mainspring.mlflow.wire import Message
 

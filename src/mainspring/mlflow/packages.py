@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mainspring.core.clock import iso
 from mainspring.core.errors import Forbidden, NotFound, did_you_mean
+from mainspring.core.values import dataclass
 from mainspring.registry import ModelVersion, Registry
 from mainspring.registry.flavours import catboost, lightgbm, onnx, sklearn, xgboost
 from mainspring.registry.folders import FOLDER as WRAPPED

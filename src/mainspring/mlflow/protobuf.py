@@ -9,9 +9,9 @@ from __future__ import annotations
 import base64
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from mainspring.core.errors import Invalid
+from mainspring.core.values import dataclass
 
 MAX_DEPTH = 64
 """How deep messages may lie in one another."""

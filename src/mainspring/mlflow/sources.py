@@ -9,10 +9,10 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, unquote_plus, urlsplit
 
 from mainspring.core.errors import Invalid, NotFound
+from mainspring.core.values import dataclass
 from mainspring.registry import ModelVersion, Origin, Registry
 from mainspring.tracking import Artifact, Tracking
 from mainspring.tracking.files import Files

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -15,6 +14,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from mainspring.core.errors import Invalid, did_you_mean
+from mainspring.core.values import dataclass
 from mainspring.tracking.wire import number_or_word
 
 T = TypeVar("T")

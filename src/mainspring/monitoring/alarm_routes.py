@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from litestar import get, post
 from litestar.di import NamedDependency
 
 from mainspring.core.clock import span_us
+from mainspring.core.values import dataclass
 from mainspring.monitoring.exporting import monitors_text
 from mainspring.monitoring.model import Alarm, AlarmStep, Silence
 from mainspring.monitoring.notices.telling import Notices

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mainspring.core.caller import caller
 from mainspring.core.clock import DAY_US
+from mainspring.core.values import dataclass
 from mainspring.monitoring import records
 from mainspring.monitoring.model import MonitorSpec, WatchedVersion
 from mainspring.monitoring.readings import unknown

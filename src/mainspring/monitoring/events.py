@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from mainspring.core.events import Fact
+from mainspring.core.values import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mainspring.core.clock import HOUR_US, SECOND_US
+from mainspring.core.values import dataclass
 from mainspring.monitoring import records
 from mainspring.monitoring.rules.budget import SERVICE_US
 from mainspring.monitoring.rules.requests import ServiceCounts

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from mainspring.core.values import dataclass
 
 if TYPE_CHECKING:
     from mainspring.data.sketch import ColumnSketch

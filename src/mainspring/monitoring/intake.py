@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
@@ -12,6 +11,7 @@ import polars as pl
 
 from mainspring.core.clock import DAY_US, HOUR_US
 from mainspring.core.scores import score_cells
+from mainspring.core.values import dataclass
 from mainspring.data.sketch import Grid, Sketch
 from mainspring.data.sketch.parts import sketch_parts
 from mainspring.monitoring.records import Answer

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mainspring.core.clock import DAY_US
 from mainspring.core.errors import Invalid, did_you_mean
+from mainspring.core.values import dataclass
 
 CAUSES = ("drift", "performance", "missing", "latency", "errors", "stale", "resources", "gap", "coverage")
 UNSEEN_STATES = ("open", "escalated")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
 from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
+from mainspring.core.values import dataclass
 from mainspring.data import DatasetVersion
 from mainspring.monitoring.performances import FeedbackWindow, Performance, SegmentPerformance, WorstSlices
 from mainspring.monitoring.performing import Performing

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from mainspring.core.values import dataclass
 from mainspring.monitoring.readings import NOT_ESTIMABLE, Reading
 from mainspring.monitoring.rules.slices import Slice
 

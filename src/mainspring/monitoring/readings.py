@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+
+from mainspring.core.values import dataclass
 
 NOT_ESTIMABLE = "not estimable: "
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mainspring.core.caller import caller
 from mainspring.core.errors import MainspringError, NotFound
+from mainspring.core.values import dataclass
 from mainspring.monitoring import records
 from mainspring.monitoring.model import WatchedVersion
 from mainspring.monitoring.rules import performance

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mainspring.core.clock import DAY_US, day_of
 from mainspring.core.errors import Invalid, did_you_mean
 from mainspring.core.settings import fill
+from mainspring.core.values import dataclass
 from mainspring.monitoring import records
 from mainspring.monitoring.model import MonitorSpec, WatchedVersion
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
 from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
+from mainspring.core.values import dataclass
 from mainspring.monitoring import alarm_routes, performance_routes
 from mainspring.monitoring.health import ServiceHealth
 from mainspring.monitoring.model import Alarm, Coverage, Monitor, MonitorStatus

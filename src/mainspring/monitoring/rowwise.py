@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from mainspring.core.clock import DAY_US
 from mainspring.core.errors import NotFound
+from mainspring.core.values import dataclass
 from mainspring.monitoring.readings import NOT_ESTIMABLE, Reading
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ import logging
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from mainspring.core.caller import Caller, calling
 from mainspring.core.clock import Clock
 from mainspring.core.errors import Failed, Invalid, MainspringError
+from mainspring.core.values import dataclass
 from mainspring.monitoring.exporting import Family, families
 from mainspring.monitoring.service import Monitoring
 from mainspring.registry.outside import post

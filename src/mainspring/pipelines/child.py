@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import cast
 
 from mainspring.core.caller import Caller, calling
+from mainspring.core.values import dataclass
 from mainspring.core.wiring import Wiring
 from mainspring.engines import Ask, Message, ProcessEngine, RayEngine, Task
 from mainspring.engines.ray import connected, cores, places

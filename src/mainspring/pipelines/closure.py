@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 
 from mainspring.core.canonical import digest
+from mainspring.core.values import dataclass
 
 _OURS = ("step", "pipeline")
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from queue import Empty, SimpleQueue
 from typing import cast
 
 from mainspring.core.errors import Failed, MainspringError, Timeout
+from mainspring.core.values import dataclass
 from mainspring.engines import Engine, Message, OutcomeState, Task, Wants
 from mainspring.engines.port import pack_error, unpack_error
 from mainspring.pipelines.hand import over_memory

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType
 
 from mainspring.core.canonical import canonical_json, digest
 from mainspring.core.errors import Failed, MainspringError, NotFound
+from mainspring.core.values import dataclass
 from mainspring.pipelines import hints
 from mainspring.pipelines.closure import reach, whole
 from mainspring.pipelines.decorators import AnyStep

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -18,6 +18,7 @@ from mainspring.core.canonical import canonical_json
 from mainspring.core.clock import SECOND_US, Clock
 from mainspring.core.errors import Fenced, MainspringError, NoRoom, NotFound, Refused, Timeout, Unavailable
 from mainspring.core.events import Fact
+from mainspring.core.values import dataclass
 from mainspring.engines import Message
 from mainspring.engines.port import pack_error, unpack_error
 from mainspring.pipelines import logs, records

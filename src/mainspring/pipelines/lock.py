@@ -7,9 +7,10 @@ import platform
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+
+from mainspring.core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from types import FunctionType, ModuleType
 from typing import Any, TypedDict, cast
 
 from mainspring.core.canonical import canonical_json, digest
 from mainspring.core.errors import Invalid
+from mainspring.core.values import dataclass
 
 KEY_VERSION = 1
 """Part of every cache key: a higher number makes all older results forgotten."""

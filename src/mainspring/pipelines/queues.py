@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from mainspring.core.errors import Invalid, NotFound
+from mainspring.core.values import dataclass
 from mainspring.storage.jobs import Job, JobState, QueueMode, QueueStatus, WorkerStatus
 from mainspring.storage.ports import Queue, QueueControl
 from mainspring.storage.workers import SqlWorkers

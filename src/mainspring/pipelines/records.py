@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import cache, lru_cache
 from typing import Any, cast
 
 import sqlalchemy as sa
 
 from mainspring.core.caller import caller
+from mainspring.core.values import dataclass
 from mainspring.pipelines.model import (
     GROUPS,
     Artifact,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from litestar import get, post
 
+from mainspring.core.values import dataclass
 from mainspring.pipelines import search_routes
 from mainspring.pipelines.model import PipelineRun, Size, Why
 from mainspring.pipelines.queues import Queues, QueueView

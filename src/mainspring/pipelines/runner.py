@@ -11,11 +11,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import cast
 
 from mainspring.core.errors import Invalid, MainspringError, NotFound
+from mainspring.core.values import dataclass
 from mainspring.core.wiring import Wiring
 from mainspring.engines import Ask, Message, Wants
 from mainspring.engines.port import unpack_error

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from litestar import get, post
 
+from mainspring.core.values import dataclass
 from mainspring.pipelines.search.model import Study
 from mainspring.pipelines.search.service import Searches
 

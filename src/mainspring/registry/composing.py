@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from mainspring.core.errors import Conflict, Corrupt, Invalid, Refused
 from mainspring.core.expressions import Expression
+from mainspring.core.values import dataclass
 from mainspring.registry.flavours import flavour
 from mainspring.registry.flavours.composed import NO_PARTS, SCORE, Composed, Composition, Packed, Step, check_part
 from mainspring.registry.model import Field, ModelVersion, Scalar, Signature

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mainspring.core.errors import Invalid, Refused
+from mainspring.core.values import dataclass
 from mainspring.registry.flavours import Trait, flavour, mlflow, names
 from mainspring.registry.manifests import Manifest
 from mainspring.registry.model import Example

@@ -8,9 +8,9 @@ a tree of scikit-learn can be written in its text format without loss.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mainspring.core.values import dataclass
 from mainspring.registry.boosters import Booster
 
 if TYPE_CHECKING:

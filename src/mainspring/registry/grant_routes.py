@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from litestar import get, post, put
 
 from mainspring.core.errors import NotFound
+from mainspring.core.values import dataclass
 from mainspring.registry.grants import Grant, GrantChange, GrantRequest
 from mainspring.registry.service import Registry
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mainspring.core.caller import caller
 from mainspring.core.canonical import canonical_json
 from mainspring.core.clock import DAY_US, Clock, iso
 from mainspring.core.errors import Invalid, NotFound, Refused
+from mainspring.core.values import dataclass
 from mainspring.registry.events import GrantRevoked, PickleGranted
 from mainspring.registry.model import ModelVersion
 from mainspring.registry.signing import Signer, is_signed

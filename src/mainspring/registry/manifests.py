@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mainspring.core.canonical import canonical_json
 from mainspring.core.errors import Corrupt, Invalid
+from mainspring.core.values import dataclass
 from mainspring.registry.flavours import Trait
 from mainspring.registry.model import Signature
 

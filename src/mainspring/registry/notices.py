@@ -8,11 +8,11 @@ import hmac
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from mainspring.core.errors import Invalid, did_you_mean
 from mainspring.core.events import Event
+from mainspring.core.values import dataclass
 from mainspring.registry.model import PROMPT_TAG
 
 Data = dict[str, object]

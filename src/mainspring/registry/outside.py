@@ -7,9 +7,9 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from mainspring.core.errors import Forbidden, Unavailable
+from mainspring.core.values import dataclass
 from mainspring.registry.notices import check_url, may_be_told
 
 TIMEOUT_S = 10.0

@@ -15,13 +15,14 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from mainspring.core.canonical import canonical_json, digest
 from mainspring.core.errors import Conflict, Corrupt, Invalid, NotFound, Refused, TooLarge
+from mainspring.core.values import dataclass
 from mainspring.registry.flavours import (
     Preparing,
     Trait,

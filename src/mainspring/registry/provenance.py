@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeVar
 
 from mainspring.core.errors import Invalid, NotFound
+from mainspring.core.values import dataclass
 from mainspring.data import Data
 from mainspring.registry.model import ModelVersion
 from mainspring.registry.rules import breaking_changes, shown

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from litestar import Response, delete, get, patch, post, put
 
 from mainspring.core.clock import micros
 from mainspring.core.errors import Invalid
+from mainspring.core.values import dataclass
 from mainspring.registry import grant_routes, webhook_routes
 from mainspring.registry.flavours.composed import Composition
 from mainspring.registry.model import AliasChange, Model, ModelVersion, StageChange

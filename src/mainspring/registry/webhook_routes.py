@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from litestar import delete, get, patch, post
 
+from mainspring.core.values import dataclass
 from mainspring.registry.notices import EXAMPLES, Webhook
 from mainspring.registry.outside import Reply
 from mainspring.registry.webhooks import Webhooks

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from mainspring.core.caller import Caller, caller, calling
 from mainspring.core.errors import Conflict, NoRoom, Overloaded, Timeout, Unavailable
+from mainspring.core.values import dataclass
 from mainspring.tracking.spool import EMBEDDED, Taker
 
 if TYPE_CHECKING:

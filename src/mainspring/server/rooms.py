@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
 
 from litestar.handlers import BaseRouteHandler
+
+from mainspring.core.values import dataclass
 
 ROOMS = (
     "access",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Literal
 
 from litestar import get, post
 from litestar.params import Parameter
 
 from mainspring.core.clock import micros
+from mainspring.core.values import dataclass
 from mainspring.serving.bandits import PolicyReport
 from mainspring.serving.model import Bandit
 from mainspring.serving.rules.assignment import shares_of

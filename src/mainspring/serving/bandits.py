@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from mainspring.core.errors import Conflict, Invalid, MainspringError, NotFound
 from mainspring.core.ids import check_name, new_id
+from mainspring.core.values import dataclass
 from mainspring.serving import records
 from mainspring.serving.events import BanditStarted, BanditStopped
 from mainspring.serving.model import Bandit, Deployment

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import cast
 
 import msgspec
@@ -13,6 +12,7 @@ import msgspec
 from mainspring.core.clock import micros
 from mainspring.core.errors import Invalid, MainspringError
 from mainspring.core.ids import check_name
+from mainspring.core.values import dataclass
 from mainspring.serving.model import Feedback
 
 _LATEST = 1 << 61

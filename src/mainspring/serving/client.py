@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import quote
 
 from mainspring.core.errors import Failed, Invalid
 from mainspring.core.ids import new_id
+from mainspring.core.values import dataclass
 from mainspring.serving.channel import Channel
 from mainspring.serving.modelserver.explaining import BASE, REASONS
 from mainspring.serving.wire import Answer

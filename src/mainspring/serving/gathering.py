@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from mainspring.core.values import dataclass
 from mainspring.serving.counting import ROW_COLUMNS, Gathered, labels_frame
 from mainspring.serving.log import after
 

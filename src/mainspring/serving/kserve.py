@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import click
 
 from mainspring.core.console import json_option, room, show
 from mainspring.core.errors import Invalid, Refused
+from mainspring.core.values import dataclass
 from mainspring.registry import ModelVersion, Registry
 from mainspring.serving.model import Deployment
 from mainspring.serving.service import Serving

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal
 
 from mainspring.core.errors import Invalid
+from mainspring.core.values import dataclass
 from mainspring.serving.modelserver.plan import Options
 from mainspring.serving.rules.assignment import check_shares
 from mainspring.serving.rules.bandit import ArmState, BanditSpec, regret

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from mainspring.core.values import dataclass
 from mainspring.serving.guards import living
 from mainspring.serving.modelserver import tally
 from mainspring.serving.modelserver.metrics import EDGES_S, Counts

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mainspring.core.clock import SECOND_US
+from mainspring.core.values import dataclass
 from mainspring.serving.events import WorkersChanged
 from mainspring.serving.guards import living
 from mainspring.serving.model import Deployment

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
 from litestar import get, post
 from litestar.params import Parameter
 
 from mainspring.core.clock import micros
+from mainspring.core.values import dataclass
 from mainspring.serving.model import Replay
 from mainspring.serving.service import Serving
 

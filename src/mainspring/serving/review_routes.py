@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from litestar import get, post
 from litestar.params import Parameter, QueryParameter
 
+from mainspring.core.values import dataclass
 from mainspring.serving.model import Label, Review
 from mainspring.serving.service import Serving
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from mainspring.core.clock import HOUR_US, SECOND_US
+from mainspring.core.values import dataclass
 from mainspring.serving.counting import Once, is_right
 from mainspring.serving.log import after
 from mainspring.serving.rules.bandit import BanditSpec, Tally

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated
 
 from litestar import get, post
 from litestar.params import Parameter
 
+from mainspring.core.values import dataclass
 from mainspring.serving.model import Deployment, Rollout
 from mainspring.serving.rules.decision import Decision, RolloutSpec
 from mainspring.serving.service import Serving

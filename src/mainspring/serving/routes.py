@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from litestar import get, post
@@ -10,6 +9,7 @@ from litestar.params import Parameter
 
 from mainspring.core.clock import micros
 from mainspring.core.settings import Settings
+from mainspring.core.values import dataclass
 from mainspring.serving import (
     bandit_routes,
     batch_routes,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
 from litestar import delete, get, post
 from litestar.params import Parameter
 
 from mainspring.core.clock import micros
+from mainspring.core.values import dataclass
 from mainspring.serving.model import Deployment
 from mainspring.serving.service import Serving
 from mainspring.serving.steering import ShadowReport

@@ -8,12 +8,13 @@ nothing; what does differ was served too old, too early, or out of rows that are
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from mainspring.core.clock import SECOND_US
+from mainspring.core.values import dataclass
 
 if TYPE_CHECKING:
     import polars as pl

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from mainspring.core.errors import Conflict, Invalid, NotFound
+from mainspring.core.values import dataclass
 from mainspring.registry import check_usable
 from mainspring.serving.comparing import ANSWERED, comparisons, paired
 from mainspring.serving.model import Comparison, Deployment, Route, Shadow

@@ -9,11 +9,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from mainspring.core.errors import Conflict, Failed, Timeout, Unavailable
+from mainspring.core.values import dataclass
 from mainspring.serving.guards import is_alive, living
 from mainspring.serving.modelserver.plan import PLAN, Applied, note_death, read_applied, read_plan
 

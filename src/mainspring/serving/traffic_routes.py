@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
 from litestar import delete, post, put
 from litestar.params import Parameter
 
+from mainspring.core.values import dataclass
 from mainspring.serving.model import Deployment, Route
 from mainspring.serving.service import Serving
 

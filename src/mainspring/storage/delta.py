@@ -16,12 +16,12 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from mainspring.core.errors import Invalid, NotFound, Overloaded, Unavailable, did_you_mean
 from mainspring.core.ids import new_id
+from mainspring.core.values import dataclass
 from mainspring.storage.files import no_room, sync_folder, write_through
 
 if TYPE_CHECKING:

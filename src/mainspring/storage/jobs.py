@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from mainspring.core.canonical import canonical_json, digest
+from mainspring.core.values import dataclass
 
 APART = "apart-"
 """What names of queues begin with that one run has for itself: they are not on the list of queues."""

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import parse_qsl, urlsplit
@@ -15,6 +15,7 @@ from mainspring.core.canonical import digest as digest_of
 from mainspring.core.clock import micros
 from mainspring.core.errors import Invalid, Unavailable
 from mainspring.core.ids import new_id
+from mainspring.core.values import dataclass
 from mainspring.storage.files import (
     CHUNK,
     LOOKS,

@@ -6,7 +6,6 @@ import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
@@ -16,6 +15,7 @@ import sqlalchemy as sa
 from mainspring.core.caller import Caller, calling
 from mainspring.core.clock import ManualClock
 from mainspring.core.events import Fact
+from mainspring.core.values import dataclass
 from mainspring.storage.ports import Journal, Tables
 from mainspring.storage.together import together
 from mainspring.testing.processes import apart

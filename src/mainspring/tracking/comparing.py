@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from mainspring.core.errors import Invalid
+from mainspring.core.values import dataclass
 from mainspring.tracking.grammar.tree import ATTRIBUTES, Field
 from mainspring.tracking.model import CodeState, InputDataset, Metric, Run
 from mainspring.tracking.rules import differences

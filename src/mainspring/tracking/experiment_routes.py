@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from litestar import delete, get, post, put
 
+from mainspring.core.values import dataclass
 from mainspring.tracking.experiments import Experiments
 from mainspring.tracking.lifecycle import Runs
 from mainspring.tracking.model import Experiment, RunChange

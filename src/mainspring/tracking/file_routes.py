@@ -11,13 +11,14 @@ is copied, and nothing needs to be sent. A file that is asked for is passed ther
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import msgspec
 from litestar import Response, delete, get, put
 
 from mainspring.core.errors import Invalid
 from mainspring.core.passing import MEET
+from mainspring.core.values import dataclass
 from mainspring.tracking.files import Files
 from mainspring.tracking.model import Artifact, Entry
 from mainspring.tracking.rules import check_folder, check_path

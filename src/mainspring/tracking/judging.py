@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mainspring.core.canonical import canonical_json, digest
 from mainspring.core.errors import Invalid, TooLarge
+from mainspring.core.values import dataclass
 
 MAX_SCORER = 1_000_000
 """Characters of a scorer, as its client writes it."""

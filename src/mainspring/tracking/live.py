@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from mainspring.core.values import dataclass
 from mainspring.tracking.model import ENDED, Metric
 from mainspring.tracking.service import Tracking
 

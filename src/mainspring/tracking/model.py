@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import unquote, urlsplit
+
+from mainspring.core.values import dataclass
 
 ENDED = ("finished", "failed", "killed")
 STATUSES = ("running", "scheduled", *ENDED)

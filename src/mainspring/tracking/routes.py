@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
 
 from mainspring.core.errors import TooLarge
+from mainspring.core.values import dataclass
 from mainspring.tracking import experiment_routes, file_routes, search_routes
 from mainspring.tracking.arrow import ARROW, arrow_of
 from mainspring.tracking.model import CodeState, Environment, Metric, Run, RunInput

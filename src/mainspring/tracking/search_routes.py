@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from litestar import delete, get, put
 
 from mainspring.core.errors import Invalid
+from mainspring.core.values import dataclass
 from mainspring.tracking.comparing import MAX_COMPARED, Comparison, compared, plain_run
 from mainspring.tracking.grammar import RUNS, read_fields
 from mainspring.tracking.model import Completion, KnownKeys, RunGroups, View

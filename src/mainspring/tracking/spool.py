@@ -14,7 +14,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +22,7 @@ import msgspec
 from mainspring.core.caller import Caller, caller, calling
 from mainspring.core.errors import Conflict, Invalid, MainspringError, NotFound, TooLarge
 from mainspring.core.ids import new_id
+from mainspring.core.values import dataclass
 from mainspring.tracking.wire import NewRun
 
 SUFFIX = ".spool"

@@ -12,7 +12,6 @@ import os
 import posixpath
 import re
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from typing import Protocol, cast
 from urllib.parse import quote
 
@@ -23,6 +22,7 @@ from litestar.response import Stream
 from mainspring.core.errors import Invalid, Timeout
 from mainspring.core.passing import MEET, MET
 from mainspring.core.sockets import SILENT_S
+from mainspring.core.values import dataclass
 from mainspring.storage.files import corrupt
 from mainspring.tracking.files import Files
 from mainspring.tracking.model import Artifact

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from mainspring.core.events import Fact
+from mainspring.core.values import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

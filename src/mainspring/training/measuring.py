@@ -5,13 +5,13 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mainspring.core.errors import Invalid
+from mainspring.core.values import dataclass
 from mainspring.gates.rules.bootstrap import Grouping, bootstrap
 from mainspring.gates.rules.delong import auc_above, compare_auc
 from mainspring.gates.rules.metrics import METRICS as SUMS

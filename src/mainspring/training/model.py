@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from mainspring.core.errors import Invalid
 from mainspring.core.ids import check_name
+from mainspring.core.values import dataclass
 
 TASKS = ("", "binary", "multiclass", "regression")
 LONGEST_S = 7 * 24 * 3600.0

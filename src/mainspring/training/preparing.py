@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from mainspring.core.errors import Invalid, did_you_mean
+from mainspring.core.values import dataclass
 from mainspring.training.rules import LEAST_ROWS
 
 if TYPE_CHECKING:

@@ -6,13 +6,14 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mainspring.core.errors import MainspringError
+from mainspring.core.values import dataclass
 from mainspring.data.splits import HISTORY, TEST
 from mainspring.engines import Ask
 from mainspring.training import measuring

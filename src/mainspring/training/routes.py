@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from litestar import get, post
 
+from mainspring.core.values import dataclass
 from mainspring.training.model import Leaderboard, TrainRequest
 from mainspring.training.service import Training
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from mainspring.core.clock import Clock
 from mainspring.core.errors import Fenced, MainspringError
 from mainspring.core.events import Fact
+from mainspring.core.values import dataclass
 from mainspring.engines import Message
 from mainspring.pipelines.worker import check_hold
 from mainspring.storage.jobs import Lease

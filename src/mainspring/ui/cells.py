@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mainspring.core.values import dataclass
 from mainspring.core.wiring import Wiring
 from mainspring.monitoring.model import UNSEEN_STATES
 from mainspring.ui.pages import ago, count, percent, time

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
 from markupsafe import Markup
 
 from mainspring.core.clock import DAY_US, moment
+from mainspring.core.values import dataclass
 
 Point = tuple[float, float]
 

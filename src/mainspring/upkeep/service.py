@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mainspring.core.clock import DAY_US, SECOND_US, Clock
 from mainspring.core.errors import NotFound, Unavailable
 from mainspring.core.settings import RetentionSettings, check_grace
+from mainspring.core.values import dataclass
 from mainspring.storage.jobs import NewJob, job_id
 from mainspring.storage.ports import BlobTrash, TrashedBlob
 from mainspring.storage.references import references

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, get_args
 
 from mainspring.core.errors import Invalid, did_you_mean
 from mainspring.core.expressions import Expression
+from mainspring.core.values import dataclass
 from mainspring.data.model import Column
 
 MOST_FEATURES = 1_000

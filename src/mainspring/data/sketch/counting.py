@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mainspring.core.errors import Conflict
+from mainspring.core.values import dataclass
 from mainspring.data.sketch.deriving import derive
 from mainspring.data.sketch.grid import (
     Floats,

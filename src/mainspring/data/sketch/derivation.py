@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mainspring.core.values import dataclass
 
 Floats = NDArray[np.float64]
 REGION = "region"

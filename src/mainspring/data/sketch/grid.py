@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from typing import Literal, get_args
@@ -15,6 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mainspring.core.errors import Corrupt
+from mainspring.core.values import dataclass
 from mainspring.data.sketch.derivation import Derivation, packed, unpacked
 
 Kind = Literal["numeric", "boolean", "timestamp", "categorical", "opaque"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from mainspring.core.values import dataclass
 from mainspring.data.sketch.counting import ColumnSketch, Sketch, least_hashes, no_rows, total
 from mainspring.data.sketch.derivation import SeparateColumns
 from mainspring.data.sketch.deriving import derive

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import polars as pl
 
 from mainspring.core.errors import Corrupt
+from mainspring.core.values import dataclass
 from mainspring.data.sketch.counting import Sketch, count_made
 from mainspring.data.sketch.derivation import Derivation, SeparateColumns
 from mainspring.data.sketch.deriving import derive_reference, learn_derivations

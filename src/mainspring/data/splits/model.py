@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 
 from mainspring.core.canonical import canonical_json
 from mainspring.core.errors import Invalid, did_you_mean
+from mainspring.core.values import dataclass
 
 KINDS = ("random", "stratified", "group", "time")
 TEST = 0

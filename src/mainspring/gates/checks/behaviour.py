@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from mainspring.core.errors import Invalid, MainspringError
+from mainspring.core.values import dataclass
 
 if TYPE_CHECKING:
     import polars as pl

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from mainspring.core.errors import Invalid, did_you_mean
+from mainspring.core.values import dataclass
 
 if TYPE_CHECKING:
     from mainspring.gates.case import Case, Mask

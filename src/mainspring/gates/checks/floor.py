@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, ClassVar
 
 from mainspring.core.errors import Invalid
+from mainspring.core.values import dataclass
 from mainspring.gates.rules.names import check_metric, check_task
 
 if TYPE_CHECKING:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from mainspring.core.errors import Invalid, MainspringError
+from mainspring.core.values import dataclass
 from mainspring.gates.rules.disturbance import Disturbance
 from mainspring.gates.rules.margin import margin_of
 from mainspring.gates.rules.names import check_metric, default_metric

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from mainspring.core.errors import Invalid
+from mainspring.core.values import dataclass
 
 if TYPE_CHECKING:
     from mainspring.gates.case import Case

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
 from litestar import get, post
@@ -11,6 +10,7 @@ from litestar.enums import RequestEncodingType
 from litestar.params import Body
 from litestar.response import Redirect, Template
 
+from mainspring.core.values import dataclass
 from mainspring.gates.approving import missing, waits_for
 from mainspring.gates.service import Gates
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mainspring.core.errors import Invalid
+from mainspring.core.values import dataclass
 from mainspring.gates.rules.bootstrap import Grouping
 from mainspring.gates.rules.finding import LEAST_PER_CLASS, NORMAL, Finding, tail
 

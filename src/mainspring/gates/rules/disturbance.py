@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mainspring.core.errors import Invalid, did_you_mean
+from mainspring.core.values import dataclass
 
 DISTURBANCES = ("missing", "noise", "scale", "typo")
 

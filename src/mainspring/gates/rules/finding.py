@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
+
+from mainspring.core.values import dataclass
 
 NORMAL = NormalDist()
 LEAST_ROWS = 30

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from mainspring.core.errors import Invalid
+from mainspring.core.values import dataclass
 from mainspring.gates.rules.bootstrap import Floats
 
 Task = Literal["classification", "regression"]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
+from mainspring.core.values import dataclass
 from mainspring.gates.rules.finding import Finding, rows_needed
 from mainspring.gates.rules.multiplicity import benjamini_hochberg, holm
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import cast
 
 from mainspring.core.errors import Invalid
 from mainspring.core.ids import check_name
 from mainspring.core.settings import fill
+from mainspring.core.values import dataclass
 from mainspring.data.model import Check, parse_checks
 
 PASSED, FAILED, ERROR, SKIPPED = "passed", "failed", "error", "skipped"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import cast
 
 from mainspring.core.canonical import canonical_json, digest
 from mainspring.core.clock import iso
 from mainspring.core.errors import Corrupt, Invalid
+from mainspring.core.values import dataclass
 
 KINDS = ("gate", "monitor", "deployment", "policy", "trigger")
 """What is declared, in an order in which each needs only what is before it."""

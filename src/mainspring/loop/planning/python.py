@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, field, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ from mainspring.core.canonical import canonical_json
 from mainspring.core.errors import Invalid
 from mainspring.core.ids import check_name
 from mainspring.core.settings import fill
+from mainspring.core.values import dataclass
 from mainspring.gates.model import GateSettings, parse_gate
 from mainspring.loop.model import Policy as PolicySpec
 from mainspring.loop.model import policies_of

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import msgspec
 
 from mainspring.core.errors import Failed, Invalid, MainspringError, Timeout, error_codes
 from mainspring.core.settings import Settings, find_file
+from mainspring.core.values import dataclass
 from mainspring.loop.planning.model import KINDS, MONITOR
 
 SECONDS = 120

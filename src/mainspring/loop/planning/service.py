@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,6 +13,7 @@ from mainspring.core.clock import SECOND_US, Clock, iso
 from mainspring.core.errors import Conflict, Fenced, Invalid, MainspringError, NotFound
 from mainspring.core.ids import new_id
 from mainspring.core.settings import Settings
+from mainspring.core.values import dataclass
 from mainspring.loop.events import PlanApplied
 from mainspring.loop.model import policies_of
 from mainspring.loop.planning import declared as files

@@ -9,10 +9,10 @@ import hmac
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from mainspring.core.clock import SECOND_US
 from mainspring.core.errors import Forbidden, Invalid, TooLarge
+from mainspring.core.values import dataclass
 
 MOST_BYTES = 1024 * 1024
 """Of a delivery. A push to a busy branch takes some tens of kilobytes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import cast
 
 from mainspring.core.canonical import canonical_json
@@ -12,6 +12,7 @@ from mainspring.core.clock import span_us
 from mainspring.core.errors import Invalid, did_you_mean
 from mainspring.core.ids import check_name
 from mainspring.core.settings import fill
+from mainspring.core.values import dataclass
 from mainspring.loop.triggers.cron import Cron, zone_of
 
 OUTCOMES = ("fired", "dry_run", "not_fired")

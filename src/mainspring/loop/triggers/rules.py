@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 
 from mainspring.core.clock import DAY_US, SECOND_US, iso, span_us
 from mainspring.core.events import Event
+from mainspring.core.values import dataclass
 from mainspring.loop.triggers.model import Occurrence, Trigger, TriggerState
 
 DATA = "data.version_added"

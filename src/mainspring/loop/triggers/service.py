@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from mainspring.core.clock import HOUR_US, SECOND_US, Clock
 from mainspring.core.errors import Invalid, MainspringError, NotFound, Overloaded, Refused, Unavailable, did_you_mean
 from mainspring.core.events import Event
 from mainspring.core.ids import new_id
+from mainspring.core.values import dataclass
 from mainspring.loop.events import HookReceived, TriggerFired, TriggerPaused
 from mainspring.loop.records import triggers as records
 from mainspring.loop.triggers import rules

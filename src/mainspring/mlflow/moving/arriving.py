@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, field, fields
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from mainspring.core.canonical import canonical_json, digest
 from mainspring.core.errors import Conflict, MainspringError
+from mainspring.core.values import dataclass
 from mainspring.mlflow.moving.model import (
     Source,
     SourceExperiment,

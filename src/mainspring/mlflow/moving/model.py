@@ -6,9 +6,11 @@ Times are milliseconds since 1970 and enums are words, as on the wire of MLflow.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol
+
+from mainspring.core.values import dataclass
 
 Texts = dict[str, str]
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from fnmatch import fnmatchcase
 
 from mainspring.core.errors import Invalid, did_you_mean
 from mainspring.core.settings import fill
+from mainspring.core.values import dataclass
 from mainspring.monitoring.model import CAUSES
 
 KINDS = ("log", "webhook", "email", "slack", "apprise")

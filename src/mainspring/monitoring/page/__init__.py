@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
 from litestar import get, post
@@ -13,6 +12,7 @@ from litestar.response import Redirect, Template
 
 from mainspring.core.clock import DAY_US, span_us
 from mainspring.core.errors import Invalid
+from mainspring.core.values import dataclass
 from mainspring.monitoring.model import UNSEEN_STATES, Alarm, MonitorStatus
 from mainspring.monitoring.page.monitor import monitor_page
 from mainspring.monitoring.page.tones import TONES

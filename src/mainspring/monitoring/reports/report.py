@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from mainspring.core.values import dataclass
 from mainspring.data.sketch import ColumnSketch
 from mainspring.monitoring.rules import statistics
 from mainspring.monitoring.rules.statistics import Estimate

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from mainspring.core.errors import Invalid
+from mainspring.core.values import dataclass
 from mainspring.data.sketch.grid import kind_of
 from mainspring.data.sources import read_source
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mainspring.core.clock import iso
+from mainspring.core.values import dataclass
 from mainspring.data.sketch import ColumnSketch
 from mainspring.monitoring.rules.dispersion import cells_of
 

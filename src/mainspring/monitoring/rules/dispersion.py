@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mainspring.core.clock import DAY_US
+from mainspring.core.values import dataclass
 from mainspring.data.sketch import ColumnSketch, WindowSketch
 from mainspring.monitoring.rules.moderation import opinions, stands_out
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mainspring.core.clock import day_of
+from mainspring.core.values import dataclass
 from mainspring.monitoring.readings import Reading, unknown
 
 if TYPE_CHECKING:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 
 from mainspring.core.clock import iso
+from mainspring.core.values import dataclass
 from mainspring.monitoring.model import Judgement, MonitorSpec, WatchedVersion
 from mainspring.monitoring.rules import evidence, performance
 from mainspring.monitoring.rules.budget import level_of

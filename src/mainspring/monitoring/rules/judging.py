@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
 
 import msgspec
 import numpy as np
 
 from mainspring.core.clock import iso
+from mainspring.core.values import dataclass
 from mainspring.data.sketch import ColumnSketch, Grid, Sketch
 from mainspring.monitoring.model import Judgement, MonitorSpec, WatchedVersion
 from mainspring.monitoring.rules import drift, evidence, performance, rates

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from mainspring.core.values import dataclass
 
 _RANKS = re.compile(r"(?:ndcg|map|recall)@?(\d*)$")
 _CONCORDANCE = ("concordance", "c_index", "concordance_index")

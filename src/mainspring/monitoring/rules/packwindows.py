@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import msgspec
 import numpy as np
 
 from mainspring.core.clock import DAY_US
+from mainspring.core.values import dataclass
 from mainspring.monitoring.model import Judgement, MonitorSpec, WatchedVersion
 from mainspring.monitoring.readings import Reading, unknown
 from mainspring.monitoring.rules import forecasting, performance, ranking, survival

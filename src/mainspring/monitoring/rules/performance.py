@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeVar
 
 from mainspring.core.scores import LEAST_SCORE, score_cell
+from mainspring.core.values import dataclass
 from mainspring.monitoring.model import Coverage
 
 LOSSES = ("brier", "error", "mae")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mainspring.core.values import dataclass
 from mainspring.data.sketch import ColumnSketch, Grid, Profile, Sketch
 from mainspring.data.sketch.derivation import Derivation, VectorColumn
 from mainspring.monitoring.rules import dispersion, rates

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from mainspring.core.values import dataclass
 
 CELLS_PER_OCTAVE = 4
 

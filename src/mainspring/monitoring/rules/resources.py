@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import msgspec
 
 from mainspring.core.clock import HOUR_US
+from mainspring.core.values import dataclass
 from mainspring.monitoring.model import Judgement, MonitorSpec, WatchedVersion
 from mainspring.monitoring.rules import evidence
 from mainspring.monitoring.rules.budget import SERVICE_US, level_of

@@ -8,11 +8,12 @@ alarms by addition (Boole), whatever hangs together among them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mainspring.core.values import dataclass
 from mainspring.data.sketch import ColumnSketch, Sketch, no_rows
 from mainspring.monitoring.rules.dispersion import SAMPLING, cells_of, cumulated
 from mainspring.monitoring.rules.drift import p_value

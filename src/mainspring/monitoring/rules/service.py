@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 
 from mainspring.core.clock import HOUR_US
+from mainspring.core.values import dataclass
 from mainspring.monitoring.model import Judgement, MonitorSpec, WatchedVersion
 from mainspring.monitoring.rules import evidence, rates
 from mainspring.monitoring.rules.budget import SERVICE_US, level_of

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, cast
+
+from mainspring.core.values import dataclass
 
 if TYPE_CHECKING:
     import numpy as np

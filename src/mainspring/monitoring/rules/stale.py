@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import msgspec
 
 from mainspring.core.clock import DAY_US, HOUR_US, iso
+from mainspring.core.values import dataclass
 from mainspring.monitoring.model import MonitorSpec
 from mainspring.monitoring.rules import evidence
 from mainspring.monitoring.rules.budget import level_of

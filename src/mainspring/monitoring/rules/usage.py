@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from mainspring.core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

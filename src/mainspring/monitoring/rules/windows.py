@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from mainspring.core.clock import DAY_US, day_of
+from mainspring.core.values import dataclass
 from mainspring.data.sketch import Grid, Sketch
 from mainspring.monitoring.model import MonitorSpec
 from mainspring.monitoring.rules.drift import LEAST_ROWS

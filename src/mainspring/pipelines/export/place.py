@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from mainspring.core.errors import Invalid
+from mainspring.core.values import dataclass
 from mainspring.pipelines.model import Graph, Json, Kind, Node, StepOptions
 
 MOST_NAME = 52

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated
 
 from litestar import get, post
@@ -14,6 +13,7 @@ from litestar.params import Body
 from litestar.response import Redirect, Template
 
 from mainspring.core.errors import Invalid
+from mainspring.core.values import dataclass
 from mainspring.pipelines.model import PipelineRun, StepRun, StepState
 from mainspring.pipelines.page import searches
 from mainspring.pipelines.page.dag import LONG, MOST_DRAWN, draw

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated
 
 from litestar import get, post
@@ -12,6 +11,7 @@ from litestar.params import Body
 from litestar.response import Redirect, Template
 
 from mainspring.core.errors import Invalid
+from mainspring.core.values import dataclass
 from mainspring.pipelines.search.model import Study, Trial
 from mainspring.pipelines.search.service import Searches
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from enum import StrEnum
 from itertools import groupby
 
 from mainspring.core.canonical import canonical_json, digest
 from mainspring.core.errors import Invalid, MainspringError, did_you_mean
+from mainspring.core.values import dataclass
 from mainspring.engines import Message
 from mainspring.pipelines.model import Graph, Guard, Json, Kind, Node
 from mainspring.pipelines.planning import plan_of_node

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mainspring.core.clock import Clock
 from mainspring.core.errors import Fenced, MainspringError, NotFound
+from mainspring.core.values import dataclass
 from mainspring.pipelines.model import Json, PipelineRun, RunState
 from mainspring.pipelines.search import records
 from mainspring.pipelines.search.events import SearchEnded, TrialEnded

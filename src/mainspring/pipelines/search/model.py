@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from mainspring.core.errors import Invalid, did_you_mean
+from mainspring.core.values import dataclass
 from mainspring.pipelines.model import Json
 
 SAMPLERS = ("tpe", "gp", "cmaes", "nsga2", "random")

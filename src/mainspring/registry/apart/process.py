@@ -14,11 +14,12 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from mainspring.core.errors import Failed, Invalid, Refused, Timeout, TooLarge
+from mainspring.core.values import dataclass
 from mainspring.registry.apart.wire import MOST, Gone, Head, receive, send
 
 if TYPE_CHECKING:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 from mainspring.core.errors import Failed, Invalid, NotFound, Unavailable, did_you_mean
+from mainspring.core.values import dataclass
 from mainspring.registry.model import Label
 
 if TYPE_CHECKING:

@@ -11,13 +11,14 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 from mainspring.core.canonical import digest
 from mainspring.core.errors import Corrupt, Failed, Invalid, Refused
 from mainspring.core.expressions import Expression
+from mainspring.core.values import dataclass
 from mainspring.registry.flavours import Scorer, Trait, flavour
 from mainspring.registry.model import Label, Scalar
 from mainspring.registry.pickles.archives import Bad, zip_members

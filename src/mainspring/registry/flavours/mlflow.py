@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, cast
 
 from mainspring.core.errors import Invalid, Refused
+from mainspring.core.values import dataclass
 from mainspring.registry.flavours import Scorer, Trait
 from mainspring.registry.model import Example, Field, Scalar, Signature
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, cast
 
 from mainspring.core.errors import Refused
+from mainspring.core.values import dataclass
 from mainspring.registry.flavours import Scorer, Trait
 from mainspring.registry.model import Label
 

@@ -10,11 +10,12 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, cast
 
 from mainspring.core.errors import Corrupt, Invalid, NotFound
+from mainspring.core.values import dataclass
 from mainspring.registry.flavours import Scorer, Trait
 from mainspring.registry.model import TASKS, Label
 from mainspring.registry.pickles.archives import Bad, zip_members

@@ -10,12 +10,13 @@ import importlib.util
 import inspect
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from mainspring.core.canonical import digest
 from mainspring.core.errors import Corrupt, Invalid, Refused
+from mainspring.core.values import dataclass
 from mainspring.registry.flavours import Scorer, Trait, imported
 from mainspring.registry.model import Label
 

@@ -16,7 +16,8 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+from mainspring.core.values import dataclass
 
 _LOCAL = struct.Struct("<4s5H3I2H")
 _PLAIN_FLAGS = 0x0002 | 0x0004 | 0x0008 | 0x0800

@@ -9,8 +9,9 @@ from __future__ import annotations
 import struct
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from mainspring.core.values import dataclass
 from mainspring.registry.pickles.allowed import Use, use_of
 from mainspring.registry.pickles.report import MOST_FINDINGS, Finding, Limits
 from mainspring.registry.pickles.tokens import Broken, Token, Tokens

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from mainspring.core.values import dataclass
 
 Verdict = Literal["safe", "unsafe"]
 MOST_FINDINGS = 50

@@ -9,7 +9,8 @@ from __future__ import annotations
 import pickletools
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from mainspring.core.values import dataclass
 
 _LENGTHS = {
     pickletools.TAKEN_FROM_ARGUMENT1: "<B",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from mainspring.core.values import dataclass
 from mainspring.registry.pickles.allowed import Use, use_of
 
 _MOST_SHOWN = 120

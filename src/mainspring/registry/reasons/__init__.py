@@ -10,10 +10,10 @@ neither have no codes here: what only approximates is not given.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from mainspring.core.errors import Refused
+from mainspring.core.values import dataclass
 from mainspring.registry.model import Field
 
 if TYPE_CHECKING:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mainspring.core.values import dataclass
 from mainspring.registry.reasons import Explainer, refused
 
 if TYPE_CHECKING:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from mainspring.core.values import dataclass
 from mainspring.registry.records.tables import model, model_tag, model_version, model_version_tag
 
 _EMPTY: dict[str, object] = {

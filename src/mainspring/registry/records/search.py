@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from mainspring.core.caller import caller
+from mainspring.core.values import dataclass
 from mainspring.registry.model import PROMPT_TAG, Model, ModelVersion
 from mainspring.registry.records import models, versions
 from mainspring.registry.records.tables import model, model_redirect, model_tag, model_version, model_version_tag

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from mainspring.core.caller import caller
+from mainspring.core.values import dataclass
 from mainspring.registry.notices import Webhook
 from mainspring.registry.records.tables import webhook
 

@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 from mainspring.core.errors import MainspringError
+from mainspring.core.values import dataclass
 from mainspring.sdk.run import ActiveRun, current
 from mainspring.sdk.session import default_session
 from mainspring.tracking.rules import MAX_VALUE

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -16,6 +16,7 @@ import msgspec
 
 from mainspring.core.errors import Conflict, Invalid, NotFound
 from mainspring.core.ids import new_id
+from mainspring.core.values import dataclass
 from mainspring.serving.batch.job import BatchRequest, Parts
 from mainspring.serving.events import BatchCancelled, BatchResumed, BatchStarted
 from mainspring.storage.jobs import Job, JobState, NewJob

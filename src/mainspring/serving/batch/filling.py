@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import msgspec
 import polars as pl
 
+from mainspring.core.values import dataclass
 from mainspring.serving.batch.job import LOOKED
 from mainspring.serving.batch.scoring import Reasons, misfits
 from mainspring.serving.modelserver.columns import Cell, Features, Raw, plain

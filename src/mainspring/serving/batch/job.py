@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from mainspring.core.errors import Corrupt
+from mainspring.core.values import dataclass
 from mainspring.serving.modelserver.plan import EndpointPlan
 
 if TYPE_CHECKING:

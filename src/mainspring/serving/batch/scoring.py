@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
 
 from mainspring.core.errors import Invalid
+from mainspring.core.values import dataclass
 from mainspring.serving.modelserver.asking import Outputs
 from mainspring.serving.modelserver.columns import Column, Feature, Features, Raw
 from mainspring.serving.modelserver.humility import Humility, Judged

@@ -10,9 +10,9 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from mainspring.core.errors import Invalid, MainspringError, Overloaded, Unavailable
+from mainspring.core.values import dataclass
 from mainspring.serving.modelserver.asking import Context, Outputs
 from mainspring.serving.modelserver.batching import Batcher, Columns, HungUp, Job, Line, late
 from mainspring.serving.modelserver.columns import Cell, Whole, plain

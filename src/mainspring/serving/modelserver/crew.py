@@ -8,9 +8,10 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from mainspring.core.values import dataclass
 from mainspring.serving.modelserver.plan import forget_worker, note_death
 from mainspring.serving.modelserver.tally import bury
 from mainspring.serving.modelserver.watching import Change, Watch, note_change

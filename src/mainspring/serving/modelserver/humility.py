@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mainspring.core.errors import Refused
+from mainspring.core.values import dataclass
 from mainspring.serving.modelserver.asking import Outputs
 from mainspring.serving.modelserver.columns import Cell, Column, Feature, Features, Raw, plain
 from mainspring.serving.modelserver.models import LoadedModel

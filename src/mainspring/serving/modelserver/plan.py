@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Literal, cast
 
@@ -17,6 +17,7 @@ import msgspec
 
 from mainspring.core.errors import Corrupt, Invalid
 from mainspring.core.settings import fill
+from mainspring.core.values import dataclass
 from mainspring.registry.apart import Own
 from mainspring.serving.rules.conformal import Interval
 from mainspring.serving.rules.humility import Rule, Seen

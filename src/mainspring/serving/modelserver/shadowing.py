@@ -14,12 +14,12 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from mainspring.core.errors import Invalid, Refused
+from mainspring.core.values import dataclass
 from mainspring.serving.modelserver.asking import Context, Question
 from mainspring.serving.modelserver.batching import Columns
 from mainspring.serving.modelserver.columns import Cell, Features, plain

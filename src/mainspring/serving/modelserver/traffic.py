@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import NamedTuple
 
 from mainspring.core.errors import MainspringError, NotFound, Unavailable, did_you_mean
+from mainspring.core.values import dataclass
 from mainspring.registry.apart import Own
 from mainspring.serving.modelserver.columns import Features
 from mainspring.serving.modelserver.humility import Humility, humility_of

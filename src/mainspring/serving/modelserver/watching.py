@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
+from mainspring.core.values import dataclass
 from mainspring.serving.modelserver import tally
 from mainspring.serving.rules.scaling import Load
 

@@ -10,12 +10,12 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mainspring.core.errors import Corrupt
 from mainspring.core.ids import new_id
+from mainspring.core.values import dataclass
 from mainspring.serving.modelserver import tally
 from mainspring.serving.modelserver.app import App
 from mainspring.serving.modelserver.batching import Batcher

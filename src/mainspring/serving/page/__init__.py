@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import exp
 from typing import Annotated, Literal
 from urllib.parse import quote
@@ -16,6 +15,7 @@ from litestar.response import Redirect, Template
 from mainspring.core.clock import DAY_US, SystemClock
 from mainspring.core.errors import Invalid, MainspringError, NotFound
 from mainspring.core.settings import Settings
+from mainspring.core.values import dataclass
 from mainspring.registry.model import Scalar
 from mainspring.registry.service import Registry
 from mainspring.serving.client import Client, Prediction

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 from mainspring.core.errors import Invalid, MainspringError
+from mainspring.core.values import dataclass
 from mainspring.registry.model import Field, ModelVersion, Scalar
 from mainspring.serving.client import Prediction
 from mainspring.serving.model import Deployment

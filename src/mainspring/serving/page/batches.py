@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from litestar import get, post
@@ -10,6 +9,7 @@ from litestar.enums import RequestEncodingType
 from litestar.params import Body
 from litestar.response import Redirect, Template
 
+from mainspring.core.values import dataclass
 from mainspring.data.service import Data
 from mainspring.serving.batch.desk import BatchDesk, BatchOrder, Format
 from mainspring.serving.service import Serving

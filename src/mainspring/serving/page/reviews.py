@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from litestar import get, post
@@ -10,6 +9,7 @@ from litestar.enums import RequestEncodingType
 from litestar.params import Body, QueryParameter
 from litestar.response import Redirect, Template
 
+from mainspring.core.values import dataclass
 from mainspring.registry.service import Registry
 from mainspring.serving.review_commands import label_of
 from mainspring.serving.service import Serving

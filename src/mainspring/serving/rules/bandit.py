@@ -8,11 +8,11 @@ logged.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Literal
 
 from mainspring.core.errors import Invalid
+from mainspring.core.values import dataclass
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from mainspring.core.errors import Invalid
+from mainspring.core.values import dataclass
 
 LABEL_SET = "label_set"
 """The output with the classes that may be true, as a JSON list: a text, which every protocol has a place for."""

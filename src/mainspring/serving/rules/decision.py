@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import exp, log
 from typing import Literal
 
 from mainspring.core.clock import DAY_US
 from mainspring.core.errors import Invalid
+from mainspring.core.values import dataclass
 from mainspring.serving.rules.eprocess import BadEvents, harm, limit, no_harm
 
 Action = Literal["continue", "promote", "rollback", "hold"]

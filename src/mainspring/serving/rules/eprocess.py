@@ -17,11 +17,11 @@ the crossing is known.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, exp, log
 
 from mainspring.core.errors import Invalid
+from mainspring.core.values import dataclass
 
 GRID_POINTS = 64
 WIDEST_RATIO = 32.0

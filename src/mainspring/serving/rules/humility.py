@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
 from mainspring.core.errors import Invalid, did_you_mean
 from mainspring.core.ids import check_name
+from mainspring.core.values import dataclass
 
 When = Literal["missing", "unseen", "out_of_range", "uncertain", "answer_out_of_range"]
 Then = Literal["refuse", "override", "default", "queue"]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from mainspring.core.errors import Invalid
+from mainspring.core.values import dataclass
 from mainspring.serving.rules.bandit import Estimate
 
 FOLDS = 5

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import log, sqrt
+
+from mainspring.core.values import dataclass
 
 ALPHA = 0.05
 """Chance that the bounds ever miss the truth."""

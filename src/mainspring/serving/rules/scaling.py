@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mainspring.core.errors import Invalid
+from mainspring.core.values import dataclass
 
 MOST_WORKERS = 64
 

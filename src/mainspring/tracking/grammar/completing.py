@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from mainspring.core.errors import Invalid
+from mainspring.core.values import dataclass
 from mainspring.tracking.grammar.checking import OPERATORS
 from mainspring.tracking.grammar.kinds import NATIVE, Attribute, Kind
 from mainspring.tracking.grammar.parsing import named

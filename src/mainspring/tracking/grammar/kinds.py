@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
+from mainspring.core.values import dataclass
 from mainspring.tracking.grammar.tree import ATTRIBUTES
 
 Type = Literal["text", "word", "number", "time", "seconds", "mixed"]

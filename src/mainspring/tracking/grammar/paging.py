@@ -7,11 +7,11 @@ import binascii
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
 
 from mainspring.core.canonical import canonical_json, digest
 from mainspring.core.errors import Invalid
+from mainspring.core.values import dataclass
 
 T = TypeVar("T")
 Key: TypeAlias = "int | float | str"

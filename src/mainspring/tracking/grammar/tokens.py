@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from mainspring.core.clock import SPAN
 from mainspring.core.errors import Invalid
+from mainspring.core.values import dataclass
 
 MAX_TEXT = 100_000
 """How many characters a filter may have."""

@@ -6,8 +6,9 @@ import dataclasses
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from mainspring.core.values import dataclass
 
 ATTRIBUTES = "attributes"
 """The entity of names without one: what every thing of a kind has."""

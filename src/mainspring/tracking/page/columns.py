@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from mainspring.core.values import dataclass
 from mainspring.tracking.grammar.tree import ATTRIBUTES, Field, Order, written_field, written_order
 from mainspring.tracking.model import Run
 

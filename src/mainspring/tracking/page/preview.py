@@ -6,10 +6,10 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from mainspring.core.values import dataclass
 from mainspring.tracking.page.parquet import LIMIT_BYTES, rows_of
 from mainspring.tracking.transfer import is_page, media_type
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from litestar import Response, get
 from litestar.response import Template
 
+from mainspring.core.values import dataclass
 from mainspring.tracking.files import Files
 from mainspring.tracking.model import Artifact, Curve, Run
 from mainspring.tracking.page.preview import look

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -11,6 +10,7 @@ from litestar.params import Parameter
 from litestar.response import Template
 
 from mainspring.core.errors import Invalid
+from mainspring.core.values import dataclass
 from mainspring.tracking.comparing import cell
 from mainspring.tracking.grammar import RUNS, Page, read_fields, read_order
 from mainspring.tracking.grammar.tree import ATTRIBUTES, Field, Order

@@ -15,12 +15,13 @@ A search takes the values of runs that are late, or above what is built, from th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from mainspring.core.values import dataclass
 from mainspring.storage import bare
 from mainspring.storage.upsert import insert_into
 from mainspring.tracking.records.tables import metric_column, metric_column_late, metric_column_state, run

@@ -8,11 +8,11 @@ thousand at a time, and its own row last. A turn that is cut off leaves rows set
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from mainspring.core.values import dataclass
 from mainspring.tracking.model import model_folder, run_folder, trace_folder
 from mainspring.tracking.records import columns, files
 from mainspring.tracking.records import tables as t

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from mainspring.core.errors import Invalid
+from mainspring.core.values import dataclass
 from mainspring.tracking.model import Metric
 
 SAME, WITHIN, DIFFERS, MISSING, NEW = "same", "within", "differs", "missing", "new"

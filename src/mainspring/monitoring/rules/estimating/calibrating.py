@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from mainspring.core.scores import CELLS
+from mainspring.core.values import dataclass
 from mainspring.monitoring.rules.measuring import Floats, mean_scores
 
 LEAST_ROWS = 100

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from mainspring.core.values import dataclass
 from mainspring.monitoring.readings import Reading, unknown
 from mainspring.monitoring.rules.estimating.shift import matrix
 from mainspring.monitoring.rules.measuring import Z95, Floats

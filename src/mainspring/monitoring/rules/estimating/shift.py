@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mainspring.core.scores import CELLS, score_cells
+from mainspring.core.values import dataclass
 from mainspring.monitoring.rules.estimating.calibrating import LEAST_ROWS, Counted
 from mainspring.monitoring.rules.measuring import Floats
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+
+from mainspring.core.values import dataclass
 
 Z95 = 1.959963984540054
 _LEAST_P = 1e-12

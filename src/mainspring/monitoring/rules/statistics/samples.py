@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mainspring.core.values import dataclass
 from mainspring.data.sketch import ColumnSketch
 from mainspring.monitoring.rules.statistics.estimates import Z95, Estimate, between, chi_squared_tail
 

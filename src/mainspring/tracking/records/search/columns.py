@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from mainspring.core.values import dataclass
 from mainspring.storage import bare
 from mainspring.tracking.grammar.paging import Key
 from mainspring.tracking.grammar.tree import And, Compare, Node, Not

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 
+from mainspring.core.values import dataclass
 from mainspring.storage.matching import matches
 from mainspring.storage.schema import Real
 from mainspring.tracking.grammar.tree import And, Compare, Node, Not, Value

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import sqlalchemy as sa
 
+from mainspring.core.values import dataclass
 from mainspring.tracking.grammar.tree import ATTRIBUTES, Compare, Field, Node, Not, Order
 from mainspring.tracking.records.search.conditions import Condition, Known, condition, number_matches, text_matches
 from mainspring.tracking.records.search.keys import Keys

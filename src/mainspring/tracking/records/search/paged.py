@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cmp_to_key, partial
 from typing import Any, TypeAlias
 
@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from mainspring.core.values import dataclass
 from mainspring.storage.keyset import SortKey, following
 from mainspring.storage.matching import bytewise
 from mainspring.tracking.grammar.paging import Key
