@@ -144,10 +144,10 @@ def test_every_part_of_it_is_of_the_type_that_kserve_declares() -> None:
 
 def typed(value: Any, kind: str, modules: list[Any]) -> object:
     """The value as an object of that type, whose constructor refuses what lacks a part."""
-    if found := re.fullmatch(r"list\[(.+)\]", kind):
+    if found := re.fullmatch(r"[Ll]ist\[(.+)\]", kind):
         assert isinstance(value, list), (kind, value)
         return [typed(entry, found[1], modules) for entry in value]
-    if found := re.fullmatch(r"dict[\[(](\w+), (\w+)[\])]", kind):
+    if found := re.fullmatch(r"[Dd]ict[\[(](\w+), (\w+)[\])]", kind):
         return {typed(key, found[1], modules): typed(entry, found[2], modules) for key, entry in value.items()}
     plain = {"str": str, "int": int, "bool": bool, "ResourceQuantity": str, "object": object}
     if kind in plain:
