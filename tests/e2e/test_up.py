@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import psutil
 import pytest
 from tests.ports import own_ports
 
+from mainspring.core.errors import Failed
 from mainspring.demo.client import Api
 from mainspring.demo.server import ServerProcess, free_ports
 
@@ -123,3 +126,32 @@ def test_a_signal_while_it_starts_ends_the_server_and_its_model_server(tmp_path:
         finally:
             starting.kill()
     assert not psutil.wait_procs(children, timeout=60)[1]
+
+
+def test_a_server_whose_port_was_taken_meanwhile_starts_on_the_next_free_ones(tmp_path: Path) -> None:
+    """Two demos that begin in the same moment find the same free ports."""
+    port, serving_port = own_ports(4)[:2]
+    made = ServerProcess(tmp_path, port=port, serving_port=serving_port)
+    with socket.create_server(("127.0.0.1", port)):
+        made.spawn()
+        try:
+            made.await_ready_somewhere()
+            assert [made.port, made.serving_port] == [port + 2, port + 3]
+            with urlopen(f"{made.address}/health", timeout=10) as answer:
+                assert answer.status == 200
+        finally:
+            code = made.stop()
+    assert code == 0
+
+
+def test_a_server_that_cannot_start_at_all_is_not_tried_on_other_ports(tmp_path: Path) -> None:
+    (tmp_path / "mainspring.toml").write_text("[servre]\nport = 1\n")
+    port, serving_port = own_ports(2)
+    made = ServerProcess(tmp_path, port=port, serving_port=serving_port)
+    made.spawn()
+    try:
+        with pytest.raises(Failed, match="servre"):
+            made.await_ready_somewhere()
+    finally:
+        made.kill()
+    assert made.port == port

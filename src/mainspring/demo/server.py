@@ -15,22 +15,31 @@ from typing import IO
 from mainspring.core.errors import Failed, Timeout
 
 READY_S = 60
+PLACES = 5
+"""On so many ports at most it is tried, when others are sooner."""
 
 
 def free_ports(count: int, *, near: int = 7600) -> list[int]:
-    """Ports of this machine that nobody listens on, the first ones from `near` on."""
-    found: list[int] = []
-    for port in range(near, 65536):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        found.append(port)
-        if len(found) == count:
-            return found
+    """So many ports in a row that nobody listens on, the first such row of the rows that begin at `near`.
+
+    Two programs that look at the same time find the same row. As rows do not overlap, whoever has the first port of one
+    has all of it.
+    """
+    for first in range(near, 65536 - count, count):
+        row = list(range(first, first + count))
+        if all(map(_is_free, row)):
+            return row
     raise Failed("no free port on this machine")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 class ServerProcess:
@@ -86,6 +95,25 @@ class ServerProcess:
             stderr=self._log,
             text=True,
         )
+
+    def await_ready_somewhere(self) -> None:
+        """As `await_ready`, on other ports when somebody took its own before it had them.
+
+        Raises:
+            Failed: It ended, with its ports free, or again and again.
+            Timeout: It said nothing for a minute.
+        """
+        for left in reversed(range(PLACES)):
+            try:
+                self.await_ready()
+                break
+            except Failed:
+                ports = free_ports(2, near=self.port)
+                if not left or ports == [self.port, self.serving_port]:
+                    raise
+            self.kill()
+            self.port, self.serving_port = ports
+            self.spawn()
 
     def await_ready(self) -> None:
         """Return when it has said that it is ready.

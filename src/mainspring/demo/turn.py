@@ -41,7 +41,7 @@ def play(root: Path, first: datetime, last: datetime, report: Report, *, keep: b
         try:
             flights = read_year(before=last)
             _ingest(house.get(Data), flights, first, report)
-            server.await_ready()
+            server.await_ready_somewhere()
             report.step("serve", f"API and pages at {server.address}, model server at {server.model_address}")
             replay = Replay(Api(server.address), Api(server.model_address), flights, first=first)
             _deploy(replay, report)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -50,11 +51,7 @@ class Settling:
         with self._desk.tables.read() as conn:
             waiting = records.active(conn, self._settled, limit=SETTLED_RUNS)
         self._settled = waiting[-1][:2] if len(waiting) == SETTLED_RUNS else ("", "")
-        settled = 0
-        for project, run_id, job in waiting:
-            with calling(Caller("pipelines", project)):
-                reason = self.lost(job)
-                settled += bool(reason) and self._end_lost(run_id, reason)
+        settled = end_lost("pipelines", self._desk.tables, self._desk.queue, waiting, self._end_lost)
         self._tidy()
         return settled
 
@@ -95,6 +92,32 @@ class Settling:
             self._desk.journal.append(conn, fact)
         close_tracked(self._desk.tracking, run_id, RunState.FAILED)
         return True
+
+
+def end_lost(
+    caller: str,
+    tables: Tables,
+    queue: Queue,
+    waiting: Iterable[tuple[str, str, str]],
+    end: Callable[[str, str], bool],
+) -> int:
+    """End what nobody works on any more.
+
+    Args:
+        caller: Who does, for the record.
+        tables: Whose time it is.
+        queue: Where the jobs are.
+        waiting: Project, id and job id of each of what is not final.
+        end: Ends one, by its id and why; False when it is final by now.
+
+    Returns: How many there were, over all projects.
+    """
+    ended = 0
+    for project, each_id, job_id in waiting:
+        with calling(Caller(caller, project)):
+            reason = lost(tables, queue, job_id)
+            ended += bool(reason) and end(each_id, reason)
+    return ended
 
 
 def lost(tables: Tables, queue: Queue, job_id: str) -> str:

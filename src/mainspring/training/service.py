@@ -18,7 +18,7 @@ from mainspring.data import Data
 from mainspring.data.splits.model import Split, SplitSpec
 from mainspring.data.splits.service import Splits
 from mainspring.engines import Engine, InlineEngine, OutcomeState, ProcessEngine, Task
-from mainspring.pipelines.settling import HERE, lost
+from mainspring.pipelines.settling import HERE, end_lost
 from mainspring.pipelines.worker import Heart, Hold, Stopping, never_stopping
 from mainspring.storage.jobs import Lease, NewJob, job_id
 from mainspring.storage.ports import Journal, Queue, Tables
@@ -228,12 +228,7 @@ class Training:
         """
         with self._desk.tables.read() as conn:
             waiting = records.unfinished(conn)
-        settled = 0
-        for project, board_id, job in waiting:
-            with calling(Caller("training", project)):
-                reason = lost(self._desk.tables, self._desk.queue, job)
-                settled += bool(reason) and self._end_lost(board_id, reason)
-        return settled
+        return end_lost("training", self._desk.tables, self._desk.queue, waiting, self._end_lost)
 
     def _add(self, board: Leaderboard, *, here: bool) -> Leaderboard:
         job = self._job(board, here=here)

@@ -26,7 +26,7 @@ from mainspring.pipelines.search.events import SearchResumed, SearchStarted
 from mainspring.pipelines.search.model import Search, SearchState, Study, Trial, TrialState
 from mainspring.pipelines.search.rules import best_of
 from mainspring.pipelines.service import Pipelines
-from mainspring.pipelines.settling import HERE, lost
+from mainspring.pipelines.settling import HERE, end_lost, lost
 from mainspring.pipelines.targets import AnyPipeline, check_inside, check_target, load_target
 from mainspring.pipelines.worker import Heart, Hold, Stopping, Worker, never_stopping
 from mainspring.storage.jobs import Lease, NewJob
@@ -273,12 +273,10 @@ class Searches:
         """
         with self._desk.tables.read() as conn:
             waiting = records.unfinished(conn)
-        settled = 0
-        for project, study_id, job_id in waiting:
-            with calling(Caller("searches", project)):
-                reason = lost(self._desk.tables, self._desk.queue, job_id)
-                settled += bool(reason) and self._cut_off(self.get(study_id), SearchState.FAILED, reason)
-        return settled
+        return end_lost("searches", self._desk.tables, self._desk.queue, waiting, self._end_lost)
+
+    def _end_lost(self, study_id: str, reason: str) -> bool:
+        return self._cut_off(self.get(study_id), SearchState.FAILED, reason)
 
     def _asked(
         self, target: AnyPipeline | str, changes: dict[str, object], *, confined: bool
