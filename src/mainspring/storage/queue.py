@@ -26,17 +26,10 @@ PRUNE_LIMIT = 1_000
 """Most jobs that are forgotten in one transaction."""
 _SWEEP_LIMIT = 100
 _UNFINISHED = [JobState.QUEUED, JobState.RUNNING]
+_NAMES = tuple(_job.c.keys())
+_other = _job.alias()
 _GIVEN_QUEUE, _GIVEN_NOW = sa.bindparam("given_queue", type_=sa.Text), sa.bindparam("given_now", type_=sa.BigInteger)
 _WAITING = sa.and_(_job.c.state == JobState.QUEUED, _job.c.queue == _GIVEN_QUEUE)
-_PEEK = sa.select(
-    sa.or_(
-        sa.exists().where(_job.c.state == JobState.RUNNING, _job.c.lease_until < _GIVEN_NOW),
-        sa.exists().where(_control.c.queue == _GIVEN_QUEUE),
-        sa.exists().where(_quota.c.queue == _GIVEN_QUEUE),
-    ),
-    sa.select(_job.c.priority).where(_WAITING).order_by(_job.c.priority.desc()).limit(1).scalar_subquery(),
-)
-"""Whether the next job of a queue has to be looked for with care, and the highest priority that waits there."""
 _LOOK = Prepared(
     lambda _: sa.select(
         sa.exists().where(_job.c.state == JobState.RUNNING, _job.c.lease_until < _GIVEN_NOW),
@@ -44,27 +37,8 @@ _LOOK = Prepared(
     )
 )
 """Whether a lease ran out, and the highest priority that waits in a queue: what idle workers ask again and again."""
-_GIVE = (
-    _job.update()
-    .values(
-        state=JobState.RUNNING,
-        attempt=_job.c.attempt + 1,
-        worker=sa.bindparam("given_worker", type_=sa.Text),
-        lease_until=sa.bindparam("given_until", type_=sa.BigInteger),
-    )
-    .returning(*_job.c)
-)
-_GIVE_ONE = _GIVE.where(_job.c.id == sa.bindparam("given_id", type_=sa.Text))
-_GIVE_FIRST = _GIVE.where(
-    _job.c.id
-    == sa.select(_job.c.id)
-    .where(_WAITING, _job.c.priority == sa.bindparam("given_level", type_=sa.BigInteger), _job.c.run_at <= _GIVEN_NOW)
-    .order_by(_job.c.run_at, _job.c.created_at, _job.c.id)
-    .limit(1)
-    .with_for_update(skip_locked=True)
-    .correlate(None)
-    .scalar_subquery()
-)
+_LOST_RACES = 3
+"""So often the next job is asked for before it is looked for with care: another worker may just have taken it."""
 _MODE = Prepared(lambda _: sa.select(_control.c.mode).where(_control.c.queue == given(_control.c.queue)))
 _Due = tuple[int, int, int, str]
 """What orders jobs (priority turned round, `run_at`, `created_at`) and the id."""
@@ -105,18 +79,14 @@ class SqlQueue:
                 if not _anything(conn, queues, self._now(conn)):
                     return None
         with self._tables.write() as conn:
-            now = self._now(conn)
-            until = now + round(lease_s * SECOND_US)
-            row = _take_plain(conn, queues, now, worker, until)
-            if row is None:
-                _sweep(conn, now)
-                due = _next(conn, queues, now)
-                row = None if due is None else _take(conn, due, worker, until)
-        self._is_idle = row is None
-        if row is None:
+            found = self._first(conn, queues, worker, round(lease_s * SECOND_US))
+            if found is None:
+                found = self._next(conn, queues, worker, round(lease_s * SECOND_US))
+        self._is_idle = found is None
+        if found is None:
             return None
-        job = job_from(row)
-        return Lease(job, worker, job.attempt, until)
+        job = job_from(found)
+        return Lease(job, worker, job.attempt, job.lease_until)
 
     def renew(self, conn: sa.Connection, lease: Lease, *, lease_s: float = 30) -> Lease:
         """See `ports.Queue.renew`."""
@@ -230,6 +200,32 @@ class SqlQueue:
             total += count
         return total
 
+    def _first(
+        self, conn: sa.Connection, queues: Sequence[str], worker: str, lease_us: int
+    ) -> dict[str, object] | None:
+        """The next job of one queue without limits and quotas, where no lease ran out: in one statement, not ten.
+
+        None is no word about what is there: it is looked for with care then.
+        """
+        if len(queues) != 1:
+            return None
+        now = 0 if self._is_asked else self._now(conn)
+        values = {"given_queue": queues[0], "given_now": now, "given_worker": worker, "given_lease": lease_us}
+        for _ in range(_LOST_RACES if self._is_asked else 1):
+            if rows := _give_first(asks=self._is_asked).rows(conn, values):
+                return dict(zip(_NAMES, rows[0], strict=True))
+        return None
+
+    def _next(self, conn: sa.Connection, queues: Sequence[str], worker: str, lease_us: int) -> dict[str, object] | None:
+        """The next job of some queues, after leases that ran out were taken back."""
+        now = self._now(conn)
+        _sweep(conn, now)
+        due = _next(conn, queues, now)
+        if due is None:
+            return None
+        values = {"given_id": due, "given_worker": worker, "given_now": now, "given_lease": lease_us}
+        return dict(zip(_NAMES, _GIVE_ONE.rows(conn, values)[0], strict=True))
+
     def _write(
         self, conn: sa.Connection, lease: Lease, values: dict[str, object], timed: str, later_us: int = 0
     ) -> int:
@@ -291,26 +287,6 @@ def _same(job: NewJob, project: str) -> sa.Select[tuple[str]]:
     unfinished = _job.c.state.in_(_UNFINISHED)
     keyed = sa.and_(_job.c.project == project, _job.c.queue == job.queue, _job.c.dedup_key == job.key, unfinished)
     return sa.select(_job.c.id).where(sa.or_(_job.c.id == job.id, sa.and_(sa.true() if job.key else sa.false(), keyed)))
-
-
-def _take(conn: sa.Connection, job_id: str, worker: str, until: int) -> sa.RowMapping:
-    values = {"given_id": job_id, "given_worker": worker, "given_until": until}
-    return conn.execute(_GIVE_ONE, values).mappings().one()
-
-
-def _take_plain(conn: sa.Connection, queues: Sequence[str], now: int, worker: str, until: int) -> sa.RowMapping | None:
-    """The next job of one queue that has neither limits nor quotas, where no lease ran out: in two statements, not ten.
-
-    None is no word about what is there: it is looked for in full then.
-    """
-    if len(queues) != 1:
-        return None
-    asked = {"given_queue": queues[0], "given_now": now}
-    is_special, level = conn.execute(_PEEK, asked).one()
-    if is_special or level is None:
-        return None
-    asked |= {"given_level": level, "given_worker": worker, "given_until": until}
-    return conn.execute(_GIVE_FIRST, asked).mappings().first()
 
 
 def _anything(conn: sa.Connection, queues: Sequence[str], now: int) -> bool:
@@ -403,6 +379,36 @@ def _quotas(conn: sa.Connection, queues: Sequence[str], *, lock: bool = False) -
     query = _quota.select().where(_quota.c.queue.in_(queues)).order_by(_quota.c.queue, _quota.c.project)
     found = conn.execute(query.with_for_update() if lock else query)
     return {(row.queue, row.project): int(row.running_limit) for row in found}
+
+
+@cache
+def _give_first(*, asks: bool) -> Prepared:
+    """Gives out the first due job of the highest priority that waits in a queue; the database `asks` for the time."""
+    now = sa.select(NOW).scalar_subquery() if asks else _GIVEN_NOW  # asked once, so that an index may be walked to it
+    level = sa.select(_job.c.priority).where(_WAITING).order_by(_job.c.priority.desc()).limit(1)
+    first = sa.select(_job.c.id).where(_WAITING, _job.c.priority == level.correlate(None).scalar_subquery())
+    first = first.where(_job.c.run_at <= now).order_by(_job.c.run_at, _job.c.created_at, _job.c.id).limit(1)
+    with_care = (
+        sa.exists().where(_other.c.state == JobState.RUNNING, _other.c.lease_until < now),
+        sa.exists().where(_control.c.queue == _GIVEN_QUEUE),
+        sa.exists().where(_quota.c.queue == _GIVEN_QUEUE),
+    )
+    found = first.with_for_update(skip_locked=True).correlate(None).scalar_subquery()
+    return _given(now, _job.c.id == found, *map(sa.not_, with_care))
+
+
+def _given(now: sa.ColumnElement[int], *which: sa.ColumnElement[bool]) -> Prepared:
+    values = {
+        "state": JobState.RUNNING,
+        "attempt": _job.c.attempt + 1,
+        "worker": sa.bindparam("given_worker", type_=sa.Text),
+        "lease_until": sa.bindparam("given_lease", type_=sa.BigInteger) + now,
+    }
+    update = _job.update().where(*which).values(values)
+    return Prepared(lambda _: update.returning(*_job.c))
+
+
+_GIVE_ONE = _given(_GIVEN_NOW, _job.c.id == sa.bindparam("given_id", type_=sa.Text))
 
 
 @cache
