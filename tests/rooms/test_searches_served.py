@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,22 @@ def test_a_search_that_is_asked_for_over_http_is_driven_by_a_worker(
     assert client.post(f"/api/v1/searches/{study_id}/resume", json={}).status_code == 409
     with working(house):
         assert len(ended(house, study_id).trials) == 4
+
+
+def test_the_same_key_is_the_same_search_and_runs_once(
+    searches: Searches, client: TestClient[Any], house: Wiring
+) -> None:
+    body = {"target": "hill.py:hill", "search": {"trials": 1}, "key": "nightly"}
+    with ThreadPoolExecutor(4) as pool:
+        asked = list(pool.map(lambda _: client.post("/api/v1/searches", json=body), range(4)))
+    assert {each.status_code for each in asked} == {201}
+    (study_id,) = {each.json()["id"] for each in asked}
+    with working(house):
+        assert len(ended(house, study_id).trials) == 1
+    again = client.post("/api/v1/searches", json=body | {"target": "gone.py:hill"})  # asked after the file has moved
+    assert (again.json()["id"], again.json()["state"]) == (study_id, "finished")
+    assert client.post("/api/v1/searches", json=body | {"key": "weekly"}).json()["id"] != study_id
+    assert [study.id for study in searches.studies(limit=1000)].count(study_id) == 1
 
 
 REFUSED: list[tuple[dict[str, object], int, str]] = [
@@ -290,8 +307,11 @@ def test_the_commands_leave_a_search_to_the_worker(
 
     with pytest.raises(Invalid, match="the server's worker runs the trials"):
         call("run", "hill.py:hill", "--queue", "--inline")
-    study = call("run", "hill.py:hill", "--trials", "2", "--queue")
+    with pytest.raises(Invalid, match="only a search of the server has a key"):
+        call("run", "hill.py:hill", "--key", "by hand")
+    study = call("run", "hill.py:hill", "--trials", "2", "--queue", "--key", "by hand")
     assert study["state"] == "queued"
+    assert call("run", "hill.py:hill", "--trials", "2", "--queue", "--key", "by hand")["id"] == study["id"]
     with working(house):
         assert ended(house, study["id"]).state is SearchState.FINISHED
         assert call("resume", study["id"], "--trials", "1", "--queue")["search"]["trials"] == 3

@@ -19,11 +19,13 @@ class StartSearch:
     """A pipeline to search: "path/to/file.py:function", "package.module:function" or the name of a `[search.NAME]`.
 
     `search` says what is other than declared, such as `{"trials": 50, "parallel": 4}`: `space`, `objective`, `trials`,
-    `sampler`, `prune`, `parallel`, `retries`, `params`, `winner` and `seed`.
+    `sampler`, `prune`, `parallel`, `retries`, `params`, `winner` and `seed`. `key` makes the request idempotent: the
+    same key is the same search.
     """
 
     target: str
     search: dict[str, object] = field(default_factory=dict)
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ def list_searches(searches: Searches, pipeline: str = "", before: int = 0, limit
 @post("/api/v1/searches", opt=_WRITE, sync_to_thread=True)
 def start_search(searches: Searches, data: StartSearch) -> Study:
     """Look at a pipeline and how it is to be searched, and put the search on the queue."""
-    return searches.start(data.target, data.search, queue=True, confined=True)
+    return searches.start(data.target, data.search, key=data.key, queue=True, confined=True)
 
 
 @get("/api/v1/searches/{study:str}", opt=_READ, sync_to_thread=True)

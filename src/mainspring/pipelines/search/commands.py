@@ -35,16 +35,29 @@ def group() -> None:
 @click.option("--inline", is_flag=True, help="Run trials in this process, one after the other.")
 @click.option("--workers", type=click.IntRange(0, 64), help="Threads of this process (default: --parallel).")
 @click.option("--queue", is_flag=True, help="Leave it to the server's worker and return at once.")
+@click.option("--key", default="", help="With --queue: the same key is the same search.")
 @json_option
 @click.pass_context
 def run_(
-    ctx: click.Context, /, target: str, *, inline: bool, workers: int | None, queue: bool, as_json: bool, **said: object
+    ctx: click.Context,
+    /,
+    target: str,
+    *,
+    inline: bool,
+    workers: int | None,
+    queue: bool,
+    key: str,
+    as_json: bool,
+    **said: object,
 ) -> None:
     """Try parameters of a pipeline until the best are found.
 
     Example: mainspring search run train.py:model --trials 50 --parallel 4
     """
     _check_place(inline=inline, workers=workers, queue=queue)
+    if key and not queue:
+        hint = "add --queue; what runs here is gone on with by its id: mainspring search resume ID"
+        raise Invalid("only a search of the server has a key", where="--key", hint=hint)
     if ":" in target and target.rpartition(":")[0].endswith(".py"):  # people mean the folder they are in
         target = check_target(target, Path.cwd())
     changes = {
@@ -56,7 +69,7 @@ def run_(
     changes |= {"params": fixed} if fixed else {}
     searches = room(ctx, Searches)
     with redirect_stdout(sys.stderr):  # what a pipeline's module prints is not our answer
-        study = searches.start(target, changes, queue=queue)
+        study = searches.start(target, changes, key=key, queue=queue)
     if queue:
         _show_queued(study, as_json=as_json)
     else:

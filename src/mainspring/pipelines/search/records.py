@@ -11,6 +11,7 @@ from mainspring.core.caller import caller
 from mainspring.pipelines.search.model import OPEN, Search, SearchState, Study, Trial, TrialState
 from mainspring.pipelines.search.rules import of_plain, to_plain
 from mainspring.storage.schema import Id, Json, Micros, metadata
+from mainspring.storage.upsert import insert_into
 
 study = sa.Table(
     "search_study",
@@ -52,11 +53,12 @@ _s, _t = study.c, trial.c
 _TRIAL = ("number", "run", "tries", "note", "started_at", "finished_at")
 
 
-def add(conn: Connection, made: Study) -> None:
-    """Store a search."""
+def add(conn: Connection, made: Study) -> bool:
+    """Store a search; False when there is one of that id."""
     names = ("id", "pipeline", "target", "state", "winner", "error", "job_id", "created_at", "finished_at")
     row = {name: getattr(made, name) for name in names}
-    conn.execute(study.insert().values(project=caller().project, search=to_plain(made.search), **row))
+    insert = insert_into(conn, study).values(project=caller().project, search=to_plain(made.search), **row)
+    return conn.execute(insert.on_conflict_do_nothing()).rowcount == 1
 
 
 def find(conn: Connection, study_id: str) -> Study | None:
@@ -71,7 +73,11 @@ def newest(conn: Connection, *, pipeline: str, before: int, limit: int) -> list[
     query = query.where(_s.pipeline == pipeline) if pipeline else query
     query = query.where(_s.created_at < before) if before else query
     rows = conn.execute(query.order_by(_s.created_at.desc(), _s.id.desc()).limit(limit)).mappings().all()
-    return [_study(row, trials_of(conn, row["id"])) for row in rows]
+    found: dict[str, list[Trial]] = {row["id"]: [] for row in rows}
+    theirs = trial.select().where(_t.project == caller().project, _t.study.in_(list(found))).order_by(_t.number)
+    for row in conn.execute(theirs).mappings():
+        found[row["study"]].append(_trial(row))
+    return [_study(row, found[row["id"]]) for row in rows]
 
 
 def change(

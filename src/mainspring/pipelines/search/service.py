@@ -29,7 +29,7 @@ from mainspring.pipelines.service import Pipelines
 from mainspring.pipelines.settling import HERE, end_lost, lost
 from mainspring.pipelines.targets import AnyPipeline, check_inside, check_target, load_target
 from mainspring.pipelines.worker import Heart, Hold, Stopping, Worker, never_stopping
-from mainspring.storage.jobs import Lease, NewJob
+from mainspring.storage.jobs import Lease, NewJob, job_id
 from mainspring.storage.ports import Journal, Queue, Tables
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ class Searches:
         target: AnyPipeline | str,
         changes: Mapping[str, object] | None = None,
         *,
+        key: str = "",
         queue: bool = False,
         confined: bool = False,
     ) -> Study:
@@ -98,6 +99,7 @@ class Searches:
             target: A pipeline, where it is ("path/to/file.py:function" or "package.module:function"), or the name of a
                 section `[search.NAME]`.
             changes: What is other than declared, by the names of `Search`.
+            key: The same key in the same project is the same search, however often it is asked for.
             queue: A worker of the server drives it, and goes on with it whatever dies; else `run` does, in this
                 process.
             confined: For those who ask from another machine: refuse files outside the project folder, and look at the
@@ -108,21 +110,30 @@ class Searches:
                 installed.
             Refused: The file is not in the project folder, and `confined` was asked for.
         """
+        study_id = job_id("search", caller().project, key) if key else new_id()
+        if key and (known := self._known(study_id)) is not None:
+            return known
         place, name, search = self._asked(target, dict(changes or {}), confined=confined)
         study = Study(
-            id=new_id(),
+            id=study_id,
             pipeline=name,
             target=place,
             search=search,
             state=SearchState.QUEUED,
+            job_id=new_id(),
             created_at=self._desk.clock.now(),
         )
         with self._desk.tables.write() as conn:
-            study = replace(study, job_id=self._desk.queue.put(conn, _job(study, queue=queue)))
-            records.add(conn, study)
+            if not records.add(conn, study):  # somebody else was sooner with the same key
+                return records.find(conn, study.id) or study
+            self._desk.queue.put(conn, replace(_job(study, queue=queue), id=study.job_id))
             fact = SearchStarted(subject=study.ref, pipeline=name, trials=search.trials)
             self._desk.journal.append(conn, fact)
         return study
+
+    def _known(self, study_id: str) -> Study | None:
+        with self._desk.tables.read() as conn:
+            return records.find(conn, study_id)
 
     def run(
         self,
