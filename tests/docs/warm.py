@@ -41,7 +41,7 @@ def warm(folder: Path) -> Iterator[Path]:
     for name, code in (("mainspring", "None"), ("warm-python", "sys.stdin.read()")):
         (folder / name).write_text(SHIM.format(python=sys.executable, address=address, code=code))
         (folder / name).chmod(0o755)
-    with subprocess.Popen(
+    with processes.Warm(
         [sys.executable, "-m", "tests.docs.warm", address], cwd=processes.ROOT, stdin=subprocess.PIPE
     ) as process:
         try:

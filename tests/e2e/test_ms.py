@@ -113,7 +113,13 @@ def installs_and_runs(clone: Path, python: str, environ: dict[str, str]) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("missing", [(), ("ensurepip",)], ids=["whole", "without ensurepip"])
+@pytest.mark.parametrize(
+    "missing",
+    [
+        pytest.param((), marks=pytest.mark.long, id="whole"),  # `installed` proves it of the interpreter of the tests
+        pytest.param(("ensurepip",), id="without ensurepip"),
+    ],
+)
 def test_the_first_call_installs_and_runs(clone: Path, tmp_path: Path, missing: tuple[str, ...]) -> None:
     environ, python = machine(tmp_path, *missing), another_python()
     if missing and subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False).returncode:

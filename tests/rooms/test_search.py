@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.rooms.searched import Plain, Thing, in_order, is_found
 
@@ -179,43 +179,46 @@ def pages(search: Search, text: str, order: list[str], limit: int, ids: list[str
         assert len(page.items) == limit
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(
-    plans=st.lists(some, max_size=6),
-    questions=st.lists(st.tuples(filters, orders), min_size=3, max_size=6),
-    limit=st.integers(1, 3),
-    bounds=st.fixed_dictionaries(
-        {
-            "FEW": st.sampled_from([0, 2, 4000]),
-            "STEPS": st.sampled_from([0, 1, 2, 3000]),
-            "LEVELS": st.sampled_from([0, 1, 10]),
-            "SOME": st.sampled_from([0, 1000]),
-            "MANY": st.sampled_from([0, 1000]),
-            "ROOMY": st.sampled_from([0, 10]),
-            "SEPARATE": st.sampled_from([1, 50]),
-        }
-    ),
-    sample=st.sampled_from([1, 9, 400]),
-)
+@pytest.mark.parametrize("examples", [12, pytest.param(60, marks=pytest.mark.long)])
 def test_the_databases_find_what_the_reference_finds(
-    tracking: Tracking,
-    search: Search,
-    clock: ManualClock,
-    plans: list[dict[str, object]],
-    questions: list[tuple[Node, list[Order]]],
-    limit: int,
-    bounds: dict[str, int],
-    sample: int,
+    tracking: Tracking, search: Search, clock: ManualClock, examples: int
 ) -> None:
-    project = f"p{new_id()}"
-    with calling(Caller(project=project)), pytest.MonkeyPatch.context() as patch:
-        world = World(tracking, clock, project, plans)
-        for name, bound in bounds.items():
-            patch.setattr(run_search, name, bound)
-        patch.setattr(narrow, "SAMPLE", sample)
-        for node, order in questions:
-            expected = world.expected(node, tuple(order))
-            assert pages(search, written(scaled(node)), [written_order(item) for item in order], limit) == expected
+    @settings(max_examples=examples)
+    @given(
+        plans=st.lists(some, max_size=6),
+        questions=st.lists(st.tuples(filters, orders), min_size=3, max_size=6),
+        limit=st.integers(1, 3),
+        bounds=st.fixed_dictionaries(
+            {
+                "FEW": st.sampled_from([0, 2, 4000]),
+                "STEPS": st.sampled_from([0, 1, 2, 3000]),
+                "LEVELS": st.sampled_from([0, 1, 10]),
+                "SOME": st.sampled_from([0, 1000]),
+                "MANY": st.sampled_from([0, 1000]),
+                "ROOMY": st.sampled_from([0, 10]),
+                "SEPARATE": st.sampled_from([1, 50]),
+            }
+        ),
+        sample=st.sampled_from([1, 9, 400]),
+    )
+    def holds(
+        plans: list[dict[str, object]],
+        questions: list[tuple[Node, list[Order]]],
+        limit: int,
+        bounds: dict[str, int],
+        sample: int,
+    ) -> None:
+        project = f"p{new_id()}"
+        with calling(Caller(project=project)), pytest.MonkeyPatch.context() as patch:
+            world = World(tracking, clock, project, plans)
+            for name, bound in bounds.items():
+                patch.setattr(run_search, name, bound)
+            patch.setattr(narrow, "SAMPLE", sample)
+            for node, order in questions:
+                expected = world.expected(node, tuple(order))
+                assert pages(search, written(scaled(node)), [written_order(item) for item in order], limit) == expected
+
+    holds()
 
 
 WAYS = ({"MANY": 0, "SOME": 0}, {"MANY": 9999, "SOME": 0}, {"MANY": 0, "SOME": 9999})

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.rooms.searched import Thing
 from tests.rooms.test_search import KEYS, World, filters, numbers, orders, pages, scaled, some
@@ -72,46 +72,45 @@ def built(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> Iterator[Columns]:
 changes = st.lists(st.tuples(st.integers(0, 11), st.sampled_from(KEYS), numbers, st.integers(0, 3)), max_size=8)
 
 
-@settings(
-    max_examples=30,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(
-    plans=st.lists(some, min_size=1, max_size=12),
-    changed=changes,
-    questions=st.lists(st.tuples(filters, orders), min_size=3, max_size=6),
-    limit=st.integers(1, 3),
-    bounds=st.fixed_dictionaries({"FEW": st.sampled_from([0, 2]), "PASSED": st.sampled_from([0, 2])}),
-    pool=st.sampled_from([1, 4]),
-)
+@pytest.mark.parametrize("examples", [12, pytest.param(60, marks=pytest.mark.long)])
 def test_columns_find_what_the_reference_finds(
-    built: Columns,
-    tracking: Tracking,
-    search: Search,
-    clock: ManualClock,
-    plans: list[dict[str, object]],
-    changed: list[tuple[int, str, float, int]],
-    questions: list[tuple[Node, list[Order]]],
-    limit: int,
-    bounds: dict[str, int],
-    pool: int,
+    built: Columns, tracking: Tracking, search: Search, clock: ManualClock, examples: int
 ) -> None:
-    project = f"p{new_id()}"
-    with calling(Caller(project=project)), pytest.MonkeyPatch.context() as patch:
-        world = World(tracking, clock, project, plans)
-        for name, bound in bounds.items():
-            patch.setattr(run_search, name, bound)
-        patch.setattr(reading, "_POOL", pool)
-        built.turn(most=1000)
-        for step, (place, key, value, more) in enumerate(changed, 1):
-            thing = world.things[place % len(world.things)]
-            tracking.log_batch(_id(thing), metrics=[Metric(key, value, step, 1)])
-            thing.metrics[key] = value
-            for _ in range(more):
-                built.turn(most=more)
-        for node, order in questions:
-            expected = world.expected(node, tuple(order))
-            assert pages(search, written(scaled(node)), [written_order(item) for item in order], limit) == expected
+    @settings(max_examples=examples)
+    @given(
+        plans=st.lists(some, min_size=1, max_size=12),
+        changed=changes,
+        questions=st.lists(st.tuples(filters, orders), min_size=3, max_size=6),
+        limit=st.integers(1, 3),
+        bounds=st.fixed_dictionaries({"FEW": st.sampled_from([0, 2]), "PASSED": st.sampled_from([0, 2])}),
+        pool=st.sampled_from([1, 4]),
+    )
+    def holds(
+        plans: list[dict[str, object]],
+        changed: list[tuple[int, str, float, int]],
+        questions: list[tuple[Node, list[Order]]],
+        limit: int,
+        bounds: dict[str, int],
+        pool: int,
+    ) -> None:
+        project = f"p{new_id()}"
+        with calling(Caller(project=project)), pytest.MonkeyPatch.context() as patch:
+            world = World(tracking, clock, project, plans)
+            for name, bound in bounds.items():
+                patch.setattr(run_search, name, bound)
+            patch.setattr(reading, "_POOL", pool)
+            built.turn(most=1000)
+            for step, (place, key, value, more) in enumerate(changed, 1):
+                thing = world.things[place % len(world.things)]
+                tracking.log_batch(_id(thing), metrics=[Metric(key, value, step, 1)])
+                thing.metrics[key] = value
+                for _ in range(more):
+                    built.turn(most=more)
+            for node, order in questions:
+                expected = world.expected(node, tuple(order))
+                assert pages(search, written(scaled(node)), [written_order(item) for item in order], limit) == expected
+
+    holds()
 
 
 def _id(thing: Thing) -> str:

@@ -83,10 +83,24 @@ class _Door:
 
 
 class Worker:
-    """Ties app, batcher and spool to a plan folder."""
+    """Ties app, batcher and spool to a plan folder.
 
-    def __init__(self, options: WorkerOptions, plan: Plan, loop: asyncio.AbstractEventLoop, port: int) -> None:
+    Args:
+        settle: Called when a plan was loaded or models were unloaded. A process that is a worker and nothing else
+            gives what tidies its whole memory; one that holds more leaves it out.
+    """
+
+    def __init__(
+        self,
+        options: WorkerOptions,
+        plan: Plan,
+        loop: asyncio.AbstractEventLoop,
+        port: int,
+        *,
+        settle: Callable[[], None] = lambda: None,
+    ) -> None:
         self.name = new_id()
+        self._settle = settle
         self._options = options
         self._port = port
         limits = plan.limits
@@ -99,7 +113,7 @@ class Worker:
         self.companion = Companion(options.folder, self.app.served.shadows)
         self.app.gauges.append(self._shadow_gauges)
         self.resting = Resting(
-            self.app.served, totals=self.app.totals, declare=self._declare, told=self._tell_of, settle=_settle
+            self.app.served, totals=self.app.totals, declare=self._declare, told=self._tell_of, settle=settle
         )
         self.app.served.wake = self.resting.wake
         self.app.asked_at = lambda: self.resting.asked_at
@@ -109,7 +123,7 @@ class Worker:
         """Load a plan in a thread, then swap the whole table at once."""
         async with self.resting.lock:
             self.app.served.table = await asyncio.to_thread(build, plan, self.app.served.table, self._declare)
-            _settle()
+            self._settle()
             self._say(self.app.served.table)
 
     def _tell_of(self, table: Table) -> None:
@@ -230,7 +244,7 @@ def serve(options: WorkerOptions, sock: socket.socket) -> None:
 async def _serve(options: WorkerOptions, sock: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     plan = read_plan(options.folder)
-    worker = Worker(options, plan, loop, sock.getsockname()[1])
+    worker = Worker(options, plan, loop, sock.getsockname()[1], settle=_settle)
     crowd = Crowd(plan.limits)
     worker.app.gauges.append(lambda: _crowd_gauges(crowd))
     door = _Door(worker.app, crowd, options.drain_s)

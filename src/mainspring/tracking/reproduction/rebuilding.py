@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import os
 import platform
 import re
@@ -121,16 +122,29 @@ def rebuild(recorded: Environment, place: Path, tell: Tell = lambda _: None) -> 
     gone = [f"{name} (from {path})" for name, path in _folders(recorded).items() if not path.is_dir()]
     if gone:
         raise NotFound(f"packages came from folders that are gone: {', '.join(gone)}", where="environment")
-    _run([python, "-m", "venv", *([] if not shutil.which("uv") else ["--without-pip"]), str(place)], "venv", tell)
     made = place / "bin" / "python"
+    installer = _installer(made)
+    own = installer[:1] == [str(made)]
+    _run([python, "-m", "venv", *([] if own else ["--without-pip"]), str(place)], "venv", tell)
     lock = place / "lock.txt"
     lock.write_text("".join(f"{line}\n" for line in lock_of(recorded)))
     if lock.read_text():
-        install = ["uv", "pip", "install", "--python", str(made)] if shutil.which("uv") else [str(made), "-m", "pip"]
-        extra = [] if install[0] == "uv" else ["install", "--disable-pip-version-check", "--progress-bar=off"]
-        _run([*install, *extra, "--no-deps", "-r", str(lock)], "install", tell)
+        _run([*installer, "--no-deps", "-r", str(lock)], "install", tell)
     _add_folders(made, _folders(recorded))
     return made
+
+
+def _installer(python: Path) -> list[str]:
+    """What installs into an environment: uv, else the pip of this process, else one of the environment's own.
+
+    To put a pip into each environment takes three times as long as to make it.
+    """
+    if shutil.which("uv"):
+        return ["uv", "pip", "install", "--python", str(python)]
+    quiet = ["install", "--disable-pip-version-check", "--progress-bar=off"]
+    if importlib.util.find_spec("pip") is not None:
+        return [sys.executable, "-m", "pip", "--python", str(python), *quiet]
+    return [str(python), "-m", "pip", *quiet]
 
 
 def environ_of(recorded: Environment, base: Mapping[str, str]) -> dict[str, str]:
