@@ -10,6 +10,7 @@ from pathlib import Path
 from mainspring.core.wiring import Wiring
 from mainspring.engines import Ask, Engine, Message, OutcomeState, Task
 from mainspring.loop.service import Loop
+from mainspring.pipelines.worker import Watching
 from mainspring.storage.jobs import Lease
 
 
@@ -27,7 +28,10 @@ class GateWork:
         self._engine, self._opener, self._cwd, self._env = engine, opener, cwd, env
 
     def __call__(self, lease: Lease) -> Message:
-        """Judge the version that the job names; the verdict is stored by the child, once, under the cycle's id."""
+        """Judge the version that the job names; the verdict is stored by the child, once, under the cycle's id.
+
+        When the lease is lost or the worker is to stop, the child is ended; whoever gets the job then judges anew.
+        """
         with tempfile.TemporaryDirectory(prefix="mainspring-gate-") as folder:
             task = Task(
                 entry="mainspring.loop.judging:judge_in_child",
@@ -36,20 +40,10 @@ class GateWork:
                 cwd=self._cwd,
                 env=self._env,
             )
-            outcome = self._engine.run(task, _NoQuestions())
+            outcome = self._engine.run(task, Watching())
         if outcome.state is not OutcomeState.FINISHED:
             raise outcome.error or RuntimeError(f"the gate's process {outcome.state}")
         return outcome.result
-
-
-class _NoQuestions:
-    """A watcher that is never asked and sets no limit."""
-
-    def answer(self, message: Message) -> Message:
-        return {}
-
-    def beat(self) -> float | None:
-        return None
 
 
 def judge_in_child(payload: Message, ask: Ask) -> Message:

@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from mainspring.core.caller import Caller, calling
 from mainspring.core.errors import Fenced, MainspringError, Unavailable
 from mainspring.core.ids import new_id
+from mainspring.engines import Message
 from mainspring.storage.jobs import JobState, Lease, WorkerStatus, backoff_s
 from mainspring.storage.ports import Queue, Tables
 from mainspring.storage.workers import SqlWorkers
@@ -62,6 +63,26 @@ def check_hold() -> None:
     hold = _hold.get()
     if hold is not None:
         hold.check()
+
+
+class Watching:
+    """Watches a task that asks nothing: it may go on while its lease is held, and for so many seconds at most.
+
+    Args:
+        most_s: None for no limit.
+    """
+
+    def __init__(self, most_s: float | None = None) -> None:
+        self._until = None if most_s is None else time.monotonic() + most_s
+
+    def answer(self, message: Message) -> Message:
+        """It asks nothing."""
+        return {}
+
+    def beat(self) -> float | None:
+        """How long it may still take."""
+        check_hold()
+        return None if self._until is None else self._until - time.monotonic()
 
 
 class Heart:

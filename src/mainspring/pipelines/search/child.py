@@ -6,7 +6,6 @@ for Gaussian processes) or busy: it is gone with its process when the search is 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
@@ -18,31 +17,11 @@ from mainspring.pipelines.opening import open_house
 from mainspring.pipelines.search.model import Search
 from mainspring.pipelines.search.rules import of_plain, to_plain
 from mainspring.pipelines.targets import load_target
-from mainspring.pipelines.worker import check_hold
+from mainspring.pipelines.worker import Watching
 
 LOOK, DRIVE = f"{__name__}:look", f"{__name__}:drive"
 LOOK_S = 60.0
 """How long importing a pipeline's module may take."""
-
-
-class Watching:
-    """Lets the work go on as long as whoever waits for it holds its lease, and for so many seconds at most.
-
-    Args:
-        most_s: None for no limit.
-    """
-
-    def __init__(self, most_s: float | None = None) -> None:
-        self._until = None if most_s is None else time.monotonic() + most_s
-
-    def answer(self, message: Message) -> Message:
-        """It asks nothing."""
-        return {}
-
-    def beat(self) -> float | None:
-        """How long it may still take."""
-        check_hold()
-        return None if self._until is None else self._until - time.monotonic()
 
 
 def look_at(

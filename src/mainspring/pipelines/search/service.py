@@ -28,7 +28,7 @@ from mainspring.pipelines.search.rules import best_of
 from mainspring.pipelines.service import Pipelines
 from mainspring.pipelines.settling import HERE, end_lost, lost
 from mainspring.pipelines.targets import AnyPipeline, check_inside, check_target, load_target
-from mainspring.pipelines.worker import Heart, Hold, Stopping, Worker, never_stopping
+from mainspring.pipelines.worker import Heart, Hold, Stopping, Watching, Worker, never_stopping
 from mainspring.storage.jobs import Lease, NewJob, job_id
 from mainspring.storage.ports import Journal, Queue, Tables
 
@@ -315,7 +315,7 @@ class Searches:
         payload |= {"job": lease.job.id, "worker": lease.worker, "attempt": lease.attempt}
         task = Task(entry=child.DRIVE, payload=payload, folder=folder, cwd=self._root, env=self._house_env)
         try:
-            outcome = self._engine.run(task, child.Watching())
+            outcome = self._engine.run(task, Watching())
         except Stopping:
             self._give_back(study, lease, "")
             raise
