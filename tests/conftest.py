@@ -38,9 +38,9 @@ for name, calm in (("OPENBLAS_NUM_THREADS", "1"), ("OMP_WAIT_POLICY", "passive")
 # a collection looks through all that was imported since the last one, and finds next to nothing
 gc.set_threshold(10_000, 20, 50)
 
-# a test asserts what is true, not how fast a machine is that may be busy; each run draws other examples than the last,
-# and .ci/run runs the unit tests twice, so that few of them soon are many
+# a test asserts what is true, not how fast a machine is that may be busy; each run draws other examples than the last
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=40)
+settings.register_profile("thorough", settings.get_profile("house"), max_examples=150)  # `./ms check`
 settings.load_profile("house")
 
 

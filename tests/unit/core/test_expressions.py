@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mainspring.core.errors import Invalid
@@ -62,7 +62,6 @@ def test_a_slip_in_the_name_of_a_function_is_named() -> None:
     assert 'did you mean "coalesce"' in str(refused.value)
 
 
-@settings(max_examples=60)
 @given(st.text(alphabet="abc019.+-*/%()[]<>=!,'\" _\\{}:@\n" + "".join(FUNCTIONS), max_size=60))
 def test_any_text_is_an_expression_or_refused(text: str) -> None:
     try:

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mainspring.data.columns import guess_kind, parse, typed
@@ -67,7 +67,6 @@ def test_dates_are_parsed() -> None:
     assert typed(pl.DataFrame({"day": ["2013-01-01"]}))["day"].to_list() == [date(2013, 1, 1)]
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)), min_size=1))
 def test_whole_numbers_survive_the_way_through_text(values: list[int | None]) -> None:
     back = typed(pl.DataFrame({"x": [None if value is None else str(value) for value in values]}, {"x": pl.String}))[
@@ -77,7 +76,6 @@ def test_whole_numbers_survive_the_way_through_text(values: list[int | None]) ->
     assert back.to_list() == expected
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.text(alphabet="0123456789.eE+-NA tru:T", max_size=6), min_size=1, max_size=6))
 def test_no_value_is_lost_whatever_the_text(values: list[str]) -> None:
     frame = pl.DataFrame({"x": values})

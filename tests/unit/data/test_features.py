@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta, timezone
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mainspring.core.errors import Invalid
@@ -40,7 +40,6 @@ def by_definition(entity: str | None, when: int | None, facts: list[Fact], ttl: 
     return None if ttl is not None and when - about >= ttl else value
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     left=st.lists(st.tuples(entities, times), max_size=12),
     facts=st.lists(st.tuples(entities, times, times, st.integers(0, 99)), max_size=14),

@@ -42,7 +42,6 @@ def ends_of(rows: int, draw: st.DataObject) -> list[int]:
 
 
 @given(tables, tables, st.data())
-@settings(max_examples=60, deadline=None)
 def test_parts_counted_together_have_the_bytes_of_each(
     reference: pl.DataFrame, table: pl.DataFrame, data: st.DataObject
 ) -> None:

@@ -58,7 +58,6 @@ def test_merging_is_adding_in_any_order(one: list[tuple[float, int]], two: list[
         max_size=40,
     ),
 )
-@settings(max_examples=60, deadline=None)
 def test_rows_tallied_together_are_the_total_of_each(
     task: str, labelled: list[tuple[float | None, str, object, str]]
 ) -> None:

@@ -170,7 +170,6 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=20)
 @given(EVENTS, st.lists(st.tuples(st.integers(0, 14), st.integers(0, 14)), max_size=3))
 def test_turns_that_read_what_is_new_find_what_one_that_reads_all_finds(
     events: list[tuple[tuple[str, float], int, int, int, float | None, bool]], cuts: list[tuple[int, int]]

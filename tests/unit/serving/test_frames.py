@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -138,19 +138,16 @@ def same(found: Sequence[Sequence[object]], signatures: Mapping[int, Sequence[tu
     assert_frame_equal(made, wanted, check_exact=True)
 
 
-@settings(max_examples=40, deadline=None)
 @given(found=st.lists(rows(1, 2, 4), min_size=1, max_size=8))
 def test_rows_of_any_versions_become_the_frame_that_they_become_one_by_one(found: list[list[object]]) -> None:
     same(found, {number: SIGNATURES[number] for number in (1, 2, 4)})
 
 
-@settings(max_examples=40, deadline=None)
 @given(found=st.lists(rows(1), min_size=1, max_size=8))
 def test_rows_of_one_version_become_the_frame_that_they_become_one_by_one(found: list[list[object]]) -> None:
     same(found, {1: SIGNATURES[1]})
 
 
-@settings(max_examples=40, deadline=None)
 @given(found=st.lists(rows(3, 1), min_size=1, max_size=6), versions=st.permutations([1, 3]))
 def test_cells_of_another_kind_than_their_column_are_read_or_refused_as_one_by_one(
     found: list[list[object]], versions: list[int]

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.serving.doors import MODEL, PLAIN, Answer, Doors, doors
 
@@ -353,14 +353,12 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(body=st.dictionaries(KEYS, ANYTHING, max_size=4), path=st.sampled_from([INFER, PREDICT, INVOKE]))
 def test_no_json_makes_the_server_fail(served: Doors, body: dict[str, object], path: str) -> None:
     answer = served.ask("POST", path, json.dumps(body).encode())
     assert answer.status == 200 or said(answer)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_no_damage_to_a_body_of_bytes_makes_the_server_fail(served: Doors, data: st.DataObject) -> None:
     file = io.BytesIO()

@@ -6,7 +6,7 @@ import time
 
 import polars
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mainspring.core.errors import Invalid
@@ -49,7 +49,6 @@ def test_what_not_every_database_takes_is_refused_with_the_reason(pattern: str) 
     assert REFUSED[pattern] in refusal(pattern)
 
 
-@settings(max_examples=60)
 @given(
     st.lists(
         st.sampled_from(["a", "b", ".", "*", "+", "?", "(", ")", "|", "[a-c]", "^", "$", r"\d", "{2}", "-"]),
