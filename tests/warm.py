@@ -46,9 +46,15 @@ PROGRAMS = (
 )
 STARTERS = ("mainspring", "mainspring.serving.modelserver")
 """Those that start others of these, as scripts may."""
-LIBRARIES = ("numpy", "polars", "deltalake", "lightgbm", "sklearn.linear_model", "sklearn.model_selection", "skops.io")
+LIBRARIES = (
+    *("numpy", "polars", "deltalake", "lightgbm", "sklearn.linear_model", "sklearn.model_selection", "skops.io"),
+    *("anyio._backends._asyncio", "blake3", "uvloop"),
+)
+ROOMS = ("access", "data", "gates", "governance", "loop", "monitoring", "pipelines", "registry", "serving", "tracking")
 PARTS = (
     *(f"mainspring.server.{name}" for name in ("house", "app", "run", "background")),
+    *(f"mainspring.server.house.{name}" for name in ROOMS),
+    *("mainspring.storage.sqlite", "mainspring.storage.postgres", "mainspring.storage.delta"),
     *(f"mainspring.serving.modelserver.{name}" for name in ("worker", "crew", "app")),
     *(f"mainspring.registry.apart.{name}" for name in ("kept", "function", "unpickled")),
 )
@@ -76,6 +82,7 @@ def load() -> None:
             importlib.import_module(module.partition(":")[0])
         for name in (*PARTS, *LIBRARIES):
             importlib.import_module(name)
+        importlib.import_module("mainspring.server.rooms").collect_handlers()
     gc.collect()
     gc.freeze()  # a collection would copy every page of memory that is shared with the forks
 

@@ -410,8 +410,9 @@ def test_threads_fit_runs_of_their_own(tracking: Tracking) -> None:
     assert {run.parent for run in runs(tracking)} == {""}
 
 
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.long)])  # each process of joblib imports anew
 def test_libraries_that_are_imported_later_are_watched_and_none_is_imported_for_it(
-    tracking: Tracking, tmp_path: Path
+    tracking: Tracking, tmp_path: Path, jobs: int
 ) -> None:
     code = """
     import sys
@@ -432,6 +433,7 @@ def test_libraries_that_are_imported_later_are_watched_and_none_is_imported_for_
     import lightgbm, numpy
     lightgbm.train({"verbose": -1}, lightgbm.Dataset(numpy.array(rows), numpy.arange(30.0)), 2)
     """
+    code = code.replace("n_jobs=2", f"n_jobs={jobs}")
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, cwd=tmp_path)
     names = [run.name for run in runs(tracking)]
     assert names == ["GridSearchCV", "candidate 1", "candidate 0", "lightgbm.train"] or sorted(names) == sorted(
