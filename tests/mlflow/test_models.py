@@ -91,7 +91,7 @@ def test_a_model_whose_upload_fails_says_so(
     mlflow.set_experiment(experiment_id=experiment)
 
     class Broken(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # the client has no types
-        def predict(self, context: object, model_input: object, params: object = None) -> object:
+        def predict(self, context: object, model_input: list[float], params: object = None) -> list[float]:
             return model_input
 
         def __reduce__(self) -> Any:
