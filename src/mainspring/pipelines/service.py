@@ -455,7 +455,8 @@ class Pipelines:
         with self._desk.tables.read() as conn:
             state = records.state_of(conn, run.id)
         if state.is_final:
-            shutil.rmtree(folder.parent, ignore_errors=True)  # attempts that were killed left theirs
+            for left in range(1, run.attempt + 1):  # attempts that were killed left theirs
+                shutil.rmtree(self._folder(run.id, left), ignore_errors=True)
             ledger.close_tracked(state)
 
     def _run(self, run: PipelineRun, lease: Lease, ledger: Ledger, task: Task, held: child.Held | None) -> None:
@@ -509,7 +510,7 @@ class Pipelines:
         return Task(entry=child.ENTRY, payload=payload, folder=folder, cwd=self._root, env=self._house_env)
 
     def _folder(self, run_id: str, attempt: int) -> Path:
-        return self._scratch / FOLDER / run_id / str(attempt)
+        return self._scratch / FOLDER / f"{run_id}-{attempt}"
 
     def _step(self, run: PipelineRun, step_id: str) -> StepRun:
         step = run.step(step_id)

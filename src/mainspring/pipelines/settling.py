@@ -72,9 +72,10 @@ class Settling:
         left = _older_than(self._folder, self._desk.lease_s)[:SETTLED_RUNS]
         if left:
             with self._desk.tables.read() as conn:
-                ended_here = records.ended_of(conn, left)
-            for name in ended_here:
-                shutil.rmtree(self._folder / name, ignore_errors=True)
+                over = set(records.ended_of(conn, [_run_of(name) for name in left]))
+            for name in left:
+                if _run_of(name) in over:
+                    shutil.rmtree(self._folder / name, ignore_errors=True)
 
     def _end_lost(self, run_id: str, reason: str) -> bool:
         with self._desk.tables.read() as conn:
@@ -142,6 +143,11 @@ def lost(tables: Tables, queue: Queue, job_id: str) -> str:
         now = tables.now(conn)
     until = job.lease_until if job.state is JobState.RUNNING else job.created_at + BEGINS_US
     return "the process that ran it is gone" if until < now else ""
+
+
+def _run_of(name: str) -> str:
+    """The run that a folder of one of its attempts is of."""
+    return name.partition("-")[0]
 
 
 def _older_than(folder: Path, seconds: float) -> list[str]:

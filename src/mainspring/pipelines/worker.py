@@ -88,7 +88,7 @@ class Watching:
 class Heart:
     """Renews leases from a thread of its own, three times in the life of a lease.
 
-    The thread lives while there is something to renew: a process that is stopped or killed stops renewing.
+    The thread ends when a third of a lease has gone by with nothing to renew: work that follows soon needs no new one.
     """
 
     def __init__(self, tables: Tables, queue: Queue, *, lease_s: float) -> None:
@@ -96,13 +96,13 @@ class Heart:
         self._queue = queue
         self._lease_s = lease_s
         self._holds: list[Hold] = []
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     @contextmanager
     def beating(self, hold: Hold) -> Iterator[None]:
         """Renew a lease as long as the block runs."""
-        with self._changed:
+        with self._lock:
             self._holds.append(hold)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="lease-heart", daemon=True)
@@ -112,21 +112,17 @@ class Heart:
             yield
         finally:
             _hold.reset(token)
-            with self._changed:
+            with self._lock:
                 self._holds.remove(hold)
-                self._changed.notify()
 
     def _run(self) -> None:
-        next_beat = time.monotonic() + self._lease_s / 3
         while True:
-            with self._changed:
-                while self._holds and (left := next_beat - time.monotonic()) > 0:
-                    self._changed.wait(left)
+            time.sleep(self._lease_s / 3)
+            with self._lock:
                 if not self._holds:
                     self._thread = None
                     return
                 holds = list(self._holds)
-            next_beat = time.monotonic() + self._lease_s / 3
             for hold in holds:
                 self._renew(hold)
 

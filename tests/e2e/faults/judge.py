@@ -96,11 +96,12 @@ def _blobs(opened: Opened, run: PipelineRun) -> Iterator[str]:
             yield f"blob {name} is not whole"
     for step in run.steps:
         yield from (f"{step.id}: no blob {each}" for each in _digests(step.output) if not opened.blobs.has(each))
-    if (opened.site.folder / "scratch" / "pipeline-runs" / run.id).exists():
+    scratch = opened.site.folder / "scratch" / "pipeline-runs"
+    if list(scratch.glob(f"{run.id}-*")):
         time.sleep(LEASE_S)
         opened.pipelines.settle()  # as any worker does now and then
-    if (left := opened.site.folder / "scratch" / "pipeline-runs" / run.id).exists():
-        yield f"scratch files are left: {sorted(str(p.relative_to(left)) for p in left.rglob('*'))}"
+    if left := list(scratch.glob(f"{run.id}-*")):
+        yield f"scratch files are left: {sorted(str(p.relative_to(scratch)) for each in left for p in each.rglob('*'))}"
 
 
 def _digests(made: Artifact | None) -> Iterator[str]:
