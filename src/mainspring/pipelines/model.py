@@ -422,8 +422,7 @@ class Artifact:
         items = cast("list[tuple[str, Mapping[str, Json]]]", plain.get("items", []))
         inner = tuple((key, cls.from_json(item)) for key, item in items)
         text = cast("str | None", plain.get("text"))
-        codec, size = sys.intern(str(plain["codec"])), int(cast(int, plain["size_bytes"]))
-        return cls(codec, str(plain["digest"]), size, inner, text)
+        return cls(sys.intern(str(plain["codec"])), str(plain["digest"]), cast(int, plain["size_bytes"]), inner, text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

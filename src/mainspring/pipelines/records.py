@@ -135,6 +135,7 @@ step_cache = sa.Table(
 """Results by cache key, the newest for each. `reads` are datasets read without a version, and the version they had."""
 
 _r, _s, _c = pipeline_run.c, step_run.c, step_cache.c
+_ENDED = _r.state.in_([state for state in RunState if state.is_final])
 _Row = Mapping[str, Any] | sa.RowMapping
 _HERE = (_r.project == given(_r.project), _r.id == given(_r.id))
 
@@ -254,16 +255,14 @@ def active(conn: sa.Connection, after: tuple[str, str], *, limit: int) -> list[t
 
 def ended_since(conn: sa.Connection, at: int, *, limit: int) -> list[tuple[str, str, RunState]]:
     """Project, id and state of runs of every project that have ended since, the latest first."""
-    final = [state for state in RunState if state.is_final]
-    query = sa.select(_r.project, _r.id, _r.state).where(_r.state.in_(final), _r.finished_at >= at)
+    query = sa.select(_r.project, _r.id, _r.state).where(_ENDED, _r.finished_at >= at)
     rows = conn.execute(query.order_by(_r.finished_at.desc()).limit(limit))
     return [(row.project, row.id, RunState(row.state)) for row in rows]
 
 
 def ended_of(conn: sa.Connection, ids: Sequence[str]) -> list[str]:
     """Those of some runs, of whatever project, that have ended."""
-    final = [state for state in RunState if state.is_final]
-    return list(conn.execute(sa.select(_r.id).where(_r.id.in_(ids), _r.state.in_(final))).scalars())
+    return list(conn.execute(sa.select(_r.id).where(_r.id.in_(ids), _ENDED)).scalars())
 
 
 def change_run(conn: sa.Connection, run_id: str, values: Mapping[str, object], *, states: Iterable[RunState]) -> bool:
