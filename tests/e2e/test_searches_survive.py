@@ -189,6 +189,10 @@ def check(place: Place, study: str) -> None:
         assert f"pipeline-runs/{found['winner']}" in asked
         assert kinds["pipelines.search_started"] == kinds["pipelines.search_resumed"] == 1
         assert kinds["pipelines.search_ended"] == 2  # cancelled, then finished
+        place.until(
+            "its job is taken up and ended, should the last kill have come between",
+            lambda: queue.get(found["job_id"]).state.is_final,
+        )
         assert str(queue.get(found["job_id"]).state) == "finished"
     finally:
         house.close()
