@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import given, settings
@@ -179,6 +181,24 @@ def pages(search: Search, text: str, order: list[str], limit: int, ids: list[str
         assert len(page.items) == limit
 
 
+@contextmanager
+def world_of(
+    tracking: Tracking, clock: ManualClock, plans: list[dict[str, object]], bounds: dict[str, int]
+) -> Iterator[tuple[World, pytest.MonkeyPatch]]:
+    """A project of its own with such runs, searched with other bounds than the usual."""
+    project = f"p{new_id()}"
+    with calling(Caller(project=project)), pytest.MonkeyPatch.context() as patch:
+        for name, bound in bounds.items():
+            patch.setattr(run_search, name, bound)
+        yield World(tracking, clock, project, plans), patch
+
+
+def agree(search: Search, world: World, questions: list[tuple[Node, list[Order]]], limit: int) -> None:
+    for node, order in questions:
+        expected = world.expected(node, tuple(order))
+        assert pages(search, written(scaled(node)), [written_order(item) for item in order], limit) == expected
+
+
 @pytest.mark.parametrize("examples", [12, pytest.param(60, marks=pytest.mark.long)])
 def test_the_databases_find_what_the_reference_finds(
     tracking: Tracking, search: Search, clock: ManualClock, examples: int
@@ -208,15 +228,9 @@ def test_the_databases_find_what_the_reference_finds(
         bounds: dict[str, int],
         sample: int,
     ) -> None:
-        project = f"p{new_id()}"
-        with calling(Caller(project=project)), pytest.MonkeyPatch.context() as patch:
-            world = World(tracking, clock, project, plans)
-            for name, bound in bounds.items():
-                patch.setattr(run_search, name, bound)
+        with world_of(tracking, clock, plans, bounds) as (world, patch):
             patch.setattr(narrow, "SAMPLE", sample)
-            for node, order in questions:
-                expected = world.expected(node, tuple(order))
-                assert pages(search, written(scaled(node)), [written_order(item) for item in order], limit) == expected
+            agree(search, world, questions, limit)
 
     holds()
 

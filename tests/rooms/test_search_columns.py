@@ -12,17 +12,15 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.rooms.searched import Thing
-from tests.rooms.test_search import KEYS, World, filters, numbers, orders, pages, scaled, some
+from tests.rooms.test_search import KEYS, agree, filters, numbers, orders, pages, some, world_of
 
-from mainspring.core.caller import Caller, calling
 from mainspring.core.clock import ManualClock
-from mainspring.core.ids import new_id
 from mainspring.storage.journal import SqlJournal
 from mainspring.storage.ports import Tables
 from mainspring.tracking import Metric, Tracking
 from mainspring.tracking import columns as turns
 from mainspring.tracking.columns import Columns
-from mainspring.tracking.grammar.tree import Node, Order, written, written_order
+from mainspring.tracking.grammar.tree import Node, Order
 from mainspring.tracking.lifecycle import Runs
 from mainspring.tracking.records import columns, points
 from mainspring.tracking.records.search import columns as reading
@@ -93,11 +91,7 @@ def test_columns_find_what_the_reference_finds(
         bounds: dict[str, int],
         pool: int,
     ) -> None:
-        project = f"p{new_id()}"
-        with calling(Caller(project=project)), pytest.MonkeyPatch.context() as patch:
-            world = World(tracking, clock, project, plans)
-            for name, bound in bounds.items():
-                patch.setattr(run_search, name, bound)
+        with world_of(tracking, clock, plans, bounds) as (world, patch):
             patch.setattr(reading, "_POOL", pool)
             built.turn(most=1000)
             for step, (place, key, value, more) in enumerate(changed, 1):
@@ -106,9 +100,7 @@ def test_columns_find_what_the_reference_finds(
                 thing.metrics[key] = value
                 for _ in range(more):
                     built.turn(most=more)
-            for node, order in questions:
-                expected = world.expected(node, tuple(order))
-                assert pages(search, written(scaled(node)), [written_order(item) for item in order], limit) == expected
+            agree(search, world, questions, limit)
 
     holds()
 

@@ -39,6 +39,9 @@ _LOOK = Prepared(
 """Whether a lease ran out, and the highest priority that waits in a queue: what idle workers ask again and again."""
 _LOST_RACES = 3
 """So often the next job is asked for before it is looked for with care: another worker may just have taken it."""
+_SET = (sa.exists().where(_control.c.queue == _GIVEN_QUEUE), sa.exists().where(_quota.c.queue == _GIVEN_QUEUE))
+_IS_SET = Prepared(lambda _: sa.select(sa.or_(*_SET)))
+"""Whether a queue has a mode, limits or quotas, which only the careful look keeps."""
 _MODE = Prepared(lambda _: sa.select(_control.c.mode).where(_control.c.queue == given(_control.c.queue)))
 _Due = tuple[int, int, int, str]
 """What orders jobs (priority turned round, `run_at`, `created_at`) and the id."""
@@ -211,7 +214,9 @@ class SqlQueue:
             return None
         now = 0 if self._is_asked else self._now(conn)
         values = {"given_queue": queues[0], "given_now": now, "given_worker": worker, "given_lease": lease_us}
-        for _ in range(_LOST_RACES if self._is_asked else 1):
+        for lost in range(_LOST_RACES if self._is_asked else 1):
+            if lost == 1 and _IS_SET.rows(conn, {"given_queue": queues[0]})[0][0]:
+                return None
             if rows := _give_first(asks=self._is_asked).rows(conn, values):
                 return dict(zip(_NAMES, rows[0], strict=True))
         return None
@@ -388,13 +393,9 @@ def _give_first(*, asks: bool) -> Prepared:
     level = sa.select(_job.c.priority).where(_WAITING).order_by(_job.c.priority.desc()).limit(1)
     first = sa.select(_job.c.id).where(_WAITING, _job.c.priority == level.correlate(None).scalar_subquery())
     first = first.where(_job.c.run_at <= now).order_by(_job.c.run_at, _job.c.created_at, _job.c.id).limit(1)
-    with_care = (
-        sa.exists().where(_other.c.state == JobState.RUNNING, _other.c.lease_until < now),
-        sa.exists().where(_control.c.queue == _GIVEN_QUEUE),
-        sa.exists().where(_quota.c.queue == _GIVEN_QUEUE),
-    )
+    has_lapsed = sa.exists().where(_other.c.state == JobState.RUNNING, _other.c.lease_until < now)
     found = first.with_for_update(skip_locked=True).correlate(None).scalar_subquery()
-    return _given(now, _job.c.id == found, *map(sa.not_, with_care))
+    return _given(now, _job.c.id == found, sa.not_(has_lapsed), *map(sa.not_, _SET))
 
 
 def _given(now: sa.ColumnElement[int], *which: sa.ColumnElement[bool]) -> Prepared:

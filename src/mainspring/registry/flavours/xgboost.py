@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from mainspring.core.errors import Corrupt, Invalid
 from mainspring.registry.flavours import Scorer, Trait, imported, made_by, scalars
 from mainspring.registry.reasons import Cells, Explainer
+from mainspring.registry.ubjson import check
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,12 +63,23 @@ def read(data: bytes) -> object:
     xgboost = imported("xgboost", "xgboost")
     if not recognises(data):
         raise Corrupt("not a model of XGBoost", where=FILE, hint="save it with booster.save_model('model.ubj')")
+    _check(data)
     booster = xgboost.Booster()
     try:
         booster.load_model(bytearray(data))
     except (ValueError, TypeError, UnicodeDecodeError) as reason:
         raise Corrupt(f"XGBoost can't read it: {str(reason)[:300]}", where=FILE) from None
     return cast(object, booster)
+
+
+def _check(data: bytes) -> None:
+    """Refuse what is cut or nested without end: XGBoost's own readers trust lengths and depth of the file."""
+    if not data.startswith(b'{"'):
+        return check(data, FILE)
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError) as reason:
+        raise Corrupt(f"not whole JSON: {str(reason)[:300]}", where=FILE) from None
 
 
 def scorer(model: object, trait: Trait) -> Scorer:
