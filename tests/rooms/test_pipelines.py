@@ -21,7 +21,7 @@ from mainspring import step
 from mainspring.core.errors import Conflict, Fenced, Invalid, NotFound, Unavailable
 from mainspring.engines import Engine, ProcessEngine
 from mainspring.pipelines import PipelineRun, Pipelines, RunState, StepState
-from mainspring.pipelines.keys import check_code, code_of
+from mainspring.pipelines.keys import check_code, codes_of
 from mainspring.pipelines.ledger import KIND
 from mainspring.pipelines.worker import Worker
 from mainspring.storage.files import FileBlobs
@@ -502,7 +502,7 @@ def test_a_run_whose_code_changes_under_it_is_refused_by_name(
 
 
 def test_a_step_of_another_process_has_the_code_of_its_run() -> None:
-    check_code(doubled, code_of(doubled).digest)
+    check_code(doubled, codes_of([doubled])[doubled.reference].digest)
     check_code(doubled, "")
     with pytest.raises(Conflict, match="the code of doubled changed since the run began"):
         check_code(doubled, "another")

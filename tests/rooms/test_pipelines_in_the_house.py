@@ -259,7 +259,11 @@ def test_steps_taken_from_the_cache_are_stored_together_with_their_events(
         assert set(states(run).values()) == {StepState.CACHED}
         told = wiring.get(Journal).read(before, kinds=["pipelines.step_finished"])  # type: ignore[type-abstract]
         assert [event.payload["state"] for event in told] == ["cached"] * (count_of_steps + 1)
-    assert commits[0] == commits[1] < 12
+        tracked = wiring.get(Tracking).get(run.id)
+        assert (tracked.status, tracked.started_at) == ("finished", run.started_at)
+        kinds = [event.kind for event in wiring.get(Journal).read(before, subject=tracked.ref)]  # type: ignore[type-abstract]
+        assert kinds == ["tracking.run_started", "tracking.run_ended"]
+    assert commits[0] == commits[1] == 6
 
 
 def test_the_commands_run_list_show_explain_and_cancel(wiring: Wiring, tmp_path: Path) -> None:

@@ -90,6 +90,17 @@ def test_a_run_told_of_later_keeps_its_own_times(tracking: Tracking) -> None:
     assert (ended.started_at, ended.ended_at) == (100, 200)
 
 
+def test_a_run_told_of_when_it_has_ended_is_on_record_as_any_other(tracking: Tracking, journal: SqlJournal) -> None:
+    made = tracking.create_run("flights", run_id="1" * 32, started_at=900, params={"depth": "6"}, status="failed")
+    assert (made.status, made.started_at, made.ended_at) == ("failed", 900, 1_000)
+    assert tracking.get(made.id) == made
+    assert tracking.create_run("flights", run_id="1" * 32, status="finished") == made
+    kinds = [event.kind for event in journal.read(subject=made.ref)]
+    assert kinds == ["tracking.run_started", "tracking.run_ended"]
+    with pytest.raises(Invalid, match="over"):
+        tracking.create_run("flights", status="over")
+
+
 def test_a_batch_with_one_bad_part_stores_nothing(tracking: Tracking, run: Run) -> None:
     tracking.log_batch(run.id, params={"depth": "6"})
     with pytest.raises(Conflict):

@@ -6,6 +6,8 @@ import json
 
 from mainspring.core.errors import Invalid
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
 
 def canonical_json(value: object) -> bytes:
     """JSON with sorted keys and no spaces, as UTF-8.
@@ -17,7 +19,7 @@ def canonical_json(value: object) -> bytes:
     b'{"a":[true,null],"b":1}'
     """
     try:
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        text = _ENCODER.encode(value)
     except (TypeError, ValueError) as reason:
         raise Invalid(
             f"not plain JSON: {reason}", hint="use text, numbers, booleans, null, lists and objects"

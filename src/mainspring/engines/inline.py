@@ -14,7 +14,6 @@ class InlineEngine:
 
     def run(self, task: Task, watch: Watch) -> Outcome:
         """Call the task's function and wait."""
-        task.folder.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
         refused: list[Exception] = []
 

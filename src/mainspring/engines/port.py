@@ -37,7 +37,7 @@ class Task:
     Args:
         entry: The function to run as "package.module:function"; it gets the payload and an `Ask`, it returns a message.
         payload: A JSON object.
-        folder: A folder of its own for the task's files (log, result). It is made when it is not there.
+        folder: A folder of its own for the task's files (log, result); who puts something there makes it.
         cwd: Working directory of a child process; None = that of the caller.
         env: Environment variables on top of the caller's, for engines with processes of their own.
         wants: What an engine with many machines keeps free for it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import FunctionType
 
@@ -14,7 +14,7 @@ from mainspring.core.values import dataclass
 from mainspring.pipelines import hints
 from mainspring.pipelines.closure import reach, whole
 from mainspring.pipelines.decorators import AnyStep
-from mainspring.pipelines.lock import lock_of
+from mainspring.pipelines.lock import installed, lock_of
 from mainspring.pipelines.model import Argument, Artifact, Choice, Items, Json, KeyParts, Literal, Node, Result
 from mainspring.pipelines.rules import pick, same_code
 from mainspring.pipelines.sources import ProjectSources, digest_path, place_of, read_text
@@ -45,10 +45,14 @@ class Code:
         return digest(canonical_json(dict(self.digests)))
 
 
-def code_of(step: AnyStep) -> Code:
-    """The code that a step reaches, with what it says it depends on."""
-    digests, foreign, barrier = _all_reached(step)
-    return Code(digests, lock_of(foreign), barrier)
+def codes_of(steps: Iterable[AnyStep]) -> dict[str, Code]:
+    """The code that each of these steps reaches, with what it says it depends on, by the steps' references."""
+    known = installed()  # asked once: it looks at every folder that modules come from
+    found: dict[str, Code] = {}
+    for step in {step.reference: step for step in steps}.values():
+        digests, foreign, barrier = _all_reached(step)
+        found[step.reference] = Code(digests, lock_of(foreign, known), barrier)
+    return found
 
 
 def code_of_pipeline(pipeline: AnyPipeline, steps: Mapping[str, Code]) -> Code:
@@ -96,7 +100,7 @@ def key_parts(
     Args:
         node: The step in its graph.
         step: Its function.
-        code: What `code_of` found for it.
+        code: What `codes_of` found for it.
         outputs: Results of the steps before it.
         pins: Full reference of each dataset that was named without a version.
     Raises:

@@ -38,7 +38,7 @@ from mainspring.pipelines.model import (
 from mainspring.pipelines.patience import PASSING, Patience
 from mainspring.pipelines.records import StepPlan, StepRow
 from mainspring.pipelines.rules import check_resources, same_code, told_again
-from mainspring.pipelines.tracked import TrackedRun, close_tracked
+from mainspring.pipelines.tracked import TrackedRun
 from mainspring.pipelines.worker import check_hold
 from mainspring.storage.jobs import JobState, Lease, NewJob, backoff_s
 from mainspring.storage.ports import Blobs, Journal, Queue, Tables
@@ -145,10 +145,11 @@ class Ledger:
         """Note that a worker has the run."""
         first = self._run.started_at == 0
         facts = [RunStarted(subject=self._run.ref, pipeline=self._run.pipeline)] if first else []
+        self._run = replace(self._run, started_at=self._run.started_at or self._now)
         values = {
             "state": RunState.RUNNING,
             "attempt": self._run.attempt + 1,
-            "started_at": self._run.started_at or self._now,
+            "started_at": self._run.started_at,
             "tracked": self._tracked.is_tracked,
         }
         self._seq = self._patience.until_it_works(lambda _: self._desk.journal.last())
@@ -275,8 +276,7 @@ class Ledger:
 
     def close_tracked(self, state: RunState) -> None:
         """End the tracked run too."""
-        self._tracked.open(self._run)
-        close_tracked(self._desk.tracking, self._run.id, state)
+        self._tracked.close(self._run, state)
 
     @property
     def _now(self) -> int:

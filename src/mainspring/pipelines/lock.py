@@ -32,13 +32,15 @@ class Package:
         return _modules(self.about)
 
 
-def lock_of(modules: Iterable[str]) -> tuple[str, ...]:
+def lock_of(modules: Iterable[str], known: Mapping[str, Package]) -> tuple[str, ...]:
     """Python, the platform, and each installed package that these top-level modules come from or need.
 
-    Each is written as "name==version"; the list is sorted.
+    Args:
+        modules: Names of top-level modules.
+        known: What is `installed`.
+    Returns: Each as "name==version", sorted.
     """
     found = {"python": platform.python_version(), "platform": f"{sys.platform}-{platform.machine()}"}
-    known = installed()
     waiting = [package for module in modules if (package := _owner(module, known))]
     while waiting:
         package = waiting.pop()

@@ -25,7 +25,7 @@ from mainspring.pipelines.codecs import ROOM_BYTES, Shelf
 from mainspring.pipelines.crew import Crew, Order
 from mainspring.pipelines.decorators import AnyStep
 from mainspring.pipelines.hand import Hand, call_of, find_step
-from mainspring.pipelines.keys import Code, code_of, code_of_pipeline, key_parts
+from mainspring.pipelines.keys import Code, code_of_pipeline, codes_of, key_parts
 from mainspring.pipelines.model import (
     GROUPS,
     Argument,
@@ -182,7 +182,7 @@ class Runner:
     ) -> None:
         """Show the ledger the plan, and make ready what steps are done with; those at hand need their secrets."""
         self._secrets.masks(name for step in at_hand for name in step.options.secrets)  # refuses what is missing
-        self._codes = {step.reference: code_of(step) for step in {s.reference: s for s in steps.values()}.values()}
+        self._codes = codes_of(steps.values())
         own = {f"{pipeline.function.__module__}:{pipeline.name}": code_of_pipeline(pipeline, self._codes)}
         self._check_nodes(graph)
         answer = self._tell(plan_of(graph, self._codes | own))

@@ -53,10 +53,18 @@ class TrackedRun:
 
     def open(self, run: PipelineRun) -> None:
         """Create the tracked run, unless that was done."""
-        if self._tracking is None or self._is_open:
-            return
+        if self._tracking is not None and not self._is_open:
+            self._made(self._tracking, run, "running")
+
+    def close(self, run: PipelineRun, state: RunState) -> None:
+        """End the tracked run as the pipeline run ended; where no step opened it, all of it is told now."""
+        if self._tracking is not None and (self._is_open or not self._made(self._tracking, run, _STATUS[state])):
+            close_tracked(self._tracking, run.id, state)
+
+    def _made(self, tracking: Tracking, run: PipelineRun, status: str) -> bool:
+        """Create the tracked run; False when it was there with another status, and is running now."""
         params = {name: _text(value) for name, value in run.params.items()}
-        found = self._tracking.create_run(
+        found = tracking.create_run(
             run.pipeline,
             name=f"{run.pipeline}-{run.id[-6:]}",
             tags={"pipeline": run.pipeline, "target": run.target},
@@ -64,14 +72,17 @@ class TrackedRun:
             code=self._code.result() if self._code else _code_state(self._root, self._target),
             environment=_environment(tuple(f"{each.name}=={each.version}" for each in installed().values())),
             run_id=run.id,
+            started_at=run.started_at,
+            status=status,
         )
-        if found.status != "running":  # the pipeline run was taken up again
-            self._tracking.resume(run.id)
+        if found.status not in (status, "running"):  # the pipeline run was taken up again
+            tracking.resume(run.id)
         if found.params != params:  # it was opened before they were known
-            self._tracking.log_batch(run.id, params=params)
+            tracking.log_batch(run.id, params=params)
         self._is_open = True
         for ref, context in self._inputs:
-            self._tracking.log_input(run.id, ref, context)
+            tracking.log_input(run.id, ref, context)
+        return found.status == status
 
     def add_input(self, ref: str, context: str) -> None:
         """Note a dataset version that was read."""

@@ -17,6 +17,8 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from mainspring.core.errors import Invalid
 
+_ENCODER = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+
 metadata = sa.MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -139,7 +141,7 @@ def json_text(value: object) -> str:
         NotStorable: The value is not plain JSON, or holds NUL.
     """
     try:
-        text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+        text = _ENCODER.encode(value)
     except (TypeError, ValueError) as reason:
         hint = "use text, finite numbers, booleans, null, lists and objects"
         raise NotStorable(f"not plain JSON: {reason}", hint=hint) from None

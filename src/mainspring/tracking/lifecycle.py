@@ -48,12 +48,14 @@ class Runs:
         """
         check_texts(start.tags, "tag", MAX_TAG)
         check_texts(start.params, "param", MAX_VALUE)
+        if start.status not in ("running", "scheduled"):
+            check_status(start.status)
         if start.run_id and not is_id(start.run_id):
             raise Invalid(f"{start.run_id[:40]!r} is no run id", where="run_id", hint="leave it out: 32 hex digits")
         project, made_id = caller().project, start.run_id or new_id()
         with self._tables.write() as conn:
             owner, kept = self._experiment(conn, start)
-            made = _started(start, made_id, kept, self._clock.now() if start.started_at is None else start.started_at)
+            made = _started(start, made_id, kept, self._clock.now())
             if runs.add_run(conn, project, owner, made):
                 _check_parent(made)
                 if parent_is_here and made.parent:
@@ -64,6 +66,8 @@ class Runs:
                         points.add_texts(conn, table, number, texts, replace=True)
                 fact = RunStarted(subject=made.ref, experiment=kept.name, name=made.name, parent=made.parent)
                 self._journal.append(conn, fact)
+                if made.status in ENDED:
+                    self._journal.append(conn, RunEnded(subject=made.ref, experiment=kept.name, status=made.status))
                 return made
             known = runs.find_run(conn, project, made_id)
         if known is None:
@@ -256,7 +260,7 @@ def _held(conn: Connection, run_id: str) -> tuple[int, Run]:
     return found
 
 
-def _started(start: RunStart, made_id: str, kept: Experiment, at: int) -> Run:
+def _started(start: RunStart, made_id: str, kept: Experiment, now: int) -> Run:
     return Run(
         id=made_id,
         experiment=kept.name,
@@ -264,9 +268,9 @@ def _started(start: RunStart, made_id: str, kept: Experiment, at: int) -> Run:
         location=kept.location,
         name=start.name[:MAX_NAME] or name_for(made_id),
         parent=start.parent,
-        status="running",
-        started_at=at,
-        ended_at=None,
+        status=start.status,
+        started_at=now if start.started_at is None else start.started_at,
+        ended_at=now if start.status in ENDED else None,
         seed=start.seed,
         created_by=caller().actor,
         user_id=start.user_id,

@@ -361,6 +361,7 @@ class RunStart:
         run_id: With the id of a run that is there, that run is given back.
         started_at: None means now.
         user_id: Who the client says it works for.
+        status: One of `STATUSES`; what is told when it has ended already, ended now.
     """
 
     experiment: str = ""
@@ -375,6 +376,7 @@ class RunStart:
     run_id: str = ""
     started_at: int | None = None
     user_id: str = ""
+    status: str = "running"
 
 
 @dataclass(frozen=True, slots=True)

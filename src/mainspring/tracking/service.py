@@ -68,6 +68,7 @@ class Tracking:
         seed: int | None = None,
         run_id: str = "",
         started_at: int = 0,
+        status: str = "running",
     ) -> Run:
         """Start a run. With a `run_id` that is known, that run is given back.
 
@@ -82,6 +83,7 @@ class Tracking:
             seed: What randomness was started with.
             run_id: Chosen by the client, so that sending it twice makes one run.
             started_at: When a client that could not ask started it, microseconds UTC; 0 = now.
+            status: "finished", "failed" or "killed" for one that is told when it has ended, which is now.
         Raises:
             Invalid: The experiment's name or the id is malformed, or the run would be its own parent.
             Conflict: The id belongs to a run of another project.
@@ -99,6 +101,7 @@ class Tracking:
             seed=seed,
             run_id=run_id,
             started_at=started_at or None,
+            status=status,
         )
         return self._runs.start(start, parent_is_here=True)
 
