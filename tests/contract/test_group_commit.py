@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
 import sqlalchemy as sa
 
 from mainspring.core.errors import Invalid, Overloaded
-from mainspring.storage.commits import GroupCommit
+from mainspring.storage.commits import GroupCommit, Joint
 from mainspring.storage.ports import Tables
 
 
@@ -102,3 +102,55 @@ def test_works_are_not_run_again_when_the_transaction_itself_cannot_begin_or_com
             group.submit(lambda conn: runs.append(1)).result(30)
     group.close()
     assert (len(begun), runs) == (2, [1])
+
+
+def test_joint_works_that_wait_next_to_each_other_are_run_by_one_call_and_in_order(tables: Tables) -> None:
+    held, entered = threading.Event(), threading.Event()
+    calls: list[list[str]] = []
+
+    def run(_: sa.Connection, given: Sequence[str]) -> None:
+        calls.append(list(given))
+
+    def other(_: sa.Connection, given: Sequence[str]) -> None:
+        calls.append(["other", *given])
+
+    def hold(_: sa.Connection) -> None:
+        entered.set()
+        assert held.wait(30)
+
+    group = GroupCommit(tables.write)
+    group.submit(hold)
+    assert entered.wait(30)
+    joint = [group.submit(Joint(run, name)) for name in "abc"]
+    alone = group.submit(lambda conn: calls.append(["alone"]))
+    after = [group.submit(Joint(one, name)) for one, name in ((run, "d"), (other, "e"), (other, "f"), (run, "g"))]
+    held.set()
+    group.close()
+    assert [done.result(30) for done in (*joint, alone, *after)] == [None] * 8
+    assert calls == [["a", "b", "c"], ["alone"], ["d"], ["other", "e", "f"], ["g"]]
+
+
+def test_of_joint_works_only_the_one_that_fails_leaves_nothing(tables: Tables) -> None:
+    with tables.write() as conn:
+        conn.exec_driver_sql("CREATE TABLE kept (n integer)")
+    held, entered = threading.Event(), threading.Event()
+
+    def run(conn: sa.Connection, given: Sequence[int]) -> None:
+        for n in given:
+            conn.exec_driver_sql(f"INSERT INTO kept VALUES ({n})")
+            if n == 2:
+                raise Invalid("two")
+
+    def hold(_: sa.Connection) -> None:
+        entered.set()
+        assert held.wait(30)
+
+    group = GroupCommit(tables.write)
+    group.submit(hold)
+    assert entered.wait(30)
+    done = [group.submit(Joint(run, n)) for n in range(5)]
+    held.set()
+    group.close()
+    assert [str(future.exception(30)) for future in done] == ["None", "None", "two", "None", "None"]
+    with tables.read() as conn:
+        assert [row.n for row in conn.exec_driver_sql("SELECT n FROM kept ORDER BY n")] == [0, 1, 3, 4]

@@ -279,7 +279,7 @@ def test_on_postgres_a_turn_begins_when_those_have_finished_who_write(
     began, go = threading.Event(), threading.Event()
 
     def slow(conn: sa.Connection) -> None:
-        points.add_points(conn, number, [("m", 9, 9, 0, 77.0)], {"m": key})
+        points.add_points(conn, [(number, [("m", 9, 9, 0, 77.0)], {"m": key})])
         began.set()
         assert go.wait(30)
 

@@ -6,17 +6,20 @@ import math
 import struct
 import threading
 from array import array
+from concurrent.futures import Future
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mainspring.core.caller import Caller, calling
+from mainspring.core.caller import Caller, caller, calling
 from mainspring.core.clock import ManualClock, SystemClock
 from mainspring.core.errors import Conflict, Invalid, NotFound
 from mainspring.storage.journal import SqlJournal
 from mainspring.storage.ports import Tables
 from mainspring.tracking import CodeState, Environment, Metric, Run, RunInput, Search, Tracking
+from mainspring.tracking.lifecycle import Runs
 from mainspring.tracking.model import Packed
 from mainspring.tracking.records.tables import run as runs
 from mainspring.tracking.rules import latest, rank
@@ -141,6 +144,63 @@ def test_points_are_a_set_however_they_are_cut_and_sent_again(
     for key in ("loss", "val/auc"):
         stored = [rank(point) for point in tracking.history(made.id, key)]
         assert stored == sorted({rank(point) for point in points if point.key == key})
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 3),  # the run; the last is in another project
+            st.lists(
+                st.builds(Metric, st.sampled_from(["a", "b"]), st.floats(), st.integers(0, 3), st.integers(1, 3)),
+                max_size=4,
+            ),
+            st.booleans(),  # whether it has a tag too, and so is stored alone
+        ),
+        min_size=2,
+        max_size=30,
+    ),
+    st.booleans(),
+)
+def test_batches_that_wait_together_are_stored_as_one_by_one(
+    tracking: Tracking,
+    tables: Tables,
+    journal: SqlJournal,
+    batches: list[tuple[int, list[Metric], bool]],
+    one_is_bad: bool,
+) -> None:
+    ids = [tracking.create_run(f"flights {n % 2}").id for n in range(3)]
+    with calling(Caller(actor="ada", project="theirs")):
+        ids.append(tracking.create_run("flights 0").id)
+    if one_is_bad:
+        Runs(tables=tables, journal=journal, clock=SystemClock()).delete(ids[1])
+    held, entered = threading.Event(), threading.Event()
+
+    def hold(_: sa.Connection) -> None:
+        entered.set()
+        assert held.wait(30)
+
+    tables.submit(hold)
+    assert entered.wait(30)
+    expected: list[list[Metric]] = [[] for _ in ids]
+    done: list[Future[None]] = []
+    for number, points, tagged in batches:
+        with calling(Caller(actor="ada", project="theirs" if number == 3 else caller().project)):
+            tags = {"last": str(len(done))} if tagged else {}
+            done.append(tracking.submit_batch(ids[number], metrics=points, tags=tags))
+        if not (one_is_bad and number == 1):
+            expected[number] += points
+    held.set()
+    for future, (number, _, _) in zip(done, batches, strict=True):
+        wrong = Conflict if one_is_bad and number == 1 else type(None)
+        assert isinstance(future.exception(30), wrong)
+    for number, points in enumerate(expected):
+        with calling(Caller(actor="ada", project="theirs" if number == 3 else caller().project)):
+            found = tracking.get(ids[number]).metrics
+            assert {key: rank(point) for key, point in found.items()} == {k: rank(p) for k, p in latest(points).items()}
+            for key in ("a", "b"):
+                stored = [rank(point) for point in tracking.history(ids[number], key)]
+                assert stored == sorted({rank(point) for point in points if point.key == key})
 
 
 @pytest.mark.parametrize("count", [9, 10, 101, 237, 1000])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context, copy_context
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from mainspring.core.errors import Failed, Overloaded
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 T = TypeVar("T")
+G = TypeVar("G")
 _HOOKS = "mainspring.after_commit"
 _TRIES = 5
 _SAVEPOINT = "mainspring_work"
@@ -42,6 +44,28 @@ def run_hooks(conn: Connection) -> None:
         call()
 
 
+class Joint(Generic[G]):
+    """A work that costs less when others like it are done at once, such as rows that one statement can insert.
+
+    Those with an equal `run` that wait next to each other are run by one call; when it fails, each is run alone.
+
+    Args:
+        run: Does all that it is given, in this order. It must not ask who is calling: they may be many.
+        given: What this work is about.
+
+    >>> Joint(lambda conn, given: print(given), "a")(None)
+    ['a']
+    """
+
+    def __init__(self, run: Callable[[Connection, Sequence[G]], None], given: G) -> None:
+        self.run = run
+        self.given = given
+
+    def __call__(self, conn: Connection) -> None:
+        """Run it alone."""
+        self.run(conn, [self.given])
+
+
 class _Work(Generic[T]):
     """One submitted work: run in the context of its submitter, resolved after the shared commit."""
 
@@ -53,17 +77,30 @@ class _Work(Generic[T]):
         self._context: Context = copy_context()
         self._value: list[T] = []
 
+    def kind(self) -> Hashable:
+        """Equal for works that can be run at once."""
+        return self._work.run if isinstance(self._work, Joint) else self
+
     def run(self, conn: Connection) -> None:
         """Run in the transaction as it is: when it fails, so does all of it."""
         self.failure, self._value = None, [self._context.run(self._work, conn)]
 
-    def run_apart(self, conn: Connection) -> None:
+    def run_with(self, others: Sequence[_Work[Any]], conn: Connection) -> None:
+        """As `run`, for others of its kind too."""
+        works = (self, *others)
+        joints = [work._work for work in works if isinstance(work._work, Joint)]
+        self._context.run(joints[0].run, conn, [joint.given for joint in joints])
+        for work in works:
+            work.failure, work._value = None, [None]
+
+    def run_apart(self, conn: Connection, plainly: Callable[[], AbstractContextManager[None]]) -> None:
         """Run in a savepoint, so that the neighbours go on when this one fails."""
         self.tries, self.failure, self._value = self.tries + 1, None, []
         # Written out: a nested transaction of SQLAlchemy compiles these statements anew each time.
         conn.exec_driver_sql(f"SAVEPOINT {_SAVEPOINT}")
         try:
-            self._value.append(self._context.run(self._work, conn))
+            with plainly():
+                self._value.append(self._context.run(self._work, conn))
         except Exception as reason:  # noqa: BLE001  the submitter gets it
             self.failure = reason
             conn.exec_driver_sql(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
@@ -82,8 +119,11 @@ class GroupCommit:
     Most of the time all of them go well, so they run one after the other. When one fails, the transaction is rolled
     back, and all run once more in the next one, each in a savepoint: these cost more than small works themselves.
 
+    Works that are `Joint` are run by one call where they are neighbours.
+
     Args:
         begin: Opens a writing transaction that commits at its end.
+        plainly: Turns errors of the driver into those that a submitter can do something about.
         again: Whether a work that failed in this way should be run once more, in a later transaction.
         most: At most so many works in one transaction, so that other writers get their turn.
         longest: At most so many works that wait; more are refused.
@@ -93,11 +133,13 @@ class GroupCommit:
         self,
         begin: Callable[[], AbstractContextManager[Connection]],
         *,
+        plainly: Callable[[], AbstractContextManager[None]] = nullcontext,
         again: Callable[[Exception], bool] = lambda _: False,
         most: int = 500,
         longest: int = LONGEST,
     ) -> None:
         self._begin = begin
+        self._plainly = plainly
         self._again = again
         self._most = most
         self._longest = longest
@@ -160,8 +202,12 @@ class GroupCommit:
         try:
             with self._begin() as conn:
                 inside = True
-                for work in works:
-                    work.run(conn)
+                for _, some in groupby(works, _Work.kind):
+                    first, *others = some
+                    if others:
+                        first.run_with(others, conn)
+                    else:
+                        first.run(conn)
                 inside = False
         except Exception as reason:  # noqa: BLE001  the second run finds out whose it is
             if inside:
@@ -174,7 +220,7 @@ class GroupCommit:
         try:
             with self._begin() as conn:
                 for work in works:
-                    work.run_apart(conn)
+                    work.run_apart(conn, self._plainly)
         except Exception as reason:  # noqa: BLE001  the commit failed, so every work of it did
             _fail(works, reason)
 

@@ -50,7 +50,7 @@ class PostgresTables:
         self._writers = _engine(url, pool)
         self._readers = _engine(url, pool, readers=True)
         self._thread = threading.local()
-        self._group = GroupCommit(self._transaction, again=_is_contention)
+        self._group = GroupCommit(self._transaction, plainly=self._plainly, again=_is_contention)
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -68,12 +68,7 @@ class PostgresTables:
     def submit(self, work: Callable[[sa.Connection], T]) -> Future[T]:
         """See `ports.Tables.submit`."""
         self._check_outside()
-
-        def plain(conn: sa.Connection) -> T:
-            with self._plainly():
-                return work(conn)
-
-        return self._group.submit(plain)
+        return self._group.submit(work)
 
     def migrate(self) -> None:
         """See `ports.Tables.migrate`.
@@ -163,6 +158,7 @@ def _engine(url: str, pool: int, *, readers: bool = False) -> sa.Engine:
             address,
             pool_size=pool,
             max_overflow=pool,
+            pool_use_lifo=True,  # the same few again and again: Postgres keeps what a statement needs for each apart
             execution_options={"preserve_rowcount": True},  # also of inserts, as on SQLite
             connect_args=options,
             isolation_level="AUTOCOMMIT" if readers else "READ COMMITTED",

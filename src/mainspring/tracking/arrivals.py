@@ -76,7 +76,7 @@ class Arrivals:
         with self._tables.write() as conn:
             number, owner = self._place(conn, run_id)
             keys = points.key_numbers(conn, owner, {metric.key for metric in metrics})
-            points.add_points(conn, number, rows_of(metrics), keys)
+            points.add_points(conn, [(number, rows_of(metrics), keys)])
 
     def model(self, made: LoggedModel) -> None:
         """Keep a logged model; what was measured of it is kept where the run is known here."""

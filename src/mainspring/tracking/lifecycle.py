@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -223,6 +223,20 @@ def writable(conn: Connection, project: str, run_id: str) -> tuple[int, int]:
     if deleted:
         raise _deleted(run_id)
     return number, owner
+
+
+def writable_runs(conn: Connection, asked: Sequence[tuple[str, str]]) -> list[tuple[int, int]]:
+    """As `writable`, for runs by project and id."""
+    places: dict[tuple[str, str], tuple[int, int, bool]] = {}
+    for project in {project for project, _ in asked}:
+        ids = {run_id for owner, run_id in asked if owner == project}
+        places |= {(project, run_id): place for run_id, place in runs.places(conn, project, ids).items()}
+    for project, run_id in asked:
+        if (project, run_id) not in places:
+            raise no_run(run_id)
+        if places[project, run_id][2]:
+            raise _deleted(run_id)
+    return [places[one][:2] for one in asked]
 
 
 def place_of(conn: Connection, project: str, run_id: str) -> tuple[int, int, bool]:

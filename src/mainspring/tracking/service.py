@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from mainspring.core.caller import caller
 from mainspring.core.clock import Clock
-from mainspring.tracking.lifecycle import Runs, change_run, no_run, place_of, writable
-from mainspring.tracking.logged_models import measure
+from mainspring.tracking.batches import Batch, Batches
+from mainspring.tracking.lifecycle import Runs, no_run, place_of, writable
 from mainspring.tracking.model import (
     CodeState,
     Curve,
@@ -23,12 +23,11 @@ from mainspring.tracking.model import (
     RunChange,
     RunStart,
 )
-from mainspring.tracking.records import experiments, inputs, points, runs, tables
+from mainspring.tracking.records import experiments, inputs, points, runs
 from mainspring.tracking.rules import (
     MAX_TAG,
     MAX_VALUE,
     Row,
-    changed_params,
     check_experiment,
     check_rows,
     check_texts,
@@ -36,13 +35,7 @@ from mainspring.tracking.rules import (
 )
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from mainspring.storage.ports import Journal, Tables
-
-
-_REMEMBERED = 20_000
-"""How many metric names a process keeps the numbers of."""
 
 
 class Tracking:
@@ -52,7 +45,7 @@ class Tracking:
         self._tables = tables
         self._journal = journal
         self._clock = clock
-        self._keys: dict[tuple[int, str], int] = {}
+        self._batches = Batches(tables=tables, journal=journal)
         self._runs = Runs(tables=tables, journal=journal, clock=clock)
 
     def create_run(
@@ -168,29 +161,8 @@ class Tracking:
         check_texts(params, "param", MAX_VALUE)
         check_texts(tags, "tag", MAX_TAG)
         project, now = caller().project, self._clock.now()
-        names = {row[0] for row in rows}
-        made: dict[tuple[int, str], int] = {}
-
-        def store(conn: Connection) -> None:
-            number, owner = writable(conn, project, run_id)
-            if change is not None:
-                change_run(conn, self._journal, run_id, change, now)
-            if rows:
-                keys = self._key_numbers(conn, owner, names)
-                made.clear()
-                made.update({(owner, name): key for name, key in keys.items()})
-                points.add_points(conn, number, rows, keys)
-                for use, some in (measured or {}).items():
-                    measure(conn, project, use, number, some)
-            if params:
-                points.add_texts(conn, tables.param, number, params, replace=False)
-                changed_params(points.texts_of(conn, tables.param, [number])[number], params)
-            if tags:
-                points.add_texts(conn, tables.tag, number, tags, replace=True)
-
-        stored = self._tables.submit(store)
-        stored.add_done_callback(lambda done: self._remember(made) if done.exception() is None else None)
-        return stored
+        batch = Batch(project, run_id, rows, params, tags, change, measured or {}, now)
+        return self._batches.submit(batch)
 
     def finish(self, run_id: str, status: str = "finished", *, ended_at: int = 0) -> Run:
         """End a run as finished, failed or killed. Ending it the same way again changes nothing.
@@ -285,12 +257,3 @@ class Tracking:
         with self._tables.write() as conn:
             number, owner = writable(conn, caller().project, run_id)
             inputs.add(conn, number, owner, InputDataset.of(dataset_ref), context)
-
-    def _key_numbers(self, conn: Connection, owner: int, names: set[str]) -> Mapping[str, int]:
-        """Numbers of metric names. Only committed ones are remembered: a rolled back work may have made others."""
-        known = {name: number for name in names if (number := self._keys.get((owner, name))) is not None}
-        return known if len(known) == len(names) else points.key_numbers(conn, owner, names)
-
-    def _remember(self, keys: Mapping[tuple[int, str], int]) -> None:
-        if len(self._keys) < _REMEMBERED:
-            self._keys.update(keys)

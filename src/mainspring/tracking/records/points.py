@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from itertools import chain
-from typing import Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -26,9 +26,10 @@ _MOVE = (
     " value = excluded.value WHERE (excluded.step, excluded.at, excluded.sort, excluded.value)"
     " > (metric_latest.step, metric_latest.at, metric_latest.sort, metric_latest.value)"
 )
-_LATE = "INTO metric_column_late (run, turn) SELECT %s, turn FROM metric_column_state WHERE announced > %s"
+_SQLITE_LATE = (
+    "INSERT OR IGNORE INTO metric_column_late (run, turn) SELECT ?, turn FROM metric_column_state WHERE announced > ?"
+)
 """Notes that a run which stands in columns of values has other values now; see `columns`."""
-_SQLITE_LATE = f"INSERT OR IGNORE {_LATE % ('?', '?')}"
 # Written out: a statement that is built for each batch costs more than the batch. OR IGNORE because for many rows at
 # once SQLite takes twice as long over ON CONFLICT DO NOTHING; nothing else in a row of six numbers could be ignored.
 _SQLITE = (
@@ -48,10 +49,15 @@ _ODD = {
 _UNNESTED = "SELECT * FROM unnest(?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::float8[])"
 _POSTGRES = (
     f"WITH stored AS (INSERT INTO metric {_COLUMNS} {_UNNESTED} ON CONFLICT DO NOTHING),"
-    f" late AS (INSERT {_LATE % ('?::bigint', '?::bigint')} ON CONFLICT DO NOTHING)"
+    " late AS (INSERT INTO metric_column_late (run, turn) SELECT run, turn FROM unnest(?::bigint[]) AS given (run)"
+    " JOIN metric_column_state ON announced > run ON CONFLICT DO NOTHING)"
     f" INSERT INTO metric_latest {_COLUMNS} {_UNNESTED} {_MOVE}"
 )
 """All at once: a turn between here and the server costs as much as either."""
+
+
+_Stored: TypeAlias = "tuple[int, int, int, int, int, float]"
+"""A row of `_COLUMNS`."""
 
 
 def key_numbers(conn: Connection, owner: int, names: Iterable[str]) -> dict[str, int]:
@@ -66,25 +72,35 @@ def key_numbers(conn: Connection, owner: int, names: Iterable[str]) -> dict[str,
     return found
 
 
-def add_points(conn: Connection, number: int, points: Iterable[Row], keys: Mapping[str, int]) -> None:
+def add_points(conn: Connection, batches: Iterable[tuple[int, Iterable[Row], Mapping[str, int]]]) -> None:
     """Insert points, and make each the latest of its metric unless a later one is there.
 
     Points that are there already stay as they are.
+
+    Args:
+        conn: The connection.
+        batches: Of each the number of its run, its points, and the numbers of their names.
     """
-    rows = [(number, keys[name], step, at, sort, value) for name, step, at, sort, value in points]
-    last: dict[int, tuple[int, int, int, int, int, float]] = {}
-    for row in rows:
-        known = last.get(row[1])
-        if known is None or row > known:
-            last[row[1]] = row
-    moved = [last[key] for key in sorted(last)]  # in one order, so that no two transactions wait for each other
+    rows: list[_Stored] = []
+    last: dict[int, dict[int, _Stored]] = {}
+    for number, points, keys in batches:
+        some = [(number, keys[name], step, at, sort, value) for name, step, at, sort, value in points]
+        mine = last.setdefault(number, {})
+        for row in some:
+            known = mine.get(row[1])
+            if known is None or row > known:
+                mine[row[1]] = row
+        rows += some
+    runs = sorted(last)
+    moved = [last[run][key] for run in runs for key in sorted(last[run])]  # in one order: no two wait for each other
     if conn.dialect.name == "postgresql":
         stored, latest = ([_array(column) for column in zip(*some, strict=True)] for some in (rows, moved))
-        bare.run(conn, _POSTGRES, [*stored, number, number, *latest])
+        bare.run(conn, _POSTGRES, [*stored, _array(runs), *latest])
     else:
-        bare.run(conn, _SQLITE_LATE, (number, number))
-        for statement, some in zip(_SQLITE, (rows, moved), strict=True):
-            _insert(conn, statement, some)
+        for number in runs:
+            bare.run(conn, _SQLITE_LATE, (number, number))
+        for statement, several in zip(_SQLITE, (rows, moved), strict=True):
+            _insert(conn, statement, several)
 
 
 def packed(conn: Connection, number: int, key: str) -> Packed:
@@ -187,7 +203,7 @@ def texts_of(
     return found
 
 
-def _insert(conn: Connection, statement: str, rows: Sequence[tuple[int, int, int, int, int, float]]) -> None:
+def _insert(conn: Connection, statement: str, rows: Sequence[_Stored]) -> None:
     start = 0
     for size in _ROWS_AT_ONCE:
         while len(rows) - start >= size:

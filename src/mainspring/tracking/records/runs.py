@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cache
 from typing import cast
@@ -40,6 +40,7 @@ _AT_ONCE = 1000
 """How many runs are loaded by one statement."""
 _FROM = run.join(experiment, experiment.c.number == run.c.experiment)
 _PLACE = "SELECT number, experiment, deleted_at FROM run WHERE project = ? AND id = ?"
+_PLACES = "SELECT id, number, experiment, deleted_at FROM run WHERE project = ? AND id = ANY(?)"
 
 
 def add_run(conn: Connection, project: str, experiment_number: int, made: Run) -> bool:
@@ -64,6 +65,15 @@ def place(conn: Connection, project: str, run_id: str) -> tuple[int, int, bool] 
     for number, owner, deleted_at in bare.rows(conn, _PLACE, (project, run_id)):
         return number, owner, deleted_at is not None
     return None
+
+
+def places(conn: Connection, project: str, run_ids: Collection[str]) -> dict[str, tuple[int, int, bool]]:
+    """As `place`, for many runs by their ids; those that are not there are left out."""
+    if conn.dialect.name == "postgresql" and len(run_ids) > 1:
+        rows = bare.rows(conn, _PLACES, (project, sorted(run_ids)))
+        return {run_id: (number, owner, deleted_at is not None) for run_id, number, owner, deleted_at in rows}
+    found = {run_id: place(conn, project, run_id) for run_id in sorted(run_ids)}
+    return {run_id: one for run_id, one in found.items() if one is not None}
 
 
 def folder(conn: Connection, project: str, run_id: str) -> str | None:
