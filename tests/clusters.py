@@ -1,6 +1,6 @@
 """A cluster of Ray on this machine, of several nodes and with a token, for tests and measurements.
 
-It is run by a process of its own, whose words it is known by: `kill` kills a node, and the end of its input ends it.
+It is run by a process of its own, which is told what to do in lines of JSON; the end of its input ends it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Any, cast
 import psutil
 
 STORE_BYTES = 80_000_000
+NOTICE = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000, "health_check_failure_threshold": 8}
+"""A dead node is known as such after some eight seconds; by default it takes fifteen."""
 
 
 class RayCluster:
@@ -27,15 +29,17 @@ class RayCluster:
         port: For clients that are no node of it.
         nodes: How many.
         cpus: Cores of each.
+        head_cpus: Cores of the head; without any, all work is on nodes that can be killed.
     """
 
-    def __init__(self, port: int, nodes: int = 3, cpus: int = 2) -> None:
+    def __init__(self, port: int, nodes: int = 3, cpus: int = 2, head_cpus: int = 0) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp")  # paths of sockets are short
         token = Path(self._folder.name) / "token"
         token.write_text("7f" * 32)
         self.client = f"ray://127.0.0.1:{port}"
         self.env = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-        command = [sys.executable, "-W", "ignore", __file__, self._folder.name, *map(str, (port, nodes, cpus))]
+        numbers = map(str, (port, nodes, cpus, head_cpus))
+        command = [sys.executable, "-W", "ignore", __file__, self._folder.name, *numbers]
         with Path(self._folder.name, "cluster.log").open("wb") as log:
             self._process = subprocess.Popen(
                 command, env={**os.environ, **self.env}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
@@ -43,12 +47,17 @@ class RayCluster:
         self.address: str = self._hear()["address"]
         self.env["RAY_ADDRESS"] = self.address
 
-    def kill_a_node(self) -> list[int]:
-        """SIGKILL everything of the newest node at once; the processes that were killed."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(b"kill\n")
-        self._process.stdin.flush()
-        return cast("list[int]", self._hear()["killed"])
+    def kill_a_node(self, pid: int = 0) -> list[int]:
+        """SIGKILL everything of a node at once, the head excepted; the processes that were killed.
+
+        Args:
+            pid: One of the node's; 0 for the newest node.
+        """
+        return cast("list[int]", self._ask(kill=pid)["killed"])
+
+    def fill_up(self) -> None:
+        """Start nodes in the place of those that were killed."""
+        self._ask(fill=True)
 
     def close(self) -> None:
         """End every process."""
@@ -56,6 +65,12 @@ class RayCluster:
             assert self._process.stdin is not None
             self._process.stdin.close()
         self._folder.cleanup()
+
+    def _ask(self, **order: object) -> Any:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(order).encode() + b"\n")
+        self._process.stdin.flush()
+        return self._hear()
 
     def _hear(self) -> Any:
         assert self._process.stdout is not None
@@ -66,7 +81,7 @@ class RayCluster:
 
 def hold(port: str, nodes: str, cpus: str) -> None:
     """Keep a cluster until there is no more input, and say by which variables it is reached."""
-    made = RayCluster(int(port), int(nodes), int(cpus))
+    made = RayCluster(int(port), int(nodes), int(cpus), int(cpus))
     try:
         print(json.dumps(made.env), flush=True)
         sys.stdin.read()
@@ -74,25 +89,45 @@ def hold(port: str, nodes: str, cpus: str) -> None:
         made.close()
 
 
-def main(folder: str, port: int, nodes: int, cpus: int) -> None:
+def main(folder: str, port: int, nodes: int, cpus: int, head_cpus: int) -> None:
     """Start the nodes, and do what is said until no more is."""
     from ray.cluster_utils import Cluster
 
-    given = {"num_cpus": cpus, "object_store_memory": STORE_BYTES}
-    head = {**given, "include_dashboard": False, "ray_client_server_port": port, "temp_dir": folder}
-    cluster: Any = Cluster(initialize_head=True, head_node_args=head)
+    store = {"object_store_memory": STORE_BYTES}
+    head = {**store, "num_cpus": head_cpus, "include_dashboard": False, "_system_config": NOTICE}
+    cluster: Any = Cluster(
+        initialize_head=True, head_node_args={**head, "temp_dir": folder, "ray_client_server_port": port}
+    )
+    others: list[Any] = []
+
+    def fill() -> None:
+        while len(others) < nodes - 1:
+            others.append(cluster.add_node(**store, num_cpus=cpus))
+
     try:
-        others = [cluster.add_node(**given) for _ in range(nodes - 1)]
+        fill()
         print(json.dumps({"address": cluster.address}), flush=True)
-        for _ in sys.stdin:
-            print(json.dumps({"killed": _kill(others.pop())}), flush=True)
+        for line in sys.stdin:
+            order = json.loads(line)
+            killed: list[int] = []
+            if "kill" in order:
+                at = next(node for node in reversed(others) if order["kill"] in (0, *_family(node)))
+                others.remove(at)
+                killed = _kill(at)
+            else:
+                fill()
+            print(json.dumps({"killed": killed}), flush=True)
     finally:
         cluster.shutdown()
 
 
-def _kill(node: Any) -> list[int]:
+def _family(node: Any) -> list[int]:
     raylet = node.all_processes["raylet"][0].process.pid
-    family = [raylet, *(child.pid for child in psutil.Process(raylet).children(recursive=True))]
+    return [raylet, *(child.pid for child in psutil.Process(raylet).children(recursive=True))]
+
+
+def _kill(node: Any) -> list[int]:
+    family = _family(node)
     for pid in family:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

@@ -258,7 +258,7 @@ def ray_cluster() -> Iterator[None]:
     """A cluster of Ray on this machine, with two cores. Where Ray is not installed, tests are skipped."""
     ray = pytest.importorskip("ray")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.init(num_cpus=2, object_store_memory=80_000_000, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=2, object_store_memory=80_000_000, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
 

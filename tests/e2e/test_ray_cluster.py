@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from tests.clusters import RayCluster
-from tests.ports import own_ports
 
 from mainspring.core.errors import NotFound
 from mainspring.core.settings import load
@@ -85,13 +84,6 @@ def slowly() -> int:
 def greedily() -> int:
     return greedy(where(1))
 """
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[RayCluster]:
-    made = RayCluster(*own_ports(1))
-    yield made
-    made.close()
 
 
 @pytest.fixture

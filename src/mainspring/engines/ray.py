@@ -22,13 +22,14 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, cast
 
-from mainspring.core.errors import Failed, Fenced, Invalid, Refused, Unavailable
+from mainspring.core.errors import Failed, Fenced, Invalid, Refused, Timeout, Unavailable
 from mainspring.engines.port import Message, Outcome, OutcomeState, Task, Wants, Watch
 from mainspring.engines.process import ProcessEngine
 
 NAME, SCHEME = "ray", "ray://"
 _connecting = threading.Lock()
-_TIDY_S = 10.0
+PLACES = 5
+"""How many actors are made for a task at most, before one of them answers."""
 
 
 class RayEngine:
@@ -62,8 +63,13 @@ class RayEngine:
         Raises: Unavailable: Ray is not installed, or the cluster can't be reached.
         """
         ray, started = connected(self._address, self._project, self._hidden), time.monotonic()
-        actor = ray.remote(Runner).options(**_taking(task.wants), max_concurrency=3).remote(self._grace_s)
+        actor = None
         try:
+            actor = self._placed(ray, task.wants, watch)
+            if actor is None:
+                seconds = time.monotonic() - started
+                late = Timeout(f"no node had begun it after {seconds:.1f} s", where=task.entry)
+                return Outcome(state=OutcomeState.TIMED_OUT, seconds=seconds, error=late)
             done = actor.run.remote(task, _release())
             return self._attend(ray, actor, done, watch)
         except (ray.exceptions.RayError, ConnectionError) as reason:
@@ -71,8 +77,35 @@ class RayEngine:
             error = Failed(f"the task's actor is gone: {_first_line(reason)}", where=task.entry, hint=hint)
             return Outcome(state=OutcomeState.DIED, seconds=time.monotonic() - started, error=error)
         finally:
-            with suppress(Exception):  # a cluster that is gone has no actors
-                ray.kill(actor)
+            _let_go(ray, actor)
+
+    def _placed(self, ray: Any, wants: Wants, watch: Watch) -> Any:
+        """An actor that has answered; None when the time was up before.
+
+        A cluster hears of a lost node late, and sends actors there meanwhile. Nothing of the task has begun
+        with those, so that another one takes their place.
+        """
+        made = ray.remote(Runner).options(**_taking(wants), max_concurrency=3)
+        for left in reversed(range(PLACES)):
+            actor = made.remote(self._grace_s)
+            try:
+                there = actor.is_there.remote()
+                while not ray.wait([there], timeout=self._beat_s)[0]:
+                    left_s = watch.beat()
+                    if left_s is not None and left_s <= 0:
+                        _let_go(ray, actor)
+                        return None
+                ray.get(there)
+            except ray.exceptions.RayActorError as reason:
+                _let_go(ray, actor)
+                if not left or reason.actor_init_failed:
+                    raise
+            except BaseException:
+                _let_go(ray, actor)
+                raise
+            else:
+                return actor
+        return None
 
     def _attend(self, ray: Any, actor: Any, done: Any, watch: Watch) -> Outcome:
         try:
@@ -125,6 +158,10 @@ class Runner:
         finally:
             self._asked.put(None)  # who waits for a question need not wait on
             shutil.rmtree(folder, ignore_errors=True)
+
+    def is_there(self) -> bool:
+        """Asked before the task is sent."""
+        return True
 
     def exchange(self, answer: Message | None) -> Message | None:
         """Give the answer to the last question, if there was one, and wait for the next; None when the task is over."""
@@ -214,6 +251,11 @@ def _connect(ray: Any, address: str, carried: dict[str, object] | None) -> None:
         )
         where = address or os.environ.get("RAY_ADDRESS", "") or "RAY_ADDRESS"
         raise Unavailable(f"no cluster of Ray: {_first_line(reason)}", where=where, hint=hint) from None
+
+
+def _let_go(ray: Any, actor: Any) -> None:
+    with suppress(Exception):  # a cluster that is gone has no actors
+        ray.kill(actor)
 
 
 def _carried(project: Path, hidden: Sequence[Path]) -> dict[str, object]:

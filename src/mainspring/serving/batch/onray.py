@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mainspring.core.errors import Failed
-from mainspring.engines.ray import connected
+from mainspring.engines.ray import PLACES, connected
 
 LIVES = 3
 """How often the actor of one chunk may die."""
@@ -32,6 +32,10 @@ class Actor:
         from mainspring.serving.batch.chunks import work
 
         self._scorer = work(Path(folder))
+
+    def is_there(self) -> bool:
+        """Asked first: whoever answers has the model in memory."""
+        return True
 
     def answer(self, number: int) -> int:
         """Answer one chunk, and say which."""
@@ -53,28 +57,38 @@ def answer_on_ray(
     Raises: Unavailable: There is no Ray. Failed: Actors died again and again, or a chunk can't be answered.
     """
     ray, left = connected(address), list(reversed(todo))
-    made, lives = ray.remote(Actor).options(num_cpus=1), Counter[int]()
-    crew = [made.remote(str(folder), 1) for _ in range(min(actors, len(todo)))]
-    busy: dict[Any, tuple[int, Any]] = {}
+    made, lives, places = ray.remote(Actor).options(num_cpus=1), Counter[int](), Counter[int]()
+    crew: list[Any] = []
+    busy: dict[Any, tuple[int, Any, Any]] = {}
+
+    def begin(actor: Any = None, there: Any = None) -> None:
+        if actor is None:
+            actor = made.remote(str(folder), 1)
+            crew.append(actor)
+            there = actor.is_there.remote()
+        number = left.pop()
+        busy[actor.answer.remote(number)] = (number, actor, there)
+
     try:
-        for actor in crew:
-            _begin(busy, actor, left)
+        for _ in range(min(actors, len(todo))):
+            begin()
         done = 0
         while busy:
             (ended,), _ = ray.wait(list(busy), num_returns=1)
-            number, actor = busy.pop(ended)
+            number, actor, there = busy.pop(ended)
             try:
                 ray.get(ended)
-                done += 1
-                tell(done)
-            except ray.exceptions.RayActorError:
-                lives[number] += 1
-                if lives[number] >= LIVES:
+            except ray.exceptions.RayActorError as reason:
+                (lives if reason.actor_init_failed or _has_begun(ray, there) else places)[number] += 1
+                if lives[number] >= LIVES or places[number] >= PLACES:
                     raise
                 left.append(number)  # a chunk is written whole or not at all, so it may be answered again
-                actor = made.remote(str(folder), 1)
-                crew.append(actor)
-            _begin(busy, actor, left)
+                begin()
+                continue
+            done += 1
+            tell(done)
+            if left:
+                begin(actor, there)
     except ray.exceptions.RayError as reason:
         hint = "the same command goes on where it was"
         raise Failed(f"an actor of the batch failed: {_last_line(reason)}", where="batch", hint=hint) from None
@@ -83,10 +97,12 @@ def answer_on_ray(
             ray.kill(actor)
 
 
-def _begin(busy: dict[Any, tuple[int, Any]], actor: Any, left: list[int]) -> None:
-    if left:
-        number = left.pop()
-        busy[actor.answer.remote(number)] = (number, actor)
+def _has_begun(ray: Any, there: Any) -> bool:
+    """Whether an actor that is gone had ever answered: one that was sent to a lost node had not."""
+    try:
+        return bool(ray.get(there, timeout=0))
+    except ray.exceptions.RayError:
+        return False
 
 
 def _last_line(reason: Exception) -> str:
