@@ -267,6 +267,13 @@ def test_a_truncated_file_and_rubbish_are_refused(name: str) -> None:
             kind.scorer(kind.read(data), package.manifest.trait)
 
 
+def test_options_that_catboost_does_not_know_are_refused_as_corrupt() -> None:
+    content = packed("catboost")[1].files[flavour("catboost").FILE]
+    assert b"output_options" in content
+    with pytest.raises(Corrupt, match="CatBoost can't read it"):
+        flavour("catboost").read(content.replace(b"output_options", b"output_optionz"))
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_file_of_another_format_is_refused(name: str, signer: Signer, tmp_path: Path) -> None:
     _, package = packed(name)

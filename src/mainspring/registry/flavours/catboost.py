@@ -63,6 +63,7 @@ def read(data: bytes) -> object:
     model = catboost.CatBoost()
     try:
         model.load_model(blob=data)
+        _loss(model)  # what it was trained with is read here first
     except (catboost.CatBoostError, ValueError, TypeError) as reason:
         raise Corrupt(f"CatBoost can't read it: {str(reason)[:300]}", where=FILE) from None
     return cast(object, model)
