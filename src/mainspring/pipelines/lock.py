@@ -52,8 +52,13 @@ def lock_of(modules: Iterable[str], known: Mapping[str, Package]) -> tuple[str, 
 
 def installed() -> Mapping[str, Package]:
     """Every installed package by its name."""
+    return _installed(places())
+
+
+def places() -> tuple[tuple[str, int], ...]:
+    """The folders that modules come from, and when something was last put into each or taken out, in nanoseconds."""
     folders = tuple(entry for entry in sys.path if entry and os.path.isdir(entry))
-    return _installed(tuple((folder, os.stat(folder).st_mtime_ns) for folder in folders))
+    return tuple((folder, os.stat(folder).st_mtime_ns) for folder in folders)
 
 
 @lru_cache(maxsize=8)

@@ -149,7 +149,7 @@ class Pipelines:
         if not -100 <= priority <= 100:
             raise Invalid(f"priority {priority}", where="priority", hint="use -100 to 100; 0 is usual")
         run = self._new_run(place, place.rpartition(":")[2], params or {}, engine or self._engine)
-        return self._add(replace(run, cache=cache, priority=priority), key=key, queue=QUEUE, conn=conn)
+        return self._add(replace(run, cache=cache, priority=priority), key=key, queue=QUEUE, conn=conn).id
 
     def find(self, target: str) -> str:
         """The target with an absolute path, when it names a file of the project folder; nothing is imported.
@@ -199,18 +199,18 @@ class Pipelines:
         target = _target_of(held) if isinstance(pipeline, Pipeline) else check_target(pipeline, self._root)
         drawn = [held.draw(params or {})]  # what is wrong with the call is the caller's to hear, and no run
         queue = f"{HERE}-{new_id()}"
-        run_id = self._add(replace(self._new_run(target, held.name, params or {}, HERE), cache=cache), queue=queue)
-        lease = self._desk.queue.lease(f"inline {run_id}", [queue], lease_s=self._desk.lease_s)
+        run = self._add(replace(self._new_run(target, held.name, params or {}, HERE), cache=cache), queue=queue)
+        lease = self._desk.queue.lease(f"inline {run.id}", [queue], lease_s=self._desk.lease_s)
         if lease is None:
-            raise Failed("the run was taken from the queue by another", where=f"pipeline-runs/{run_id}")
+            raise Failed("the run was taken from the queue by another", where=run.ref)
         with self._heart.beating(Hold(lease, never_stopping())):
             try:
                 with suppress(Fenced):  # cancelled from elsewhere: the run says so
-                    self._work(lease, child.Held(self._wiring, held, drawn, is_target=isinstance(pipeline, str)))
+                    self._work(run, lease, child.Held(self._wiring, held, drawn, is_target=isinstance(pipeline, str)))
             except BaseException:
-                self.cancel(run_id, reason="interrupted")
+                self.cancel(run.id, reason="interrupted")
                 raise
-        return self.get(run_id)
+        return self.get(run.id)
 
     def run_on(
         self,
@@ -242,7 +242,7 @@ class Pipelines:
         load_target(target, self._root).draw(params)
         queue = f"{APART}{job_id('run-on', caller().project, key)}"
         fresh = self._new_run(place, place.rpartition(":")[2], params, engine or self._engine)
-        run_id = self._add(replace(fresh, cache=cache), key=key, queue=queue)
+        run_id = self._add(replace(fresh, cache=cache), key=key, queue=queue).id
         while (run := self.get(run_id)).state in records.ACTIVE:
             lease = self._desk.queue.lease(f"{queue} {new_id()}", [queue], lease_s=self._desk.lease_s)
             if lease is None:
@@ -252,7 +252,7 @@ class Pipelines:
                     raise Stopping("the process is being stopped", where=run.ref)
                 continue
             with self._heart.beating(Hold(lease, asked)), suppress(Fenced):  # cancelled from elsewhere: it says so
-                self._work(lease, None)
+                self._work(self._found(str(lease.job.payload["run"])), lease, None)
         return run
 
     def join(self, target: str, params: Mapping[str, Json], *, key: str, cache: bool = True) -> str:
@@ -267,7 +267,8 @@ class Pipelines:
         """
         place = check_target(target, self._root)
         fresh = self._new_run(place, place.rpartition(":")[2], params, "process")
-        return self._add(replace(fresh, cache=cache), key=key, queue=f"{APART}{job_id('join', caller().project, key)}")
+        queue = f"{APART}{job_id('join', caller().project, key)}"
+        return self._add(replace(fresh, cache=cache), key=key, queue=queue).id
 
     def work_once(self, lease: Lease) -> None:
         """Do the work of one lease: the remaining steps of its run. For `Worker` handlers; it finishes the job itself.
@@ -276,7 +277,7 @@ class Pipelines:
             Fenced: The lease was lost or the run cancelled; nothing more is stored.
         """
         with calling(Caller(lease.job.actor, lease.job.project)):
-            self._work(lease, None)
+            self._work(self._found(str(lease.job.payload["run"])), lease, None)
 
     def get(self, run_id: str) -> PipelineRun:
         """One run with its steps.
@@ -417,7 +418,7 @@ class Pipelines:
             created_at=self._desk.clock.now(),
         )
 
-    def _add(self, run: PipelineRun, *, key: str = "", queue: str, conn: Connection | None = None) -> str:
+    def _add(self, run: PipelineRun, *, key: str = "", queue: str, conn: Connection | None = None) -> PipelineRun:
         run = replace(run, id=job_id("pipeline-run", caller().project, key)) if key else run
         with nullcontext(conn) if conn is not None else self._desk.tables.write() as conn:
             job = NewJob(
@@ -432,10 +433,9 @@ class Pipelines:
             if records.add_run(conn, run):
                 fact = RunRequested(subject=run.ref, pipeline=run.pipeline, target=run.target)
                 self._desk.journal.append(conn, fact)
-        return run.id
+        return run
 
-    def _work(self, lease: Lease, held: child.Held | None) -> None:
-        run = self._found(str(lease.job.payload["run"]))
+    def _work(self, run: PipelineRun, lease: Lease, held: child.Held | None) -> None:
         if run.state.is_final:
             with self._desk.tables.write() as conn:
                 self._desk.queue.finish(conn, lease, {"state": run.state})

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mainspring.core.errors import Conflict, NotFound
-from mainspring.pipelines.lock import installed
+from mainspring.pipelines.lock import places
 from mainspring.pipelines.model import PipelineRun, RunState
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class TrackedRun:
             tags={"pipeline": run.pipeline, "target": run.target},
             params=params,
             code=self._code.result() if self._code else _code_state(self._root, self._target),
-            environment=_environment(tuple(f"{each.name}=={each.version}" for each in installed().values())),
+            environment=_environment(places()),
             run_id=run.id,
             started_at=run.started_at,
             status=status,
@@ -112,7 +112,7 @@ def _code_state(root: Path, target: str) -> CodeState:
 
 
 @lru_cache(maxsize=2)
-def _environment(_lock: tuple[str, ...]) -> Environment:
+def _environment(_: tuple[tuple[str, int], ...]) -> Environment:
     from mainspring.tracking.capture import environment
 
     return environment()
