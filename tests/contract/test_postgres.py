@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import random
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from mainspring.core.errors import Invalid, Overloaded, TooLarge, Unavailable
+from mainspring.storage import bare
+from mainspring.storage.arrays import real, whole
 from mainspring.storage.ports import Tables
 from mainspring.storage.prepared import Prepared
 from mainspring.storage.together import together
+from mainspring.testing.postgres import PostgresServer
 
 pytestmark = pytest.mark.postgres
 PATIENCE_S = 60.0
@@ -154,3 +161,47 @@ def test_a_server_that_goes_while_statements_travel_is_away(lamps: Tables) -> No
     with lamps.write() as conn, together(conn):
         light(3).run(conn, {})
     assert lit(lamps) == [3]
+
+
+def test_packed_columns_arrive_as_they_were(postgres_tables: Tables) -> None:
+    numbers = [0, 1, -1, 2**63 - 1, -(2**63)]
+    values = [0.1, -0.0, 5e-324, 1.7976931348623157e308, -math.inf]
+    statement = "SELECT * FROM unnest(?::bigint[], ?::float8[])"
+    with postgres_tables.write() as conn:
+        for count in (5, 1, 0):
+            rows = list(zip(numbers[:count], values[:count], strict=True))
+            found = bare.rows(conn, statement, [whole(numbers[:count]), real(values[:count])])
+            assert repr(found) == repr(rows)
+
+
+OPENED_FIRST = """
+import sys
+from pathlib import Path
+from mainspring.storage import bare, open_tables
+from mainspring.storage.arrays import whole
+tables = open_tables(sys.argv[1], Path(sys.argv[2]))
+for open in (tables.write, tables.read):
+    with open() as conn:
+        print(bare.rows(conn, "SELECT * FROM unnest(?::bigint[])", [whole([7])]))
+tables.close()
+"""
+
+
+def test_packed_columns_are_taken_by_the_first_connections_of_a_process(
+    postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", OPENED_FIRST, postgres_server.url(), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
+    assert done.stdout.split("\n") == ["[(7,)]", "[(7,)]", ""]
+
+
+def test_a_statement_that_fails_in_the_driver_is_told_like_any_other(postgres_tables: Tables) -> None:
+    with pytest.raises(sa.exc.IntegrityError), postgres_tables.write() as conn:
+        conn.execute(sa.text("CREATE TABLE once (n int PRIMARY KEY)"))
+        bare.run(conn, "INSERT INTO once VALUES (?), (?)", [1, 1])
+    with pytest.raises(Invalid, match="NUL"), postgres_tables.write() as conn:
+        bare.rows(conn, "SELECT ?::text", ["\x00"])
+    with pytest.raises(Unavailable, match="does not answer"), postgres_tables.write() as conn:
+        bare.run(conn, "SELECT pg_terminate_backend(pg_backend_pid())", [])
+    with postgres_tables.write() as conn:
+        assert bare.rows(conn, "SELECT ?::int", [1]) == [(1,)]

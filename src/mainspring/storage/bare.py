@@ -5,9 +5,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, cast
 
+import sqlalchemy as sa
 from sqlalchemy import Connection
+
+if TYPE_CHECKING:
+    import psycopg
 
 BINARY = "mainspring_binary"
 """The option of a statement whose rows Postgres is to give in binary."""
@@ -23,7 +28,7 @@ def run(conn: Connection, statement: str, values: Sequence[object]) -> None:
     """
     driver = sqlite_driver(conn)
     if driver is None:
-        conn.exec_driver_sql(statement.replace("?", "%s"), tuple(values))
+        _execute(conn, statement, values)
     else:
         driver.execute(statement, values)
 
@@ -41,7 +46,7 @@ def rows(conn: Connection, statement: str, values: Sequence[object]) -> list[Any
     """All rows of a statement, which has `?` for each value."""
     driver = sqlite_driver(conn)
     if driver is None:
-        return list(conn.exec_driver_sql(statement.replace("?", "%s"), tuple(values)).all())
+        return _execute(conn, statement, values).fetchall()
     return driver.execute(statement, values).fetchall()
 
 
@@ -55,6 +60,30 @@ def binary_rows(conn: Connection, statement: str, values: Sequence[object]) -> I
 
 
 def sqlite_driver(conn: Connection) -> sqlite3.Connection | None:
-    """The driver's own connection to SQLite. Postgres keeps SQLAlchemy's, whose errors are looked at for contention."""
+    """The driver's own connection to SQLite."""
     driver = conn.connection.driver_connection
     return driver if isinstance(driver, sqlite3.Connection) else None
+
+
+def raised(conn: Connection, reason: Exception) -> sa.exc.DBAPIError:
+    """What the driver of Postgres raised, as SQLAlchemy would have; a connection that is gone is given up."""
+    gone = conn.dialect.is_disconnect(reason, None, None)  # type: ignore[arg-type]  # a class of the driver
+    if gone:
+        conn.invalidate(reason)
+    told = sa.exc.DBAPIError.instance(
+        None, None, reason, conn.dialect.loaded_dbapi.Error, connection_invalidated=gone, dialect=conn.dialect
+    )
+    return cast(sa.exc.DBAPIError, told)
+
+
+def _execute(conn: Connection, statement: str, values: Sequence[object]) -> psycopg.Cursor[Any]:
+    driver = cast("psycopg.Connection[Any]", conn.connection.driver_connection)
+    try:
+        return driver.execute(_for_postgres(statement), tuple(values))
+    except conn.dialect.loaded_dbapi.Error as reason:
+        raise raised(conn, reason) from reason
+
+
+@lru_cache(1024)
+def _for_postgres(statement: str) -> bytes:
+    return statement.replace("?", "%s").encode()

@@ -14,7 +14,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from mainspring.core.errors import Failed, Invalid, Overloaded, TooLarge, Unavailable
-from mainspring.storage import migrations
+from mainspring.storage import arrays, migrations
 from mainspring.storage.bare import BINARY
 from mainspring.storage.commits import GroupCommit, forget_hooks, run_hooks
 from mainspring.storage.files import disk_full
@@ -154,6 +154,7 @@ def _engine(url: str, pool: int, *, readers: bool = False) -> sa.Engine:
         raise Invalid("the database address cannot be read", hint="write postgresql://user@host/name") from None
     options = {"options": "-c default_transaction_read_only=on"} if readers else {}
     try:
+        arrays.teach()  # first: SQLAlchemy gives its connections what the driver knows by now
         made = sa.create_engine(
             address,
             pool_size=pool,

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from mainspring.storage.bare import raised
+
 if TYPE_CHECKING:
     import psycopg
 
@@ -37,12 +39,7 @@ def together(conn: sa.Connection) -> Iterator[None]:
         with driver.pipeline():
             yield
     except _errors() as reason:
-        gone = conn.dialect.is_disconnect(reason, None, None)  # type: ignore[arg-type]  # a class of the driver
-        if gone:
-            conn.invalidate(reason)
-        raise sa.exc.DBAPIError.instance(
-            None, None, reason, conn.dialect.loaded_dbapi.Error, connection_invalidated=gone, dialect=conn.dialect
-        ) from reason
+        raise raised(conn, reason) from reason
     finally:
         if not conn.invalidated:
             conn.info.pop(_TOGETHER, None)

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from mainspring.storage import bare
+from mainspring.storage import arrays, bare
 from mainspring.storage.upsert import insert_into
 from mainspring.tracking.model import Metric, Packed
 from mainspring.tracking.records.tables import metric, metric_key, metric_latest, run
@@ -94,8 +94,7 @@ def add_points(conn: Connection, batches: Iterable[tuple[int, Iterable[Row], Map
     runs = sorted(last)
     moved = [last[run][key] for run in runs for key in sorted(last[run])]  # in one order: no two wait for each other
     if conn.dialect.name == "postgresql":
-        stored, latest = ([_array(column) for column in zip(*some, strict=True)] for some in (rows, moved))
-        bare.run(conn, _POSTGRES, [*stored, _array(runs), *latest])
+        bare.run(conn, _POSTGRES, [*_arrays(rows), arrays.whole(runs), *_arrays(moved)])
     else:
         for number in runs:
             bare.run(conn, _SQLITE_LATE, (number, number))
@@ -212,9 +211,9 @@ def _insert(conn: Connection, statement: str, rows: Sequence[_Stored]) -> None:
             start += size
 
 
-def _array(column: Iterable[int | float]) -> str:
-    """Finite numbers as Postgres writes an array: the driver asks of each anew how it is written."""
-    return "{" + ",".join(map(str, column)) + "}"
+def _arrays(rows: Sequence[_Stored]) -> list[arrays.Array]:
+    runs, keys, steps, times, sorts, values = zip(*rows, strict=True)
+    return [*map(arrays.whole, (runs, keys, steps, times, sorts)), arrays.real(values)]
 
 
 @cache
