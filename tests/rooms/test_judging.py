@@ -10,7 +10,8 @@ import psutil
 import pytest
 
 from mainspring.engines import ProcessEngine
-from mainspring.loop.judging import GateWork
+from mainspring.loop.judging import ENTRY
+from mainspring.pipelines.childwork import ChildWork
 from mainspring.pipelines.worker import Worker
 from mainspring.storage.jobs import JobState, NewJob
 from mainspring.storage.ports import Tables
@@ -53,7 +54,8 @@ def worker(sqlite_tables: Tables, queue: SqlQueue, tmp_path: Path, job: str) -> 
     """One whose gate opens a house that never opens."""
     (tmp_path / "slow.py").write_text(SLOW)
     env = {"PYTHONPATH": str(tmp_path)}
-    gate = GateWork(engine=ProcessEngine(beat_s=0.05, grace_s=0.2), opener="slow:opened", cwd=tmp_path, env=env)
+    engine = ProcessEngine(beat_s=0.05, grace_s=0.2)
+    gate = ChildWork(ENTRY, what="gate", engine=engine, opener="slow:opened", cwd=tmp_path, env=env)
     made = Worker(sqlite_tables, queue, {"gate": gate}, queues=["loop"], lease_s=0.6, poll_s=0.01)
     made.start()
     yield made

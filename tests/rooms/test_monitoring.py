@@ -27,6 +27,7 @@ from mainspring.serving.modelserver.plan import SPOOLS
 from mainspring.storage.journal import SqlJournal
 from mainspring.storage.open import open_blobs, open_delta
 from mainspring.storage.ports import Journal, Tables
+from mainspring.storage.queue import SqlQueue
 
 START = 1_364_774_400_000_000  # 2013-04-01
 COLUMNS = [("hour", "float"), ("carrier", "text")]
@@ -69,6 +70,7 @@ def build(tables: Tables, folder: Path, *, batch_rows: int = 20_000) -> House:
         data=data,
         gates=Gates(tables=tables, journal=journal, registry=registry, data=data),
         batch_rows=batch_rows,
+        queue=SqlQueue(tables),
     )
     return House(serving, registry, data, monitoring, journal, tables, folder)
 

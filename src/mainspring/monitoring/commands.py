@@ -6,7 +6,7 @@ import click
 
 from mainspring.core.clock import iso
 from mainspring.core.console import json_option, room, show, table
-from mainspring.monitoring import alarm_commands, performance_commands
+from mainspring.monitoring import alarm_commands, performance_commands, vector_commands
 from mainspring.monitoring.model import ALARM_STATES, UNSEEN_STATES, Alarm, Judgement, MonitorStatus
 from mainspring.monitoring.report_commands import drift
 from mainspring.monitoring.service import Monitoring
@@ -75,7 +75,7 @@ def ack(ctx: click.Context, alarm: str, note: str, as_json: bool) -> None:
     show(seen, f"{seen.ref} ({seen.cause} of {seen.deployment}) is {seen.state}.")
 
 
-for _command in (*alarm_commands.commands, *performance_commands.commands):
+for _command in (*alarm_commands.commands, *performance_commands.commands, *vector_commands.commands):
     group.add_command(_command)
 
 

@@ -31,6 +31,8 @@ from mainspring.monitoring.rules.service import closed_service, judge_service, s
 from mainspring.monitoring.rules.silencing import silence_of
 from mainspring.monitoring.rules.stale import HORIZON_US, judge_stale, stale_draft
 from mainspring.monitoring.rules.windows import closed_inputs, closed_labels
+from mainspring.monitoring.vectors import CAUSE as VECTORS
+from mainspring.monitoring.vectors import Vectors
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -56,6 +58,7 @@ class Evaluator:
         references: Gives what windows are compared with.
         spec: The visible settings.
         gaps: Gives realized and estimated losses side by side.
+        vectors: Compares those that alarms are about; nobody does without.
     """
 
     def __init__(
@@ -67,9 +70,10 @@ class Evaluator:
         references: References,
         spec: MonitorSpec,
         gaps: Gaps = lambda conn, version: (),
+        vectors: Vectors | None = None,
     ) -> None:
         self._tables, self._journal, self._clock = tables, journal, clock
-        self._references, self._gaps = references, gaps
+        self._references, self._gaps, self._vectors = references, gaps, vectors
         self.spec = spec
 
     def evaluate(self, deployment: str, live: int) -> list[Alarm]:
@@ -88,7 +92,7 @@ class Evaluator:
                 importance = entry.importance if entry else None
                 is_live = version.version == live
                 drafts = self._judge(conn, version, reference, pack, watermark=watermark, is_live=is_live)
-                raised += self._raise(conn, version, [weigh(draft, importance) for draft in drafts])
+                raised += self._raise(conn, version, [weigh(draft, importance) for draft in drafts], reference)
             closed = self._close_old(conn, deployment, live)
             facts = [_raised(alarm, next(e.version.model for e in watched.values())) for alarm in raised]
             if facts or closed:
@@ -202,8 +206,10 @@ class Evaluator:
             records.put_judgement(conn, judgement)
         return replace(version, state=found.state), found.drafts
 
-    def _raise(self, conn: Connection, version: WatchedVersion, drafts: Sequence[Draft]) -> list[Alarm]:
-        """Raise alarms, one for each cause of a version.
+    def _raise(
+        self, conn: Connection, version: WatchedVersion, drafts: Sequence[Draft], reference: Reference | None
+    ) -> list[Alarm]:
+        """Raise alarms, one for each cause of a version, and have the vectors compared that they are about.
 
         What is said again while nobody has looked joins the alarm that says so already. About performance, and once
         somebody has looked, the newer alarm replaces the older. Alarms that fall under a silence are silenced.
@@ -215,7 +221,7 @@ class Evaluator:
             same = [a for a in known if a.version == version.version and a.cause == draft.cause]
             unseen = [alarm for alarm in same if alarm.state != "acknowledged"]
             if unseen and draft.cause != "performance":
-                self._join(conn, unseen[0], draft, silences)
+                self._compare_vectors(conn, self._join(conn, unseen[0], draft, silences), reference)
                 continue
             if draft.cause == "resources" and self._is_told(conn, version.deployment, draft):
                 continue
@@ -237,8 +243,13 @@ class Evaluator:
                 silence=silence.id if silence else "",
             )
             records.add_alarm(conn, alarm)
+            self._compare_vectors(conn, alarm, reference)
             raised.append(alarm)
         return raised
+
+    def _compare_vectors(self, conn: Connection, alarm: Alarm, reference: Reference | None) -> None:
+        if self._vectors is not None and reference is not None:
+            self._vectors.ask_about(conn, alarm, [one.name for one in reference.vectors])
 
     def _is_told(self, conn: Connection, deployment: str, draft: Draft) -> bool:
         """Whether another deployment has told of the model server, which is the same for all, about this time."""
@@ -246,15 +257,20 @@ class Evaluator:
         others = [alarm for alarm in told if alarm.cause == draft.cause and alarm.deployment != deployment]
         return any(alarm.window_end + DAY_US > draft.window_start for alarm in others)
 
-    def _join(self, conn: Connection, alarm: Alarm, draft: Draft, silences: Sequence[Silence]) -> None:
-        """Bring what an alarm says up to date; one more column may end the silence it falls under."""
+    def _join(self, conn: Connection, alarm: Alarm, draft: Draft, silences: Sequence[Silence]) -> Alarm:
+        """Bring what an alarm says up to date; one more column may end the silence it falls under.
+
+        What was found of its vectors, which is done after it was raised, stays.
+        """
         columns = _joined(alarm.evidence, draft.evidence)
-        evidence = {**draft.evidence, **({"columns": columns} if columns else {})}
+        found = {VECTORS: alarm.evidence[VECTORS]} if VECTORS in alarm.evidence else {}
+        evidence = {**found, **draft.evidence, **({"columns": columns} if columns else {})}
         text = impact_text(columns) if columns else draft.text
         records.change_alarm(conn, alarm.id, evidence=evidence, text=text, window_end=draft.window_end)
         still = silence_of(silences, alarm.deployment, alarm.cause, evidence, self._clock.now())
         if alarm.state == "silenced" and still is None:
             records.change_alarm(conn, alarm.id, silence="")  # the desk opens it, and says so
+        return replace(alarm, evidence=evidence, text=text, window_end=draft.window_end)
 
     def _close_old(self, conn: Connection, deployment: str, live: int) -> list[AlarmClosed]:
         closed = []

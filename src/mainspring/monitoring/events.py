@@ -105,3 +105,15 @@ class SilenceEnded(Fact):
 
     kind: ClassVar[str] = "monitoring.silence_ended"
     deployment: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorsCompared(Fact):
+    """The vectors of a stretch of traffic were compared with those of the training data; `alarm`: for this one."""
+
+    kind: ClassVar[str] = "monitoring.vectors_compared"
+    deployment: str
+    version: int
+    window_start: int
+    window_end: int
+    alarm: str = ""

@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
 from mainspring.core.values import dataclass
-from mainspring.monitoring import alarm_routes, performance_routes
+from mainspring.monitoring import alarm_routes, performance_routes, vector_routes
 from mainspring.monitoring.health import ServiceHealth
 from mainspring.monitoring.model import Alarm, Coverage, Monitor, MonitorStatus
 from mainspring.monitoring.service import Monitoring
@@ -99,4 +99,5 @@ handlers = [
     acknowledge_alarm,
     *alarm_routes.handlers,
     *performance_routes.handlers,
+    *vector_routes.handlers,
 ]

@@ -17,6 +17,8 @@ from mainspring.monitoring.model import UNSEEN_STATES, Alarm, Coverage, Judgemen
 from mainspring.monitoring.replaying import Replayed, replay, spec_of
 from mainspring.monitoring.rules import performance
 from mainspring.monitoring.rules.performance import Outcomes
+from mainspring.monitoring.vectors import CAUSE as VECTORS
+from mainspring.monitoring.vectors import Vectors
 
 if TYPE_CHECKING:
     from mainspring.data import Data
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from mainspring.registry import Registry
     from mainspring.registry.model import Importance
     from mainspring.serving import Serving
-    from mainspring.storage.ports import Journal, Tables
+    from mainspring.storage.ports import Journal, Queue, Tables
 
 _RECENT_DAYS = 30
 BY_MINUTES = ("service", "resources")
@@ -53,6 +55,7 @@ class Monitoring:
         gates: Know what versions said to rows they did not learn from.
         spec: The visible settings.
         batch_rows: Most predictions, and most labels, that are counted in one transaction.
+        queue: Where the comparison of vectors waits that an alarm asks for; without one none is made.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Monitoring:
         gates: Gates | None = None,
         spec: MonitorSpec | None = None,
         batch_rows: int = 20_000,
+        queue: Queue | None = None,
     ) -> None:
         self._tables, self._journal, self._clock = tables, journal, clock
         self._serving, self._registry, self._data = serving, registry, data
@@ -74,6 +78,15 @@ class Monitoring:
         self.calibrations = Calibrations(gates, self.spec)
         self._batch_rows = batch_rows
         self.desk = AlarmDesk(tables=tables, journal=journal, clock=clock, spec=self.spec)
+        self.vectors = Vectors(
+            tables=tables,
+            journal=journal,
+            clock=clock,
+            serving=serving,
+            data=data,
+            references=lambda: self._references,
+            queue=queue,
+        )
 
     # What counts and judges brings the libraries of arrays and frames: a server that watches nothing goes without.
 
@@ -112,6 +125,7 @@ class Monitoring:
             references=self._references,
             spec=self.spec,
             gaps=self.calibrations.gaps,
+            vectors=self.vectors,
         )
 
     # watch
@@ -206,7 +220,7 @@ class Monitoring:
         live = self._serving.get(deployment).champion
         with self._tables.read() as conn:
             versions = tuple(records.list_stateless(conn, deployment))
-            judged = tuple(records.list_judgements(conn, deployment, without=BY_MINUTES, limit=windows))
+            judged = tuple(records.list_judgements(conn, deployment, without=(*BY_MINUTES, VECTORS), limit=windows))
             alarms = tuple(records.list_alarms(conn, deployment))
             since = day_of(monitor.watermark) - _RECENT_DAYS * DAY_US
             recent = records.list_outcomes(conn, deployment, live, since=since)

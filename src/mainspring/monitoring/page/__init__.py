@@ -141,6 +141,13 @@ def replay_page(
     return Template("monitoring/page/replay.html", context={"name": name, "found": found, "spec": found.spec})
 
 
+@post("/monitors/{name:str}/vectors", opt=_WRITE, sync_to_thread=True, include_in_schema=False)
+def compare_vectors_page(monitoring: NamedDependency[Monitoring], name: str) -> Redirect:
+    """Have the vectors of the latest window compared, and show where what is found will be."""
+    monitoring.vectors.ask(name)
+    return Redirect(f"/monitors/{name}#vectors", status_code=303)
+
+
 @get("/monitors/{name:str}/replay", opt=_READ, sync_to_thread=True, include_in_schema=False)
 def ask_replay_page(monitoring: NamedDependency[Monitoring], name: str) -> Template:
     """The form for it."""
@@ -148,4 +155,4 @@ def ask_replay_page(monitoring: NamedDependency[Monitoring], name: str) -> Templ
     return Template("monitoring/page/replay.html", context={"name": name, "found": None, "spec": monitoring.spec})
 
 
-handlers = [monitors_page, monitor_page, alarm_page, handle_alarm, ask_replay_page, replay_page]
+handlers = [monitors_page, monitor_page, alarm_page, handle_alarm, ask_replay_page, replay_page, compare_vectors_page]

@@ -10,6 +10,7 @@ from litestar.di import NamedDependency
 from litestar.response import Template
 
 from mainspring.core.clock import DAY_US
+from mainspring.monitoring.comparisons import VectorComparison
 from mainspring.monitoring.model import PACKS, Alarm, Judgement, MonitorStatus
 from mainspring.monitoring.page.tones import TONES
 from mainspring.monitoring.performances import PERIODS, Performance, WindowPerformance
@@ -81,6 +82,9 @@ def monitor_page(
         "coverage": monitoring.coverage(name),
         "segments": performing.segments(name, since=found.total.start)[:_SEGMENTS],
         "slices": performing.worst(name) if slices else None,
+        "vectors": monitoring.vectors.columns(name),
+        "compared": _compared(monitoring, name, status.version),
+        "comparing": monitoring.vectors.last_job(name),
         "said": performing.feedback(name, by="week")[-_COLUMNS:],
         **_shadows(serving, status),
     }
@@ -96,6 +100,11 @@ def _packed(monitoring: Monitoring, name: str, version: int) -> dict[str, object
             return {"kind": kind, "windows": windows[-_COLUMNS:][::-1], "last": windows[-1], "losses": losses,
                     "evidence": _heights(windows) if windows[-1].level else []}  # fmt: skip
     return {}
+
+
+def _compared(monitoring: Monitoring, name: str, version: int) -> VectorComparison | None:
+    """What was found last of the vectors of the live version."""
+    return next((one for one in monitoring.vectors.kept(name) if one.version == version), None)
 
 
 def _shadows(serving: Serving, status: MonitorStatus) -> dict[str, object]:

@@ -45,6 +45,7 @@ def _monitoring(w: Wiring, spec: MonitorSpec) -> Monitoring:
         gates=w.get(Gates),
         clock=CLOCK,
         spec=spec,
+        queue=queue(w),
     )
 
 

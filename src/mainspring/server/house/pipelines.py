@@ -103,20 +103,28 @@ def _share(asked: PipelineSettings) -> Resources:
 
 def _worker(w: Wiring, settings: Settings) -> Worker:
     # here, as a run in the process that asked for it has no use for what workers do beside runs
-    from mainspring.loop.judging import GateWork
+    from mainspring.loop.judging import ENTRY as JUDGING
     from mainspring.loop.service import GATE_JOB
     from mainspring.loop.service import QUEUE as LOOP_QUEUE
+    from mainspring.monitoring.vectors import ENTRY as COMPARING
+    from mainspring.monitoring.vectors import KIND as VECTORS_JOB
+    from mainspring.monitoring.vectors import QUEUE as MONITORING_QUEUE
+    from mainspring.pipelines.childwork import ChildWork
     from mainspring.training.service import KIND as TRAINING_JOB
     from mainspring.training.service import QUEUE as TRAINING_QUEUE
     from mainspring.training.service import Training
 
-    gate = GateWork(engine=ProcessEngine(), opener=OPENER, cwd=settings.root, env=settings.environ())
+    def child(entry: str, what: str) -> ChildWork:
+        env = settings.environ()
+        return ChildWork(entry, what=what, engine=ProcessEngine(), opener=OPENER, cwd=settings.root, env=env)
+
+    gate, vectors = child(JUDGING, "gate"), child(COMPARING, "vectors")
     pipelines, training = w.get(Pipelines), w.get(Training)
     return Worker(
         tables(w),
         queue(w),
-        {KIND: pipelines.work_once, GATE_JOB: gate, TRAINING_JOB: training.work_once},
-        queues=(QUEUE, LOOP_QUEUE, TRAINING_QUEUE),
+        {KIND: pipelines.work_once, GATE_JOB: gate, TRAINING_JOB: training.work_once, VECTORS_JOB: vectors},
+        queues=(QUEUE, LOOP_QUEUE, TRAINING_QUEUE, MONITORING_QUEUE),
         threads=settings.loop.workers,
         lease_s=settings.loop.lease_s,
         chores=(pipelines.settle, training.settle),
