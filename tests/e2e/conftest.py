@@ -8,11 +8,14 @@ import pytest
 from tests.clusters import RayCluster
 from tests.ports import own_ports
 
+from mainspring.testing.s3 import KEYS
+
 
 @pytest.fixture(scope="session")
 def ray_nodes() -> Iterator[RayCluster]:
     """One cluster of Ray for all tests of it: it takes half a minute of a processor to come up and to go."""
-    made = RayCluster(*own_ports(1))
+    (port,) = own_ports(1)
+    made = RayCluster(port, env=KEYS)
     yield made
     made.close()
 

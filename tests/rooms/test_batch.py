@@ -97,11 +97,14 @@ def test_a_batch_has_the_answers_of_the_model_server_to_the_last_bit(
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
-def test_actors_of_ray_give_the_same_answers_and_go_on_where_others_were(house: Wiring, tmp_path: Path) -> None:
+def test_actors_of_ray_give_the_same_answers_and_go_on_where_others_were(
+    house: Wiring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     frame, done = rows(500, seed=2), list[int]()
     one = asked(tmp_path, frame)
     first = pl.read_parquet(batches(house).run(one).out)
-    two = replace(one, out=str(tmp_path / "two.parquet"))
+    monkeypatch.chdir(tmp_path)  # that of actors is another one
+    two = replace(one, source="in.parquet", out="two.parquet")
     with pytest.raises(KeyboardInterrupt):
         batches(house).run(two, tell=_stop_at(3))
     batches(house).run(two, processes=2, engine="ray", tell=lambda count, of: done.append(count))

@@ -28,6 +28,7 @@ from mainspring.engines.process import ProcessEngine
 
 NAME, SCHEME = "ray", "ray://"
 _connecting = threading.Lock()
+_ANSWER_S = 30.0
 PLACES = 5
 """How many actors are made for a task at most, before one of them answers."""
 
@@ -238,6 +239,35 @@ def places(address: str = "") -> list[Wants]:
     """
     alive = [node["Resources"] for node in connected(address).nodes() if node["Alive"]]
     return [Wants(has.get("CPU", 0.0), int(has.get("memory", 0)), has.get("GPU", 0.0)) for has in alive]
+
+
+def unseen(paths: Sequence[Path], address: str = "") -> dict[str, Path]:
+    """The nodes that do not see all of these files and folders of this machine, each with the first that is missing.
+
+    Only nodes with cores are asked; one that does not answer, such as one that was lost a moment ago, is left out.
+
+    Raises: Unavailable: Ray is not installed, or the cluster can't be reached.
+    """
+    ray = connected(address)
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    asked: dict[Any, str] = {}
+    for node in ray.nodes():
+        if node["Alive"] and node["Resources"].get("CPU"):
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            look = ray.remote(_missing).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
+            asked[look.remote([str(path) for path in paths])] = node["NodeName"]
+    found: dict[str, Path] = {}
+    for answer in ray.wait(list(asked), num_returns=len(asked), timeout=_ANSWER_S)[0] if asked else []:
+        with suppress(ray.exceptions.RayError):
+            missing = ray.get(answer)
+            found |= {asked[answer]: Path(missing)} if missing else {}
+    return found
+
+
+def _missing(paths: list[str]) -> str:
+    """The first of the paths that is not on this node; "" when all are."""
+    return next((path for path in paths if not Path(path).exists()), "")
 
 
 def _connect(ray: Any, address: str, carried: dict[str, object] | None) -> None:

@@ -13,12 +13,12 @@ from mainspring.core.caller import Caller, calling
 from mainspring.core.values import dataclass
 from mainspring.core.wiring import Wiring
 from mainspring.engines import Ask, Message, ProcessEngine, RayEngine, Task
-from mainspring.engines.ray import connected, cores, places
+from mainspring.engines.ray import connected, cores, places, unseen
 from mainspring.pipelines.crew import Crew
 from mainspring.pipelines.hand import ENTRY as HAND
 from mainspring.pipelines.machine import find_out
 from mainspring.pipelines.model import Json, Resources
-from mainspring.pipelines.nodes import for_nodes, leave_mark
+from mainspring.pipelines.nodes import check_storage, for_nodes, leave_mark
 from mainspring.pipelines.opening import open_house
 from mainspring.pipelines.parts.model import Part
 from mainspring.pipelines.parts.runner import PartRunner
@@ -125,4 +125,5 @@ def _ray(payload: Message) -> RayEngine:
 
 def _nodes(payload: Message) -> list[Resources]:
     _ray(payload)
+    check_storage(payload, lambda paths: unseen(paths, str(payload["cluster"])))
     return [Resources(each.cpu, each.memory, int(each.gpu)) for each in places(str(payload["cluster"]))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -41,6 +41,22 @@ def for_nodes(payload: Message, mark: Path) -> Message:
     return {**payload, "target": target, "root": ".", "secrets": "", "folder": "", "mark": str(mark)}
 
 
+def check_storage(payload: Message, unseen: Callable[[Sequence[Path]], Mapping[str, Path]]) -> None:
+    """Refuse a run before any of its steps, when nodes could not reach the project's storage.
+
+    Args:
+        payload: Of the run.
+        unseen: Gives the nodes that do not see all of some paths.
+    Raises:
+        Unavailable: A node sees no storage of the project.
+    """
+    env = cast("dict[str, str]", payload["house_env"])
+    if not _is_shared(env):
+        blind = unseen([leave_mark(Path(str(payload["folder"])))])
+        if blind:
+            raise _no_storage(", ".join(sorted(blind)), env)
+
+
 @contextmanager
 def working_folder(payload: Message) -> Iterator[Path]:
     """The scratch folder of a hand: that of its run, or one on its node when it is far from it.
@@ -60,16 +76,20 @@ def working_folder(payload: Message) -> Iterator[Path]:
 
 def _stand_in(folder: Path, env: dict[str, str]) -> None:
     """Take a data folder of the node's own where everything that lasts is elsewhere: in Postgres and in S3."""
-    shares = env.get("MAINSPRING_STORAGE_DB", "").startswith("postgresql") and env.get(
-        "MAINSPRING_STORAGE_BLOBS", ""
-    ).startswith("s3://")
-    if not shares:
-        data = env.get("MAINSPRING_STORAGE_DATA", "the data folder")
-        what = f"node {socket.gethostname()} does not see {data} of the project"
-        hint = (
-            "mount it there at the same path, or keep tables in Postgres (storage.db) and blobs in S3 (storage.blobs)"
-        )
-        raise Unavailable(what, where="engine ray", hint=hint)
+    if not _is_shared(env):
+        raise _no_storage(socket.gethostname(), env)
     folder.mkdir()
     (folder / AWAY).touch()
     os.environ["MAINSPRING_STORAGE_DATA"] = str(folder)
+
+
+def _is_shared(env: Mapping[str, str]) -> bool:
+    """Whether all that lasts is at addresses that a node reaches without the data folder."""
+    db, blobs = env.get("MAINSPRING_STORAGE_DB", ""), env.get("MAINSPRING_STORAGE_BLOBS", "")
+    return db.startswith("postgresql") and blobs.startswith("s3://")
+
+
+def _no_storage(nodes: str, env: Mapping[str, str]) -> Unavailable:
+    what = f"node {nodes} does not see {env.get('MAINSPRING_STORAGE_DATA', 'the data folder')} of the project"
+    hint = "mount it there at the same path, or keep tables in Postgres (storage.db) and blobs in S3 (storage.blobs)"
+    return Unavailable(what, where="engine ray", hint=hint)

@@ -201,10 +201,10 @@ class Runner:
         )
 
     def _check_nodes(self, graph: Graph) -> None:
-        """Refuse steps that no machine of the cluster has room for, before any of them runs."""
-        asked = {node.id: node.options.resources for node in graph.nodes}
-        if self._nodes is not None and any(wanted != Resources() for wanted in asked.values()):
-            check_nodes(asked, self._nodes())
+        """Refuse a cluster without our storage, and steps that none of its machines has room for, before any runs."""
+        if self._nodes is not None and any(node.kind is not Kind.ASK and not node.options.here for node in graph.nodes):
+            asked = {node.id: node.options.resources for node in graph.nodes}
+            check_nodes({name: wanted for name, wanted in asked.items() if wanted != Resources()}, self._nodes())
 
     def _to_the_end(
         self, graph: Graph, steps: Mapping[str, AnyStep], agenda: Agenda, failed: Message | None

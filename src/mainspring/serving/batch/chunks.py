@@ -114,9 +114,9 @@ def raws_of(rows: pl.DataFrame, features: Features, job: Job) -> dict[str, Raw]:
     return found
 
 
-def work(folder: Path) -> Scorer:
-    """The scorer of the batch under way in a folder of parts."""
-    parts = Parts(folder.with_name(folder.name.removesuffix(".parts")))
+def work(folder: Path, start: Path = Path()) -> Scorer:
+    """The scorer of the batch under way in a folder of parts, whose relative source starts from another folder."""
+    parts = Parts(folder.with_name(folder.name.removesuffix(".parts")), start)
     job = parts.job()
     if job is None:
         raise FileNotFoundError(folder)

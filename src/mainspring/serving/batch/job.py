@@ -83,10 +83,16 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Parts:
-    """The folder of a batch under way, `OUT.parts`: the job, its input unless that is Parquet, and the chunks."""
+    """The folder of a batch under way, `OUT.parts`: the job, its input unless that is Parquet, and the chunks.
 
-    def __init__(self, out: Path) -> None:
+    Args:
+        out: The output.
+        start: Where a relative path of the source starts from: the working folder of whoever began.
+    """
+
+    def __init__(self, out: Path, start: Path = Path()) -> None:
         self.out = out
+        self._start = start
         self.folder = out.with_name(out.name + ".parts")
         self.report = out.with_name(out.name + ".batch.json")
         self.quarantine = out.with_name(f"{out.stem}.quarantine{out.suffix}")
@@ -115,6 +121,10 @@ class Parts:
         """The input as Parquet, where the source is something else."""
         return self.folder / "input.parquet"
 
+    def source(self, job: Job) -> Path:
+        """What chunks are read from."""
+        return self.table if self.table.exists() else self._start / job.request.source
+
     def chunk(self, number: int) -> Path:
         """The file of a chunk."""
         return self.folder / f"{number:08}.parquet"
@@ -123,7 +133,7 @@ class Parts:
         """The input rows of a chunk."""
         import polars as pl
 
-        path = self.table if self.table.exists() else Path(job.request.source)
+        path = self.source(job)
         return pl.scan_parquet(path).slice(number * job.request.chunk_rows, job.request.chunk_rows).collect()
 
     def finish(self, report: BatchReport) -> None:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mainspring.core.errors import Failed
-from mainspring.engines.ray import PLACES, connected
+from mainspring.core.errors import Failed, Unavailable
+from mainspring.engines.ray import PLACES, connected, unseen
 
 LIVES = 3
 """How often the actor of one chunk may die."""
@@ -23,15 +23,16 @@ class Actor:
 
     Args:
         folder: The parts of the batch.
+        start: Working folder of whoever began the batch.
         threads: How many threads numeric libraries take.
     """
 
-    def __init__(self, folder: str, threads: int) -> None:
+    def __init__(self, folder: str, start: str, threads: int) -> None:
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
             os.environ[name] = str(threads)  # before they are imported
         from mainspring.serving.batch.chunks import work
 
-        self._scorer = work(Path(folder))
+        self._scorer = work(Path(folder), Path(start))
 
     def is_there(self) -> bool:
         """Asked first: whoever answers has the model in memory."""
@@ -44,7 +45,13 @@ class Actor:
 
 
 def answer_on_ray(
-    folder: Path, todo: Sequence[int], actors: int, tell: Callable[[int], None], *, address: str = ""
+    folder: Path,
+    todo: Sequence[int],
+    actors: int,
+    tell: Callable[[int], None],
+    *,
+    needs: Sequence[Path] = (),
+    address: str = "",
 ) -> None:
     """Return when all these chunks are there. A chunk whose actor dies is answered by another one, a few times.
 
@@ -53,17 +60,23 @@ def answer_on_ray(
         todo: Numbers of chunks.
         actors: How many answer at once, each on a core.
         tell: Hears how many are done.
+        needs: What else actors read: the source, and the packages of the model.
         address: Of the cluster; "" takes that of RAY_ADDRESS, one that runs here, or starts one.
-    Raises: Unavailable: There is no Ray. Failed: Actors died again and again, or a chunk can't be answered.
+    Raises:
+        Unavailable: There is no Ray, or a node does not see all of the files.
+        Failed: Actors died again and again, or a chunk can't be answered.
     """
     ray, left = connected(address), list(reversed(todo))
+    for node, path in unseen([folder, *needs], address).items():
+        hint = "mount its folder there at the same path, or leave out --engine ray: the same command goes on"
+        raise Unavailable(f"node {node} does not see {path}", where="engine ray", hint=hint)
     made, lives, places = ray.remote(Actor).options(num_cpus=1), Counter[int](), Counter[int]()
     crew: list[Any] = []
     busy: dict[Any, tuple[int, Any, Any]] = {}
 
     def begin(actor: Any = None, there: Any = None) -> None:
         if actor is None:
-            actor = made.remote(str(folder), 1)
+            actor = made.remote(str(folder), str(Path.cwd()), 1)
             crew.append(actor)
             there = actor.is_there.remote()
         number = left.pop()
