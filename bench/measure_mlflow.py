@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from http.client import HTTPException
 from pathlib import Path
 
 import peer
@@ -19,6 +20,7 @@ BATCH = 100
 CLIENTS = (1, 4, 16)
 SECONDS = 5.0
 CALLS = 150
+TRIES, AGAIN_S = 10, 2.0
 CLIENT = """
 import sys, time, statistics
 from mlflow import MlflowClient
@@ -74,8 +76,7 @@ def batches_of(contestant: Contestant) -> Iterator[tuple[str, float]]:
 
 def batches(address: str, clients: int) -> Answers:
     """Batches from so many clients, each to a run of its own."""
-    experiment = post(address, "experiments/create", {"name": f"batches of {clients}"})["experiment_id"]
-    runs = [new_run(address, experiment) for _ in range(clients)]
+    runs = _new_runs(address, clients)
     batches = iter(range(10**9))
 
     def ask(client: int, count: int) -> tuple[str, bytes]:
@@ -87,6 +88,19 @@ def batches(address: str, clients: int) -> Answers:
         return "/api/2.0/mlflow/runs/log-batch", b'{"run_id":"%s","metrics":[%s]}' % (runs[client].encode(), points)
 
     return drive(address, ask, clients=clients, seconds=SECONDS, strict=False)
+
+
+def _new_runs(address: str, count: int) -> list[str]:
+    """On a crowded machine MLflow's supervisor kills workers that are late, and starts others: then ask again."""
+    for attempt in range(TRIES):
+        try:
+            experiment = post(address, "experiments/create", {"name": f"{count} runs, {attempt}"})["experiment_id"]
+            return [new_run(address, experiment) for _ in range(count)]
+        except (HTTPException, OSError):
+            if attempt == TRIES - 1:
+                raise
+            time.sleep(AGAIN_S)
+    raise AssertionError("the last try returns or raises")
 
 
 def _single(address: str) -> float:
