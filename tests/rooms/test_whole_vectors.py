@@ -14,12 +14,12 @@ from tests import spools
 from tests.rooms.test_monitoring import START, House, build
 from tests.rooms.test_texts_and_vectors import ask, columns_of, deploy
 
-from mainspring.core.clock import DAY_US
+from mainspring.core.clock import DAY_US, moment
 from mainspring.core.errors import NotFound, Unavailable
 from mainspring.core.wiring import Wiring
 from mainspring.monitoring import Monitoring
 from mainspring.monitoring.commands import group
-from mainspring.monitoring.comparisons import VectorComparison
+from mainspring.monitoring.comparisons import VectorComparison, VectorFigures
 from mainspring.monitoring.vectors import KIND, QUEUE
 from mainspring.serving.modelserver.plan import SPOOLS
 from mainspring.storage.ports import Tables
@@ -77,6 +77,45 @@ def test_places_that_no_longer_go_together_are_seen_where_no_watched_column_move
     assert found.energy_p == pytest.approx(1 / 401)
 
 
+def test_a_quiet_day_with_weather_is_as_far_off_as_the_newest_day_of_the_training_data(house: House) -> None:
+    """Every day all of its rows lie a little elsewhere: told apart surely, and no further than a quiet day is."""
+
+    def weather(rows: int, seed: int) -> pl.DataFrame:
+        shifts = 0.2 * np.random.default_rng(1000 + seed).normal(size=WIDTH)
+        return embeddings(rows, seed).select(pl.col(f"embedding_{at}") + shifts[at] for at in range(WIDTH))
+
+    frame = pl.concat([weather(400, 100 + day) for day in range(12)])
+    dated = frame.with_columns(at=pl.Series([moment(START - DAY_US * 12 + i * DAY_US // 400) for i in range(4800)]))
+    made = house.data.ingest("asked", dated)
+    model = LogisticRegression(max_iter=2000).fit(frame.head(200).to_numpy(), np.arange(200) % 2)
+    version = house.registry.register("said", model, example=frame.head(3), reference=made.ref)
+    house.serving.deploy("windy", "said", version.number)
+    house.monitoring.watch("windy")
+    found = _asked_for_a_day(house, "windy", version.number, weather(400, 200))
+    assert found.classifier.low is not None
+    assert found.classifier.low > 0.5, "told apart"
+    assert found.usual.low is not None
+    assert found.usual.low > 0.5
+    assert found.usual.high is not None
+    assert found.classifier.low < found.usual.high, "but no further than a quiet day"
+
+
+def _asked_for_a_day(house: House, deployment: str, version: int, frame: pl.DataFrame) -> VectorFigures:
+    usual = {"request_id": "", "key": "", "outputs": {"probability": 0.5, "label": 0}}
+    times = [START + i * DAY_US // frame.height for i in range(frame.height)]
+    rows = [
+        {**usual, "id": f"{deployment}-{i}", "inputs": row, "at": times[i], "event_at": times[i]}
+        for i, row in enumerate(frame.iter_rows())
+    ]
+    path = house.folder / "serving" / SPOOLS / f"{deployment}.sqlite"
+    columns = [(name, "float") for name in frame.columns]
+    spools.write(path, rows, columns=columns, deployment=deployment, version=version)
+    house.serving.compact()
+    house.monitoring.observe(deployment)
+    [found] = house.monitoring.vectors.compare(deployment).vectors
+    return found
+
+
 def test_traffic_like_the_training_data_is_not_told_apart(house: House) -> None:
     days(house, 0, 3)
     assert house.monitoring.evaluate("live") == []
@@ -84,6 +123,7 @@ def test_traffic_like_the_training_data_is_not_told_apart(house: House) -> None:
     assert (made.window_start, made.window_end) == (START + DAY_US, START + 2 * DAY_US), "the latest judged window"
     [found] = made.vectors
     assert found.classifier.holds(0.5)
+    assert found.usual.why == "not estimable: 100 rows in such a stretch of the training data, 400 in the window"
     assert found.energy_p is not None
     assert found.energy_p > 0.01
     assert house.monitoring.vectors.kept("live") == [made]
@@ -172,7 +212,12 @@ def test_where_nothing_can_be_said_it_says_why(lite: House) -> None:
     vectors = lite.monitoring.vectors
     assert vectors.columns("live") == ("embedding",)
     assert vectors.compare("live").why == "not estimable: no prediction is logged yet"
-    days(lite, 0, 1, rows=20)
+    days(lite, 0, 1, rows=90)
+    [some] = vectors.compare("live", days=1).vectors
+    assert some.usual.holds(0.5), "a day of the training data has 100 rows"
+    [long] = vectors.compare("live", days=40).vectors
+    assert long.usual.why == "not estimable: the training data are not longer than the window"
+    days(lite, 2, 3, rows=20)
     [few] = vectors.compare("live").vectors
     assert few.energy.why == few.classifier.why == "not estimable: 20 vectors in the window, 50 are needed"
     ask(lite, embeddings(200, 5).with_columns(embedding_9=pl.lit(None, pl.Float64)), "float", day=3)

@@ -22,6 +22,8 @@ class VectorFigures:
         classifier: Area under the ROC curve of telling window and reference apart, with its 95 % interval, on rows held
             out from learning it; 0.5 is no difference.
         classifier_p: How often it would be as large when nothing differs.
+        usual: The same area of the training data's own newest stretch, as long as the window and with as many rows,
+            against all before it: as far apart as quiet days are.
     """
 
     name: str
@@ -34,6 +36,7 @@ class VectorFigures:
     energy_usual: float | None = None
     energy_p: float | None = None
     classifier_p: float | None = None
+    usual: Reading = Reading()
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ def _figures(one: VectorFigures) -> list[str]:
         f"{one.name}: {one.rows} rows beside {one.reference_rows} of the training data, {one.width} places{missing}",
         f"  energy distance: {one.energy.text(3)}{mixed}",
         f"  classifier, held-out AUC: {one.classifier.text(3)}{chance}",
+        f"  the same of the newest such stretch of the training data: {one.usual.text(3)}",
     ]
 
 

@@ -21,6 +21,7 @@ from mainspring.monitoring import records
 from mainspring.monitoring.comparisons import VectorComparison, VectorFigures
 from mainspring.monitoring.events import VectorsCompared
 from mainspring.monitoring.model import Alarm, Judgement
+from mainspring.monitoring.readings import unknown
 from mainspring.pipelines.childwork import opened
 from mainspring.storage.jobs import Job, JobState, NewJob, job_id
 
@@ -41,6 +42,8 @@ CAUSE = "vectors"
 """What comparisons are kept under, among the judgements of a version."""
 _ROW = "__row"
 _AT = "__at"
+_ENOUGH = 0.8
+"""So many rows of the training data for one of the window, and both are learnt from alike."""
 
 
 class Vectors:
@@ -194,20 +197,43 @@ class Vectors:
                 return replace(blank, why=f"not estimable: {reason.what}")
             if not now.height:
                 return replace(blank, why="not estimable: the log has no answer of the version in that time")
-            figures.append(compare_vectors(vector, before, now, seed=blank.window_end % 1_000_003))
+            seed = blank.window_end % 1_000_003
+            found = compare_vectors(vector, before, now, seed=seed)
+            parts = self._newest(reference, names, most, now.height, blank.window_end - blank.window_start)
+            usual = unknown(parts) if isinstance(parts, str) else compare_vectors(vector, *parts, seed=seed).classifier
+            figures.append(replace(found, usual=usual))
         return replace(blank, vectors=tuple(figures))
 
     def _trained_on(self, reference: str, names: Sequence[str], most: int) -> pl.DataFrame:
-        """Some rows of the training data, read a batch at a time."""
-        import numpy as np
+        """Some rows of the training data."""
+        dataset = self._data.resolve(reference)
+        frame = self._data.frame(dataset.dataset, dataset.number).select(names)
+        return _some(frame, dataset.rows, most)
+
+    def _newest(
+        self, reference: str, names: Sequence[str], most: int, rows: int, span_us: int
+    ) -> tuple[pl.DataFrame, pl.DataFrame] | str:
+        """Some rows of the training data before their newest stretch of time, and as many of it as of the window.
+
+        From fewer rows a classifier learns less, and the area would be too small to hold the window's against it: then
+        it says why there are none.
+        """
         import polars as pl
 
         dataset = self._data.resolve(reference)
-        frame = self._data.frame(dataset.dataset, dataset.number).select(names)
-        if dataset.rows > most:
-            drawn = np.random.default_rng(dataset.number).choice(dataset.rows, most, replace=False)
-            frame = frame.with_row_index(_ROW).filter(pl.col(_ROW).is_in(np.sort(drawn).astype(np.uint32))).drop(_ROW)
-        return frame.collect(engine="streaming")
+        frame = self._data.frame(dataset.dataset, dataset.number)
+        if not dataset.time_column or not frame.collect_schema()[dataset.time_column].is_temporal():
+            return "the training data do not say when their rows were"
+        at = pl.col(dataset.time_column).dt.epoch("us")
+        [until] = frame.select(at.max()).collect(engine="streaming").row(0)  # a number: so rows are filtered by batches
+        is_new = at > (until or 0) - span_us
+        new, old = frame.select(new=is_new.sum(), old=(~is_new).sum()).collect(engine="streaming").row(0)
+        if not new or not old:
+            return "the training data are not longer than the window"
+        if new < _ENOUGH * rows:
+            return f"{new} rows in such a stretch of the training data, {rows} in the window"
+        newest, earlier = frame.filter(is_new).select(names), frame.filter(~is_new).select(names)
+        return _some(earlier, old, 2 * most), _some(newest, new, rows)
 
     def _asked(self, window: VectorComparison, names: Sequence[str], most: int) -> pl.DataFrame:
         """Some rows that a version answered: those whose ids have the least hashes, so that each counts once."""
@@ -271,6 +297,17 @@ def compare_in_child(payload: Message, ask: Ask) -> Message:
         alarm = str(payload.get("alarm") or "")
         found = vectors.compare_for(alarm) if alarm else vectors.compare(str(payload["deployment"]))
         return {"window_end": found.window_end, "why": found.why}
+
+
+def _some(frame: pl.LazyFrame, rows: int, most: int) -> pl.DataFrame:
+    """Rows of a table that has so many, drawn by their place in it, read a batch at a time."""
+    import numpy as np
+    import polars as pl
+
+    if rows > most:
+        drawn = np.sort(np.random.default_rng(rows).choice(rows, most, replace=False)).astype(np.uint32)
+        frame = frame.with_row_index(_ROW).filter(pl.col(_ROW).is_in(drawn)).drop(_ROW)
+    return frame.collect(engine="streaming")
 
 
 def _is_about(alarm: Alarm, vectors: Iterable[str]) -> bool:
