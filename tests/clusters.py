@@ -12,8 +12,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -68,6 +70,14 @@ class RayCluster:
         """
         return cast("list[int]", self._ask(kill=pid)["killed"])
 
+    def actors(self, kind: str) -> list[int]:
+        """Processes of actors whose title, as Ray gives it, has this in it."""
+        found = []
+        for process in psutil.Process(self._process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                found += [process.pid] if kind in (process.cmdline() or [""])[0] else []
+        return found
+
     def fill_up(self) -> None:
         """Start nodes in the place of those that were killed."""
         self._ask(fill=True)
@@ -90,6 +100,42 @@ class RayCluster:
         line = self._process.stdout.readline()
         assert line, Path(self._folder.name, "cluster.log").read_text()
         return json.loads(line)
+
+
+@contextmanager
+def served_by_ray(
+    made: Mapping[str, object], folder: Path, address: str, env: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """`serve run` over a config; the address that answers.
+
+    Args:
+        made: The config.
+        folder: For its file and the log.
+        address: Of the cluster.
+        env: Variables that whoever connects to it needs.
+    """
+    (folder / "serve.yaml").write_text(json.dumps(made))  # which is YAML
+    script = "import sys; from ray.serve.scripts import cli; sys.exit(cli())"
+    command = [sys.executable, "-W", "ignore", "-c", script, "run", str(folder / "serve.yaml"), "--address", address]
+    with (folder / "serve.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **(env or {})})
+    url = "http://127.0.0.1:{port}".format(**cast("dict[str, object]", made["http_options"]))
+    try:
+        while not _is_ready(url):
+            assert process.poll() is None, (folder / "serve.log").read_text()
+            time.sleep(0.1)
+        yield url
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=60) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def hold(port: str, nodes: str, cpus: str) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from mainspring.core.errors import Failed, Unavailable
+from mainspring.core.errors import Failed, Fenced, Timeout, Unavailable
 from mainspring.core.ids import new_id
 from mainspring.serving.modelserver.app import App
 from mainspring.serving.modelserver.batching import Batcher, Line
@@ -44,6 +44,8 @@ Files = Mapping[str, bytes]
 Inputs = Sequence[tuple[str, str]]
 Declared = Mapping[tuple[str, int], Inputs]
 """The input columns of versions, by deployment and number."""
+Call = tuple[str, str, int]
+"""Of which life of the keeper rows are asked for, by which replica, and its how manieth call it is."""
 
 
 class Keeper:
@@ -58,6 +60,12 @@ class Keeper:
         self._seen, self._plan = (0, 0), Plan()
         self._spool: Spool | None = None
         self._declared: set[tuple[str, int]] = set()
+        self._life = new_id()
+        self._calls: dict[str, tuple[int, asyncio.Task[None]]] = {}
+
+    async def life(self) -> str:
+        """What this life of the keeper is called."""
+        return self._life
 
     async def plan(
         self, generation: int, held: Sequence[str], wait_s: float = 0.0
@@ -85,11 +93,26 @@ class Keeper:
             self._seen, self._plan = (stat.st_ino, stat.st_mtime_ns), read_plan(self._folder)
         return self._plan
 
-    async def append(self, groups: Mapping[str, Sequence[Row]], declared: Declared) -> None:
+    async def append(self, call: Call, groups: Mapping[str, Sequence[Row]], declared: Declared) -> None:
         """Commit rows of deployments; they survive what `serving.durability` says.
 
-        Raises: Unavailable: They can't be written.
+        Ray Serve makes a call again whose keeper died while it was at it, or did not answer for a while. The same call
+        is committed once in a life, and one that another life may have committed is refused.
+
+        Raises:
+            Unavailable: They can't be written.
+            Fenced: The call is for a life that is over.
         """
+        life, replica, number = call
+        if life != self._life:
+            raise Fenced("the keeper died, and may have committed these rows before", where="Ray Serve")
+        before, task = self._calls.get(replica, (0, None))
+        if task is None or before != number:
+            task = asyncio.create_task(self._commit(groups, declared))
+            self._calls[replica] = number, task
+        await asyncio.shield(task)
+
+    async def _commit(self, groups: Mapping[str, Sequence[Row]], declared: Declared) -> None:
         spool = self._open()
         for (deployment, version), inputs in declared.items():
             if (deployment, version) not in self._declared:
@@ -122,6 +145,7 @@ class KeptLog:
         self._inputs: dict[tuple[str, int], Inputs] = {}
         self._queue: list[Entry] = []
         self._sending: asyncio.Task[None] | None = None
+        self._name, self._life, self._calls = new_id(), "", 0
 
     def declare(self, deployment: str, model: LoadedModel) -> None:
         """Keep the input columns of a version, which go to the keeper with its rows."""
@@ -129,7 +153,10 @@ class KeptLog:
         self._inputs[deployment, model.version] = [*named]
 
     def append(self, deployment: str, rows: Sequence[Row]) -> asyncio.Future[None]:
-        """Log rows; the future resolves once the keeper has committed them, or raises `Unavailable`."""
+        """Log rows; the future resolves once the keeper has committed them.
+
+        It raises `Unavailable` when they are not in the log, `Timeout` when nobody knows.
+        """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.waiting_rows += len(rows)
         self._queue.append((deployment, rows, future))
@@ -144,22 +171,40 @@ class KeptLog:
             for deployment, rows, _ in entries:
                 groups.setdefault(deployment, []).extend(rows)
             about = {(deployment, cast(int, row[_VERSION])) for deployment, rows in groups.items() for row in rows}
-            failure = ""
+            failure: Unavailable | Timeout | None = None
+            self._calls += 1
             try:
-                await self._keeper.append.remote(groups, {key: self._inputs[key] for key in about})
+                await self._hand_over(groups, {key: self._inputs[key] for key in about})
             except Exception as reason:  # noqa: BLE001 - the edge of a call: the requests hear of it
-                failure = f"the prediction log can't be written: {type(reason).__name__}"
-                _told.error("%s: %s", failure, reason)
+                failure = self._failure(reason)
+                _told.error("%s: %s", failure.what, reason)
             self._resolve(entries, failure)
         self._sending = None
 
-    def _resolve(self, entries: Sequence[Entry], failure: str) -> None:
+    async def _hand_over(self, groups: Mapping[str, Sequence[Row]], declared: Declared) -> None:
+        if not self._life:
+            try:
+                self._life = await self._keeper.life.remote()
+            except Exception as reason:  # whatever it is, nothing was sent
+                raise Unavailable(f"no keeper: {type(reason).__name__}") from reason
+        await self._keeper.append.remote((self._life, self._name, self._calls), groups, declared)
+
+    def _failure(self, reason: Exception) -> Unavailable | Timeout:
+        """What requests hear: whether nothing was written, so that they may come again, or nobody knows."""
+        self._life = ""  # the next call is for whoever keeps by then
+        why = getattr(reason, "cause", reason)
+        if isinstance(why, Unavailable):
+            return Unavailable(f"the prediction log can't be written: {type(why).__name__}")
+        what = f"the keeper of the prediction log did not answer: {type(why).__name__}"
+        return Timeout(what, hint="the rows may be in the log: look for the id before it is sent again")
+
+    def _resolve(self, entries: Sequence[Entry], failure: Unavailable | Timeout | None) -> None:
         for _, rows, future in entries:
             self.waiting_rows -= len(rows)
             self.rows += 0 if failure else len(rows)
             self.failures += len(rows) if failure else 0
             if not future.done():
-                future.set_exception(Unavailable(failure)) if failure else future.set_result(None)
+                future.set_exception(failure) if failure else future.set_result(None)
 
 
 class Replica:

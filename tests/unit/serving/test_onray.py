@@ -6,24 +6,21 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
-import urllib.request
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import psutil
 import pytest
+from tests.clusters import served_by_ray
 from tests.e2e.plansite import NAMES, Load, Site, make_packages
 from tests.ports import own_ports
 from tests.unit.serving.plane import whole
 
-from mainspring.core.errors import Failed, Invalid
+from mainspring.core.errors import Failed, Fenced, Invalid
 from mainspring.serving.client import Client
 from mainspring.serving.modelserver.app import App
 from mainspring.serving.modelserver.batching import Batcher, Line
@@ -129,8 +126,9 @@ def test_what_was_answered_is_in_the_log_of_the_project_once(site: Site) -> None
             bodies = [body for _, body in await asyncio.gather(*(asked(replica) for _ in range(20)))]
             handle.is_broken = True
             status, said = await asked(replica)
-            assert status == 503
-            assert b"prediction log" in said
+            assert status == 504, "nobody knows whether the keeper had committed it"
+            assert b"the rows may be in the log" in said
+            assert (await asked(replica))[0] == 503, "nothing was sent"
             handle.is_broken = False
             handle._whose = Keeper(str(site.folder))  # it died, and Ray made another
             bodies.append((await asked(replica))[1])
@@ -140,6 +138,39 @@ def test_what_was_answered_is_in_the_log_of_the_project_once(site: Site) -> None
     site.compactor.run()
     assert sorted(site.logged()) == sorted(f"{each}.{row}" for each in ids for row in range(2))
     assert not [path for path in (site.folder / SPOOLS).glob("*.sqlite") if path.with_suffix(".lock").exists()][1:]
+
+
+def test_a_call_that_ray_makes_again_is_committed_once_and_refused_by_another_life_of_the_keeper(site: Site) -> None:
+    made: list[Any] = []
+
+    class Again(Handle):
+        """Makes each call for rows twice, as Ray Serve may when an answer does not come."""
+
+        def __getattr__(self, name: str) -> Any:
+            method = super().__getattr__(name)
+
+            class Twice:
+                @staticmethod
+                async def remote(*given: object) -> object:
+                    made.append(given)
+                    await method.remote(*given)
+                    return await method.remote(*given)
+
+            return Twice if name == "append" else method
+
+    async def run() -> list[str]:
+        async with replica_of(site) as (replica, handle):
+            replica._log._keeper = Again(handle._whose)
+            bodies = [body for _, body in await asyncio.gather(*(asked(replica) for _ in range(10)))]
+            later = Keeper(str(site.folder))
+            with pytest.raises(Fenced, match="may have committed"):
+                await later.append(*made[-1])
+            assert later._spool is None
+            return [json.loads(body)["id"] for body in bodies]
+
+    ids = asyncio.run(run())
+    site.compactor.run()
+    assert sorted(site.logged()) == sorted(f"{each}.{row}" for each in ids for row in range(2))
 
 
 def test_replicas_follow_the_plan_and_stay_with_it_when_a_version_cannot_be_loaded(site: Site) -> None:
@@ -186,37 +217,6 @@ def test_the_config_names_what_ray_serve_shall_run_and_is_refused_without_a_depl
         config(site.folder, **about, max_replicas=0)  # type: ignore[arg-type]
 
 
-@contextmanager
-def served_by_ray(made: dict[str, object], folder: Path) -> Iterator[str]:
-    """`serve run` over a config, on the cluster of the tests."""
-    import ray
-    import yaml  # type: ignore[import-untyped]
-
-    (folder / "serve.yaml").write_text(yaml.safe_dump(made))
-    address = ray.get_runtime_context().gcs_address
-    script = "import sys; from ray.serve.scripts import cli; sys.exit(cli())"
-    command = [sys.executable, "-c", script, "run", str(folder / "serve.yaml"), "--address", address]
-    with (folder / "serve.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    url = "http://127.0.0.1:{port}".format(**cast("dict[str, object]", made["http_options"]))
-    try:
-        while not is_ready(url):
-            assert process.poll() is None, (folder / "serve.log").read_text()
-            time.sleep(0.1)
-        yield url
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(60)
-
-
-def is_ready(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=60) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
 def pids_of(kind: str) -> list[int]:
     """Processes of the actors that serve, by the titles that Ray gives them."""
     names = [(child.pid, child.cmdline()[:1]) for child in psutil.Process().children(recursive=True)]
@@ -233,7 +233,9 @@ def test_ray_serve_answers_over_http_as_our_server_and_loses_no_row_when_its_pro
     made = config(site.folder, host="127.0.0.1", port=port, replicas=2, max_replicas=0, cpus=0.1)
     ours = Supervisor(site.folder, ServerOptions(drain_s=0.0))
     rows = {name: np.random.default_rng(0).normal(size=50).tolist() for name in NAMES}
-    with served_by_ray(made, tmp_path) as url, Client(url) as theirs:
+    import ray
+
+    with served_by_ray(made, tmp_path, ray.get_runtime_context().gcs_address) as url, Client(url) as theirs:
         there = theirs.predict("m", rows, request_id="bits")
         with Client(ours.start()) as own:
             assert own.predict("m", rows).outputs == there.outputs

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 
-from mainspring.core.errors import Invalid, MainspringError, Overloaded, Unavailable
+from mainspring.core.errors import Invalid, MainspringError, Overloaded, Timeout, Unavailable
 from mainspring.core.values import dataclass
 from mainspring.serving.modelserver.asking import Context, Outputs
 from mainspring.serving.modelserver.batching import Batcher, Columns, HungUp, Job, Line, late
@@ -186,7 +186,7 @@ class Desk:
                 raise Unavailable(f"{self._spool.waiting_rows} rows wait for the log")
             left_s = _LEAST_LOG_S if job is None else max(_LEAST_LOG_S, job.deadline - time.perf_counter())
             await asyncio.wait_for(self._spool.append(ask.endpoint.name, rows), left_s)
-        except (Unavailable, TimeoutError) as reason:
+        except (Unavailable, Timeout, TimeoutError) as reason:
             self.unlogged_rows += len(rows)
             if time.monotonic() - self._complained_at > _COMPLAIN_S:
                 self._complained_at = time.monotonic()
