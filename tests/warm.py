@@ -15,10 +15,8 @@ import gc
 import importlib
 import io
 import json
-import mmap
 import os
 import runpy
-import signal
 import socket
 import subprocess
 import sys
@@ -61,9 +59,6 @@ PARTS = (
 TESTS = "import sys;exec(eval(sys.stdin.readline()))"
 """What pytest-xdist starts to run a share of the tests: it is told what to be, and has a seed for what tests start."""
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of Linux: who lost its parent becomes a child of this process
-_CLONE_VM, _CLONE_VFORK, _MAP_NORESERVE = 0x100, 0x4000, 0x4000  # of Linux
-_STACK = 64 << 20
-"""As much as a fork may need; what it does not use costs nothing."""
 _MOST = 1 << 20
 _MOST_FDS = 32
 _FAR = 512  # above every descriptor that a process is promised
@@ -191,59 +186,27 @@ def _program(args: object) -> Command | None:
 
 def _serve(link: socket.socket) -> NoReturn:
     """Fork for each message; the forks are what was asked. The seed itself ends with who asks."""
-    between = _Between()
     while True:
         text, fds, _, _ = socket.recv_fds(link, _MOST, _MOST_FDS)
         if not text:
             os._exit(0)  # who asks has ended
+        told, tell = os.pipe()
         wait, let = os.pipe()
-
-        def begin(wait: int = wait, let: int = let, text: bytes = text, fds: list[int] = fds) -> NoReturn:
-            link.close()
-            os.close(let)
-            os.read(wait, 1)  # ends once the process between is gone, and this one the child of who asked
-            os.close(wait)
-            _become({**json.loads(text), "taken": fds})
-
-        link.send(str(between.fork(begin)).encode())
-        for fd in (wait, let, *fds):
+        between = os.fork()  # its end makes the fork the child of whoever asked
+        if between == 0:
+            if (pid := os.fork()) == 0:
+                link.close()
+                for fd in (told, tell, let):
+                    os.close(fd)
+                os.read(wait, 1)  # ends once the process between is gone, and this one the child of who asked
+                os.close(wait)
+                _become({**json.loads(text), "taken": fds})
+            os.write(tell, str(pid).encode())
+            os._exit(0)
+        os.waitpid(between, 0)
+        link.send(os.read(told, 64))
+        for fd in (told, tell, wait, let, *fds):
             os.close(fd)
-
-
-class _Between:
-    """Forks by a process between, whose end makes the fork the child of whoever asked.
-
-    The process between lives in the memory of this one, which waits for its end, as with `vfork`: a fork of its own
-    would copy the tables of all pages and throw them away, which takes longer than the fork that is wanted.
-    """
-
-    def __init__(self) -> None:
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self._stack = mmap.mmap(-1, _STACK, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE)
-        self._top = ctypes.addressof(ctypes.c_char.from_buffer(self._stack)) + _STACK - 16
-
-    def fork(self, program: Callable[[], NoReturn]) -> int:
-        """The process id of a fork that runs a program."""
-        forked = 0
-
-        def between(_: object) -> int:
-            nonlocal forked
-            if (forked := os.fork()) == 0:
-                try:
-                    program()
-                except BaseException:  # noqa: BLE001 - as at the end of every interpreter
-                    traceback.print_exc()
-                finally:
-                    os._exit(1)
-            return 0
-
-        flags = _CLONE_VM | _CLONE_VFORK | signal.SIGCHLD
-        told = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(between)
-        child = self._libc.clone(told, ctypes.c_void_p(self._top), flags, None)
-        if child < 0:
-            raise OSError(ctypes.get_errno(), "clone")
-        os.waitpid(child, 0)
-        return forked
 
 
 def _become(asked: dict[str, Any]) -> NoReturn:
