@@ -14,6 +14,25 @@ from mainspring.storage.commits import GroupCommit, Joint
 from mainspring.storage.ports import Tables
 
 
+@contextmanager
+def together(tables: Tables) -> Iterator[GroupCommit]:
+    """A group whose writer is held, so that what is submitted waits together; all of it is done at the end."""
+    held, entered = threading.Event(), threading.Event()
+
+    def hold(_: sa.Connection) -> None:
+        entered.set()
+        assert held.wait(30)
+
+    group = GroupCommit(tables.write)
+    group.submit(hold)
+    assert entered.wait(30)
+    try:
+        yield group
+    finally:
+        held.set()
+        group.close()
+
+
 def test_more_than_can_wait_is_refused_and_the_rest_is_done(tables: Tables) -> None:
     held, entered = threading.Event(), threading.Event()
 
@@ -57,7 +76,6 @@ def test_a_work_that_fails_leaves_nothing_and_its_neighbours_stay(tables: Tables
 
 
 def test_works_are_run_twice_at_most_when_one_of_them_fails_and_each_has_its_own_answer(tables: Tables) -> None:
-    held, entered = threading.Event(), threading.Event()
     runs: list[int] = []
 
     def work(n: int) -> Callable[[sa.Connection], int]:
@@ -69,16 +87,8 @@ def test_works_are_run_twice_at_most_when_one_of_them_fails_and_each_has_its_own
 
         return run
 
-    def hold(_: sa.Connection) -> None:
-        entered.set()
-        assert held.wait(30)
-
-    group = GroupCommit(tables.write)
-    group.submit(hold)
-    assert entered.wait(30)
-    done = [group.submit(work(n)) for n in range(4)]
-    held.set()
-    group.close()
+    with together(tables) as group:
+        done = [group.submit(work(n)) for n in range(4)]
     assert [str(future.exception(30) or future.result()) for future in done] == ["0", "1", "two", "3"]
     assert runs == [0, 1, 2, 0, 1, 2, 3]
 
@@ -105,7 +115,6 @@ def test_works_are_not_run_again_when_the_transaction_itself_cannot_begin_or_com
 
 
 def test_joint_works_that_wait_next_to_each_other_are_run_by_one_call_and_in_order(tables: Tables) -> None:
-    held, entered = threading.Event(), threading.Event()
     calls: list[list[str]] = []
 
     def run(_: sa.Connection, given: Sequence[str]) -> None:
@@ -114,18 +123,10 @@ def test_joint_works_that_wait_next_to_each_other_are_run_by_one_call_and_in_ord
     def other(_: sa.Connection, given: Sequence[str]) -> None:
         calls.append(["other", *given])
 
-    def hold(_: sa.Connection) -> None:
-        entered.set()
-        assert held.wait(30)
-
-    group = GroupCommit(tables.write)
-    group.submit(hold)
-    assert entered.wait(30)
-    joint = [group.submit(Joint(run, name)) for name in "abc"]
-    alone = group.submit(lambda conn: calls.append(["alone"]))
-    after = [group.submit(Joint(one, name)) for one, name in ((run, "d"), (other, "e"), (other, "f"), (run, "g"))]
-    held.set()
-    group.close()
+    with together(tables) as group:
+        joint = [group.submit(Joint(run, name)) for name in "abc"]
+        alone = group.submit(lambda conn: calls.append(["alone"]))
+        after = [group.submit(Joint(one, name)) for one, name in ((run, "d"), (other, "e"), (other, "f"), (run, "g"))]
     assert [done.result(30) for done in (*joint, alone, *after)] == [None] * 8
     assert calls == [["a", "b", "c"], ["alone"], ["d"], ["other", "e", "f"], ["g"]]
 
@@ -133,7 +134,6 @@ def test_joint_works_that_wait_next_to_each_other_are_run_by_one_call_and_in_ord
 def test_of_joint_works_only_the_one_that_fails_leaves_nothing(tables: Tables) -> None:
     with tables.write() as conn:
         conn.exec_driver_sql("CREATE TABLE kept (n integer)")
-    held, entered = threading.Event(), threading.Event()
 
     def run(conn: sa.Connection, given: Sequence[int]) -> None:
         for n in given:
@@ -141,16 +141,8 @@ def test_of_joint_works_only_the_one_that_fails_leaves_nothing(tables: Tables) -
             if n == 2:
                 raise Invalid("two")
 
-    def hold(_: sa.Connection) -> None:
-        entered.set()
-        assert held.wait(30)
-
-    group = GroupCommit(tables.write)
-    group.submit(hold)
-    assert entered.wait(30)
-    done = [group.submit(Joint(run, n)) for n in range(5)]
-    held.set()
-    group.close()
+    with together(tables) as group:
+        done = [group.submit(Joint(run, n)) for n in range(5)]
     assert [str(future.exception(30)) for future in done] == ["None", "None", "two", "None", "None"]
     with tables.read() as conn:
         assert [row.n for row in conn.exec_driver_sql("SELECT n FROM kept ORDER BY n")] == [0, 1, 3, 4]
