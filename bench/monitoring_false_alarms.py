@@ -37,6 +37,7 @@ from mainspring.data.sketch import (
 )
 from mainspring.monitoring.model import MonitorSpec, WatchedVersion
 from mainspring.monitoring.rules.budget import level_of
+from mainspring.monitoring.rules.dispersion import WEEK
 from mainspring.monitoring.rules.evidence import ODD_ROWS
 from mainspring.monitoring.rules.judging import drift_level, judge_inputs, judge_loss
 from mainspring.monitoring.rules.performance import Outcomes
@@ -62,6 +63,7 @@ class Kind:
         spread: Standard deviation of the logarithm of `day` between columns.
         shared: What share of the variance of moods all columns have in common, in [0, 1].
         freedom: Of the t-distribution that moods have, 0 for normal ones.
+        uneven: Whether days differ in their rows: weekends, quiet weeks and the first days of rollouts have few.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Kind:
     spread: float = 0.0
     shared: float = 0.0
     freedom: float = 0.0
+    uneven: bool = False
     heavy: bool = False
     missing: float = 0.0
     levels: int = 0
@@ -97,6 +100,15 @@ class Kind:
             sizes = self.day * np.exp(self.spread * rng.normal(size=columns))
         sizes[self.moody or columns :] = 0.0
         return sizes
+
+    def sizes(self, days: int, most: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Rows of each day, shape (days,): `most` of them, or from a tenth of that on, and 200 at least."""
+        if not self.uneven:
+            return np.full(days, most)
+        day = np.arange(days)
+        share = np.where(day % 7 >= 5, 0.3, 1.0) * np.where(day % 56 < 10, 0.1, 1.0)
+        share *= rng.uniform(0.3, 1.0, days // 7 + 1)[day // 7]
+        return np.maximum((most * share).astype(np.int64), min(200, most))
 
     def rows(self, size: int, mood: float, rng: np.random.Generator) -> pl.Series:
         if self.levels:
@@ -165,6 +177,17 @@ MIXTURES = (
     Kind("t(5), 0.3 of 1 column", day=0.3, moody=1, freedom=5.0),
 )
 """Columns that vary by day, but not alike or not each on its own."""
+UNEVEN = (
+    Kind("independent rows", uneven=True),
+    Kind("day effect 0.05", day=0.05, uneven=True),
+    Kind("day effect 0.1", day=0.1, uneven=True),
+    Kind("weekly season 0.1", week=0.1, uneven=True),
+    Kind("weekly season 0.5", week=0.5, uneven=True),
+    Kind("season 0.5, day effect 0.1", day=0.1, week=0.5, uneven=True),
+    Kind("AR(1) 0.7, day effect 0.1", day=0.1, memory=0.7, uneven=True),
+    Kind("one mood of all, 0.1", day=0.1, shared=1.0, uneven=True),
+)
+"""Days that do not have the same number of rows."""
 
 
 @dataclass(frozen=True)
@@ -199,10 +222,12 @@ class Year:
         self.moods, self.later = moods[: cell.before], moods[cell.before :]
         rows = min(cell.reference, cell.window)
         kept = _kept_days(cell.before)
-        shown = self._draw(self.moods[kept], rows)
+        shown = self._draw(self.moods[kept], np.full(len(kept), rows))
         others = cell.before - len(kept)
         whole = shown.sum(0) + (
-            self._draw(self.moods[~np.isin(np.arange(cell.before), kept)], rows).sum(0) if others else 0
+            self._draw(self.moods[~np.isin(np.arange(cell.before), kept)], np.full(others, rows)).sum(0)
+            if others
+            else 0
         )
         named = tuple(replace(grid, name=f"c{i:02}") for i in range(cell.columns))
         self.grid = Grid(named)
@@ -222,11 +247,12 @@ class Year:
         )
         return Sketch(self.grid, int(counts[0].sum()), columns)
 
-    def _draw(self, moods: Floats, rows: int) -> Floats:
-        """Counts, shape (days, columns, cells + 1)."""
+    def _draw(self, moods: Floats, sizes: NDArray[np.int64]) -> Floats:
+        """Counts of days of so many rows, shape (days, columns, cells + 1)."""
         chances = self.cell.kind.probabilities(self.column, moods)
-        if rows < 20_000:
-            return self.rng.multinomial(rows, chances).astype(np.float64)
+        rows = sizes[:, None, None]
+        if sizes.max() < 20_000:
+            return self.rng.multinomial(rows[:, :, 0], chances).astype(np.float64)
         spread = np.sqrt(rows * chances) * self.rng.normal(size=chances.shape)
         drawn = rows * chances + spread - chances * spread.sum(-1, keepdims=True)
         return np.asarray(np.maximum(np.round(drawn), 0.0), np.float64)
@@ -235,7 +261,7 @@ class Year:
         """The days after the reference; a shift moves the first column from day `since` on."""
         moods = self.later[:count].copy()
         moods[since:, 0] += shift
-        return self._draw(moods, self.cell.window)
+        return self._draw(moods, self.cell.kind.sizes(count, self.cell.window, self.rng))
 
     def judged(self, counts: Floats) -> list[int]:
         """On which days alarms are raised, by the code that runs in production."""
@@ -246,7 +272,7 @@ class Year:
     def windows(self, counts: Floats) -> list[InputWindow]:
         """The days as production gets them."""
         starts = [START + (self.cell.before + day) * DAY_US for day in range(len(counts))]
-        return [InputWindow(at, at + DAY_US, self.sketch(day)) for at, day in zip(starts, counts, strict=True)]
+        return [InputWindow.joined([(at, self.sketch(day))]) for at, day in zip(starts, counts, strict=True)]
 
 
 def _kept_days(days: int) -> NDArray[np.int64]:
@@ -272,8 +298,10 @@ class Watch:
     def day(self, number: int, counts: Floats) -> bool:
         """Judge a day, shape (columns, cells + 2); whether an alarm is raised."""
         told = self._missing(counts)
-        start = (self.first_day + number) * DAY_US
-        new = Stretch(start, start + DAY_US, 1, np.ones(self.columns), np.cumsum(counts, axis=1))
+        start, rows = (self.first_day + number) * DAY_US, counts.sum(1)
+        week = np.zeros((self.columns, WEEK))
+        week[:, (self.first_day + number) % WEEK] = rows
+        new = Stretch(start, start + DAY_US, 1, week, rows**2, np.cumsum(counts, axis=1))
         self.stretches = extended(self.stretches, new)
         found = self.scan.judge(self.stretches, level=self.level, tolerance=SPEC.drift_tolerance)
         m = np.where(self.alarmed, 0.0, found.evidence)
@@ -430,7 +458,7 @@ def _replayed(days: list[pl.DataFrame], features: list[str], seed: int) -> int:
     profile = learn_profile(pl.concat(dated[:half]).select(*features, "at"), time_column="at")
     reference = Reference.of(profile, features)
     windows = [
-        InputWindow(START + n * DAY_US, START + (n + 1) * DAY_US, sketch(day, reference.profile.grid))
+        InputWindow.joined([(START + n * DAY_US, sketch(day, reference.profile.grid))])
         for n, day in enumerate(dated)
         if n >= half
     ]
@@ -484,10 +512,11 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="keep every such edge of the grid; 3 is quicker")
     parser.add_argument("--all", action="store_true", help="every window and reference size")
     parser.add_argument("--mixtures", action="store_true", help="columns that vary by day in different ways")
+    parser.add_argument("--uneven", action="store_true", help="days that do not have the same number of rows")
     parser.add_argument("--only", default="", help="kinds of data whose name has this in it")
     parser.add_argument("--parts", default="loss,power,false,flights", help="what is done")
     args = parser.parse_args()
-    known = MIXTURES if args.mixtures else KINDS
+    known = MIXTURES if args.mixtures else UNEVEN if args.uneven else KINDS
     kinds = [kind for kind in known if args.only in kind.name]
     windows, references = ([200, 1000, 50_000], [1000, 10_000, 100_000]) if args.all else ([1000], [10_000, 100_000])
     cells = [

@@ -44,10 +44,7 @@ def of(values: Sequence[object] | NDArray[np.float64]) -> tuple[Grid, ColumnSket
 
 def days(reference: Reference, frames: Sequence[pl.DataFrame], *, first: int = 0) -> list[InputWindow]:
     grid = reference.profile.grid
-    return [
-        InputWindow((first + i) * DAY_US, (first + i + 1) * DAY_US, sketch(frame, grid))
-        for i, frame in enumerate(frames)
-    ]
+    return [InputWindow.joined([((first + i) * DAY_US, sketch(frame, grid))]) for i, frame in enumerate(frames)]
 
 
 def judged(reference: pl.DataFrame, frames: Sequence[pl.DataFrame]) -> Finding:

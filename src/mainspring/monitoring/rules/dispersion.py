@@ -105,19 +105,6 @@ class Season:
 
     counts: Floats
 
-    def expected(self, start: int, end: int) -> tuple[Floats, int]:
-        """The shares expected of rows of a stretch of time, shape (cells,), and how many rows they are known from."""
-        days = days_of(start, end)
-        weight = np.bincount([day % WEEK for day in days], minlength=WEEK) / len(days)
-        rows = self.counts.sum(1)
-        known = 1 / float((weight**2 / rows).sum())
-        return np.asarray(weight @ (self.counts / rows[:, None]), np.float64), int(known)
-
-
-def days_of(start: int, end: int) -> range:
-    """The days, since 1970, that a stretch of time has a part of; the first one at least."""
-    return range(start // DAY_US, max(-(-end // DAY_US), start // DAY_US + 1))
-
 
 def cells_of(column: ColumnSketch) -> Floats:
     """Rows of a column by cell, those of its values first, then the invalid and the null ones, shape (cells + 2,).

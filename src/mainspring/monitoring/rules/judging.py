@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import reduce
 
 import msgspec
@@ -17,7 +16,7 @@ from mainspring.monitoring.rules import drift, evidence, performance, rates
 from mainspring.monitoring.rules.budget import level_of
 from mainspring.monitoring.rules.causes import cause
 from mainspring.monitoring.rules.reference import Reference
-from mainspring.monitoring.rules.scanning import Scan, Scanned, Stretch, extended, stretch_of
+from mainspring.monitoring.rules.scanning import Scan, Scanned, Stretch, counts_of, extended, stretch_of
 from mainspring.monitoring.rules.windows import InputWindow, LabelWindow
 
 _MISSING = ("absent", "missing", "invalid")
@@ -94,7 +93,7 @@ def judge_inputs(
     level = drift_level(len(grid.columns), spec)
     judgements, drafts = [], []
     for window in windows:
-        stretches = extended(stretches, stretch_of(window.sketch, window.start, window.end))
+        stretches = extended(stretches, stretch_of(window))
         scanned = scan.judge(stretches, level=level, tolerance=spec.drift_tolerance)
         seen = _Seen(reference, window, stretches, scanned, level)
         found = [
@@ -202,13 +201,14 @@ class _Kept(msgspec.Struct, frozen=True):
     start: int
     end: int
     windows: int
-    filled: list[float]
+    week: list[list[float]]
+    squares: list[float]
     sketch: bytes
 
 
 def _packed(stretches: Sequence[Stretch]) -> list[dict[str, object]]:
     kept = [
-        _Kept(one.start, one.end, one.windows, one.filled.tolist(), one.sketch.to_bytes())
+        _Kept(one.start, one.end, one.windows, one.week.tolist(), one.squares.tolist(), one.sketch.to_bytes())
         for one in stretches
         if one.sketch is not None
     ]
@@ -218,8 +218,9 @@ def _packed(stretches: Sequence[Stretch]) -> list[dict[str, object]]:
 def _unpacked(packed: object, grid: Grid) -> list[Stretch]:
     found = []
     for one in msgspec.convert(packed or [], list[_Kept]):
-        stretch = stretch_of(Sketch.from_bytes(one.sketch, grid), one.start, one.end)
-        found.append(replace(stretch, windows=one.windows, filled=np.array(one.filled, np.float64)))
+        sketch, week = Sketch.from_bytes(one.sketch, grid), np.array(one.week, np.float64)
+        squares, counts = np.array(one.squares, np.float64), counts_of(sketch)
+        found.append(Stretch(one.start, one.end, one.windows, week, squares, counts, sketch))
     return found
 
 

@@ -52,39 +52,45 @@ class Reference:
         cells = self.profile.grid.columns
         return np.array([one.cells if one.kind == "categorical" else 0 for one in cells], np.float64)
 
-    def expected(self, start: int, end: int) -> tuple[Floats, Floats]:
-        """What is expected of the rows of a stretch of time, and how many rows it is known from.
+    def expected(self, week: Floats) -> tuple[Floats, Floats]:
+        """What is expected of rows, and how many rows it is known from.
+
+        Of a column with a season it is what the days of the week had, each for as many rows as came on it: a day with
+        few rows, as at the beginning of a rollout, says little of what there should be.
 
         Args:
-            start: First microsecond.
-            end: First microsecond after it.
-        Returns: Shares up to each cell, shape (columns, widest column), and rows, shape (columns,). Both are shared by
-            who asks of a stretch of the same days of the week: they are not to be changed.
+            week: Rows of each column by day of the week, shape (columns, 7).
+        Returns: Shares up to each cell, shape (columns, widest column), and rows, shape (columns,). Both may be shared
+            with others who ask: they are not to be changed.
         """
-        days = dispersion.days_of(start, end)
-        key = days.start % dispersion.WEEK, len(days)
-        if key not in self._of_days:
-            self._of_days[key] = self._expected_on(start, end)
-        return self._of_days[key]
+        shares, known = self._of_any_day
+        if not self._seasonal.size:
+            return shares, known
+        shares, known, mine = shares.copy(), known.copy(), week[self._seasonal]
+        rows, by_day = self._by_day
+        weight = np.where(mine.sum(1, keepdims=True) > 0, mine, 1.0)
+        weight /= weight.sum(1, keepdims=True)
+        shares[self._seasonal] = np.matmul(weight[:, None, :], by_day)[:, 0]
+        known[self._seasonal] = 1 / (weight**2 / rows).sum(1)
+        return shares, known
 
     @cached_property
-    def _of_days(self) -> dict[tuple[int, int], tuple[Floats, Floats]]:
-        return {}
+    def _seasonal(self) -> NDArray[np.int64]:
+        return np.array([i for i, one in enumerate(self.seasons) if one is not None], np.int64)
+
+    @cached_property
+    def _by_day(self) -> tuple[Floats, Floats]:
+        """Of columns with a season: rows by day of the week, shape (columns, 7), and shares up to each cell."""
+        width = self._of_any_day[0].shape[1]
+        counts = [one.counts for one in self.seasons if one is not None]
+        rows = np.stack([one.sum(1) for one in counts])
+        shares = [np.pad(one / one.sum(1)[:, None], ((0, 0), (0, width - one.shape[1]))) for one in counts]
+        return rows, np.cumsum(np.stack(shares), axis=2)
 
     @cached_property
     def _of_any_day(self) -> tuple[Floats, Floats]:
         rows = np.array([column.rows for column in self.profile.sketch.columns], np.float64)
         return dispersion.cumulated(self.shares), rows
-
-    def _expected_on(self, start: int, end: int) -> tuple[Floats, Floats]:
-        seasons = {i: one for i, one in enumerate(self.seasons) if one is not None}
-        if not seasons:
-            return self._of_any_day
-        shares, known = (each.copy() for each in self._of_any_day)
-        for i, season in seasons.items():
-            usual, known[i] = season.expected(start, end)
-            shares[i] = dispersion.cumulated([np.pad(usual, (0, shares.shape[1] - len(usual)))])[0]
-        return shares, known
 
     def days_of(self, at: int) -> Days | None:
         """The single days of a column, for a season to be seen in it; None without any that has rows."""

@@ -19,6 +19,7 @@ from mainspring.monitoring.rules.dispersion import SAMPLING, cells_of, cumulated
 from mainspring.monitoring.rules.drift import p_value
 from mainspring.monitoring.rules.evidence import ODD_ROWS, WATCH_SHARE
 from mainspring.monitoring.rules.reference import Reference
+from mainspring.monitoring.rules.windows import InputWindow
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -38,7 +39,8 @@ class Stretch:
         start: First microsecond.
         end: First microsecond after it.
         windows: How many windows it holds.
-        filled: How many of them have rows of each column that still count, shape (columns,).
+        week: Rows of each column that still count, by day of the week, shape (columns, 7).
+        squares: Squares of the rows of each column that still count, summed over the windows, shape (columns,).
         counts: Rows up to each cell, shape (columns, widest column); the last one is all rows.
         sketch: The same rows, where more is wanted of them than counts.
     """
@@ -46,9 +48,18 @@ class Stretch:
     start: int
     end: int
     windows: int
-    filled: Floats
+    week: Floats
+    squares: Floats
     counts: Floats
     sketch: Sketch | None = None
+
+    @property
+    def filled(self) -> Floats:
+        """How many windows of one size would be as many moods, at least 1, shape (columns,).
+
+        The mood of a window weighs as much as its rows: one of 1,000 rows and one of 100 are 1.2 windows, not 2.
+        """
+        return np.maximum(self.counts[:, -1] ** 2 / np.maximum(self.squares, 1.0), 1.0)
 
     def merge(self, later: Stretch) -> Stretch:
         """This stretch with the one after it."""
@@ -57,7 +68,8 @@ class Stretch:
             self.start,
             later.end,
             self.windows + later.windows,
-            self.filled + later.filled,
+            self.week + later.week,
+            self.squares + later.squares,
             self.counts + later.counts,
             both,
         )
@@ -68,15 +80,27 @@ class Stretch:
         if kept is not None:
             pairs = zip(kept.columns, columns, strict=True)
             kept = replace(kept, columns=tuple(no_rows(one.cells) if gone else one for one, gone in pairs))
-        counts = np.where(columns[:, None], 0.0, self.counts)
-        return replace(self, filled=np.where(columns, 0.0, self.filled), counts=counts, sketch=kept)
+        counts, week = (np.where(columns[:, None], 0.0, each) for each in (self.counts, self.week))
+        return replace(self, week=week, squares=np.where(columns, 0.0, self.squares), counts=counts, sketch=kept)
+
+    def less(self, part: Stretch) -> Stretch:
+        """What is left of the stretch without a part of it, its sketch and its span unchanged."""
+        return replace(
+            self, week=self.week - part.week, squares=self.squares - part.squares, counts=self.counts - part.counts
+        )
 
 
-def stretch_of(sketch: Sketch, start: int, end: int) -> Stretch:
-    """The sketch of a window as a stretch; of sums by cell only the total is kept."""
-    slim = replace(sketch, columns=tuple(map(_slim, sketch.columns)))
-    counts = cumulated([cells_of(column) for column in sketch.columns])
-    return Stretch(start, end, 1, (counts[:, -1] > 0).astype(np.float64), counts, slim)
+def stretch_of(window: InputWindow) -> Stretch:
+    """A window as a stretch; of sums by cell only the total is kept."""
+    slim = replace(window.sketch, columns=tuple(map(_slim, window.sketch.columns)))
+    counts = counts_of(slim)
+    rows, share = counts[:, -1], np.array(window.week) / max(sum(window.week), 1)
+    return Stretch(window.start, window.end, 1, rows[:, None] * share, rows**2, counts, slim)
+
+
+def counts_of(sketch: Sketch) -> Floats:
+    """Rows up to each cell, shape (columns, widest column)."""
+    return cumulated([cells_of(column) for column in sketch.columns])
 
 
 def _slim(column: ColumnSketch) -> ColumnSketch:
@@ -197,16 +221,16 @@ class Scan:
 
     def _least_telling(self, total: Stretch, parts: Sequence[Stretch], tolerance: float) -> Floats:
         """The largest p-value of a run without one of its stretches."""
-        rests = [replace(total, filled=total.filled - part.filled, counts=total.counts - part.counts) for part in parts]
-        return np.asarray(np.stack([self._run(rest, tolerance).p for rest in rests]).max(0), np.float64)
+        rests = [self._run(total.less(part), tolerance).p for part in parts]
+        return np.asarray(np.stack(rests).max(0), np.float64)
 
     def _run(self, run: Stretch, tolerance: float, odd_rows: float = 0.0) -> _Run:
         rows = run.counts[:, -1]
-        shares, known = self.reference.expected(run.start, run.end)
+        shares, known = self.reference.expected(run.week)
         gaps = run.counts / np.maximum(rows, 1)[:, None] - shares
         d = np.minimum(np.abs(gaps).max(1), 1.0)
         effective = np.maximum(rows * known / np.maximum(rows + known, 1), 1.0)
-        variance, freedom, moods = self.reference.usual.test(np.maximum(run.filled, 1.0), effective)
+        variance, freedom, moods = self.reference.usual.test(run.filled, effective)
         seen = (d > tolerance) & (rows > 0) & (known > 0)
         plain = np.where(seen, p_value(d, variance, freedom, moods), 1.0)
         p = np.where(seen, p_value(d - odd_rows, variance, freedom, moods), 1.0) if odd_rows else plain

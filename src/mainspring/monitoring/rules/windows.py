@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from mainspring.core.clock import DAY_US, day_of
 from mainspring.core.values import dataclass
 from mainspring.data.sketch import Grid, Sketch
 from mainspring.monitoring.model import MonitorSpec
+from mainspring.monitoring.rules.dispersion import WEEK
 from mainspring.monitoring.rules.drift import LEAST_ROWS
 from mainspring.monitoring.rules.performance import LEAST_ROWS as LEAST_LABELS
 from mainspring.monitoring.rules.performance import Outcomes
@@ -15,11 +16,22 @@ from mainspring.monitoring.rules.performance import Outcomes
 
 @dataclass(frozen=True, slots=True)
 class InputWindow:
-    """Rows of a stretch of time, from `start` to before `end`."""
+    """Rows of a stretch of time, from `start` to before `end`; `week` is how many of them each day of the week has."""
 
     start: int
     end: int
     sketch: Sketch
+    week: tuple[int, ...]
+
+    @classmethod
+    def joined(cls, days: Sequence[tuple[int, Sketch]]) -> InputWindow:
+        """The window of days that follow each other, at least one: when each begins, and its rows."""
+        whole, week = days[0][1], [0] * WEEK
+        for _, sketch in days[1:]:
+            whole = whole.merge(sketch)
+        for start, sketch in days:
+            week[start // DAY_US % WEEK] += sketch.rows
+        return cls(days[0][0], days[-1][0] + DAY_US, whole, tuple(week))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +58,14 @@ def closed_inputs(hours: Iterable[tuple[int, Sketch]], grid: Grid, watermark: in
         parts.setdefault(day_of(start), []).append(sketch)
     days = {day: Sketch.total(grid, [Sketch.empty(grid), *hours]) for day, hours in parts.items()}
     found: list[InputWindow] = []
-    begin, gathered = -1, Sketch.empty(grid)
+    gathered: list[tuple[int, Sketch]] = []
     for day, sketch in days.items():
         if day + DAY_US > watermark:
             break
-        begin = day if begin < 0 else begin
-        gathered = gathered.merge(sketch)
-        if gathered.rows >= LEAST_ROWS:
-            found.append(InputWindow(begin, day + DAY_US, gathered))
-            begin, gathered = -1, Sketch.empty(grid)
+        gathered.append((day, sketch))
+        if sum(rows.rows for _, rows in gathered) >= LEAST_ROWS:
+            found.append(InputWindow.joined(gathered))
+            gathered = []
     return found
 
 
