@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from mainspring.core.caller import Caller, calling
 from mainspring.engines import ProcessEngine
 from mainspring.loop.judging import ENTRY
 from mainspring.pipelines.childwork import ChildWork
@@ -27,6 +28,19 @@ def opened():
     os.rename("pid.part", "pid")
     while True:
         time.sleep(0.05)
+"""
+
+WHOSE = """
+from mainspring.core.caller import caller
+from mainspring.core.wiring import Wiring
+from mainspring.pipelines.childwork import opened
+
+def house():
+    return Wiring()
+
+def work(payload, ask):
+    with opened(payload):
+        return {"actor": caller().actor, "project": caller().project}
 """
 
 
@@ -87,3 +101,21 @@ def test_a_gate_whose_job_was_cancelled_ends_and_stores_nothing(
         assert queue.cancel(conn, job)
     until(lambda: not psutil.pid_exists(pid))
     assert queue.get(job).state is JobState.CANCELLED
+
+
+def test_a_child_works_for_whom_its_job_is_in_the_project_of_its_job(
+    sqlite_tables: Tables, queue: SqlQueue, tmp_path: Path
+) -> None:
+    (tmp_path / "whose.py").write_text(WHOSE)
+    env = {"PYTHONPATH": str(tmp_path)}
+    child = ChildWork("whose:work", what="gate", engine=ProcessEngine(), opener="whose:house", cwd=tmp_path, env=env)
+    with calling(Caller("ada", "shop")), sqlite_tables.write() as conn:
+        put = queue.put(conn, NewJob(queue="loop", kind="gate", payload={"cycle": "c"}))
+    worker = Worker(sqlite_tables, queue, {"gate": child}, queues=["loop"], poll_s=0.01)
+    worker.start()
+    try:
+        with calling(Caller(project="shop")):
+            until(lambda: queue.get(put).state.is_final)
+            assert queue.get(put).result == {"actor": "ada", "project": "shop"}
+    finally:
+        worker.stop()

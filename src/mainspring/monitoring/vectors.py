@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mainspring.core.caller import Caller, calling
 from mainspring.core.clock import DAY_US, Clock
 from mainspring.core.errors import NotFound, Unavailable
 from mainspring.engines import Ask, Message
@@ -291,8 +290,7 @@ def compare_in_child(payload: Message, ask: Ask) -> Message:
     """Open the house and compare what the job names."""
     from mainspring.monitoring.service import Monitoring
 
-    of_job = Caller(str(payload["actor"]), str(payload["project"]))
-    with opened(payload) as wiring, calling(of_job):
+    with opened(payload) as wiring:
         vectors = wiring.get(Monitoring).vectors
         alarm = str(payload.get("alarm") or "")
         found = vectors.compare_for(alarm) if alarm else vectors.compare(str(payload["deployment"]))

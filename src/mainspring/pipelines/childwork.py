@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from mainspring.core.caller import Caller, calling
 from mainspring.core.wiring import Wiring
 from mainspring.engines import Engine, Message, OutcomeState, Task
 from mainspring.pipelines.worker import Watching
@@ -54,10 +55,11 @@ class ChildWork:
 
 @contextmanager
 def opened(payload: Message) -> Iterator[Wiring]:
-    """The house that a child works in. Whose the job is, is "actor" and "project" of the payload."""
+    """The house that a child works in, on behalf of whose the job is: "actor" and "project" of the payload."""
     module, _, name = str(payload["opener"]).partition(":")
     wiring: Wiring = getattr(importlib.import_module(module), name)()
     try:
-        yield wiring
+        with calling(Caller(str(payload["actor"]), str(payload["project"]))):
+            yield wiring
     finally:
         wiring.close()
