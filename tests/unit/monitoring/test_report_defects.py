@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -83,6 +84,38 @@ def test_defects_8_and_12_a_constant_or_empty_column_is_a_state_and_the_others_a
     assert report.drifted == ("y",)
     every = [found for column in report.columns for found in column.estimates().values()]
     assert all(found.reason if found.value is None else math.isfinite(found.value) for found in every)
+
+
+@pytest.mark.parametrize(
+    ("now", "summary", "said"),
+    [
+        ({"x": [], "y": []}, "not estimable: the current rows have no rows (0 rows against 500)", ["", ""]),
+        (
+            {"x": [math.inf] * 99},
+            "2 of 2 columns drifted: 99 rows against 500",
+            ["no value is finite", "no such column"],
+        ),
+        ({"x": normal(1), "y": ["a"]}, "no drift in 2 columns: 1 row against 500", ["", ""]),
+    ],
+    ids=["no rows", "infinite", "one row"],
+)
+def test_what_cannot_be_compared_is_said(now: dict[str, object], summary: str, said: list[str]) -> None:
+    report = ms.drift({"x": normal(500), "y": ["a", "b"] * 250}, pl.DataFrame(now))
+    assert report.summary == summary
+    for name, text in zip(("x", "y"), said, strict=True):
+        column = report.column(name)
+        assert column is not None
+        assert column.text.endswith(text)
+        assert bool(column.text) == bool(text)
+
+
+def test_of_objects_and_bytes_is_said_that_their_values_are_not_compared() -> None:
+    before, now = pl.DataFrame({"x": [b"a"] * 300, "y": [{"z": 1}] * 300}), pl.DataFrame({"x": [b"b"], "y": [{"z": 2}]})
+    report = ms.drift(before, now)
+    assert not report.drifted
+    assert all("only whether they are there" in column.text for column in report.columns)
+    assert report.markdown().count("only whether they are there") == 2
+    assert json.loads(report.json())["columns"][0]["text"]
 
 
 def test_defect_11_every_option_changes_the_report_or_is_refused() -> None:

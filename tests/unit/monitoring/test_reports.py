@@ -155,7 +155,7 @@ def test_columns_that_only_one_table_has_are_told() -> None:
     report = ms.drift(before.select("calm", "unit"), now.select("unit", "flag"))
     assert (report.absent, report.added) == (("calm",), ("flag",))
     assert report.drifted == ("calm",)
-    assert report.columns[0].text == "every value is missing"
+    assert report.columns[0].text == "there is no such column"
     assert "Missing columns: calm" in report.html
 
 

@@ -13,12 +13,13 @@ from mainspring.data.sketch.grid import rows_of_levels
 from mainspring.monitoring.reports.report import ColumnDrift, DriftReport
 from mainspring.monitoring.reports.tables import Table
 from mainspring.monitoring.rules import multivariate, parity, statistics
-from mainspring.monitoring.rules.causes import cause
+from mainspring.monitoring.rules.causes import Finding, cause
 from mainspring.monitoring.rules.drift import which_columns
 from mainspring.monitoring.rules.statistics import Estimate
 
 RULE = "shift"
 RATE = 0.01
+_OPAQUE = Finding("", "of lists, objects and bytes only whether they are there is compared")
 
 
 def compare_tables(
@@ -61,6 +62,8 @@ def compare_tables(
             for one in found
             if one.name in names
         )
+    absent = tuple(name for name in names if name not in current.columns)
+    found = tuple(replace(one, text="there is no such column") if one.name in absent else one for one in found)
     whole = _whole_rows(reference, current, names, seed) if together else {}
     return DriftReport(
         method=method,
@@ -70,7 +73,7 @@ def compare_tables(
         current_rows=current.rows,
         columns=found,
         together=whole,
-        absent=tuple(name for name in names if name not in current.columns),
+        absent=absent,
         added=tuple(name for name in current.columns if name not in reference.columns),
     )
 
@@ -156,14 +159,14 @@ def _judged(
 def _column(
     name: str, pair: tuple[ColumnSketch, ColumnSketch], estimate: Estimate, severity: float, drifted: bool
 ) -> ColumnDrift:
-    what = cause(*pair) if drifted else None
+    what = cause(*pair) if drifted else _OPAQUE if pair[0].cells.kind == "opaque" else None
     return ColumnDrift(
         name=name,
         kind=pair[0].cells.kind,
         drifted=drifted,
         estimate=estimate,
         severity=severity,
-        cause=what.kind if what else "",
+        cause=what.kind if what and drifted else "",
         text=what.text if what else "",
         reference=pair[0],
         current=pair[1],

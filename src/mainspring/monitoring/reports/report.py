@@ -24,7 +24,7 @@ class ColumnDrift:
         estimate: What the method of the report says.
         severity: What the value is above the floor, times the importance of the column; 0 below it.
         cause: The likely cause in a word, "" when it did not drift.
-        text: The likely cause in a sentence.
+        text: The likely cause in a sentence, or what of the column could not be compared.
         reference: The reference, counted.
         current: The current rows, counted.
         peer: What the tool that was asked for says, by its measure, for each part of the current rows.
@@ -94,9 +94,12 @@ class DriftReport:
     @property
     def summary(self) -> str:
         """The report in a line."""
-        changed = f"{len(self.drifted)} of {len(self.columns)} columns drifted"
-        rows = f"{self.current_rows:,} rows against {self.reference_rows:,}"
-        return f"{changed if self.drifted else f'no drift in {len(self.columns)} columns'}: {rows}"
+        unknown = [column.estimate.reason for column in self.columns if column.estimate.value is None]
+        known, rows = len(self.columns) - len(unknown), f"{_rows(self.current_rows)} against {self.reference_rows:,}"
+        if unknown and not known:
+            return f"not estimable: {unknown[0]} ({rows})"
+        changed = f"{len(self.drifted)} of {known} columns drifted" if self.drifted else f"no drift in {known} columns"
+        return f"{changed}{f', {len(unknown)} not estimable' if unknown else ''}: {rows}"
 
     def __str__(self) -> str:
         """The summary, and a line for each column that drifted."""
@@ -180,6 +183,10 @@ def _estimate(found: Estimate) -> dict[str, object]:
     return {key: entry for key, entry in kept.items() if entry is not None}
 
 
+def _rows(count: int) -> str:
+    return f"{count:,} row{'' if count == 1 else 's'}"
+
+
 def _plain(report: DriftReport) -> dict[str, object]:
     return {
         "summary": report.summary,
@@ -197,7 +204,8 @@ def _plain(report: DriftReport) -> dict[str, object]:
                 "drifted": column.drifted,
                 "severity": column.severity,
                 **_estimate(column.estimate),
-                **({"cause": column.cause, "text": column.text} if column.drifted else {}),
+                **({"cause": column.cause} if column.drifted else {}),
+                **({"text": column.text} if column.text else {}),
                 **({"peer": {name: list(values) for name, values in column.peer.items()}} if column.peer else {}),
                 "methods": {name: _estimate(found) for name, found in column.estimates().items()},
             }

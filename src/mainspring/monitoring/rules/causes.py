@@ -166,6 +166,8 @@ def _ratio(now: float | None, before: float | None) -> float | None:
 
 
 def _moved(reference: ColumnSketch, window: ColumnSketch) -> Finding:
+    if reference.cells.kind == "numeric" and window.present and not math.isfinite(window.least):
+        return Finding("constant", "no value is finite")
     if reference.cells.kind == "numeric" and window.least == window.most != reference.most:
         return Finding("constant", f"every value is {window.least:g}")
     if reference.mean is not None and window.mean is not None:
