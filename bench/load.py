@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import uvloop
 from place import quantile
 
-_JSON = "content-type: application/json\r\n"
+JSON = "content-type: application/json\r\n"
 Ask = Callable[[int, int], tuple[str, bytes]]
 """Path and body of a client's nth request."""
 
@@ -87,9 +87,7 @@ def _length(head: bytes) -> int:
     raise ValueError(f"an answer of no stated length: {head[:200]!r}")
 
 
-def drive(
-    address: str, ask: Ask, *, clients: int, seconds: float, strict: bool = True, headers: str = _JSON
-) -> Answers:
+def drive(address: str, ask: Ask, *, clients: int, seconds: float, strict: bool = True, headers: str = JSON) -> Answers:
     """Ask for some seconds, and wait for the last answers. `headers` are lines of text.
 
     Raises:

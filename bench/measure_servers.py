@@ -1,7 +1,7 @@
-"""One estimator of scikit-learn behind our model server and behind others, in one run: what a request of one row costs.
+"""One model behind our model server and behind others, in one run: what a request costs, of one row, and of 100.
 
 Each server has one core and is alone on it; the clients have another. Before the clock starts, its answer is compared
-with the estimator's. See `rivals.py` for where the others come from.
+with the model's. See `rivals.py` for where the others come from.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import numpy as np
 import polars as pl
 import rivals
 from figure import Figure
-from load import Answers, drive
+from lightgbm import LGBMClassifier
+from load import JSON, Answers, drive
 from place import folder
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -32,9 +33,9 @@ from mainspring.serving.modelserver.plan import write_plan
 from mainspring.serving.standalone import plan_of
 from mainspring.serving.supervisor import ServerOptions, Supervisor
 
-COLUMNS, SECONDS, BODIES = 8, 4.0, 200
+COLUMNS, SECONDS, BODIES, ROWS = 8, 4.0, 200, 100
 NAMES = [f"x{i:02}" for i in range(COLUMNS)]
-FEW, MANY = 1, 64
+FEW, SOME, MANY = 1, 16, 64
 CORES = sorted(os.sched_getaffinity(0))
 Body = Callable[[np.ndarray], bytes]
 Start = Callable[[Path], AbstractContextManager[rivals.Rival]]
@@ -42,7 +43,7 @@ Start = Callable[[Path], AbstractContextManager[rivals.Rival]]
 
 @dataclass(frozen=True)
 class Contestant:
-    """A server: how it is started, asked and understood; `least` is how many times our CPU or time it must take."""
+    """A server: how it is started, asked with so many rows and understood; `least`: how many times our CPU it takes."""
 
     name: str
     model: str
@@ -50,6 +51,13 @@ class Contestant:
     body: Body
     read: Callable[[Any], float]
     least: float | None = None
+    rows: int = 1
+    headers: str = JSON
+
+    @property
+    def crowd(self) -> tuple[int, int]:
+        """Numbers of clients; fewer where a request is more."""
+        return (FEW, MANY) if self.rows == 1 else (FEW, SOME)
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,7 @@ def measure() -> Iterator[Figure]:
     models = {
         "logistic": LogisticRegression().fit(x, label),
         "forest": RandomForestClassifier(100, max_depth=8, random_state=0).fit(x, label),
+        "LightGBM": LGBMClassifier(num_threads=1, verbose=-1).fit(x, label, feature_name=NAMES),
     }
     found: dict[str, dict[int, Cost]] = {}
     for one in _contestants(x, models):
@@ -96,6 +105,12 @@ def _contestants(x: np.ndarray, models: dict[str, Any]) -> Iterator[Contestant]:
     if rivals.python_of("MAINSPRING_MLSERVER"):
         batched = partial(rivals.mlserver, model="forest", batched=True)
         yield Contestant("MLServer with batching", "forest", batched, _proba, _second)
+    trees = partial(_ours, models["LightGBM"], x)
+    yield Contestant("Mainspring", "LightGBM", trees, _matrix, _probability, rows=ROWS)
+    yield Contestant("Mainspring, bytes", "LightGBM", trees, _bytes, _probability, rows=ROWS, headers=_in_bytes())
+    if rivals.python_of("MAINSPRING_MLSERVER"):
+        theirs = partial(rivals.mlserver, model="lightgbm")
+        yield Contestant("MLServer", "LightGBM", theirs, _matrix, _first, rows=ROWS)
 
 
 def _onnx(model: Any, x: np.ndarray) -> Any:
@@ -105,14 +120,14 @@ def _onnx(model: Any, x: np.ndarray) -> Any:
 
 
 def _one(root: Path, one: Contestant, model: Any, x: np.ndarray, found: dict[str, dict[int, Cost]]) -> Iterator[Figure]:
-    what = f"{one.model}, {one.name}"
-    bodies = [one.body(row[None]) for row in x]
+    what = f"{one.model}, {one.name}" + (f", {one.rows} rows" if one.rows > 1 else "")
+    bodies = [one.body(np.roll(x, -start, axis=0)[: one.rows]) for start in range(len(x))]
     with _on_core(0), one.start(root) as server, _on_core(1):
-        said = one.read(_asked(server.address + server.path, bodies[0]))
+        said = one.read(_asked(server.address + server.path, bodies[0], one.headers))
         expected = model.predict_proba(x[:1])[0, 1]
         assert abs(said - expected) < 1e-5 or said == (expected > 0.5), (one.name, said, expected)
-        for clients in (FEW, MANY):
-            cost = _cost(server, bodies, clients)
+        for clients in one.crowd:
+            cost = _cost(server, bodies, clients, one.headers)
             found.setdefault(what, {})[clients] = cost
             who = f"{what}, {clients} client{'s' * (clients > 1)}"
             yield Figure(who, cost.found.per_second, "requests/s")
@@ -126,17 +141,25 @@ def _one(root: Path, one: Contestant, model: Any, x: np.ndarray, found: dict[str
             yield Figure(f"CPU of a request, {MANY} clients: {one.name} / ours", ratio, "times", one.least, True)
 
 
-def _cost(server: rivals.Rival, bodies: list[bytes], clients: int) -> Cost:
+def _cost(server: rivals.Rival, bodies: list[bytes], clients: int, headers: str) -> Cost:
     def ask(client: int, count: int) -> tuple[str, bytes]:
         return server.path, bodies[(client + count) % len(bodies)]
 
-    drive(server.address, ask, clients=clients, seconds=1)
+    drive(server.address, ask, clients=clients, seconds=1, headers=headers)
     before = server.cpu_s()
-    found = drive(server.address, ask, clients=clients, seconds=SECONDS)
+    found = drive(server.address, ask, clients=clients, seconds=SECONDS, headers=headers)
     return Cost(found, (server.cpu_s() - before) / len(found.seconds))
 
 
 def _bars(found: dict[str, dict[int, Cost]]) -> Iterator[Figure]:
+    many = found.get(f"LightGBM, MLServer, {ROWS} rows", {})
+    for name in ("Mainspring", "Mainspring, bytes"):
+        ours = found[f"LightGBM, {name}, {ROWS} rows"]
+        for clients, cost in many.items():
+            who = f"LightGBM, {ROWS} rows, {clients} client{'s' * (clients > 1)}"
+            yield Figure(f"{who}: CPU of MLServer / {name}", cost.cpu_s / ours[clients].cpu_s, "times", 3, True)
+            rate = ours[clients].found.per_second / cost.found.per_second
+            yield Figure(f"{who}: requests a second, {name} / MLServer", rate, "times", 3, True)
     theirs = found.get("forest, MLServer with batching")
     if theirs is None:
         return
@@ -165,14 +188,29 @@ def _ours(model: Any, x: np.ndarray, root: Path) -> Iterator[rivals.Rival]:
         server.stop()
 
 
-def _asked(url: str, body: bytes) -> Any:
-    with urllib.request.urlopen(urllib.request.Request(url, body, {"content-type": "application/json"})) as reply:
+def _asked(url: str, body: bytes, headers: str) -> Any:
+    named = dict(line.split(": ") for line in headers.split("\r\n") if line)
+    with urllib.request.urlopen(urllib.request.Request(url, body, named)) as reply:
         return json.load(reply)
 
 
 def _matrix(rows: np.ndarray, **more: object) -> bytes:
     given = {"name": "rows", "shape": list(rows.shape), "datatype": "FP64", "data": rows.ravel().tolist()}
     return json.dumps({"inputs": [given], **more}).encode()
+
+
+def _head(rows: np.ndarray) -> bytes:
+    given = {"name": "rows", "shape": list(rows.shape), "datatype": "FP64"}
+    return json.dumps({"inputs": [{**given, "parameters": {"binary_data_size": rows.nbytes}}]}).encode()
+
+
+def _bytes(rows: np.ndarray) -> bytes:
+    return _head(rows) + rows.tobytes()
+
+
+def _in_bytes() -> str:
+    size = len(_head(np.zeros((ROWS, COLUMNS))))
+    return f"content-type: application/octet-stream\r\ninference-header-content-length: {size}\r\n"
 
 
 def _proba(rows: np.ndarray) -> bytes:
@@ -194,6 +232,10 @@ def _split(rows: np.ndarray) -> bytes:
 def _probability(said: Any) -> float:
     (found,) = [entry["data"] for entry in said["outputs"] if entry["name"] == "probability"]
     return float(found[0])
+
+
+def _first(said: Any) -> float:
+    return float(said["outputs"][0]["data"][0])
 
 
 def _second(said: Any) -> float:

@@ -1,8 +1,10 @@
 """Requests of 100 rows through the real model server, as JSON and as bytes: what the form of a request costs.
 
-CPU seconds of the server for each request, one client; with the rows in the log before the answer, and without a log.
-Beside the whole request stands what reading it costs: from the body to checked columns, in this process; and what the
-trees cost by themselves, as they are served and by LightGBM's own call, which no form of a request changes.
+CPU seconds of the server for each request, by how many columns a row has and how many clients ask; with the rows in
+the log before the answer, and without a log. JSON grows with the numbers of a request and what the form does not change
+does not, so the table says from where on bytes are as much cheaper as is wanted. Beside the whole request stands what
+reading it costs: from the body to checked columns, in this process; and what the trees cost by themselves, as they are
+served and by LightGBM's own call.
 """
 
 from __future__ import annotations
@@ -11,13 +13,15 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 from figure import Figure
 from lightgbm import LGBMClassifier
-from place import cpu_of, folder
+from load import JSON, drive
+from place import exact_cpu_of, folder
 from sklearn.linear_model import LogisticRegression
 
 from mainspring.core.settings import load
@@ -27,7 +31,6 @@ from mainspring.registry import Registry
 from mainspring.registry.flavours.lightgbm import BoosterScorer
 from mainspring.server.house import open_house
 from mainspring.serving import Serving
-from mainspring.serving.channel import Channel
 from mainspring.serving.modelserver.columns import Features
 from mainspring.serving.modelserver.plan import Options
 from mainspring.serving.modelserver.protocols import binary
@@ -35,63 +38,65 @@ from mainspring.serving.modelserver.protocols.openinference import decode
 from mainspring.serving.modelserver.protocols.tensors import Inference
 from mainspring.serving.supervisor import Supervisor
 
-ROWS, COLUMNS, TREES, REQUESTS, ROUNDS = 100, 20, 200, 150, 4
-NAMES = [f"x{i:02}" for i in range(COLUMNS)]
-Question = tuple[bytes, dict[str, str]]
+ROWS, WIDTHS, CLIENTS, TREES = 100, (20, 100, 300), (1, 16), 100
+ROUNDS, SECONDS = 3, 0.8
+Question = tuple[bytes, str]
 
 
 def measure() -> Iterator[Figure]:
-    forms = _forms(np.random.default_rng(1).normal(size=(ROWS, COLUMNS)))
-    yield from _reading(forms)
+    rng = np.random.default_rng(1)
+    forms = {width: _forms(rng.normal(size=(ROWS, width))) for width in WIDTHS}
+    for width in WIDTHS:
+        yield from _reading(forms[width], width)
     with folder() as root:
         house, trees = _house(root)
-        alone = _alone(trees)
-        yield Figure(f"{ROWS} rows, the trees alone, as served: CPU", 1e6 * alone[0], "us")
-        yield Figure(f"{ROWS} rows, the trees alone, LightGBM's own call: CPU", 1e6 * alone[1], "us")
-        yield Figure(f"{ROWS} rows, the trees alone: own call / ours", alone[1] / alone[0], "times", 1, True)
+        for width in WIDTHS:
+            yield from _alone(trees[width], width)
         try:
-            yield from _serving(house, forms, alone[0])
+            yield from _serving(house, forms)
         finally:
             house.close()
 
 
+def _names(width: int) -> list[str]:
+    return [f"x{i:03}" for i in range(width)]
+
+
 def _forms(rows: np.ndarray) -> dict[str, Question]:
-    plain = {"content-type": "application/json"}
     columns = [
-        {"name": name, "shape": [ROWS], "datatype": "FP64", "data": rows[:, i].tolist()} for i, name in enumerate(NAMES)
+        {"name": name, "shape": [ROWS], "datatype": "FP64", "data": rows[:, i].tolist()}
+        for i, name in enumerate(_names(rows.shape[1]))
     ]
-    matrix = {"name": "rows", "shape": [ROWS, COLUMNS], "datatype": "FP64"}
+    matrix = {"name": "rows", "shape": list(rows.shape), "datatype": "FP64"}
     head = json.dumps({"inputs": [{**matrix, "parameters": {"binary_data_size": rows.nbytes}}]}).encode()
+    size = f"inference-header-content-length: {len(head)}\r\n"
     return {
-        "JSON, columns": (json.dumps({"inputs": columns}).encode(), plain),
-        "JSON, matrix": (json.dumps({"inputs": [{**matrix, "data": rows.ravel().tolist()}]}).encode(), plain),
-        "bytes, matrix": (
-            head + rows.tobytes(),
-            {"content-type": "application/octet-stream", "inference-header-content-length": str(len(head))},
-        ),
+        "JSON, columns": (json.dumps({"inputs": columns}).encode(), JSON),
+        "JSON, matrix": (json.dumps({"inputs": [{**matrix, "data": rows.ravel().tolist()}]}).encode(), JSON),
+        "bytes, matrix": (head + rows.tobytes(), f"content-type: application/octet-stream\r\n{size}"),
     }
 
 
-def _reading(forms: dict[str, Question]) -> Iterator[Figure]:
+def _reading(forms: dict[str, Question], width: int) -> Iterator[Figure]:
     """From a body to checked columns, in this process."""
-    features = Features([_Column(name) for name in NAMES])
+    features = Features([_Column(name) for name in _names(width)])
 
     def read(question: Question) -> None:
         body, headers = question
-        size = headers.get("inference-header-content-length")
-        if size is None:
+        _, found, size = headers.partition("content-length: ")
+        if not found:
             asked = decode(body)
         else:
-            text, rest = binary.split(body, size.encode())
+            text, rest = binary.split(body, size.strip().encode())
             asked = decode(text)
             binary.fill(asked.inputs, rest)
         Inference(asked, lambda: "id").columns(features)
 
-    spent = {name: _cpu(partial(read, question)) for name, question in forms.items()}
+    spent = {name: _cpu(partial(read, question), 40_000 // width) for name, question in forms.items()}
     for name, seconds in spent.items():
-        yield Figure(f"reading {ROWS} rows of {COLUMNS}, {name}: CPU", 1e6 * seconds, "us")
+        yield Figure(f"reading {ROWS} rows of {width}, {name}: CPU", 1e6 * seconds, "us")
     ratio = spent["JSON, matrix"] / spent["bytes, matrix"]
-    yield Figure("reading: JSON / bytes, matrix", ratio, "times", 3, True)
+    yield Figure(f"reading {ROWS} rows of {width}: JSON / bytes, matrix", ratio, "times", 3, True)
 
 
 class _Column:
@@ -101,7 +106,7 @@ class _Column:
         self.name = name
 
 
-def _cpu(work: Callable[[], None], times: int = 2000) -> float:
+def _cpu(work: Callable[[], None], times: int) -> float:
     work()
     started = time.process_time()
     for _ in range(times):
@@ -109,16 +114,20 @@ def _cpu(work: Callable[[], None], times: int = 2000) -> float:
     return (time.process_time() - started) / times
 
 
-def _alone(trees: LGBMClassifier) -> tuple[float, float]:
-    """CPU seconds for as many rows as a request has: what is served, and LightGBM's own call; other rows every time."""
+def _alone(trees: LGBMClassifier, width: int) -> Iterator[Figure]:
+    """CPU for as many rows as a request has, and for those of many: what is served, and LightGBM's own call."""
     scorer, booster = BoosterScorer(trees.booster_), trees.booster_
-    parts = np.random.default_rng(2).normal(size=(200, ROWS, COLUMNS))
-    assert all(np.array_equal(scorer.score(rows), booster.predict(rows, num_threads=1)) for rows in parts[:20])
-    ours, theirs = [], []
-    for _ in range(ROUNDS):
-        ours.append(_cpu(partial(_each, scorer.score, parts), 1) / len(parts))
-        theirs.append(_cpu(partial(_each, partial(booster.predict, num_threads=1), parts), 1) / len(parts))
-    return min(ours), min(theirs)
+    for rows in (ROWS, ROWS * CLIENTS[-1]):
+        parts = np.random.default_rng(2).normal(size=(20_000 // rows, rows, width))
+        assert all(np.array_equal(scorer.score(part), booster.predict(part, num_threads=1)) for part in parts[:5])
+        ours, theirs = [], []
+        for _ in range(ROUNDS):
+            ours.append(_cpu(partial(_each, scorer.score, parts), 1) / 20_000)
+            theirs.append(_cpu(partial(_each, partial(booster.predict, num_threads=1), parts), 1) / 20_000)
+        what = f"{rows} rows of {width}, the trees alone"
+        yield Figure(f"{what}, as served: CPU of {ROWS} rows", ROWS * 1e6 * min(ours), "us")
+        yield Figure(f"{what}, LightGBM's own call: CPU of {ROWS} rows", ROWS * 1e6 * min(theirs), "us")
+        yield Figure(f"{what}: own call / ours", min(theirs) / min(ours), "times")
 
 
 def _each(answer: Callable[[np.ndarray], object], parts: np.ndarray) -> None:
@@ -126,53 +135,51 @@ def _each(answer: Callable[[np.ndarray], object], parts: np.ndarray) -> None:
         answer(rows)
 
 
-def _serving(house: Wiring, forms: dict[str, Question], trees_s: float) -> Iterator[Figure]:
+def _serving(house: Wiring, forms: dict[int, dict[str, Question]]) -> Iterator[Figure]:
     supervisor = house.get(Supervisor)
     supervisor.start()
     try:
         assert supervisor.pid is not None
-        for model in (f"{name}{log}" for name in ("logistic", "trees") for log in ("", "-unlogged")):
-            spent = dict.fromkeys(forms, 0.0)
+        for width, clients, model, log in product(WIDTHS, CLIENTS, ("logistic", "trees"), ("", "-unlogged")):
+            path, spent = f"/v2/models/{model}-{width}{log}/infer", dict.fromkeys(forms[width], 0.0)
             for _ in range(ROUNDS):  # in turn, so that what else the machine does falls on all of them
-                for name, question in forms.items():
-                    spent[name] += _ask(supervisor.url, supervisor.pid, model, question)
+                for name, question in forms[width].items():
+                    spent[name] += _ask(supervisor.url, supervisor.pid, path, question, clients)
+            who = f"{ROWS} rows of {width}, {model}{log}, {clients} client{'s' * (clients > 1)}"
             for name, seconds in spent.items():
-                what = f"{ROWS} rows, {model}, {name}: CPU of the server"
-                yield Figure(what, 1e6 * seconds / ROUNDS, "us a request")
-            yield Figure(f"{ROWS} rows, {model}: JSON / bytes", _ratio(spent), "times", 3, True)
-            if model.startswith("trees"):
-                left = {name: seconds - ROUNDS * trees_s for name, seconds in spent.items()}
-                yield Figure(f"{ROWS} rows, {model}, without the trees alone: JSON / bytes", _ratio(left), "times")
+                yield Figure(f"{who}, {name}: CPU of the server", 1e6 * seconds / ROUNDS, "us a request")
+            ratio = spent["JSON, matrix"] / spent["bytes, matrix"]
+            yield Figure(f"{who}: JSON / bytes", ratio, "times", 3, True)
     finally:
         supervisor.stop()
 
 
-def _ratio(spent: dict[str, float]) -> float:
-    return spent["JSON, columns"] / spent["bytes, matrix"]
-
-
-def _ask(url: str, pid: int, model: str, question: Question) -> float:
+def _ask(url: str, pid: int, path: str, question: Question, clients: int) -> float:
+    """CPU seconds of a request, where so many clients ask for a while."""
     body, headers = question
-    channel, path = Channel(url, timeout_s=30, retries=0), f"/v2/models/{model}/infer"
-    for _ in range(10):
-        channel.ask("POST", path, body, headers)
-    before = cpu_of(pid)
-    for _ in range(REQUESTS):
-        channel.ask("POST", path, body, headers)
-    used = cpu_of(pid) - before
-    channel.close()
-    return used / REQUESTS
+
+    def ask(_client: int, _count: int) -> tuple[str, bytes]:
+        return path, body
+
+    drive(url, ask, clients=clients, seconds=0.2, headers=headers)
+    before = exact_cpu_of(pid)
+    found = drive(url, ask, clients=clients, seconds=SECONDS, headers=headers)
+    return (exact_cpu_of(pid) - before) / len(found.seconds)
 
 
-def _house(root: Path) -> tuple[Wiring, LGBMClassifier]:
+def _house(root: Path) -> tuple[Wiring, dict[int, LGBMClassifier]]:
     (port,) = free_ports(1, near=17700)
     house = open_house(load(root, flags={"serving.port": port, "serving.durability": "process"}))
-    rng = np.random.default_rng(1)
-    x = rng.normal(size=(20_000, COLUMNS))
-    label = (x[:, :5].sum(axis=1) + rng.normal(size=len(x)) > 0).astype(int)
-    trees = LGBMClassifier(n_estimators=TREES, num_threads=1, verbose=-1).fit(x, label, feature_name=NAMES)
-    for name, model in (("trees", trees), ("logistic", LogisticRegression().fit(x, label))):
-        version = house.get(Registry).register(name, model, example=pl.DataFrame(x[:5], schema=NAMES))
-        house.get(Serving).deploy(name, name, version.number)
-        house.get(Serving).deploy(f"{name}-unlogged", name, version.number, options=Options(log_share=0.0))
-    return house, trees
+    found = {}
+    for width in WIDTHS:
+        rng, names = np.random.default_rng(1), _names(width)
+        x = rng.normal(size=(20_000, width))
+        label = (x[:, :5].sum(axis=1) + rng.normal(size=len(x)) > 0).astype(int)
+        trees = LGBMClassifier(n_estimators=TREES, num_threads=1, verbose=-1).fit(x, label, feature_name=names)
+        for name, model in (("trees", trees), ("logistic", LogisticRegression().fit(x, label))):
+            version = house.get(Registry).register(f"{name}-{width}", model, example=pl.DataFrame(x[:5], schema=names))
+            house.get(Serving).deploy(version.model, version.model, version.number)
+            options = Options(log_share=0.0)
+            house.get(Serving).deploy(f"{version.model}-unlogged", version.model, version.number, options=options)
+        found[width] = trees
+    return house, found

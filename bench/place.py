@@ -48,6 +48,12 @@ def cpu_of(pid: int) -> float:
     return float(times.user) + float(times.system)
 
 
+def exact_cpu_of(pid: int) -> float:
+    """The same of its living threads, as the scheduler counts: to the nanosecond, not in ticks of 10 ms."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
+
+
 def quantile(found: list[float], share: float) -> float:
     """The value that this share of the found ones does not exceed."""
     return sorted(found)[min(len(found) - 1, int(share * len(found)))]

@@ -1,6 +1,6 @@
 """Other model servers, each from an environment of its own that a variable names; one that is not there is left out.
 
-    MAINSPRING_MLSERVER   its Python, with mlserver and mlserver-sklearn
+    MAINSPRING_MLSERVER   its Python, with mlserver, mlserver-sklearn and mlserver-lightgbm
     MAINSPRING_BENTOML    its Python, with bentoml and scikit-learn
     MAINSPRING_PEER       its Python, with mlflow and scikit-learn
     MAINSPRING_KSERVE     its Python, with kserve and scikit-learn
@@ -42,6 +42,12 @@ import joblib
 joblib.dump(logistic, "logistic.joblib"); joblib.dump(forest, "forest.joblib")
 """
 )
+TREES = """
+import numpy as np
+from lightgbm import LGBMClassifier
+model = LGBMClassifier(num_threads=1, verbose=-1).fit(np.load("x.npy"), np.load("y.npy"))
+model.booster_.save_model("lightgbm.joblib")  # its own format, under the name that all models have here
+"""
 MLFLOW = (
     FIT
     + """
@@ -137,11 +143,12 @@ def python_of(variable: str) -> str:
 @contextmanager
 def mlserver(root: Path, model: str, *, batched: bool = False) -> Iterator[Rival]:
     """MLServer over one model, without its worker processes: those cost it more, on one core."""
-    python = python_of("MAINSPRING_MLSERVER")
-    subprocess.run([python, "-c", JOBLIB], cwd=root, check=True)
+    python, trees = python_of("MAINSPRING_MLSERVER"), model == "lightgbm"
+    subprocess.run([python, "-c", TREES if trees else JOBLIB], cwd=root, check=True)
     http, grpc, metrics = free_ports(3, near=18000)
     settings = {"http_port": http, "grpc_port": grpc, "metrics_port": metrics, "parallel_workers": 0, "debug": False}
-    about: dict[str, object] = {"name": "m", "implementation": "mlserver_sklearn.SKLearnModel"}
+    runtime = "mlserver_lightgbm.LightGBMModel" if trees else "mlserver_sklearn.SKLearnModel"
+    about: dict[str, object] = {"name": "m", "implementation": runtime}
     about["parameters"] = {"uri": f"./{model}.joblib", "version": "1"}
     about |= {"max_batch_size": 64, "max_batch_time": 0.001} if batched else {}
     place = root / "mlserver"

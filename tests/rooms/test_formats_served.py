@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.linear_model import LinearRegression
 from tests.contract.test_flavours import FORMATS, SAMPLES, TASKS, Sample, truth
 
 from mainspring.core.clock import SystemClock
-from mainspring.core.errors import Failed
+from mainspring.core.errors import Failed, Invalid
 from mainspring.gates import Gates, parse_gate
 from mainspring.registry import Registry
 from mainspring.registry.flavours.python import PythonFunction
-from mainspring.serving.client import Client
+from mainspring.serving.client import Asked, Client
 from mainspring.serving.probe import Probe
 from mainspring.serving.service import Serving
 from mainspring.serving.supervisor import ServerOptions, Supervisor
@@ -98,6 +99,26 @@ def test_a_model_server_answers_as_the_models_of_every_format_do(
     assert serving.compact() == sum(sample.rows.height for sample in samples.values())
     logged = serving.predictions("xgboost-multiclass").collect()
     assert logged["probabilities"].list.len().to_list() == [3] * logged.height
+
+
+def test_rows_that_came_as_one_matrix_are_in_the_log_as_those_that_came_as_columns(
+    registry: Registry, serving: Serving, supervisor: Supervisor
+) -> None:
+    x = np.random.default_rng(5).normal(size=(40, 3))
+    frame = pl.DataFrame(x, schema=["a", "b", "c"])
+    registry.register("sums", LinearRegression().fit(x, x.sum(axis=1)), example=frame.head(3))
+    serving.deploy("sums", "sums", 1)
+    with serve(serving, supervisor) as client:
+        client.predict_arrays("sums", x, Asked(request_id="matrix"))
+        client.predict("sums", frame.to_dict(as_series=False), request_id="columns")
+        given = {"name": "rows", "shape": [2, 3], "datatype": "FP64", "data": [1.0, 2.0, None, 4.0, 5.0, 6.0]}
+        with pytest.raises(Invalid, match="'c' has a missing value"):
+            client.call("POST", "/v2/models/sums/infer", {"inputs": [given]})
+    assert serving.compact() == 80
+    logged = serving.predictions("sums").collect().sort("seq")
+    for name in ("matrix", "columns"):
+        inputs = logged.filter(pl.col("request_id") == name)["inputs"].struct.unnest()
+        assert inputs.equals(frame)
 
 
 def assert_described(about: Mapping[str, object]) -> None:

@@ -119,7 +119,7 @@ def test_a_scorer_answers_as_many_rows_as_pay_off_by_masks_and_the_others_by_the
     scorer = flavour.scorer(booster, Trait("regression"))
     least = next(rows for rows in range(1, 513) if made.takes(rows))
     assert 4 < least < 512
-    for count in (1, 5, least - 1, least, 512, 513):
+    for count in (1, 5, least - 1, least, 512, 513, 4096, 4097):
         rows = np.random.default_rng(count).normal(size=(count, 5))
         assert np.array_equal(scorer.score(rows), np.asarray(booster.predict(rows, num_threads=1)))
 

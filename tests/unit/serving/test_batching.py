@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from mainspring.core.errors import Failed, Overloaded
 from mainspring.serving.modelserver.asking import Outputs
 from mainspring.serving.modelserver.batching import Batcher
-from mainspring.serving.modelserver.columns import Column, plain
+from mainspring.serving.modelserver.columns import Column, Whole, plain
 
 
 class Doubling:
@@ -29,18 +30,30 @@ class Doubling:
         return {"twice": [value * 2 for value in values]}
 
 
-async def _ask(requests: list[list[float]], model: Doubling, max_rows: int = 50_000) -> list[Outputs | BaseException]:
+async def _ask(
+    requests: Sequence[Sequence[float]], model: Doubling, max_rows: int = 50_000
+) -> list[Outputs | BaseException]:
+    """Requests of one column each; a tuple of rows came as a matrix."""
     batcher = Batcher(asyncio.get_running_loop(), max_queued_rows=max_rows)
     try:
-        futures = [batcher.submit(model, [list(rows)]).future for rows in requests]
+        futures = [batcher.submit(model, _columns(rows)).future for rows in requests]
         return await asyncio.gather(*futures, return_exceptions=True)
     finally:
         await asyncio.to_thread(batcher.close)
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.lists(st.integers(0, 15).map(float), min_size=1, max_size=5), min_size=1, max_size=20))
-def test_however_requests_are_grouped_each_gets_its_own_answer(requests: list[list[float]]) -> None:
+def _columns(rows: Sequence[float]) -> Sequence[Column]:
+    return Whole(np.array([rows]).T) if isinstance(rows, tuple) else [list(rows)]
+
+
+ROWS = st.lists(st.integers(0, 15).map(float), min_size=1, max_size=5)
+MATRICES = ROWS.map(tuple)
+REQUESTS = st.lists(ROWS, min_size=1, max_size=20) | st.lists(MATRICES, min_size=1, max_size=20)
+
+
+@settings(max_examples=60, deadline=None)
+@given(REQUESTS | st.lists(ROWS | MATRICES, min_size=1, max_size=20))
+def test_however_requests_are_grouped_each_gets_its_own_answer(requests: list[Sequence[float]]) -> None:
     answers = asyncio.run(_ask(requests, Doubling()))
     for rows, answer in zip(requests, answers, strict=True):
         if 13.0 in rows:

@@ -270,13 +270,13 @@ def _kept(ask: Ask, explaining: Explaining, outputs: Outputs) -> Outputs:
     return hidden(explaining.whole(outputs, len(ask.columns[0])), explaining.columns, ask.endpoint.options.redact)
 
 
-def _written(ask: Ask) -> Sequence[Sequence[Cell]]:
-    """The rows as the log has them: plain values, and nothing of those that are redacted."""
+def _written(ask: Ask) -> Sequence[Sequence[Cell] | bytes]:
+    """The rows as the log has them: plain values or numbers as bytes, and nothing of those that are redacted."""
     redact = ask.endpoint.options.redact
     if not redact:
         if type(ask.columns) is Whole:
-            rows: list[list[Cell]] = ask.columns.matrix.tolist()  # nothing is missing in it
-            return rows
+            rows, width = ask.columns.matrix.tobytes(), 8 * len(ask.columns)  # nothing is missing in it
+            return [rows[start : start + width] for start in range(0, len(rows), width)]
         return list(zip(*map(plain, ask.columns), strict=True))
     nothing = [None] * len(ask.columns[0])
     named = zip(ask.choice.model.features.names, ask.columns, strict=True)

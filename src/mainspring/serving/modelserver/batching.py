@@ -16,7 +16,7 @@ from typing import Protocol
 
 from mainspring.core.errors import Failed, MainspringError, Overloaded, Timeout
 from mainspring.serving.modelserver.asking import Outputs
-from mainspring.serving.modelserver.columns import Column, plain
+from mainspring.serving.modelserver.columns import Column, Whole, plain
 
 Columns = Sequence[Column]
 
@@ -248,6 +248,11 @@ def _failure(reason: Exception) -> MainspringError:
 def _joined(parts: Sequence[Columns]) -> Columns:
     if len(parts) == 1:
         return parts[0]
+    matrices = [part.matrix for part in parts if type(part) is Whole]
+    if len(matrices) == len(parts):
+        import numpy as np
+
+        return Whole(np.concatenate(matrices))
     return [_chained([part[i] for part in parts]) for i in range(len(parts[0]))]
 
 

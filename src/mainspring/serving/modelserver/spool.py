@@ -25,10 +25,14 @@ COLUMNS = (
     "id", "request_id", "at", "event_at", "version", "arm", "propensity", "key", "rollout", "inputs", "outputs",
     "latency_us", "status", "error", "caller", "wait_us", "model_us", "marks", "features",
 )  # fmt: skip
-"""What a row says; `inputs` are the cells in the order of the signature, `outputs` the answer by name or None."""
+"""What a row says; `inputs` are the cells in the order of the signature, `outputs` the answer by name or None.
+
+Inputs that came as one array of numbers are written as they lie in memory, eight bytes for each: to take the numbers
+out of it one by one is left to whoever reads the row, and nobody waits for that.
+"""
 Row = tuple[
-    str, str, int, int, int, str, float | None, str, str, Sequence[object], Mapping[str, object] | None, int, int, str,
-    str, int, int, Sequence[str], Sequence[object],
+    str, str, int, int, int, str, float | None, str, str, Sequence[object] | bytes, Mapping[str, object] | None, int,
+    int, str, str, int, int, Sequence[str], Sequence[object],
 ]  # fmt: skip
 Entry = tuple[str, Sequence[Row], "asyncio.Future[None]"]
 _pack = msgspec.msgpack.Encoder().encode
@@ -215,11 +219,15 @@ def entries_after(
     columns: list[list[object]] = [[] for _ in COLUMNS]
     for seq, count, rows in conn.execute(select, (deployment, after, until)):
         numbers.extend(range(seq - count + 1, seq + 1))
-        for column, values in zip(columns, zip(*_unpack(rows), strict=True), strict=True):
-            column.extend(values)
+        for name, column, values in zip(COLUMNS, columns, zip(*_unpack(rows), strict=True), strict=True):
+            column.extend(map(_numbers, values) if name == "inputs" else values)
         if len(numbers) >= limit:
             break
     return {"seq": numbers, **dict(zip(COLUMNS, columns, strict=True))}
+
+
+def _numbers(inputs: object) -> object:
+    return memoryview(inputs).cast("d").tolist() if type(inputs) is bytes else inputs
 
 
 def _void(_: object) -> None:
