@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +20,7 @@ from litestar.testing import TestClient
 from sklearn.linear_model import LogisticRegression
 
 from mainspring.core.errors import Invalid, Refused
-from mainspring.core.settings import load
+from mainspring.core.settings import Settings, load
 from mainspring.core.wiring import Wiring
 from mainspring.data import Data
 from mainspring.registry import Registry
@@ -32,6 +34,7 @@ from mainspring.serving import (
     Supervisor,
     Traffic,
     commands,
+    log_commands,
     replay_commands,
     rollout_commands,
     shadow_commands,
@@ -80,6 +83,7 @@ def run(house: Wiring, name: str, *arguments: str, text: str = "") -> str:
         "shadow": shadow_commands,
         "replay": replay_commands,
         "traffic": traffic_commands,
+        "logs": log_commands,
     }
     command = getattr(homes.get(name, commands), name)
     done = CliRunner().invoke(command, list(arguments), obj=lambda: house, input=text, catch_exceptions=False)
@@ -213,6 +217,38 @@ def test_the_way_of_an_endpoint_through_all_doors(
     assert "late 1" in run(house, "rollout", "live", "late").replace("champion", "late")
     assert "live now" in run(house, "rollout", "live", "late", "--at", "2999-01-01")
     assert "not there yet" in run(house, "rollout", "live", "late", "--at", "1999-01-01")
+
+
+def test_the_log_is_told_and_followed(house: Wiring, http: TestClient[Litestar], server: Supervisor) -> None:
+    serving = house.get(Serving)
+    serving.deploy("told", "late", 1)
+    server.apply()
+    assert "nothing here yet" in run(house, "logs", "told")
+    assert http.get("/api/v1/deployments/told/predictions").json() == []
+    with Client(server.url) as client:
+        for number in range(3):
+            client.predict("told", {"hour": [number], "carrier": ["UA"]}, request_id=f"told-{number}")
+        client.predict("told", {"hour": [7], "carrier": ["AA"]}, request_id="other", version=1)
+        lines = run(house, "logs", "told", "--limit", "3").splitlines()
+        assert [line.split()[1] for line in lines] == ["told-1", "told-2", "other"]
+        assert "v1 champion  probability 0." in lines[0]
+        assert lines[0].endswith("hour=1.0, carrier=UA")
+        assert json.loads(run(house, "logs", "told", "--version", "2", "--json")) == []
+        assert json.loads(run(house, "logs", "told", "--failed", "--json")) == []
+        newest = http.get("/api/v1/deployments/told/predictions?limit=2").json()
+        assert [row["id"] for row in newest] == ["other", "told-2"]
+        assert http.get("/api/v1/deployments/nowhere/predictions").status_code == 404
+        assert http.get("/api/v1/deployments/told/predictions?limit=0").status_code == 400
+        home = str(house.get(Settings).data_dir)
+        command = [sys.executable, "-m", "mainspring", "--data", home, "logs", "told", "--follow", "--limit", "1"]
+        with subprocess.Popen([*command, "--every", "0.1", "--json"], stdout=subprocess.PIPE) as tail:
+            assert tail.stdout is not None
+            try:
+                assert json.loads(tail.stdout.readline())["id"] == "other"
+                client.predict("told", {"hour": [8], "carrier": ["AA"]}, request_id="new")
+                assert json.loads(tail.stdout.readline())["id"] == "new"
+            finally:
+                tail.terminate()
 
 
 def test_a_rollout_is_steered_from_its_page(house: Wiring, http: TestClient[Litestar]) -> None:

@@ -15,6 +15,7 @@ from mainspring.serving import records
 from mainspring.serving.bulk import BulkAnswer, Rejected, read_feedback
 from mainspring.serving.client import strongest
 from mainspring.serving.endpoints import Endpoints
+from mainspring.serving.log import after
 from mainspring.serving.model import Feedback, LoggedPrediction, StoredFeedback
 
 if TYPE_CHECKING:
@@ -140,16 +141,65 @@ class FeedbackDesk(Endpoints):
                 return found
         raise NotFound(f"no prediction {prediction_id!r}", where="predictions", hint="its id came back with the answer")
 
-    def recent(self, name: str, limit: int = 20) -> list[LoggedPrediction]:
-        """The newest predictions of an endpoint by wall clock, newest first."""
-        import polars as pl
+    def recent(
+        self, name: str, limit: int = 20, *, version: int | None = None, failed: bool = False
+    ) -> list[LoggedPrediction]:
+        """The newest predictions of an endpoint by wall clock, newest first.
+
+        Args:
+            name: The endpoint.
+            limit: At most so many.
+            version: Only those that this version answered.
+            failed: Only those that got an error for an answer.
+        Raises:
+            NotFound: There is no such deployment.
+        """
 
         try:
-            rows = self.predictions(name).top_k(limit, by=pl.col("at")).sort("at", descending=True).collect()
+            rows = self.predictions(name).filter(_which(version, failed=failed))
+            rows = rows.top_k(limit, by=["at", "seq"]).sort("at", "seq", descending=True)
         except NotFound:
             self.get(name)
             return []
-        return [_logged(name, row) for row in rows.to_dicts()]
+        return [_logged(name, row) for row in rows.collect().to_dicts()]
+
+    def position(self, name: str) -> dict[str, int]:
+        """Where the log of an endpoint ends: the last number of each spool in it.
+
+        Raises:
+            NotFound: There is no such deployment.
+        """
+        import polars as pl
+
+        try:
+            last = self.predictions(name).group_by("spool").agg(pl.col("seq").max()).collect()
+        except NotFound:
+            self.get(name)
+            return {}
+        return dict(last.iter_rows())
+
+    def news(
+        self, name: str, position: dict[str, int], *, version: int | None = None, failed: bool = False
+    ) -> list[LoggedPrediction]:
+        """Predictions that were logged behind a position, the oldest first; the position is then behind them.
+
+        Args:
+            name: The endpoint.
+            position: As `position` gives it; it is moved on.
+            version: As `recent`.
+            failed: As `recent`.
+        Raises:
+            NotFound: There is no such deployment.
+        """
+        import polars as pl
+
+        try:
+            rows = self.predictions(name).filter(after(position)).collect()
+        except NotFound:
+            self.get(name)
+            return []
+        position |= dict(rows.group_by("spool").agg(pl.col("seq").max()).iter_rows())
+        return [_logged(name, row) for row in rows.filter(_which(version, failed=failed)).sort("at", "seq").to_dicts()]
 
     def _logged(self, name: str, prediction_id: str) -> LoggedPrediction | None:
         import polars as pl
@@ -291,6 +341,15 @@ def _without_conflicts(
 
 def _plain(value: float | str) -> float | str:
     return value if isinstance(value, str) else float(value)
+
+
+def _which(version: int | None, *, failed: bool) -> pl.Expr:
+    import polars as pl
+
+    wanted = [pl.lit(value=True)]
+    wanted += [] if version is None else [pl.col("version") == version]
+    wanted += [pl.col("status") >= 400] if failed else []
+    return pl.all_horizontal(wanted)
 
 
 def _logged(name: str, row: Mapping[str, object]) -> LoggedPrediction:

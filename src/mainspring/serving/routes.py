@@ -180,6 +180,15 @@ def list_feedback(serving: Serving, name: str, after: int = 0, limit: Limit = 10
     return serving.feedback_after(name, after, limit)
 
 
+@get("/api/v1/deployments/{name:str}/predictions", opt=_READ, sync_to_thread=True)
+def list_predictions(
+    serving: Serving, name: str, limit: Limit = 100, version: int | None = None, failed: bool = False
+) -> list[LoggedPrediction]:
+    """Logged predictions of a deployment, newest first; of one version, or only those that failed."""
+    serving.compact()
+    return serving.recent(name, limit, version=version, failed=failed)
+
+
 @get("/api/v1/predictions/{prediction_id:str}", opt=_READ, sync_to_thread=True)
 def show_prediction(serving: Serving, prediction_id: str, deployment: str = "") -> LoggedPrediction:
     """One logged prediction, and what became known of it."""
@@ -216,6 +225,7 @@ handlers = [
     give_feedback,
     give_feedback_file,
     list_feedback,
+    list_predictions,
     show_prediction,
     list_workers,
     list_idle,
