@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 import sqlalchemy as sa
@@ -15,7 +15,9 @@ from mainspring.storage.ports import Tables
 
 
 @contextmanager
-def together(tables: Tables) -> Iterator[GroupCommit]:
+def together(
+    tables: Tables, separate: Callable[[], AbstractContextManager[sa.Connection]] | None = None
+) -> Iterator[GroupCommit]:
     """A group whose writer is held, so that what is submitted waits together; all of it is done at the end."""
     held, entered = threading.Event(), threading.Event()
 
@@ -23,7 +25,7 @@ def together(tables: Tables) -> Iterator[GroupCommit]:
         entered.set()
         assert held.wait(30)
 
-    group = GroupCommit(tables.write)
+    group = GroupCommit(tables.write, separate=separate)
     group.submit(hold)
     assert entered.wait(30)
     try:
@@ -146,3 +148,40 @@ def test_of_joint_works_only_the_one_that_fails_leaves_nothing(tables: Tables) -
     assert [str(future.exception(30)) for future in done] == ["None", "None", "two", "None", "None"]
     with tables.read() as conn:
         assert [row.n for row in conn.exec_driver_sql("SELECT n FROM kept ORDER BY n")] == [0, 1, 3, 4]
+
+
+@pytest.mark.parametrize("answer", ["all", "none", "error"])
+def test_joint_works_are_done_without_a_transaction_where_they_can_and_else_within_one(
+    tables: Tables, answer: str
+) -> None:
+    calls: list[tuple[str, list[str]]] = []
+
+    def run(_: sa.Connection, given: Sequence[str]) -> None:
+        calls.append(("run", list(given)))
+
+    def at_once(_: sa.Connection, given: Sequence[str]) -> bool:
+        calls.append(("at once", list(given)))
+        if answer == "error":
+            raise Invalid("no")
+        return answer == "all"
+
+    with together(tables, separate=tables.read) as group:
+        done = [group.submit(Joint(run, name, at_once=at_once)) for name in "ab"]
+    assert [future.result(30) for future in done] == [None, None]
+    assert calls == [("at once", ["a", "b"]), ("run", ["a", "b"])][: 1 if answer == "all" else 2]
+
+
+def test_works_of_several_kinds_share_a_transaction_even_if_some_could_do_without(tables: Tables) -> None:
+    calls: list[list[str]] = []
+
+    def run(_: sa.Connection, given: Sequence[str]) -> None:
+        calls.append(list(given))
+
+    def at_once(_: sa.Connection, given: Sequence[str]) -> bool:
+        raise AssertionError(given)
+
+    with together(tables, separate=tables.read) as group:
+        done = [group.submit(Joint(run, name, at_once=at_once)) for name in "ab"]
+        alone = group.submit(lambda conn: calls.append(["alone"]))
+    assert [future.result(30) for future in (*done, alone)] == [None] * 3
+    assert calls == [["a", "b"], ["alone"]]

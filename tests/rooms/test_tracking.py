@@ -21,6 +21,8 @@ from mainspring.storage.ports import Tables
 from mainspring.tracking import CodeState, Environment, Metric, Run, RunInput, Search, Tracking
 from mainspring.tracking.lifecycle import Runs
 from mainspring.tracking.model import Packed
+from mainspring.tracking.records import points as stored_points
+from mainspring.tracking.records.tables import metric
 from mainspring.tracking.records.tables import run as runs
 from mainspring.tracking.rules import latest, rank
 
@@ -161,6 +163,8 @@ def test_points_are_a_set_however_they_are_cut_and_sent_again(
         max_size=30,
     ),
     st.booleans(),
+    st.booleans(),
+    st.booleans(),
 )
 def test_batches_that_wait_together_are_stored_as_one_by_one(
     tracking: Tracking,
@@ -168,10 +172,18 @@ def test_batches_that_wait_together_are_stored_as_one_by_one(
     journal: SqlJournal,
     batches: list[tuple[int, list[Metric], bool]],
     one_is_bad: bool,
+    known: bool,
+    some_are_tagged: bool,
 ) -> None:
     ids = [tracking.create_run(f"flights {n % 2}").id for n in range(3)]
     with calling(Caller(actor="ada", project="theirs")):
         ids.append(tracking.create_run("flights 0").id)
+    expected: list[list[Metric]] = [[] for _ in ids]
+    if known:
+        for number, run_id in enumerate(ids):
+            expected[number] = [Metric(key, 0.5, 1, 2) for key in ("a", "b")]
+            with calling(Caller(actor="ada", project="theirs" if number == 3 else caller().project)):
+                tracking.log_batch(run_id, metrics=expected[number])
     if one_is_bad:
         Runs(tables=tables, journal=journal, clock=SystemClock()).delete(ids[1])
     held, entered = threading.Event(), threading.Event()
@@ -182,11 +194,10 @@ def test_batches_that_wait_together_are_stored_as_one_by_one(
 
     tables.submit(hold)
     assert entered.wait(30)
-    expected: list[list[Metric]] = [[] for _ in ids]
     done: list[Future[None]] = []
     for number, points, tagged in batches:
         with calling(Caller(actor="ada", project="theirs" if number == 3 else caller().project)):
-            tags = {"last": str(len(done))} if tagged else {}
+            tags = {"last": str(len(done))} if tagged and some_are_tagged else {}
             done.append(tracking.submit_batch(ids[number], metrics=points, tags=tags))
         if not (one_is_bad and number == 1):
             expected[number] += points
@@ -201,6 +212,33 @@ def test_batches_that_wait_together_are_stored_as_one_by_one(
             for key in ("a", "b"):
                 stored = [rank(point) for point in tracking.history(ids[number], key)]
                 assert stored == sorted({rank(point) for point in points if point.key == key})
+
+
+def test_points_of_a_known_run_are_stored_without_a_transaction_around_them_on_postgres(
+    tracking: Tracking, tables: Tables, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracking.log_batch(run.id, metrics=[Metric("loss", 0.5, 1)])
+    with monkeypatch.context() as patched:
+        if tables.dialect == "postgresql":  # on SQLite a transaction needs no turn
+            patched.delattr(stored_points, "add_points")
+        tracking.log_batch(run.id, metrics=[Metric("loss", 0.25, 2), Metric("loss", 0.5, 1), Metric("loss", 0.1, 0)])
+        tracking.log_batch(run.id, metrics=[Metric("loss", 0.25, 2)])
+    assert tracking.get(run.id).metrics == {"loss": Metric("loss", 0.25, 2, 1_000)}
+    assert [point.step for point in tracking.history(run.id, "loss")] == [0, 1, 2]
+    tracking.log_batch(run.id, metrics=[Metric("other", 1.0, 1)])
+    assert set(tracking.get(run.id).metrics) == {"loss", "other"}
+
+
+def test_a_run_that_was_known_and_is_another_one_now_keeps_its_points_to_itself(
+    tracking: Tracking, tables: Tables, run: Run
+) -> None:
+    tracking.log_batch(run.id, metrics=[Metric("loss", 0.5, 1)])
+    with tables.write() as conn:
+        number = conn.execute(sa.update(runs).values(id="f" * 32).returning(runs.c.number)).scalar_one()
+    with pytest.raises(NotFound):
+        tracking.log_batch(run.id, metrics=[Metric("loss", 0.25, 2)])
+    with tables.read() as conn:
+        assert conn.execute(sa.select(metric.c.step).where(metric.c.run == number)).scalars().all() == [1]
 
 
 @pytest.mark.parametrize("count", [9, 10, 101, 237, 1000])

@@ -52,14 +52,24 @@ class Joint(Generic[G]):
     Args:
         run: Does all that it is given, in this order. It must not ask who is calling: they may be many.
         given: What this work is about.
+        at_once: Does the same by statements of which each commits by itself, and says whether it has done all of it.
+            It is asked first where the database has use for that and nothing else waits. Then `run` does what it
+            has not done, and may be given what was done already.
 
     >>> Joint(lambda conn, given: print(given), "a")(None)
     ['a']
     """
 
-    def __init__(self, run: Callable[[Connection, Sequence[G]], None], given: G) -> None:
+    def __init__(
+        self,
+        run: Callable[[Connection, Sequence[G]], None],
+        given: G,
+        *,
+        at_once: Callable[[Connection, Sequence[G]], bool] | None = None,
+    ) -> None:
         self.run = run
         self.given = given
+        self.at_once = at_once
 
     def __call__(self, conn: Connection) -> None:
         """Run it alone."""
@@ -87,10 +97,29 @@ class _Work(Generic[T]):
 
     def run_with(self, others: Sequence[_Work[Any]], conn: Connection) -> None:
         """As `run`, for others of its kind too."""
-        works = (self, *others)
-        joints = [work._work for work in works if isinstance(work._work, Joint)]
+        joints = self._joints(others)
         self._context.run(joints[0].run, conn, [joint.given for joint in joints])
-        for work in works:
+        self._done(others)
+
+    def can_at_once(self, others: Sequence[_Work[Any]]) -> bool:
+        """Whether these are all of one kind that may do without a transaction around it."""
+        joint, kind = self._work, self.kind()
+        return isinstance(joint, Joint) and joint.at_once is not None and all(work.kind() == kind for work in others)
+
+    def run_at_once(self, others: Sequence[_Work[Any]], conn: Connection) -> bool:
+        """As `run_with` on a connection without a transaction; whether all of it was done."""
+        joints = self._joints(others)
+        at_once = joints[0].at_once
+        done = at_once is not None and self._context.run(at_once, conn, [joint.given for joint in joints])
+        if done:
+            self._done(others)
+        return done
+
+    def _joints(self, others: Sequence[_Work[Any]]) -> list[Joint[Any]]:
+        return [work._work for work in (self, *others) if isinstance(work._work, Joint)]
+
+    def _done(self, others: Sequence[_Work[Any]]) -> None:
+        for work in (self, *others):
             work.failure, work._value = None, [None]
 
     def run_apart(self, conn: Connection, plainly: Callable[[], AbstractContextManager[None]]) -> None:
@@ -123,6 +152,8 @@ class GroupCommit:
 
     Args:
         begin: Opens a writing transaction that commits at its end.
+        separate: Opens a connection on which each statement commits by itself, where that saves turns between here and
+            the database.
         plainly: Turns errors of the driver into those that a submitter can do something about.
         again: Whether a work that failed in this way should be run once more, in a later transaction.
         most: At most so many works in one transaction, so that other writers get their turn.
@@ -133,12 +164,14 @@ class GroupCommit:
         self,
         begin: Callable[[], AbstractContextManager[Connection]],
         *,
+        separate: Callable[[], AbstractContextManager[Connection]] | None = None,
         plainly: Callable[[], AbstractContextManager[None]] = nullcontext,
         again: Callable[[Exception], bool] = lambda _: False,
         most: int = 500,
         longest: int = LONGEST,
     ) -> None:
         self._begin = begin
+        self._separate = separate
         self._plainly = plainly
         self._again = again
         self._most = most
@@ -188,13 +221,23 @@ class GroupCommit:
 
     def _commit(self, batch: list[_Work[Any]]) -> None:
         started = [work for work in batch if work.future.running() or work.future.set_running_or_notify_cancel()]
-        if not self._together(started):
+        if not (self._at_once(started) or self._together(started)):
             self._apart(started)
         for work in started:
             if work.failure is not None and work.tries < _TRIES and self._again(work.failure):
                 self._waiting.appendleft(work)
             else:
                 work.resolve()
+
+    def _at_once(self, works: list[_Work[Any]]) -> bool:
+        """Run works of one kind without a transaction around them. False when there is something left to do."""
+        if self._separate is None or not works or not works[0].can_at_once(works[1:]):
+            return False
+        try:
+            with self._separate() as conn:
+                return works[0].run_at_once(works[1:], conn)
+        except Exception:  # noqa: BLE001  it is done once more in a transaction, which finds out whose it is
+            return False
 
     def _together(self, works: list[_Work[Any]]) -> bool:
         """Run works in one transaction. False when one of them failed, and nothing is left of any."""

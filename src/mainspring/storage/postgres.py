@@ -50,7 +50,10 @@ class PostgresTables:
         self._writers = _engine(url, pool)
         self._readers = _engine(url, pool, readers=True)
         self._thread = threading.local()
-        self._group = GroupCommit(self._transaction, plainly=self._plainly, again=_is_contention)
+        self._alone = self._writers.execution_options(isolation_level="AUTOCOMMIT")
+        self._group = GroupCommit(
+            self._transaction, separate=self._alone.connect, plainly=self._plainly, again=_is_contention
+        )
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:

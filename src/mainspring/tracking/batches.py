@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mainspring.storage.ports import Journal, Tables
 
 _REMEMBERED = 20_000
-"""How many metric names a process keeps the numbers of."""
+"""How many metric names, and how many runs, a process keeps the numbers of."""
 _AT_ONCE = 20
 """How many batches of points go into one statement: a bigger one gains nothing, and takes memory."""
 
@@ -54,6 +54,7 @@ class Batches:
         self._tables = tables
         self._journal = journal
         self._keys: dict[tuple[int, str], int] = {}
+        self._places: dict[tuple[str, str], tuple[int, int]] = {}
 
     def submit(self, batch: Batch) -> Future[None]:
         """Store a batch. The future resolves once it is committed, or with the error.
@@ -62,7 +63,7 @@ class Batches:
             Overloaded: Too many batches wait to be stored.
         """
         if batch.is_points:
-            stored = self._tables.submit(Joint(self._store_points, batch))
+            stored = self._tables.submit(Joint(self._store_points, batch, at_once=self._store_at_once))
         else:
             stored = self._tables.submit(lambda conn: self._store(conn, batch))
         stored.add_done_callback(lambda done: self._remember(batch.keys) if done.exception() is None else None)
@@ -85,11 +86,36 @@ class Batches:
     def _store_points(self, conn: Connection, batches: Sequence[Batch]) -> None:
         for some in _pieces(batches):
             places = writable_runs(conn, [(batch.project, batch.run_id) for batch in some])
+            if len(self._places) > _REMEMBERED:
+                self._places.clear()
+            self._places.update({(batch.project, batch.run_id): at for batch, at in zip(some, places, strict=True)})
             found = [
                 (number, batch.rows, self._key_numbers(conn, owner, batch))
                 for (number, owner), batch in zip(places, some, strict=True)
             ]
             points.add_points(conn, found)
+
+    def _store_at_once(self, conn: Connection, batches: Sequence[Batch]) -> bool:
+        """Store points of runs and metrics whose numbers are known; whether all of them were stored.
+
+        In a transaction the database rests during each of its turns: this process takes in requests before it goes on.
+        """
+        return all(self._store_known(conn, some) for some in _pieces(batches))
+
+    def _store_known(self, conn: Connection, batches: Sequence[Batch]) -> bool:
+        known: list[tuple[points.Place, Sequence[Row], Mapping[str, int]]] = []
+        for batch in batches:
+            place = self._places.get((batch.project, batch.run_id))
+            if place is None:
+                return False
+            keys: dict[str, int] = {}
+            for name in {row[0] for row in batch.rows}:
+                number = self._keys.get((place[1], name))
+                if number is None:
+                    return False
+                keys[name] = number
+            known.append((points.Place(*place, batch.project, batch.run_id), batch.rows, keys))
+        return points.add_points_at(conn, known)
 
     def _key_numbers(self, conn: Connection, owner: int, batch: Batch) -> Mapping[str, int]:
         """Numbers of metric names. Only committed ones are remembered: a rolled back work may have made others."""

@@ -6,10 +6,10 @@ import math
 import struct
 import sys
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -54,10 +54,33 @@ _POSTGRES = (
     f" INSERT INTO metric_latest {_COLUMNS} {_UNNESTED} {_MOVE}"
 )
 """All at once: a turn between here and the server costs as much as either."""
+_POSTGRES_AT = (
+    "WITH active AS (SELECT count(*) = ? AS all_of_them"
+    " FROM unnest(?::bigint[], ?::bigint[], ?::text[], ?::text[]) AS place (number, experiment, project, id)"
+    " JOIN run USING (number, experiment, project, id) WHERE run.deleted_at IS NULL),"
+    f" stored AS (INSERT INTO metric {_COLUMNS} {_UNNESTED}"
+    " WHERE (SELECT all_of_them FROM active) ON CONFLICT DO NOTHING),"
+    " late AS (INSERT INTO metric_column_late (run, turn) SELECT run, turn FROM unnest(?::bigint[]) AS given (run)"
+    " JOIN metric_column_state ON announced > run"
+    " WHERE (SELECT all_of_them FROM active) ON CONFLICT DO NOTHING),"
+    f" moved AS (INSERT INTO metric_latest {_COLUMNS} {_UNNESTED}"
+    f" WHERE (SELECT all_of_them FROM active) {_MOVE})"
+    " SELECT all_of_them FROM active"
+)
+"""As `_POSTGRES`, if all of the runs are where they are said to be and none was deleted."""
 
 
 _Stored: TypeAlias = "tuple[int, int, int, int, int, float]"
 """A row of `_COLUMNS`."""
+
+
+class Place(NamedTuple):
+    """Where a run is: the numbers of it and of its experiment, its project and id."""
+
+    number: int
+    experiment: int
+    project: str
+    run_id: str
 
 
 def key_numbers(conn: Connection, owner: int, names: Iterable[str]) -> dict[str, int]:
@@ -81,6 +104,36 @@ def add_points(conn: Connection, batches: Iterable[tuple[int, Iterable[Row], Map
         conn: The connection.
         batches: Of each the number of its run, its points, and the numbers of their names.
     """
+    rows, runs, moved = _sorted(batches)
+    if conn.dialect.name == "postgresql":
+        bare.run(conn, _POSTGRES, [*_arrays(rows), arrays.whole(runs), *_arrays(moved)])
+    else:
+        for number in runs:
+            bare.run(conn, _SQLITE_LATE, (number, number))
+        for statement, several in zip(_SQLITE, (rows, moved), strict=True):
+            _insert(conn, statement, several)
+
+
+def add_points_at(conn: Connection, batches: Collection[tuple[Place, Iterable[Row], Mapping[str, int]]]) -> bool:
+    """As `add_points`, by one statement of Postgres, and only if every run is still where it was and not deleted.
+
+    Args:
+        conn: The connection.
+        batches: Of each the run, its points, and the numbers of their names.
+    Returns: Whether they were stored; else nothing was.
+    """
+    places = sorted({place for place, _, _ in batches})
+    rows, runs, moved = _sorted((place.number, points, keys) for place, points, keys in batches)
+    numbers, owners, projects, ids = (list(column) for column in zip(*places, strict=True))
+    known = (len(places), arrays.whole(numbers), arrays.whole(owners), projects, ids)
+    given = (*known, *_arrays(rows), arrays.whole(runs), *_arrays(moved))
+    return bool(bare.rows(conn, _POSTGRES_AT, given)[0][0])
+
+
+def _sorted(
+    batches: Iterable[tuple[int, Iterable[Row], Mapping[str, int]]],
+) -> tuple[list[_Stored], list[int], list[_Stored]]:
+    """The rows of batches, the runs they are of, and the latest rows of each metric."""
     rows: list[_Stored] = []
     last: dict[int, dict[int, _Stored]] = {}
     for number, points, keys in batches:
@@ -93,13 +146,7 @@ def add_points(conn: Connection, batches: Iterable[tuple[int, Iterable[Row], Map
         rows += some
     runs = sorted(last)
     moved = [last[run][key] for run in runs for key in sorted(last[run])]  # in one order: no two wait for each other
-    if conn.dialect.name == "postgresql":
-        bare.run(conn, _POSTGRES, [*_arrays(rows), arrays.whole(runs), *_arrays(moved)])
-    else:
-        for number in runs:
-            bare.run(conn, _SQLITE_LATE, (number, number))
-        for statement, several in zip(_SQLITE, (rows, moved), strict=True):
-            _insert(conn, statement, several)
+    return rows, runs, moved
 
 
 def packed(conn: Connection, number: int, key: str) -> Packed:
