@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -131,6 +132,34 @@ def test_processes_csv_and_datasets_give_the_same_answers(house: Wiring, tmp_pat
     kept = pl.read_parquet(four.out)
     assert kept["probability"].to_list() == first["probability"].to_list()
     assert kept.columns == ["hour", "probability", "label", "prediction_id", "rules"]
+
+
+def test_a_delta_table_is_answered_as_it_is_when_the_batch_begins(house: Wiring, tmp_path: Path) -> None:
+    frame, table = rows(60, seed=1), tmp_path / "table"
+    one = asked(tmp_path, frame)
+    first = pl.read_parquet(batches(house).run(one).out)
+    frame.write_delta(table)
+    two = replace(one, source=str(table), out=str(tmp_path / "two.parquet"), chunk_rows=20)
+    with pytest.raises(KeyboardInterrupt):
+        batches(house).run(two, tell=_stop_at(1))
+    rows(5, seed=2).write_delta(table, mode="append")
+    report = batches(house).run(two)
+    assert (report.rows, report.answered) == (60, 60)
+    read = pl.read_parquet(report.out)
+    assert read.select(frame.columns).equals(frame)
+    assert read["probability"].to_list() == first["probability"].to_list()
+    three = replace(two, out=str(tmp_path / "three.parquet"))
+    assert batches(house).run(three).rows == 65
+    four = replace(two, out=str(tmp_path / "four.parquet"))
+    with pytest.raises(KeyboardInterrupt):
+        batches(house).run(four, tell=_stop_at(1))
+    shutil.rmtree(table)
+    rows(5, seed=2).write_delta(table)
+    with pytest.raises(Conflict, match="changed"):
+        batches(house).run(four)
+    (table / "_delta_log" / "00000000000000000000.json").write_text("{}")
+    with pytest.raises(Invalid, match="not a Delta table"):
+        batches(house).run(replace(two, out=str(tmp_path / "five.parquet")))
 
 
 def test_rows_that_cannot_be_scored_are_put_aside_with_a_reason_for_each_column(house: Wiring, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import click
 
 from mainspring.core.clock import iso, micros
 from mainspring.core.console import json_option, room, show, table
-from mainspring.core.errors import Invalid
+from mainspring.core.errors import Conflict, Invalid
+from mainspring.data import Data
 from mainspring.registry.grants import MOST_DAYS, GrantRequest
 from mainspring.registry.model import STAGES, ModelVersion
 from mainspring.registry.provenance import Difference, Kin, Provenance
@@ -81,6 +82,37 @@ def compose(ctx: click.Context, name: str, file: Path, *, example: Path | None, 
     registry = room(ctx, Registry)
     made = registry.compose(name, said, example=rows)
     show(made, "\n".join([f"{made.ref}: {made.task}, takes {', '.join(made.columns)}", *registry.composition(made)]))
+
+
+@group.command("onnx")
+@click.argument("name")
+@click.argument("version", default="latest")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the file, and keep no version.")
+@click.option("--data", "ref", default="", metavar="DATASET", help="Rows to compare by (default: its reference).")
+@json_option
+@click.pass_context
+def onnx(ctx: click.Context, name: str, version: str, *, out: Path | None, ref: str, as_json: bool) -> None:
+    """A version of scikit-learn as ONNX, once it says the same of every row: as the next version, or as a file.
+
+    Example: mainspring models onnx flights champion --out flights.onnx
+    """
+    from mainspring.registry.converting import parity_in, rows_for
+    from mainspring.registry.flavours.onnx import FILE
+
+    registry = room(ctx, Registry)
+    found = registry.get(name, version)
+    rows, data = rows_for(room(ctx, Data), found, ref)
+    if out is None:
+        made = registry.accelerate(name, found.number, rows, data=data)
+        parity = registry.parity(made)
+        show(made, f"{made.ref} is {parity.words}." if parity else made.ref)
+        return
+    if out.exists():
+        raise Conflict("there is something already", where=str(out), hint="take another name")
+    package = registry.to_onnx(name, found.number, rows, data=data)
+    out.write_bytes(package.files[FILE])
+    parity = parity_in(package.manifest.notes)
+    show(parity, f"{out} is {parity.words}." if parity else str(out))
 
 
 @group.command("diff")

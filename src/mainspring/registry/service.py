@@ -14,6 +14,7 @@ from mainspring.core.errors import Corrupt, Invalid, NotFound, Refused, did_you_
 from mainspring.registry.events import VersionRegistered
 from mainspring.registry.flavours.composed import NAME as COMPOSED
 from mainspring.registry.flavours.composed import Composition
+from mainspring.registry.flavours.onnx import NAME as ONNX
 from mainspring.registry.flavours.pickle import FILE as PICKLE_FILE
 from mainspring.registry.flavours.pickle import NAME as PICKLE
 from mainspring.registry.flavours.pickle import PickleFile
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     import polars as pl
     from sqlalchemy import Connection
 
+    from mainspring.registry.converting import Parity
     from mainspring.storage.ports import Blobs, Journal, Tables
 
 
@@ -150,6 +152,50 @@ class Registry(Versions):
             reference=references.pop() if len(references) == 1 else "",
             key=key,
         )
+
+    def to_onnx(self, name: str, version: int | str, rows: pl.DataFrame, *, data: str) -> Package:
+        """The package of a version of scikit-learn as ONNX, if it says the same of every row.
+
+        Args:
+            name: The model.
+            version: Number or alias.
+            rows: By which both are compared.
+            data: The reference of these rows, for the record.
+        Raises:
+            NotFound: No such model or version.
+            Refused: It is of another format, can't be converted, or what comes of it says something else.
+            Unavailable: The packages of the extra `onnx` are not here.
+        """
+        from mainspring.registry.converting import convert
+        from mainspring.registry.flavours import sklearn
+
+        found = self.get(name, version)
+        if found.flavour != sklearn.NAME:
+            hint = "its own format is portable, too: mainspring models download"
+            raise Refused(f"a version of format {found.flavour} is not converted to ONNX", where=found.ref, hint=hint)
+        model = sklearn.read(self.file(name, found.number, sklearn.FILE))
+        return convert(found, self.load(name, found.number), model, rows, data)
+
+    def accelerate(self, name: str, version: int | str, rows: pl.DataFrame, *, data: str) -> ModelVersion:
+        """Keep a version of scikit-learn as ONNX, too, as the next version; done twice, it is the same version.
+
+        Args and errors as `to_onnx`.
+        """
+        found = self.get(name, version)
+        package = self.to_onnx(name, found.number, rows, data=data)
+        for content in package.files.values():
+            self._blobs.put(content)
+        origin = Origin(
+            run_id=found.run_id, datasets=found.datasets, reference=found.reference, metrics=dict(found.metrics)
+        )
+        return self._keep(name, package, origin, key=f"onnx:{found.digest}", description=f"{found.ref} as ONNX")
+
+    def parity(self, version: ModelVersion) -> Parity | None:
+        """How a version that was converted to ONNX compares with what it was made of; None of any other."""
+        from mainspring.registry.converting import parity_in
+
+        manifest = self.manifest(version.model, version.number) if version.flavour == ONNX else None
+        return parity_in(manifest.notes) if manifest else None
 
     def composition(self, version: ModelVersion) -> list[str]:
         """What a composed version is made of, a line each; nothing of any other."""

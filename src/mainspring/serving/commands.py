@@ -74,7 +74,12 @@ def deploy(
 @click.option("--url", default="", help="The model server (default: that of this project).")
 @click.option("--explain", is_flag=True, help="With the reason codes of each row, the strongest first.")
 @click.option("--keep-reasons", is_flag=True, help="The same, and put them into the prediction log.")
-@click.option("--batch", nargs=2, metavar="IN OUT", help="Answer a Parquet or CSV file, or datasets/NAME, into a file.")
+@click.option(
+    "--batch",
+    nargs=2,
+    metavar="IN OUT",
+    help="Answer a Parquet or CSV file, a Delta table, or datasets/NAME, into a file.",
+)
 @click.option("--processes", type=click.IntRange(1, 256), default=1, show_default=True, help="How many answer a batch.")
 @click.option("--engine", type=click.Choice(["process", "ray"]), default="process", help="Where a batch is answered.")
 @click.option("--keep", multiple=True, metavar="COLUMN", help="Column of the batch that goes to OUT (default: all).")

@@ -38,6 +38,7 @@ def version_page(registry: Registry, name: str, version: str, after: str = "") -
         "users": registry.users(found.model, found.number),
         "is_pickle": is_pickle,
         "composition": registry.composition(found),
+        "parity": registry.parity(found),
         "importance": registry.importance(found),
         "most": _COLUMNS,
         "grant": registry.grants.of(found) if is_pickle else None,

@@ -27,7 +27,7 @@ class BatchRequest:
 
     Args:
         deployment: Whose live version answers.
-        source: A Parquet or CSV file, or a dataset version such as "datasets/flights/3".
+        source: A Parquet or CSV file, the folder of a Delta table, or a dataset version such as "datasets/flights/3".
         out: The file to write, Parquet or CSV by its name.
         version: A version instead of the live one.
         keep: Columns of the source that go to the output; all when empty.

@@ -152,13 +152,18 @@ class Batches:
         return job
 
     def _stamp(self, request: BatchRequest) -> str:
-        """What tells whether the source is still what it was."""
+        """What tells whether the source is still what it was.
+
+        A Delta table is as long as it is that table: the rows it had when the batch began were copied.
+        """
+        if _is_delta(request):
+            return _delta_id(request)
         if not _is_file(request):
             return self._data.resolve(request.source).digest
         try:
             stat = Path(request.source).stat()
         except FileNotFoundError:
-            hint = "give a .parquet or .csv file, or datasets/NAME/VERSION"
+            hint = "give a .parquet or .csv file, the folder of a Delta table, or datasets/NAME/VERSION"
             raise NotFound(f"no file {request.source}", where="IN", hint=hint) from None
         return f"{stat.st_size} {stat.st_mtime_ns}"
 
@@ -167,7 +172,9 @@ class Batches:
         path = Path(request.source)
         if _is_file(request) and path.suffix == ".parquet":
             return path
-        if _is_file(request):
+        if _is_delta(request):
+            rows = pl.scan_delta(path)
+        elif _is_file(request):
             rows = pl.scan_csv(path, infer_schema=False)
         else:
             found = self._data.resolve(request.source)
@@ -207,8 +214,26 @@ class Batches:
         return report
 
 
+def _is_delta(request: BatchRequest) -> bool:
+    return (Path(request.source) / "_delta_log").is_dir()
+
+
+def _delta_id(request: BatchRequest) -> str:
+    """The id that a Delta table has for life.
+
+    Raises: Invalid: It can't be read.
+    """
+    from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaError
+
+    try:
+        return f"delta {DeltaTable(request.source).metadata().id}"
+    except DeltaError as reason:
+        raise Invalid(f"not a Delta table: {str(reason)[:200]}", where=request.source) from None
+
+
 def _is_file(request: BatchRequest) -> bool:
-    return Path(request.source).suffix in SUFFIXES
+    return Path(request.source).suffix in SUFFIXES and not _is_delta(request)
 
 
 def _check_schema(
