@@ -221,10 +221,16 @@ def test_points_of_a_known_run_are_stored_without_a_transaction_around_them_on_p
     with monkeypatch.context() as patched:
         if tables.dialect == "postgresql":  # on SQLite a transaction needs no turn
             patched.delattr(stored_points, "add_points")
-        tracking.log_batch(run.id, metrics=[Metric("loss", 0.25, 2), Metric("loss", 0.5, 1), Metric("loss", 0.1, 0)])
-        tracking.log_batch(run.id, metrics=[Metric("loss", 0.25, 2)])
+        tracking.log_batch(run.id, metrics=[Metric("loss", 0.25, 2), Metric("loss", 0.1, 0)])
+    repeated = [Metric("loss", 0.25, 2), Metric("loss", 0.2, 1), Metric("loss", 0.5, 1)]
+    tracking.log_batch(run.id, metrics=[*repeated, *repeated])
     assert tracking.get(run.id).metrics == {"loss": Metric("loss", 0.25, 2, 1_000)}
-    assert [point.step for point in tracking.history(run.id, "loss")] == [0, 1, 2]
+    assert [(point.step, point.value) for point in tracking.history(run.id, "loss")] == [
+        (0, 0.1),
+        (1, 0.2),
+        (1, 0.5),
+        (2, 0.25),
+    ]
     tracking.log_batch(run.id, metrics=[Metric("other", 1.0, 1)])
     assert set(tracking.get(run.id).metrics) == {"loss", "other"}
 
