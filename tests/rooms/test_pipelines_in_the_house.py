@@ -10,7 +10,6 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-import sqlalchemy as sa
 from click.testing import CliRunner
 from litestar.testing import TestClient
 
@@ -27,6 +26,7 @@ from mainspring.server.app import create_app
 from mainspring.storage.delta import DeltaTables, FilePlace
 from mainspring.storage.files import FileBlobs
 from mainspring.storage.journal import SqlJournal
+from mainspring.storage.light import light_of
 from mainspring.storage.ports import Blobs, Journal, Tables
 from mainspring.storage.queue import SqlQueue
 from mainspring.tracking import Tracking
@@ -246,16 +246,20 @@ def test_steps_taken_from_the_cache_are_stored_together_with_their_events(
 ) -> None:
     commits: list[int] = []
 
-    def count(_: object) -> None:
-        commits[-1] += 1
+    def count(statement: str) -> None:
+        commits[-1] += statement == "COMMIT"
+
+    with sqlite_tables.write() as conn:
+        writer = light_of(conn)
+    assert writer is not None
 
     for count_of_steps in (2, 40):
         pipelines.run_inline(in_a_row, {"count": count_of_steps})
         before = wiring.get(Journal).last()  # type: ignore[type-abstract]
         commits.append(0)
-        sa.event.listen(sa.Engine, "commit", count)
+        writer.driver.set_trace_callback(count)
         run = pipelines.run_inline(in_a_row, {"count": count_of_steps})
-        sa.event.remove(sa.Engine, "commit", count)
+        writer.driver.set_trace_callback(None)
         assert set(states(run).values()) == {StepState.CACHED}
         told = wiring.get(Journal).read(before, kinds=["pipelines.step_finished"])  # type: ignore[type-abstract]
         assert [event.payload["state"] for event in told] == ["cached"] * (count_of_steps + 1)

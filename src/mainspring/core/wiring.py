@@ -15,8 +15,8 @@ class Wiring:
     """Builds services on first use and closes them in the opposite order. Safe to share between threads.
 
     Args:
-        furnish: Adds the makers of a room. Called once with its name ("tracking" for `mainspring.tracking...`), when a
-            type of it is asked for that nobody said how to make.
+        furnish: Adds the makers of the types of a module. Called once with its name ("tracking.service" for
+            `mainspring.tracking.service`), when a type of it is asked for that nobody said how to make.
 
     >>> wiring = Wiring()
     >>> wiring.add(int, lambda w: 42)
@@ -57,10 +57,10 @@ class Wiring:
         return cast(T, found)
 
     def _look_for(self, kind: type) -> None:
-        room = kind.__module__.split(".")[1:2]
-        if self._furnish is not None and room and room[0] not in self._furnished:
-            self._furnished.add(room[0])
-            self._furnish(room[0])
+        module = kind.__module__.partition(".")[2]
+        if self._furnish is not None and module and module not in self._furnished:
+            self._furnished.add(module)
+            self._furnish(module)
 
     def close(self) -> None:
         """Close what was built and has a `close`, last built first."""

@@ -42,7 +42,11 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Comparing two tables loads neither a database nor the service."""
+    """Comparing two tables loads neither a database nor the service, and the service no tables before it needs them."""
+    if name == "records":
+        from mainspring.core.later import later
+
+        return later(f"{__name__}.records")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -16,7 +16,6 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
@@ -309,6 +308,8 @@ def _told(outcome: Outcome, node: str) -> Outcome:
 
 
 def _release() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # here, as most runs need no cluster
+
     try:
         return version("mainspring")
     except PackageNotFoundError:

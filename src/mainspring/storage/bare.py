@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
-import sqlalchemy as sa
-from sqlalchemy import Connection
+from mainspring.storage.light import light_of
+from mainspring.storage.sql import sa
 
 if TYPE_CHECKING:
     import psycopg
+    from sqlalchemy import Connection
 
 BINARY = "mainspring_binary"
 """The option of a statement whose rows Postgres is to give in binary."""
@@ -61,6 +62,9 @@ def binary_rows(conn: Connection, statement: str, values: Sequence[object]) -> I
 
 def sqlite_driver(conn: Connection) -> sqlite3.Connection | None:
     """The driver's own connection to SQLite."""
+    light = light_of(conn)
+    if light is not None:
+        return light.driver
     driver = conn.connection.driver_connection
     return driver if isinstance(driver, sqlite3.Connection) else None
 
@@ -73,7 +77,7 @@ def raised(conn: Connection, reason: Exception) -> sa.exc.DBAPIError:
     told = sa.exc.DBAPIError.instance(
         None, None, reason, conn.dialect.loaded_dbapi.Error, connection_invalidated=gone, dialect=conn.dialect
     )
-    return cast(sa.exc.DBAPIError, told)
+    return cast("sa.exc.DBAPIError", told)
 
 
 def _execute(conn: Connection, statement: str, values: Sequence[object]) -> psycopg.Cursor[Any]:

@@ -6,31 +6,22 @@ import threading
 import time
 from collections.abc import Sequence
 
-import sqlalchemy as sa
-
 from mainspring.core.caller import caller
 from mainspring.core.clock import Clock, SystemClock
 from mainspring.core.events import Event, Fact
 from mainspring.storage.commits import after_commit
 from mainspring.storage.ports import Tables
-from mainspring.storage.prepared import Prepared, given
-from mainspring.storage.schema import consumer_offset, event
+from mainspring.storage.prepared import Prepared
+from mainspring.storage.sql import sa, schema
 from mainspring.storage.upsert import insert_into
 
 POLL_S = 0.2
 """How often `wait` looks for events of other processes."""
 _LOCK = 0x6D61696E_6576656E  # "maineven": held on Postgres from the first append of a transaction to its commit
-_TAKE_TURN = Prepared(lambda _: sa.text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
-_LAST = sa.select(sa.func.coalesce(sa.func.max(event.c.seq), 0))
-_NEWEST = Prepared(lambda _: _LAST)
-_NEXT = sa.select(sa.func.coalesce(sa.func.max(event.c.seq), 0) + 1).scalar_subquery()
-_ADD = Prepared(
-    lambda _: (
-        event.insert()
-        .values({column.key: given(column) if column.key != "seq" else _NEXT for column in event.c})
-        .returning(event.c.seq)
-    )
-)
+_HERE = "mainspring.storage.statements"
+_TAKE_TURN = Prepared(f"{_HERE}:take_turn", _LOCK)
+_NEWEST = Prepared(f"{_HERE}:newest")
+_ADD = Prepared(f"{_HERE}:add_event")
 
 
 class SqlJournal:
@@ -57,7 +48,7 @@ class SqlJournal:
         after_commit(conn, self._tell)
         if len(rows) == 1:
             return int(_ADD.rows(conn, rows[0])[0][0])
-        conn.execute(event.insert(), [{**row, "seq": seq} for seq, row in enumerate(rows, last + 1)])
+        conn.execute(schema.event.insert(), [{**row, "seq": seq} for seq, row in enumerate(rows, last + 1)])
         return last + len(facts)
 
     def add(self, conn: sa.Connection, *facts: Fact) -> None:
@@ -92,13 +83,13 @@ class SqlJournal:
         self, after: int = 0, *, limit: int = 500, kinds: Sequence[str] = (), subject: str = "", project: str = ""
     ) -> list[Event]:
         """See `ports.Journal.read`."""
-        query = event.select().where(event.c.seq > after).order_by(event.c.seq).limit(limit)
+        query = schema.event.select().where(schema.event.c.seq > after).order_by(schema.event.c.seq).limit(limit)
         if kinds:
-            query = query.where(event.c.kind.in_(kinds))
+            query = query.where(schema.event.c.kind.in_(kinds))
         if subject:
             query = query.where(_under(subject))
         if project:
-            query = query.where(event.c.project == project)
+            query = query.where(schema.event.c.project == project)
         with self._tables.read() as conn:
             return [_event(row) for row in conn.execute(query)]
 
@@ -109,17 +100,17 @@ class SqlJournal:
 
     def offset(self, consumer: str) -> int:
         """See `ports.Journal.offset`."""
-        query = sa.select(consumer_offset.c.seq).where(consumer_offset.c.consumer == consumer)
+        query = sa.select(schema.consumer_offset.c.seq).where(schema.consumer_offset.c.consumer == consumer)
         with self._tables.read() as conn:
             return int(conn.execute(query).scalar() or 0)
 
     def advance(self, conn: sa.Connection, consumer: str, seq: int) -> bool:
         """See `ports.Journal.advance`."""
-        insert = insert_into(conn, consumer_offset).values(consumer=consumer, seq=seq, at=self._clock.now())
+        insert = insert_into(conn, schema.consumer_offset).values(consumer=consumer, seq=seq, at=self._clock.now())
         moved = insert.on_conflict_do_update(
             index_elements=["consumer"],
             set_={"seq": insert.excluded.seq, "at": insert.excluded.at},
-            where=consumer_offset.c.seq < insert.excluded.seq,
+            where=schema.consumer_offset.c.seq < insert.excluded.seq,
         )
         return conn.execute(moved).rowcount == 1
 
@@ -144,7 +135,10 @@ class SqlJournal:
 
 def _under(subject: str) -> sa.ColumnElement[bool]:
     """The subject itself or below it; "0" is the character after "/", and the column sorts by bytes."""
-    return sa.or_(event.c.subject == subject, sa.and_(event.c.subject > f"{subject}/", event.c.subject < f"{subject}0"))
+    return sa.or_(
+        schema.event.c.subject == subject,
+        sa.and_(schema.event.c.subject > f"{subject}/", schema.event.c.subject < f"{subject}0"),
+    )
 
 
 def _event(row: sa.Row[tuple[object, ...]]) -> Event:

@@ -18,16 +18,13 @@ from mainspring.storage import arrays, migrations
 from mainspring.storage.bare import BINARY
 from mainspring.storage.commits import GroupCommit, forget_hooks, run_hooks
 from mainspring.storage.files import disk_full
+from mainspring.storage.statements import NOW
 
 T = TypeVar("T")
 _CONTENTION = ("40001", "40P01")  # serialization_failure, deadlock_detected
 _DISK_FULL, _TOO_LONG = "53100", "54000"
 _AWAY = ("08", "57P")
 """Beginnings of the states of a lost connection, and of a server that ends or begins."""
-NOW: sa.ColumnElement[int] = sa.literal_column(
-    "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint", sa.BigInteger
-)
-"""The time in epoch microseconds, moving inside a transaction too."""
 _NOW = sa.select(NOW)
 _SURE_S = 1.0
 """So long after its last use a connection is taken to be alive; later it is asked first."""

@@ -6,19 +6,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from functools import cache
 
-import sqlalchemy as sa
-
 from mainspring.core.caller import caller
 from mainspring.core.clock import SECOND_US
 from mainspring.core.errors import Conflict, Fenced, Invalid, NotFound, Unavailable
 from mainspring.core.ids import new_id
 from mainspring.storage.jobs import Job, JobState, Lease, NewJob, QueueMode, QueueStatus
 from mainspring.storage.ports import Tables
-from mainspring.storage.postgres import NOW
-from mainspring.storage.prepared import Prepared, given
-from mainspring.storage.schema import job as _job
-from mainspring.storage.schema import queue_control as _control
-from mainspring.storage.schema import queue_quota as _quota
+from mainspring.storage.prepared import Prepared
+from mainspring.storage.sql import sa, schema
 from mainspring.storage.upsert import insert_into
 
 FIND_LIMIT = 500
@@ -26,23 +21,11 @@ PRUNE_LIMIT = 1_000
 """Most jobs that are forgotten in one transaction."""
 _SWEEP_LIMIT = 100
 _UNFINISHED = [JobState.QUEUED, JobState.RUNNING]
-_NAMES = tuple(_job.c.keys())
-_other = _job.alias()
-_GIVEN_QUEUE, _GIVEN_NOW = sa.bindparam("given_queue", type_=sa.Text), sa.bindparam("given_now", type_=sa.BigInteger)
-_WAITING = sa.and_(_job.c.state == JobState.QUEUED, _job.c.queue == _GIVEN_QUEUE)
-_LOOK = Prepared(
-    lambda _: sa.select(
-        sa.exists().where(_job.c.state == JobState.RUNNING, _job.c.lease_until < _GIVEN_NOW),
-        sa.select(_job.c.priority).where(_WAITING).order_by(_job.c.priority.desc()).limit(1).scalar_subquery(),
-    )
-)
-"""Whether a lease ran out, and the highest priority that waits in a queue: what idle workers ask again and again."""
+_HERE = "mainspring.storage.statements"
+_LOOK, _IS_SET, _MODE = Prepared(f"{_HERE}:look"), Prepared(f"{_HERE}:is_set"), Prepared(f"{_HERE}:mode")
+_IS_DUE, _GIVE_ONE = Prepared(f"{_HERE}:is_due"), Prepared(f"{_HERE}:give_one")
 _LOST_RACES = 3
 """So often the next job is asked for before it is looked for with care: another worker may just have taken it."""
-_SET = (sa.exists().where(_control.c.queue == _GIVEN_QUEUE), sa.exists().where(_quota.c.queue == _GIVEN_QUEUE))
-_IS_SET = Prepared(lambda _: sa.select(sa.or_(*_SET)))
-"""Whether a queue has a mode, limits or quotas, which only the careful look keeps."""
-_MODE = Prepared(lambda _: sa.select(_control.c.mode).where(_control.c.queue == given(_control.c.queue)))
 _Due = tuple[int, int, int, str]
 """What orders jobs (priority turned round, `run_at`, `created_at`) and the id."""
 _NO_CONTROL = (QueueMode.OPEN, 0, 0)
@@ -116,27 +99,27 @@ class SqlQueue:
 
     def cancel(self, conn: sa.Connection, job_id: str) -> bool:
         """See `ports.Queue.cancel`."""
-        stop = _job.update().where(_job.c.id == job_id, _job.c.state.in_(_UNFINISHED))
+        stop = schema.job.update().where(schema.job.c.id == job_id, schema.job.c.state.in_(_UNFINISHED))
         values = {"state": JobState.CANCELLED, "finished_at": self._now(conn), "lease_until": 0}
         return conn.execute(stop.values(values)).rowcount == 1
 
     def get(self, job_id: str) -> Job:
         """See `ports.Queue.get`."""
         with self._tables.read() as conn:
-            row = conn.execute(_job.select().where(_job.c.id == job_id)).mappings().first()
+            row = conn.execute(schema.job.select().where(schema.job.c.id == job_id)).mappings().first()
         if row is None:
             raise NotFound(f"no job {job_id!r}", where="queue", hint="mainspring pipeline ls")
         return job_from(row)
 
     def find(self, *, states: Sequence[JobState] = (), queue: str = "") -> list[Job]:
         """See `ports.Queue.find`."""
-        query = _job.select().where(_job.c.project == caller().project)
+        query = schema.job.select().where(schema.job.c.project == caller().project)
         if states:
-            query = query.where(_job.c.state.in_(states))
+            query = query.where(schema.job.c.state.in_(states))
         if queue:
-            query = query.where(_job.c.queue == queue)
+            query = query.where(schema.job.c.queue == queue)
         with self._tables.read() as conn:
-            newest = query.order_by(_job.c.created_at.desc(), _job.c.id.desc()).limit(FIND_LIMIT)
+            newest = query.order_by(schema.job.c.created_at.desc(), schema.job.c.id.desc()).limit(FIND_LIMIT)
             return [job_from(row) for row in conn.execute(newest).mappings()]
 
     def set_mode(self, queue: str, mode: QueueMode) -> None:
@@ -154,9 +137,13 @@ class SqlQueue:
         if limit < 0:
             raise Invalid(f"a quota of {limit}", where=queue, hint="use 0 for none")
         with self._tables.write() as conn:
-            conn.execute(_quota.delete().where(_quota.c.queue == queue, _quota.c.project == project))
+            conn.execute(
+                schema.queue_quota.delete().where(
+                    schema.queue_quota.c.queue == queue, schema.queue_quota.c.project == project
+                )
+            )
             if limit:
-                conn.execute(_quota.insert().values(queue=queue, project=project, running_limit=limit))
+                conn.execute(schema.queue_quota.insert().values(queue=queue, project=project, running_limit=limit))
 
     def quotas(self, queue: str) -> dict[str, int]:
         """See `ports.QueueControl.quotas`."""
@@ -165,12 +152,16 @@ class SqlQueue:
 
     def status(self, queue: str) -> QueueStatus:
         """See `ports.QueueControl.status`."""
-        count = sa.select(_job.c.state, sa.func.count()).where(_job.c.queue == queue).group_by(_job.c.state)
-        live = sa.select(sa.func.count()).where(_job.c.queue == queue, _job.c.state == JobState.RUNNING)
+        count = (
+            sa.select(schema.job.c.state, sa.func.count())
+            .where(schema.job.c.queue == queue)
+            .group_by(schema.job.c.state)
+        )
+        live = sa.select(sa.func.count()).where(schema.job.c.queue == queue, schema.job.c.state == JobState.RUNNING)
         with self._tables.read() as conn:
             mode, limit, group_limit = _controls(conn, [queue])[queue]
             counts = {state: int(n) for state, n in conn.execute(count)}
-            running = int(conn.execute(live.where(_job.c.lease_until >= self._now(conn))).scalar_one())
+            running = int(conn.execute(live.where(schema.job.c.lease_until >= self._now(conn))).scalar_one())
         lapsed = counts.get(JobState.RUNNING, 0) - running  # nobody holds them: as good as queued
         queued, dead = counts.get(JobState.QUEUED, 0) + max(0, lapsed), counts.get(JobState.DEAD, 0)
         return QueueStatus(
@@ -180,8 +171,8 @@ class SqlQueue:
     def revive(self, job_id: str) -> bool:
         """See `ports.QueueControl.revive`."""
         job = self.get(job_id)
-        again = _job.update().where(_job.c.id == job_id, _job.c.state == JobState.DEAD)
-        more = {"max_attempts": _job.c.max_attempts + _job.c.attempt}  # attempts go on counting: they fence
+        again = schema.job.update().where(schema.job.c.id == job_id, schema.job.c.state == JobState.DEAD)
+        more = {"max_attempts": schema.job.c.max_attempts + schema.job.c.attempt}  # attempts go on counting: they fence
         try:
             with self._tables.write() as conn:
                 values = {"state": JobState.QUEUED, "run_at": self._now(conn), "finished_at": 0, "worker": "", **more}
@@ -191,15 +182,15 @@ class SqlQueue:
 
     def prune(self, before: int, *, dry_run: bool = False) -> int:
         """See `ports.QueueControl.prune`."""
-        over = sa.and_(_job.c.state.not_in(_UNFINISHED), _job.c.finished_at < before)
+        over = sa.and_(schema.job.c.state.not_in(_UNFINISHED), schema.job.c.finished_at < before)
         if dry_run:
             with self._tables.read() as conn:
                 return int(conn.execute(sa.select(sa.func.count()).where(over)).scalar_one())
-        some = sa.select(_job.c.id).where(over).limit(PRUNE_LIMIT)
+        some = sa.select(schema.job.c.id).where(over).limit(PRUNE_LIMIT)
         total, count = 0, PRUNE_LIMIT
         while count == PRUNE_LIMIT:
             with self._tables.write() as conn:
-                count = conn.execute(_job.delete().where(_job.c.id.in_(some))).rowcount
+                count = conn.execute(schema.job.delete().where(schema.job.c.id.in_(some))).rowcount
             total += count
         return total
 
@@ -217,8 +208,8 @@ class SqlQueue:
         for lost in range(_LOST_RACES if self._is_asked else 1):
             if lost == 1 and _IS_SET.rows(conn, {"given_queue": queues[0]})[0][0]:
                 return None
-            if rows := _give_first(asks=self._is_asked).rows(conn, values):
-                return dict(zip(_NAMES, rows[0], strict=True))
+            if found := _give_first(asks=self._is_asked).named(conn, values):
+                return found[0]
         return None
 
     def _next(self, conn: sa.Connection, queues: Sequence[str], worker: str, lease_us: int) -> dict[str, object] | None:
@@ -229,7 +220,7 @@ class SqlQueue:
         if due is None:
             return None
         values = {"given_id": due, "given_worker": worker, "given_now": now, "given_lease": lease_us}
-        return dict(zip(_NAMES, _GIVE_ONE.rows(conn, values)[0], strict=True))
+        return _GIVE_ONE.named(conn, values)[0]
 
     def _write(
         self, conn: sa.Connection, lease: Lease, values: dict[str, object], timed: str, later_us: int = 0
@@ -276,7 +267,7 @@ class SqlQueue:
     def _set_control(self, queue: str, values: dict[str, object]) -> None:
         with self._tables.write() as conn:
             fresh = {"queue": queue, "mode": QueueMode.OPEN, "running_limit": 0, "group_limit": 0} | values
-            insert = insert_into(conn, _control).values(fresh)
+            insert = insert_into(conn, schema.queue_control).values(fresh)
             conn.execute(insert.on_conflict_do_update(index_elements=["queue"], set_=values))
 
 
@@ -289,32 +280,41 @@ def _check(job: NewJob) -> None:
 
 def _same(job: NewJob, project: str) -> sa.Select[tuple[str]]:
     """The id of the job that stands in the way of inserting `job`."""
-    unfinished = _job.c.state.in_(_UNFINISHED)
-    keyed = sa.and_(_job.c.project == project, _job.c.queue == job.queue, _job.c.dedup_key == job.key, unfinished)
-    return sa.select(_job.c.id).where(sa.or_(_job.c.id == job.id, sa.and_(sa.true() if job.key else sa.false(), keyed)))
+    unfinished = schema.job.c.state.in_(_UNFINISHED)
+    keyed = sa.and_(
+        schema.job.c.project == project, schema.job.c.queue == job.queue, schema.job.c.dedup_key == job.key, unfinished
+    )
+    return sa.select(schema.job.c.id).where(
+        sa.or_(schema.job.c.id == job.id, sa.and_(sa.true() if job.key else sa.false(), keyed))
+    )
 
 
 def _anything(conn: sa.Connection, queues: Sequence[str], now: int) -> bool:
     """Whether there may be something to give out, or a lapsed lease to sweep."""
     for queue in queues:
-        has_lapsed, level = _LOOK.rows(conn, {"given_queue": queue, "given_now": now})[0]
-        if has_lapsed or (level is not None and _first_due(conn, queue, now) is not None):
+        asked = {"given_queue": queue, "given_now": now}
+        has_lapsed, level = _LOOK.rows(conn, asked)[0]
+        if has_lapsed:
+            return True
+        if level is not None and (
+            _IS_DUE.rows(conn, {**asked, "given_level": level}) or _first_due(conn, queue, now) is not None
+        ):
             return True
     return False
 
 
 def _sweep(conn: sa.Connection, now: int) -> None:
     """Take back the leases that ran out: to be given out again, or aside when all attempts are used."""
-    lapsed = sa.select(_job.c.id).where(_job.c.state == JobState.RUNNING, _job.c.lease_until < now)
+    lapsed = sa.select(schema.job.c.id).where(schema.job.c.state == JobState.RUNNING, schema.job.c.lease_until < now)
     some = lapsed.limit(_SWEEP_LIMIT).with_for_update(skip_locked=True)
-    used_up = _job.c.attempt >= _job.c.max_attempts
+    used_up = schema.job.c.attempt >= schema.job.c.max_attempts
     conn.execute(
-        _job.update()
-        .where(_job.c.id.in_(some))
+        schema.job.update()
+        .where(schema.job.c.id.in_(some))
         .values(
             state=sa.case((used_up, JobState.DEAD), else_=JobState.QUEUED),
             finished_at=sa.case((used_up, now), else_=0),
-            error=sa.case((used_up, "the worker was lost: its lease ran out"), else_=_job.c.error),
+            error=sa.case((used_up, "the worker was lost: its lease ran out"), else_=schema.job.c.error),
             worker="",
             lease_until=0,
         )
@@ -328,19 +328,23 @@ def _next(conn: sa.Connection, queues: Sequence[str], now: int) -> str | None:
     live: Counter[str] = Counter()
     shares: Counter[tuple[str, str]] = Counter()
     full: defaultdict[str, list[sa.ColumnElement[bool]]] = defaultdict(list)
-    running = sa.select(_job.c.queue, _job.c.project, _job.c.job_group, sa.func.count()).where(
-        _job.c.state == JobState.RUNNING, _job.c.lease_until >= now, _job.c.queue.in_(queues)
+    running = sa.select(schema.job.c.queue, schema.job.c.project, schema.job.c.job_group, sa.func.count()).where(
+        schema.job.c.state == JobState.RUNNING, schema.job.c.lease_until >= now, schema.job.c.queue.in_(queues)
     )
     is_limited = bool(quotas) or any(limit or group_limit for _, limit, group_limit in controls.values())
-    counts = conn.execute(running.group_by(_job.c.queue, _job.c.project, _job.c.job_group)) if is_limited else ()
+    counts = (
+        conn.execute(running.group_by(schema.job.c.queue, schema.job.c.project, schema.job.c.job_group))
+        if is_limited
+        else ()
+    )
     for queue, project, group, count in counts:
         live[queue] += count
         shares[queue, project] += count
         if group and 0 < controls[queue][2] <= count:
-            full[queue].append(sa.and_(_job.c.project == project, _job.c.job_group == group))
+            full[queue].append(sa.and_(schema.job.c.project == project, schema.job.c.job_group == group))
     for (queue, project), quota in quotas.items():
         if shares[queue, project] >= quota:
-            full[queue].append(_job.c.project == project)
+            full[queue].append(schema.job.c.project == project)
     ready = [q for q in queues if controls[q][0] != QueueMode.PAUSED and not 0 < controls[q][1] <= live[q]]
     due = [_first_due(conn, queue, now, without=full[queue], lock=True) for queue in ready]
     first = min((found for found in due if found is not None), default=None)
@@ -354,17 +358,19 @@ def _first_due(
 
     For each priority that jobs wait with, from the highest, the index begins with the earliest `run_at`.
     """
-    waiting = sa.and_(_job.c.state == JobState.QUEUED, _job.c.queue == queue)
-    top = sa.select(_job.c.priority).where(waiting).order_by(_job.c.priority.desc()).limit(1)
+    waiting = sa.and_(schema.job.c.state == JobState.QUEUED, schema.job.c.queue == queue)
+    top = sa.select(schema.job.c.priority).where(waiting).order_by(schema.job.c.priority.desc()).limit(1)
     level = conn.execute(top).scalar()
     while level is not None:
-        first = sa.select(_job.c.run_at, _job.c.created_at, _job.c.id).where(waiting, _job.c.priority == level)
-        first = first.where(_job.c.run_at <= now, *(sa.not_(group) for group in without))
-        first = first.order_by(_job.c.run_at, _job.c.created_at, _job.c.id).limit(1)
+        first = sa.select(schema.job.c.run_at, schema.job.c.created_at, schema.job.c.id).where(
+            waiting, schema.job.c.priority == level
+        )
+        first = first.where(schema.job.c.run_at <= now, *(sa.not_(group) for group in without))
+        first = first.order_by(schema.job.c.run_at, schema.job.c.created_at, schema.job.c.id).limit(1)
         found = conn.execute(first.with_for_update(skip_locked=True) if lock else first).first()
         if found is not None:
             return (-level, *found)
-        level = conn.execute(top.where(_job.c.priority < level)).scalar()
+        level = conn.execute(top.where(schema.job.c.priority < level)).scalar()
     return None
 
 
@@ -372,7 +378,11 @@ def _controls(
     conn: sa.Connection, queues: Sequence[str], *, lock: bool = False
 ) -> dict[str, tuple[QueueMode, int, int]]:
     """Mode, limit and group limit of each queue. With `lock`, workers of queues that have limits take turns."""
-    query = _control.select().where(_control.c.queue.in_(queues)).order_by(_control.c.queue)
+    query = (
+        schema.queue_control.select()
+        .where(schema.queue_control.c.queue.in_(queues))
+        .order_by(schema.queue_control.c.queue)
+    )
     if lock:
         query = query.with_for_update()
     found = {row.queue: (QueueMode(row.mode), row.running_limit, row.group_limit) for row in conn.execute(query)}
@@ -381,51 +391,28 @@ def _controls(
 
 def _quotas(conn: sa.Connection, queues: Sequence[str], *, lock: bool = False) -> dict[tuple[str, str], int]:
     """Most running jobs by queue and project. With `lock`, workers of queues that have quotas take turns."""
-    query = _quota.select().where(_quota.c.queue.in_(queues)).order_by(_quota.c.queue, _quota.c.project)
+    query = (
+        schema.queue_quota.select()
+        .where(schema.queue_quota.c.queue.in_(queues))
+        .order_by(schema.queue_quota.c.queue, schema.queue_quota.c.project)
+    )
     found = conn.execute(query.with_for_update() if lock else query)
     return {(row.queue, row.project): int(row.running_limit) for row in found}
 
 
 @cache
 def _give_first(*, asks: bool) -> Prepared:
-    """Gives out the first due job of the highest priority that waits in a queue; the database `asks` for the time."""
-    now = sa.select(NOW).scalar_subquery() if asks else _GIVEN_NOW  # asked once, so that an index may be walked to it
-    level = sa.select(_job.c.priority).where(_WAITING).order_by(_job.c.priority.desc()).limit(1)
-    first = sa.select(_job.c.id).where(_WAITING, _job.c.priority == level.correlate(None).scalar_subquery())
-    first = first.where(_job.c.run_at <= now).order_by(_job.c.run_at, _job.c.created_at, _job.c.id).limit(1)
-    has_lapsed = sa.exists().where(_other.c.state == JobState.RUNNING, _other.c.lease_until < now)
-    found = first.with_for_update(skip_locked=True).correlate(None).scalar_subquery()
-    return _given(now, _job.c.id == found, sa.not_(has_lapsed), *map(sa.not_, _SET))
-
-
-def _given(now: sa.ColumnElement[int], *which: sa.ColumnElement[bool]) -> Prepared:
-    values = {
-        "state": JobState.RUNNING,
-        "attempt": _job.c.attempt + 1,
-        "worker": sa.bindparam("given_worker", type_=sa.Text),
-        "lease_until": sa.bindparam("given_lease", type_=sa.BigInteger) + now,
-    }
-    update = _job.update().where(*which).values(values)
-    return Prepared(lambda _: update.returning(*_job.c))
-
-
-_GIVE_ONE = _given(_GIVEN_NOW, _job.c.id == sa.bindparam("given_id", type_=sa.Text))
+    return Prepared(f"{_HERE}:give_first", asks)
 
 
 @cache
 def _put_of(names: tuple[str, ...]) -> Prepared:
-    values = {name: given(_job.c[name]) for name in names}
-    return Prepared(lambda conn: insert_into(conn, _job).values(values).on_conflict_do_nothing())
+    return Prepared(f"{_HERE}:put", names)
 
 
 @cache
 def _held(names: tuple[str, ...], timed: str, *, adds: bool) -> Prepared:
-    """Sets these columns of a job that is held, and the column `timed`, to which the database `adds` its time."""
-    held = (_job.c.id == given(_job.c.id, "held_id"), _job.c.attempt == given(_job.c.attempt, "held_attempt"))
-    values: dict[str, sa.ColumnElement[object]] = {name: given(_job.c[name]) for name in names}
-    values[timed] = given(_job.c[timed]) + NOW if adds else given(_job.c[timed])
-    update = _job.update().where(*held, _job.c.state == JobState.RUNNING).values(values)
-    return Prepared(lambda _: update.returning(_job.c[timed]))
+    return Prepared(f"{_HERE}:held", names, timed, adds)
 
 
 def job_from(row: sa.RowMapping | dict[str, object]) -> Job:

@@ -7,17 +7,17 @@ id or a name sorts by bytes.
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from mainspring.core.errors import Invalid
+from mainspring.storage import values
 
-_ENCODER = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+T = TypeVar("T")
 
 metadata = sa.MetaData(
     naming_convention={
@@ -30,8 +30,15 @@ metadata = sa.MetaData(
 )
 
 
-class NotStorable(Invalid, sa.exc.DontWrapMixin):
-    """A value that no database would keep; SQLAlchemy passes it on as it is."""
+class _AsItIs(values.NotStorable, sa.exc.DontWrapMixin):
+    """What SQLAlchemy passes on as it is."""
+
+
+def _plainly(turn: Callable[[Any], T], value: object) -> T:
+    try:
+        return turn(value)
+    except values.NotStorable as reason:
+        raise _AsItIs(reason.what, where=reason.where, hint=reason.hint) from None
 
 
 class Micros(TypeDecorator[int]):
@@ -50,9 +57,7 @@ class Micros(TypeDecorator[int]):
         Raises:
             Invalid: It does not fit into 64 bits.
         """
-        if value is not None and not -(2**63) <= value < 2**63:
-            raise NotStorable("a number is out of range", hint="use whole numbers below 2**63")
-        return value
+        return _plainly(values.micros, value)
 
 
 class Id(TypeDecorator[str]):
@@ -71,9 +76,7 @@ class Id(TypeDecorator[str]):
         Raises:
             Invalid: It holds the character NUL, which Postgres does not keep.
         """
-        if value is not None and "\x00" in value:
-            raise NotStorable("a name can't hold the character NUL", hint="take the character out")
-        return value
+        return _plainly(values.named, value)
 
 
 class Real(TypeDecorator[float]):
@@ -99,11 +102,11 @@ class Flag(TypeDecorator[bool]):
 
     def process_bind_param(self, value: bool | None, dialect: Dialect) -> int | None:
         """To 0 or 1."""
-        return None if value is None else int(value)
+        return values.flagged(value)
 
     def process_result_value(self, value: object, dialect: Dialect) -> bool | None:
         """From 0 or 1."""
-        return None if value is None else bool(value)
+        return values.flag_of(value)
 
 
 class Json(TypeDecorator[Any]):
@@ -124,30 +127,12 @@ class Json(TypeDecorator[Any]):
         Raises:
             Invalid: The value is not plain JSON.
         """
-        if value is None:
-            return None
-        text = json_text(value)
+        text = _plainly(values.json_or_null, value)
         return text if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: object, dialect: Dialect) -> object:
         """Back to the value."""
-        return json.loads(value) if isinstance(value, str) and dialect.name == "sqlite" else value
-
-
-def json_text(value: object) -> str:
-    """A value as JSON text, as it is stored.
-
-    Raises:
-        NotStorable: The value is not plain JSON, or holds NUL.
-    """
-    try:
-        text = _ENCODER.encode(value)
-    except (TypeError, ValueError) as reason:
-        hint = "use text, finite numbers, booleans, null, lists and objects"
-        raise NotStorable(f"not plain JSON: {reason}", hint=hint) from None
-    if "\\u0000" in text and "\\u0000" in text.replace("\\\\", ""):
-        raise NotStorable("JSON with a NUL character cannot be stored", hint="take the character \\x00 out of the text")
-    return text
+        return values.json_of(value) if dialect.name == "sqlite" else value
 
 
 event = sa.Table(

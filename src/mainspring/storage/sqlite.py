@@ -6,27 +6,29 @@ import os
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar, cast
-
-import sqlalchemy as sa
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DatabaseError
-from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from mainspring.core.errors import Corrupt, Failed, Overloaded
 from mainspring.storage import migrations
 from mainspring.storage.checkpoints import PAGES, Checkpointer
 from mainspring.storage.commits import GroupCommit, forget_hooks, run_hooks
 from mainspring.storage.files import disk_full
+from mainspring.storage.light import LightConnection
 from mainspring.storage.regular import found
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 T = TypeVar("T")
 _NO_ROOM = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_TRUNCATE")
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+KEPT = 5
+"""How many connections of readers stay open when nobody reads."""
 BUSY_S = 30.0
 """How long a statement waits for a writer of another process."""
 CHECKPOINT_PAGES = 4 * PAGES
@@ -49,34 +51,33 @@ class SqliteTables:
         self._writing = threading.Lock()
         self._thread = threading.local()
         self._pid = os.getpid()
-        url = sa.URL.create("sqlite", database=str(path))
-        self._writers = sa.create_engine(
-            url, poolclass=NullPool, connect_args={"timeout": BUSY_S, "check_same_thread": False}
-        )
-        self._readers = sa.create_engine(
-            url, isolation_level="AUTOCOMMIT", max_overflow=64, connect_args={"timeout": BUSY_S}
-        )
-        sa.event.listen(self._writers, "connect", _prepare_writer)
-        sa.event.listen(self._writers, "begin", _begin_immediate)
-        sa.event.listen(self._readers, "connect", _prepare_reader)
-        self._writer: sa.Connection | None = None
+        self._closed = False
+        self._readers: deque[LightConnection] = deque()
+        self._writer: LightConnection | None = None
         self._group = GroupCommit(self._transaction)
         self._checkpointer = Checkpointer(path)
 
     @contextmanager
-    def write(self) -> Iterator[sa.Connection]:
+    def write(self) -> Iterator[Connection]:
         """See `ports.Tables.write`."""
         self._check_outside()
         with self._transaction() as conn:
             yield conn
 
     @contextmanager
-    def read(self) -> Iterator[sa.Connection]:
+    def read(self) -> Iterator[Connection]:
         """See `ports.Tables.read`."""
-        with _plainly(self._path), self._readers.connect() as conn:
-            yield conn
+        with _plainly(self._path):
+            conn = self._reader()
+            try:
+                yield cast("Connection", conn)
+            finally:
+                if len(self._readers) < KEPT and not self._closed:
+                    self._readers.append(conn)
+                else:
+                    conn.close()
 
-    def submit(self, work: Callable[[sa.Connection], T]) -> Future[T]:
+    def submit(self, work: Callable[[Connection], T]) -> Future[T]:
         """See `ports.Tables.submit`."""
         self._check_outside()
         return self._group.submit(work)
@@ -85,7 +86,7 @@ class SqliteTables:
         """See `ports.Tables.migrate`."""
         migrations.migrate(self)
 
-    def now(self, conn: sa.Connection) -> int:
+    def now(self, conn: Connection) -> int:
         """See `ports.Tables.now`: the database runs in this process, so its time is the machine's."""
         return time.time_ns() // 1000
 
@@ -97,15 +98,18 @@ class SqliteTables:
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None
-        self._readers.dispose()
+        self._closed = True
+        while self._readers:
+            self._readers.pop().close()
 
     @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
+    def _transaction(self) -> Iterator[Connection]:
         with self._writing:
-            conn = self._connection()
+            light = self._connection()
+            conn = cast("Connection", light)  # it becomes one when it is asked for more than the driver can do
             self._thread.writing = True
             try:
-                with _plainly(self._path), conn.begin():
+                with _plainly(self._path), _immediate(light.driver):
                     yield conn
             except BaseException:
                 forget_hooks(conn)
@@ -113,43 +117,64 @@ class SqliteTables:
             finally:
                 self._thread.writing = False
             run_hooks(conn)
-            self._checkpointer.look(_bare(conn))
+            self._checkpointer.look(light.driver)
 
-    def _connection(self) -> sa.Connection:
+    def _connection(self) -> LightConnection:
         if self._pid != os.getpid():
             raise Failed("these tables were opened before a fork", where=str(self._path), hint="open them in the child")
         if self._writer is None:
             with _plainly(self._path):
-                self._writer = self._writers.connect()
+                self._writer = LightConnection(_opened(self._path, _prepare_writer), _teach)
         return self._writer
+
+    def _reader(self) -> LightConnection:
+        try:
+            return self._readers.pop()
+        except IndexError:
+            return LightConnection(_opened(self._path, _prepare_reader), _teach)
 
     def _check_outside(self) -> None:
         if getattr(self._thread, "writing", False):
             raise Failed("a write inside a write would wait for itself", hint="pass the connection on instead")
 
 
-def _prepare_writer(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    assert isinstance(connection, sqlite3.Connection)
-    connection.isolation_level = None  # the driver begins nothing by itself; `_begin_immediate` does
+def _opened(path: Path, prepare: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
+    """A connection that begins nothing by itself, for whichever thread has it."""
+    made = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    try:
+        prepare(made)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _prepare_writer(connection: sqlite3.Connection) -> None:
     _use_wal(connection)
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
     connection.execute("PRAGMA foreign_keys=ON")
-    connection.create_function("regexp", 2, found, deterministic=True)
 
 
-def _prepare_reader(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    assert isinstance(connection, sqlite3.Connection)
+def _prepare_reader(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA query_only=ON")
+
+
+def _teach(connection: sqlite3.Connection) -> None:
     connection.create_function("regexp", 2, found, deterministic=True)
 
 
-def _bare(conn: sa.Connection) -> sqlite3.Connection:
-    return cast(sqlite3.Connection, conn.connection.dbapi_connection)
-
-
-def _begin_immediate(conn: sa.Connection) -> None:
-    conn.exec_driver_sql("BEGIN IMMEDIATE")
+@contextmanager
+def _immediate(driver: sqlite3.Connection) -> Iterator[None]:
+    """A transaction that has the write lock from its start."""
+    driver.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        driver.execute("COMMIT")
+    except BaseException:
+        if driver.in_transaction:  # some errors end it by themselves
+            driver.execute("ROLLBACK")
+        raise
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
@@ -169,8 +194,10 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 def _plainly(path: Path) -> Iterator[None]:
     try:
         yield
-    except (DatabaseError, sqlite3.DatabaseError) as reason:
-        told = reason.orig if isinstance(reason, DatabaseError) else reason
+    except Exception as reason:
+        told = getattr(reason, "orig", reason)  # what SQLAlchemy has of the driver, where it is loaded
+        if not isinstance(told, sqlite3.DatabaseError):
+            raise
         name = str(getattr(told, "sqlite_errorname", ""))
         if name in _NO_ROOM:
             raise disk_full(path) from reason

@@ -11,18 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
-
 from mainspring.storage.bare import raised
 
 if TYPE_CHECKING:
     import psycopg
+    from sqlalchemy import Connection
 
 _TOGETHER = "mainspring.together"
 
 
 @contextmanager
-def together(conn: sa.Connection) -> Iterator[None]:
+def together(conn: Connection) -> Iterator[None]:
     """Send the prepared statements of the block without waiting in between. On SQLite it changes nothing.
 
     Statements that are not `Prepared` have no place in it: their results are looked at before they are there.
@@ -45,7 +44,7 @@ def together(conn: sa.Connection) -> Iterator[None]:
             conn.info.pop(_TOGETHER, None)
 
 
-def together_driver(conn: sa.Connection) -> psycopg.Connection[Any] | None:
+def together_driver(conn: Connection) -> psycopg.Connection[Any] | None:
     """The driver's connection while a block of `together` is open on it, else None."""
     found: psycopg.Connection[Any] | None = conn.info.get(_TOGETHER)
     return found
@@ -57,7 +56,7 @@ def _errors() -> type[psycopg.Error]:
     return psycopg.Error
 
 
-def _postgres_driver(conn: sa.Connection) -> psycopg.Connection[Any] | None:
+def _postgres_driver(conn: Connection) -> psycopg.Connection[Any] | None:
     if conn.dialect.name != "postgresql":
         return None
     import psycopg

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from sqlalchemy.dialects import postgresql
 
 
 def insert_into(conn: sa.Connection, table: sa.Table) -> postgresql.Insert:
@@ -11,6 +14,8 @@ def insert_into(conn: sa.Connection, table: sa.Table) -> postgresql.Insert:
 
     The SQLite class has the same methods with the same arguments, except `constraint=`: name the columns instead.
     """
+    from sqlalchemy.dialects import postgresql, sqlite  # here, as prepared statements do without them
+
     if conn.dialect.name == "sqlite":
         return sqlite.insert(table)  # type: ignore[return-value]  # the same methods under another class
     return postgresql.insert(table)

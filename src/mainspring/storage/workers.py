@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
-
 from mainspring.core.clock import SECOND_US
 from mainspring.storage.jobs import APART, Job, JobState, WorkerStatus
 from mainspring.storage.ports import Tables
 from mainspring.storage.queue import job_from
-from mainspring.storage.schema import job as _job
-from mainspring.storage.schema import queue_control as _control
-from mainspring.storage.schema import queue_worker as _worker
+from mainspring.storage.sql import sa, schema
 from mainspring.storage.upsert import insert_into
 
 FORGET_S = 600.0
@@ -32,26 +28,34 @@ class SqlWorkers:
         """A worker is alive. Forgets those that were silent for long."""
         with self._tables.write() as conn:
             now = self._tables.now(conn)
-            conn.execute(_worker.delete().where(_worker.c.seen_at < now - round(FORGET_S * SECOND_US)))
+            conn.execute(
+                schema.queue_worker.delete().where(schema.queue_worker.c.seen_at < now - round(FORGET_S * SECOND_US))
+            )
             fixed = {"host": worker.host, "queues": list(worker.queues), "threads": worker.threads}
             row = {"name": worker.name, **fixed, "has": dict(worker.has), "started_at": now, "seen_at": now}
-            insert = insert_into(conn, _worker).values(row)
+            insert = insert_into(conn, schema.queue_worker).values(row)
             conn.execute(insert.on_conflict_do_update(index_elements=["name"], set_={"seen_at": now}))
 
     def forget(self, name: str) -> None:
         """A worker has ended."""
         with self._tables.write() as conn:
-            conn.execute(_worker.delete().where(_worker.c.name == name))
+            conn.execute(schema.queue_worker.delete().where(schema.queue_worker.c.name == name))
 
     def all(self) -> list[WorkerStatus]:
         """Every worker with the jobs it holds, of all projects; the longest at work first."""
         with self._tables.read() as conn:
             now = self._tables.now(conn)
-            live = sa.and_(_job.c.state == JobState.RUNNING, _job.c.lease_until >= now)
+            live = sa.and_(schema.job.c.state == JobState.RUNNING, schema.job.c.lease_until >= now)
             jobs: dict[str, list[Job]] = {}
-            for row in conn.execute(_job.select().where(live).limit(1000)).mappings():
+            for row in conn.execute(schema.job.select().where(live).limit(1000)).mappings():
                 jobs.setdefault(row["worker"], []).append(job_from(row))
-            rows = conn.execute(_worker.select().order_by(_worker.c.started_at, _worker.c.name)).mappings().all()
+            rows = (
+                conn.execute(
+                    schema.queue_worker.select().order_by(schema.queue_worker.c.started_at, schema.queue_worker.c.name)
+                )
+                .mappings()
+                .all()
+            )
         return [
             WorkerStatus(**{**row, "queues": tuple(row["queues"]), "jobs": tuple(jobs.get(row["name"], ()))})
             for row in rows
@@ -59,7 +63,7 @@ class SqlWorkers:
 
     def queues(self) -> list[str]:
         """The names of all queues that have jobs to do, dead ones, limits or a mode."""
-        busy = sa.select(_job.c.queue).where(_job.c.state.in_(_OPEN)).distinct()
+        busy = sa.select(schema.job.c.queue).where(schema.job.c.state.in_(_OPEN)).distinct()
         with self._tables.read() as conn:
-            found = {*conn.execute(busy).scalars(), *conn.execute(sa.select(_control.c.queue)).scalars()}
+            found = {*conn.execute(busy).scalars(), *conn.execute(sa.select(schema.queue_control.c.queue)).scalars()}
         return sorted(name for name in found if not name.startswith(("inline-", APART)))

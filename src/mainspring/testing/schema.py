@@ -23,8 +23,12 @@ ROOMS = (
     "monitoring",
     "loop",
 )
-MORE = {"mainspring.pipelines.search.records": "pipelines"}
-"""Modules with tables beside the records of a room, and the room."""
+MORE = {
+    "mainspring.pipelines.records.tables": "pipelines",
+    "mainspring.pipelines.search.records": "pipelines",
+    "mainspring.tracking.records.tables": "tracking",
+}
+"""Modules with tables that the records of a room do not load, and the room."""
 
 
 def all_metadata() -> MetaData:

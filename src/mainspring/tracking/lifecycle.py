@@ -60,10 +60,8 @@ class Runs:
                 _check_parent(made)
                 if parent_is_here and made.parent:
                     place_of(conn, project, made.parent)
-                number = place_of(conn, project, made.id)[0] if start.tags or start.params else 0
-                for table, texts in ((tables.tag, start.tags), (tables.param, start.params)):
-                    if texts:
-                        points.add_texts(conn, table, number, texts, replace=True)
+                if start.tags or start.params:
+                    runs.add_texts(conn, place_of(conn, project, made.id)[0], tags=start.tags, params=start.params)
                 fact = RunStarted(subject=made.ref, experiment=kept.name, name=made.name, parent=made.parent)
                 self._journal.append(conn, fact)
                 if made.status in ENDED:

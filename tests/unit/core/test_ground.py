@@ -18,6 +18,7 @@ from mainspring.core.clock import ManualClock, SystemClock, iso, micros
 from mainspring.core.errors import Invalid, MainspringError, NotFound, did_you_mean, error_codes
 from mainspring.core.events import Fact, fact_kinds
 from mainspring.core.ids import check_name, is_id, new_id
+from mainspring.core.later import later
 from mainspring.core.wiring import Wiring
 
 
@@ -140,12 +141,12 @@ def test_wiring_builds_once_and_closes_in_the_opposite_order() -> None:
         wiring.get(str)
 
 
-def test_a_room_is_furnished_once_when_something_of_it_is_first_asked_for() -> None:
+def test_a_module_is_furnished_once_when_something_of_it_is_first_asked_for() -> None:
     asked: list[str] = []
 
-    def furnish(room: str) -> None:
-        asked.append(room)
-        if room == "core":
+    def furnish(module: str) -> None:
+        asked.append(module)
+        if module == "core.wiring":
             wiring.add(Wiring, lambda w: w)
 
     wiring = Wiring(furnish)
@@ -153,7 +154,7 @@ def test_a_room_is_furnished_once_when_something_of_it_is_first_asked_for() -> N
     for _ in range(2):
         with pytest.raises(NotFound, match="nothing makes a Invalid"):
             wiring.get(Invalid)
-    assert asked == ["core"]
+    assert asked == ["core.wiring", "core.errors"]
 
 
 def test_import_mainspring_stays_light() -> None:
@@ -163,3 +164,19 @@ def test_import_mainspring_stays_light() -> None:
     found, count = out.rsplit(" ", 1)
     assert found == "[]"
     assert int(count) <= 150
+
+
+def test_a_module_for_later_is_loaded_by_its_first_attribute_and_set_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    sys.modules.pop("colorsys", None)
+    module = later("colorsys")
+    assert "colorsys" not in sys.modules
+    assert module.rgb_to_hsv(1.0, 0.0, 0.0) == (0.0, 1.0, 1.0)
+    before = module.ONE_SIXTH
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "ONE_SIXTH", 7.0)
+        assert sys.modules["colorsys"].ONE_SIXTH == 7.0
+    assert before == sys.modules["colorsys"].ONE_SIXTH
+    with pytest.raises(AttributeError):
+        _ = module.nothing
+    with pytest.raises(ModuleNotFoundError):
+        _ = later("mainspring.nowhere").anything

@@ -24,8 +24,9 @@ from mainspring.monitoring.rules.packs import PackRow
 from mainspring.monitoring.rules.performance import Outcomes
 from mainspring.storage import bare
 from mainspring.storage.prepared import Prepared, given
-from mainspring.storage.schema import Flag, Id, Json, Micros, Real, json_text, metadata
+from mainspring.storage.schema import Flag, Id, Json, Micros, Real, metadata
 from mainspring.storage.upsert import insert_into
+from mainspring.storage.values import json_text
 
 monitor = sa.Table(
     "monitor",

@@ -12,7 +12,8 @@ from mainspring.core.caller import caller
 from mainspring.core.clock import HOUR_US
 from mainspring.monitoring.rules.requests import ServiceCounts
 from mainspring.storage import bare
-from mainspring.storage.schema import Id, Json, Micros, json_text, metadata
+from mainspring.storage.schema import Id, Json, Micros, metadata
+from mainspring.storage.values import json_text
 
 service_window = sa.Table(
     "service_window",

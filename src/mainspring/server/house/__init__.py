@@ -29,6 +29,13 @@ ROOMS = (
     "upkeep",
 )
 
+APART = {
+    "data": ("data.service",),
+    "tracking": ("tracking.service",),
+    "pipelines": ("pipelines.service", "pipelines.flow"),
+}
+"""Of these rooms the modules whose services a run of a pipeline needs; their other services are made in `ROOM_more`."""
+
 DECLARED_ROOMS = ("gates", "monitoring", "loop")
 """Rooms that go by what was applied, once something was."""
 
@@ -53,9 +60,14 @@ def open_house(settings: Settings | None = None) -> Wiring:
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     adopt(Caller(project=settings.project.name))
 
-    def furnish(room: str) -> None:
-        if room in ROOMS:
-            importlib.import_module(f"{__name__}.{room}").furnish(wiring, counting(room))
+    furnished: set[str] = set()
+
+    def furnish(module: str) -> None:
+        room = module.partition(".")[0]
+        part = f"{room}_more" if room in APART and module not in APART[room] else room
+        if room in ROOMS and part not in furnished:
+            furnished.add(part)
+            importlib.import_module(f"{__name__}.{part}").furnish(wiring, counting(room))
 
     def counting(room: str) -> Settings:
         if room == "serving" and settings.project.declarations:  # what is deployed by hand goes by what is declared

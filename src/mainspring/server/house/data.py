@@ -1,25 +1,13 @@
-"""Data of a house."""
+"""Datasets of a house."""
 
 from __future__ import annotations
 
 from mainspring.core.settings import Settings
 from mainspring.core.wiring import Wiring
-from mainspring.data import Data, FeatureViews
-from mainspring.data.splits.service import Splits
+from mainspring.data import Data
 from mainspring.server.house.floor import CLOCK, blobs, delta, journal, tables
 
 
 def furnish(wiring: Wiring, settings: Settings) -> None:
-    """Say how the services of the room are made."""
+    """Say how the service is made."""
     wiring.add(Data, lambda w: Data(tables=tables(w), journal=journal(w), delta=delta(w), blobs=blobs(w), clock=CLOCK))
-    wiring.add(Splits, _splits)
-    wiring.add(FeatureViews, lambda w: _feature_views(w, settings))
-
-
-def _splits(w: Wiring) -> Splits:
-    return Splits(tables=tables(w), journal=journal(w), blobs=blobs(w), data=w.get(Data), clock=CLOCK)
-
-
-def _feature_views(w: Wiring, settings: Settings) -> FeatureViews:
-    folder = settings.data_dir / "features"
-    return FeatureViews(tables=tables(w), journal=journal(w), data=w.get(Data), clock=CLOCK, folder=folder)

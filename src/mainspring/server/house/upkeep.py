@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from mainspring.core.settings import Settings
 from mainspring.core.wiring import Wiring
 from mainspring.data import Data
 from mainspring.loop.triggers.service import Triggers
 from mainspring.pipelines.worker import check_hold
 from mainspring.registry.removal import Removal as RegistryRemoval
-from mainspring.server.house import access, gates, governance, loop, monitoring, pipelines, serving, training
 from mainspring.server.house.floor import CLOCK, blobs, delta, journal, queue, tables
 from mainspring.serving.log import holds_predictions
 from mainspring.storage.ports import Queue, QueueControl
@@ -17,12 +18,27 @@ from mainspring.upkeep import Upkeep
 from mainspring.upkeep.service import Remover
 from mainspring.upkeep.tables import TableKeeper
 
-ROOMS = (access, gates, governance, loop, monitoring, pipelines, serving, training)
-"""Imported for their tables; those of the other rooms are there with what is imported from them."""
+TABLES = (
+    "access.records",
+    "data.records",
+    "tracking.records.tables",
+    "pipelines.records.tables",
+    "pipelines.search.records",
+    "registry.records.tables",
+    "governance.records",
+    "gates.records",
+    "training.records",
+    "serving.records",
+    "monitoring.records",
+    "loop.records",
+)
+"""Where rooms have tables. They are loaded for what their columns say of blobs."""
 
 
 def furnish(wiring: Wiring, settings: Settings) -> None:
     """Say how the service is made."""
+    for module in TABLES:
+        import_module(f"mainspring.{module}")
     wiring.add(Upkeep, lambda w: _upkeep(w, settings))
 
 

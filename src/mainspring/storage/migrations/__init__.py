@@ -8,14 +8,16 @@ processes are replaced one by one. `scripts/new_migration.py` writes the next st
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
-
 from mainspring.core.errors import Unavailable
+from mainspring.storage import bare, light
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from mainspring.storage.ports import Tables
 
 HEAD = "0001"
@@ -34,7 +36,7 @@ def migrate(tables: Tables) -> None:
             return
     with tables.write() as conn:
         if tables.dialect == "postgresql":
-            conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+            conn.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
         at = version(conn)
         if not at:
             _create(conn)
@@ -48,18 +50,24 @@ def step_of(tables: Tables) -> str:
     Raises:
         Unavailable: Nobody answers at the address.
     """
+    from sqlalchemy.exc import DBAPIError
+
     try:
         with tables.read() as conn:
             return version(conn)
-    except sa.exc.DBAPIError as reason:
-        raise Unavailable(f"the database does not answer: {reason.orig}", hint="check storage.db") from None
+    except (DBAPIError, sqlite3.Error) as reason:
+        told = reason.orig if isinstance(reason, DBAPIError) else reason
+        raise Unavailable(f"the database does not answer: {told}", hint="check storage.db") from None
 
 
-def version(conn: sa.Connection) -> str:
+def version(conn: Connection) -> str:
     """The step the database is at, "" for an empty database."""
-    if not sa.inspect(conn).has_table("alembic_version"):
+    if conn.dialect.name == "sqlite":
+        if not bare.rows(conn, "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'", ()):
+            return ""
+    elif not bare.rows(conn, "SELECT to_regclass('alembic_version') IS NOT NULL", ())[0][0]:
         return ""
-    return str(conn.execute(sa.text("SELECT version_num FROM alembic_version")).scalar() or "")
+    return next((str(step) for (step,) in bare.rows(conn, "SELECT version_num FROM alembic_version", ())), "")
 
 
 def whole(dialect: str) -> Path:
@@ -67,20 +75,25 @@ def whole(dialect: str) -> Path:
     return FOLDER / f"whole.{dialect}.sql"
 
 
-def _create(conn: sa.Connection) -> None:
+def _create(conn: Connection) -> None:
+    statements = whole(conn.dialect.name).read_text().split("\n\n")
+    if conn.dialect.name == "sqlite":
+        for statement in statements:
+            bare.run(conn, statement, ())
+        return
     plain = conn.execution_options(no_parameters=True)  # else a percent sign would begin a parameter of psycopg
-    for statement in whole(conn.dialect.name).read_text().split("\n\n"):
+    for statement in statements:
         plain.exec_driver_sql(statement)
 
 
-def _upgrade(conn: sa.Connection) -> None:
+def _upgrade(conn: Connection) -> None:
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
 
     config = Config()
     config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
-    config.attributes["connection"] = conn
+    config.attributes["connection"] = light.whole(conn)
     try:
         command.upgrade(config, "head")
     except CommandError as reason:

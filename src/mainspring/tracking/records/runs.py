@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cache
-from typing import cast
-
-import sqlalchemy as sa
-from sqlalchemy import Connection
+from typing import TYPE_CHECKING, cast
 
 from mainspring.storage import bare
-from mainspring.storage.prepared import Prepared, given
-from mainspring.storage.upsert import insert_into
+from mainspring.storage.prepared import Prepared
+from mainspring.storage.sql import sa
 from mainspring.tracking.model import CodeState, Environment, InputDataset, Run, RunInput, Shown, run_folder
-from mainspring.tracking.records.points import latest_of, texts_of
-from mainspring.tracking.records.tables import experiment, input_dataset, param, run, run_input, tag
+from mainspring.tracking.records import points, statements, tables
 
-_OWN = (
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+_HERE = "mainspring.tracking.records.statements"
+_ADD, _HELD = Prepared(f"{_HERE}:add_run"), Prepared(f"{_HERE}:held_run")
+OWN = (
     "id",
     "name",
     "parent",
@@ -29,35 +30,26 @@ _OWN = (
     "created_by",
     "user_id",
 )
-_SHOWN = [
-    *(run.c[name] for name in _OWN),
-    experiment.c.name.label("experiment"),
-    experiment.c.id.label("experiment_id"),
-    experiment.c.location.label("location"),
-]
 _ALL = Shown()
 _AT_ONCE = 1000
 """How many runs are loaded by one statement."""
-_FROM = run.join(experiment, experiment.c.number == run.c.experiment)
 _PLACE = "SELECT number, experiment, deleted_at FROM run WHERE project = ? AND id = ?"
 _PLACES = "SELECT id, number, experiment, deleted_at FROM run WHERE project = ? AND id = ANY(?)"
 
 
 def add_run(conn: Connection, project: str, experiment_number: int, made: Run) -> bool:
     """Insert a run; False when a run of this id is there."""
-    row = {name: getattr(made, name) for name in _OWN}
+    row = {name: getattr(made, name) for name in OWN}
     for name, each in (("code", made.code), ("environment", made.environment)):
         row[name] = None if each is None else {field.name: getattr(each, field.name) for field in fields(each)}
     return bool(_ADD.rows(conn, {"project": project, "experiment": experiment_number, **row}))
 
 
-def _add(conn: Connection) -> sa.Executable:
-    names = ("project", "experiment", "code", "environment", *_OWN)
-    added = insert_into(conn, run).values({name: given(run.c[name]) for name in names})
-    return added.on_conflict_do_nothing(index_elements=["id"]).returning(run.c.number)
-
-
-_ADD = Prepared(_add)
+def add_texts(conn: Connection, number: int, *, tags: Mapping[str, str], params: Mapping[str, str]) -> None:
+    """Insert the tags and params of a run that was added in this transaction."""
+    for table, texts in (("tag", tags), ("param", params)):
+        added = f"INSERT INTO {table} (run, key, value) VALUES (?, ?, ?)"
+        bare.run_all(conn, added, [(number, key, value) for key, value in sorted(texts.items())])
 
 
 def place(conn: Connection, project: str, run_id: str) -> tuple[int, int, bool] | None:
@@ -78,33 +70,23 @@ def places(conn: Connection, project: str, run_ids: Collection[str]) -> dict[str
 
 def folder(conn: Connection, project: str, run_id: str) -> str | None:
     """Where a run keeps its files, below the project's artifact root; ends with a slash."""
-    found = sa.select(experiment.c.location, experiment.c.id).select_from(_FROM)
-    row = conn.execute(found.where(run.c.project == project, run.c.id == run_id)).first()
+    found = sa.select(tables.experiment.c.location, tables.experiment.c.id).select_from(statements.RUN_FROM)
+    row = conn.execute(found.where(tables.run.c.project == project, tables.run.c.id == run_id)).first()
     return None if row is None else run_folder(row.location, row.id, run_id)
 
 
 def state_of(conn: Connection, project: str, run_id: str) -> tuple[int, Run] | None:
     """The number of a run and the run without its texts, metrics and inputs; on Postgres the row is held until the
     transaction ends."""
-    for number, code, *shown in _HELD.rows(conn, {"project": project, "id": run_id}):
-        names = (column.name for column in _SHOWN)
-        return number, Run(**dict(zip(names, shown, strict=True)), code=_code(code))
+    for row in _HELD.named(conn, {"project": project, "id": run_id}):
+        number, code = row.pop("number"), row.pop("code")
+        return number, Run(**row, code=_code(code))
     return None
-
-
-_HELD = Prepared(
-    lambda _: (
-        sa.select(run.c.number, run.c.code, *_SHOWN)
-        .select_from(_FROM)
-        .where(run.c.project == given(run.c.project), run.c.id == given(run.c.id))
-        .with_for_update(of=run)
-    )
-)
 
 
 def status_of(conn: Connection, number: int) -> str:
     """The status of a run."""
-    return cast(str, conn.execute(sa.select(run.c.status).where(run.c.number == number)).scalar_one())
+    return cast(str, conn.execute(sa.select(tables.run.c.status).where(tables.run.c.number == number)).scalar_one())
 
 
 def change(conn: Connection, number: int, values: Mapping[str, object]) -> None:
@@ -114,14 +96,15 @@ def change(conn: Connection, number: int, values: Mapping[str, object]) -> None:
 
 @cache
 def _change_of(names: tuple[str, ...]) -> Prepared:
-    update = run.update().where(run.c.number == given(run.c.number, "at_number"))
-    return Prepared(lambda _: update.values({name: given(run.c[name]) for name in names}))
+    return Prepared(f"{_HERE}:change_run", names)
 
 
 def find_run(conn: Connection, project: str, run_id: str) -> Run | None:
     """One run with all that is known of it."""
-    found = sa.select(run.c.number, run.c.code, run.c.environment, *_SHOWN).select_from(_FROM)
-    rows = conn.execute(found.where(run.c.project == project, run.c.id == run_id)).all()
+    found = sa.select(
+        tables.run.c.number, tables.run.c.code, tables.run.c.environment, *statements.RUN_SHOWN
+    ).select_from(statements.RUN_FROM)
+    rows = conn.execute(found.where(tables.run.c.project == project, tables.run.c.id == run_id)).all()
     return runs_of(conn, rows)[0] if rows else None
 
 
@@ -130,9 +113,13 @@ def load_runs(conn: Connection, numbers: Sequence[int], shown: Shown) -> list[Ru
     found: dict[int, Run] = {}
     for first in range(0, len(numbers), _AT_ONCE):
         some = numbers[first : first + _AT_ONCE]
-        code = run.c.code if shown.code else sa.null().label("code")
-        environment = run.c.environment if shown.environment else sa.null().label("environment")
-        wanted = sa.select(run.c.number, code, environment, *_SHOWN).select_from(_FROM).where(run.c.number.in_(some))
+        code = tables.run.c.code if shown.code else sa.null().label("code")
+        environment = tables.run.c.environment if shown.environment else sa.null().label("environment")
+        wanted = (
+            sa.select(tables.run.c.number, code, environment, *statements.RUN_SHOWN)
+            .select_from(statements.RUN_FROM)
+            .where(tables.run.c.number.in_(some))
+        )
         rows = conn.execute(wanted).all()
         found |= dict(zip([row.number for row in rows], runs_of(conn, rows, shown), strict=True))
     return [found[number] for number in numbers if number in found]
@@ -143,8 +130,11 @@ def runs_of(conn: Connection, rows: Sequence[sa.Row[tuple[object, ...]]], shown:
     numbers = [row.number for row in rows]
     if not numbers:
         return []
-    params, tags = texts_of(conn, param, numbers, shown.params), texts_of(conn, tag, numbers, shown.tags)
-    metrics, inputs = latest_of(conn, numbers, shown.metrics), _inputs(conn, numbers) if shown.inputs else {}
+    params, tags = (
+        points.texts_of(conn, tables.param, numbers, shown.params),
+        points.texts_of(conn, tables.tag, numbers, shown.tags),
+    )
+    metrics, inputs = points.latest_of(conn, numbers, shown.metrics), _inputs(conn, numbers) if shown.inputs else {}
     return [
         replace(
             _bare(row),
@@ -166,7 +156,7 @@ def _code(plain: dict[str, object] | None) -> CodeState | None:
 
 def _bare(row: sa.Row[tuple[object, ...]]) -> Run:
     return Run(
-        **{c.name: getattr(row, c.name) for c in _SHOWN},
+        **{c.name: getattr(row, c.name) for c in statements.RUN_SHOWN},
         code=_code(row.code),
         environment=_environment(row.environment),
     )
@@ -180,11 +170,15 @@ def _environment(plain: dict[str, object] | None) -> Environment | None:
 
 
 def _inputs(conn: Connection, numbers: Sequence[int]) -> dict[int, tuple[RunInput, ...]]:
-    shown = [input_dataset.c[name] for name in ("name", "digest", "source_type", "source")]
-    found = sa.select(run_input.c.run, run_input.c.context, *shown)
-    found = found.join(input_dataset, input_dataset.c.number == run_input.c.dataset).where(run_input.c.run.in_(numbers))
+    shown = [tables.input_dataset.c[name] for name in ("name", "digest", "source_type", "source")]
+    found = sa.select(tables.run_input.c.run, tables.run_input.c.context, *shown)
+    found = found.join(tables.input_dataset, tables.input_dataset.c.number == tables.run_input.c.dataset).where(
+        tables.run_input.c.run.in_(numbers)
+    )
     inputs: dict[int, tuple[RunInput, ...]] = {}
-    for row in conn.execute(found.order_by(input_dataset.c.name, input_dataset.c.digest, run_input.c.context)):
+    for row in conn.execute(
+        found.order_by(tables.input_dataset.c.name, tables.input_dataset.c.digest, tables.run_input.c.context)
+    ):
         dataset = InputDataset(row.name, row.digest, row.source_type, row.source)
         inputs[row.run] = (*inputs.get(row.run, ()), RunInput(dataset.ref, row.context))
     return inputs

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cache, lru_cache
-from typing import Any, cast
-
-import sqlalchemy as sa
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from mainspring.core.caller import caller
+from mainspring.core.later import later
 from mainspring.core.values import dataclass
 from mainspring.pipelines.model import (
-    GROUPS,
     Artifact,
     Decision,
     Json,
@@ -25,119 +23,22 @@ from mainspring.pipelines.model import (
     StepRun,
     StepState,
 )
-from mainspring.storage.prepared import Prepared, given
-from mainspring.storage.references import names_blob, names_blobs, names_no_blob
-from mainspring.storage.schema import Flag, Id, Micros, metadata
-from mainspring.storage.schema import Json as JsonColumn
-from mainspring.storage.upsert import insert_into
+from mainspring.storage.prepared import Prepared
+from mainspring.storage.sql import sa
 
+if TYPE_CHECKING:
+    from mainspring.pipelines.records import tables
+else:
+    tables = later("mainspring.pipelines.records.tables")  # a small run needs its prepared statements only
 
-def _stored(plain: Mapping[str, Json]) -> Iterator[str]:
-    """Digests of the blobs of a result; a group has none of its own, nor has a value that stands in the row."""
-    pending = [Artifact.from_json(plain)]
-    while pending:
-        made = pending.pop()
-        pending += [item for _, item in made.items]
-        if made.codec not in GROUPS and made.text is None:
-            yield made.digest
-
-
-def _lock(parts: Mapping[str, Json]) -> Iterator[str]:
-    """The list of installed packages, which `why` shows the difference of."""
-    if parts.get("lock"):
-        yield str(parts["lock"])
-
-
+_HERE = "mainspring.pipelines.records.statements"
 _PLANNED = 500
 """How many steps are written at once: what SQLAlchemy makes of their rows is several times as large as they are."""
-_FEW = 20
-"""How many are written one by one, by a statement that is compiled once."""
 ACTIVE = (RunState.QUEUED, RunState.RUNNING)
 """States of a run that has a job on the queue."""
 UNFINISHED = (*ACTIVE, RunState.WAITING, RunState.PAUSED)
 
-pipeline_run = sa.Table(
-    "pipeline_run",
-    metadata,
-    sa.Column("project", Id, primary_key=True),
-    sa.Column("id", Id, primary_key=True),
-    sa.Column("pipeline", Id, nullable=False),
-    sa.Column("target", sa.Text, nullable=False),
-    sa.Column("params", JsonColumn, nullable=False),
-    sa.Column("state", Id, nullable=False),
-    sa.Column("engine", Id, nullable=False),
-    sa.Column("job_id", Id, nullable=False),
-    sa.Column("attempt", Micros, nullable=False),
-    sa.Column("tracked", Flag, nullable=False),
-    sa.Column("cache", Flag, nullable=False),
-    sa.Column("pausing", Flag, nullable=False),
-    sa.Column("priority", Micros, nullable=False),
-    sa.Column("actor", sa.Text, nullable=False),
-    sa.Column("pins", JsonColumn, nullable=False),
-    sa.Column("code", JsonColumn, nullable=False),
-    sa.Column("result", JsonColumn),
-    sa.Column("error", sa.Text, nullable=False),
-    sa.Column("error_code", Id, nullable=False),
-    sa.Column("created_at", Micros, nullable=False),
-    sa.Column("started_at", Micros, nullable=False),
-    sa.Column("finished_at", Micros, nullable=False),
-    sa.Index("ix_pipeline_run_pipeline", "project", "pipeline", "created_at"),
-    sa.Index("ix_pipeline_run_created_at", "project", "created_at"),
-    sa.Index("ix_pipeline_run_state", "state"),
-    sqlite_strict=True,
-)
-"""Runs. `result` is wrapped as {"value": ...}, so that a pipeline may return null; `code` has the digest of each step's
-code when the run began."""
-
-step_run = sa.Table(
-    "step_run",
-    metadata,
-    sa.Column("project", Id, primary_key=True),
-    sa.Column("run", Id, primary_key=True),
-    sa.Column("step", Id, primary_key=True),
-    sa.Column("parent", Id, nullable=False),
-    sa.Column("position", Micros, nullable=False),
-    sa.Column("function", Id, nullable=False),
-    sa.Column("plan", JsonColumn, nullable=False),
-    sa.Column("state", Id, nullable=False),
-    sa.Column("attempt", Micros, nullable=False),
-    sa.Column("failures", Micros, nullable=False),
-    sa.Column("key", Id, nullable=False, info=names_no_blob("what a result depends on")),
-    sa.Column("parts", JsonColumn, info=names_blobs(_lock)),
-    sa.Column("output", JsonColumn, info=names_blobs(_stored)),
-    sa.Column("error", sa.Text, nullable=False),
-    sa.Column("error_code", Id, nullable=False),
-    sa.Column("log", Id, nullable=False, info=names_blob()),
-    sa.Column("source", Id, nullable=False),
-    sa.Column("cpu_us", Micros, nullable=False),
-    sa.Column("memory", Micros, nullable=False),
-    sa.Column("decision", JsonColumn, info=names_no_blob("digests of what a person was shown")),
-    sa.Column("started_at", Micros, nullable=False),
-    sa.Column("finished_at", Micros, nullable=False),
-    sqlite_strict=True,
-)
-"""Steps of runs, in the order of the drawing; the items of a step that goes through a list have it as `parent`."""
-
-_asked = step_run.c.state == StepState.ASKED.value
-sa.Index("ix_step_run_asked", step_run.c.project, step_run.c.run, sqlite_where=_asked, postgresql_where=_asked)
-
-step_cache = sa.Table(
-    "step_cache",
-    metadata,
-    sa.Column("project", Id, primary_key=True),
-    sa.Column("key", Id, primary_key=True, info=names_no_blob("what a result depends on")),
-    sa.Column("output", JsonColumn, nullable=False, info=names_blobs(_stored)),
-    sa.Column("reads", JsonColumn, nullable=False),
-    sa.Column("run", Id, nullable=False),
-    sa.Column("created_at", Micros, nullable=False),
-    sqlite_strict=True,
-)
-"""Results by cache key, the newest for each. `reads` are datasets read without a version, and the version they had."""
-
-_r, _s, _c = pipeline_run.c, step_run.c, step_cache.c
-_ENDED = _r.state.in_([state for state in RunState if state.is_final])
-_Row = Mapping[str, Any] | sa.RowMapping
-_HERE = (_r.project == given(_r.project), _r.id == given(_r.id))
+_Row: TypeAlias = "Mapping[str, Any] | sa.RowMapping"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,22 +113,13 @@ _UNTOUCHED: Mapping[str, object] = dict.fromkeys(("attempt", "started_at", "fini
     "code": {},
     "result": None,
 }
-_ADD_RUN = Prepared(
-    lambda conn: insert_into(conn, pipeline_run).values({each.key: given(each) for each in _r}).on_conflict_do_nothing()
-)
+_ADD_RUN, _FIND_RUN = Prepared(f"{_HERE}:add_run"), Prepared(f"{_HERE}:find_run")
 
 
 def find_run(conn: sa.Connection, run_id: str, *, with_steps: bool = True) -> PipelineRun | None:
     """A run, with its steps or without."""
-    rows = _FIND_RUN.rows(conn, {"project": caller().project, "id": run_id})
-    return next((_run(_named(_r, row), steps_of(conn, run_id) if with_steps else ()) for row in rows), None)
-
-
-_FIND_RUN = Prepared(lambda _: pipeline_run.select().where(*_HERE))
-
-
-def _named(columns: Iterable[sa.Column[Any]], row: Sequence[object]) -> Mapping[str, Any]:
-    return dict(zip([column.key for column in columns], row, strict=True))
+    rows = _FIND_RUN.named(conn, {"project": caller().project, "id": run_id})
+    return next((_run(row, steps_of(conn, run_id) if with_steps else ()) for row in rows), None)
 
 
 def state_of(conn: sa.Connection, run_id: str) -> RunState:
@@ -239,30 +131,37 @@ def find_runs(
     conn: sa.Connection, *, pipeline: str, states: Sequence[str], before: int, limit: int
 ) -> list[PipelineRun]:
     """Runs without their steps, newest first."""
-    query = pipeline_run.select().where(_r.project == caller().project)
-    query = query.where(_r.pipeline == pipeline) if pipeline else query
-    query = query.where(_r.state.in_(states)) if states else query
-    query = query.where(_r.created_at < before) if before else query
-    rows = conn.execute(query.order_by(_r.created_at.desc(), _r.id.desc()).limit(limit)).mappings()
+    query = tables.pipeline_run.select().where(tables.RUN.project == caller().project)
+    query = query.where(tables.RUN.pipeline == pipeline) if pipeline else query
+    query = query.where(tables.RUN.state.in_(states)) if states else query
+    query = query.where(tables.RUN.created_at < before) if before else query
+    rows = conn.execute(query.order_by(tables.RUN.created_at.desc(), tables.RUN.id.desc()).limit(limit)).mappings()
     return [_run(row, ()) for row in rows]
 
 
 def active(conn: sa.Connection, after: tuple[str, str], *, limit: int) -> list[tuple[str, str, str]]:
     """Project, id and job id of runs of every project that should have a job, behind a project and id."""
-    query = sa.select(_r.project, _r.id, _r.job_id).where(_r.state.in_(ACTIVE), sa.tuple_(_r.project, _r.id) > after)
-    return [(row.project, row.id, row.job_id) for row in conn.execute(query.order_by(_r.project, _r.id).limit(limit))]
+    query = sa.select(tables.RUN.project, tables.RUN.id, tables.RUN.job_id).where(
+        tables.RUN.state.in_(ACTIVE), sa.tuple_(tables.RUN.project, tables.RUN.id) > after
+    )
+    return [
+        (row.project, row.id, row.job_id)
+        for row in conn.execute(query.order_by(tables.RUN.project, tables.RUN.id).limit(limit))
+    ]
 
 
 def ended_since(conn: sa.Connection, at: int, *, limit: int) -> list[tuple[str, str, RunState]]:
     """Project, id and state of runs of every project that have ended since, the latest first."""
-    query = sa.select(_r.project, _r.id, _r.state).where(_ENDED, _r.finished_at >= at)
-    rows = conn.execute(query.order_by(_r.finished_at.desc()).limit(limit))
+    query = sa.select(tables.RUN.project, tables.RUN.id, tables.RUN.state).where(
+        tables.ENDED, tables.RUN.finished_at >= at
+    )
+    rows = conn.execute(query.order_by(tables.RUN.finished_at.desc()).limit(limit))
     return [(row.project, row.id, RunState(row.state)) for row in rows]
 
 
 def ended_of(conn: sa.Connection, ids: Sequence[str]) -> list[str]:
     """Those of some runs, of whatever project, that have ended."""
-    return list(conn.execute(sa.select(_r.id).where(_r.id.in_(ids), _ENDED)).scalars())
+    return list(conn.execute(sa.select(tables.RUN.id).where(tables.RUN.id.in_(ids), tables.ENDED)).scalars())
 
 
 def change_run(conn: sa.Connection, run_id: str, values: Mapping[str, object], *, states: Iterable[RunState]) -> bool:
@@ -273,14 +172,12 @@ def change_run(conn: sa.Connection, run_id: str, values: Mapping[str, object], *
 
 @cache
 def _change_run_of(names: tuple[str, ...], states: tuple[RunState, ...]) -> Prepared:
-    here = (_r.project == given(_r.project, "at_project"), _r.id == given(_r.id, "at_run"))
-    update = pipeline_run.update().where(*here, sa.or_(*(_r.state == state for state in states)))
-    return Prepared(lambda _: update.values({name: given(_r[name]) for name in names}))
+    return Prepared(f"{_HERE}:change_run", names, states)
 
 
 def job_of(conn: sa.Connection, run_id: str) -> str:
     """The job that a run has now."""
-    query = sa.select(_r.job_id).where(_r.project == caller().project, _r.id == run_id)
+    query = sa.select(tables.RUN.job_id).where(tables.RUN.project == caller().project, tables.RUN.id == run_id)
     return str(conn.execute(query).scalar_one())
 
 
@@ -290,9 +187,7 @@ def fixed_of(conn: sa.Connection, run_id: str) -> tuple[dict[str, str], dict[str
     return pins, code
 
 
-_FIXED = Prepared(lambda _: sa.select(_r.pins, _r.code).where(*_HERE))
-_STATE = Prepared(lambda _: sa.select(_r.state).where(*_HERE))
-_PAUSING = Prepared(lambda _: sa.select(_r.pausing).where(*_HERE))
+_FIXED, _STATE, _PAUSING = Prepared(f"{_HERE}:fixed"), Prepared(f"{_HERE}:state"), Prepared(f"{_HERE}:pausing")
 
 
 def is_pausing(conn: sa.Connection, run_id: str) -> bool:
@@ -302,12 +197,13 @@ def is_pausing(conn: sa.Connection, run_id: str) -> bool:
 
 def plan_steps(conn: sa.Connection, run_id: str, plans: Sequence[Mapping[str, Json]], *, parent: str = "") -> None:
     """Add the steps that are not there yet, and drop those of the same parent that the pipeline no longer has."""
-    here = (_s.project == caller().project, _s.run == run_id)
     own = {"project": caller().project, "run": run_id, "parent": parent}
     known = {step for (step,) in _STEPS_OF_PARENT.rows(conn, own)}
     wanted = {str(plan["id"]) for plan in plans}
     for gone in known - wanted:
-        conn.execute(step_run.delete().where(*here, sa.or_(_s.step == gone, _s.parent == gone)))
+        here = (tables.STEP.project == caller().project, tables.STEP.run == run_id)
+        inner = sa.or_(tables.STEP.step == gone, tables.STEP.parent == gone)
+        conn.execute(tables.step_run.delete().where(*here, inner))
     for start in range(0, len(plans), _PLANNED):
         rows = []
         for position, plan in enumerate(plans[start : start + _PLANNED], start):
@@ -316,21 +212,20 @@ def plan_steps(conn: sa.Connection, run_id: str, plans: Sequence[Mapping[str, Js
                 change_step(conn, run_id, str(plan["id"]), values)
             else:
                 rows.append({**own, **_fresh(plan), **values})
-        if len(rows) > _FEW:
-            conn.execute(step_run.insert(), rows)
-            continue
-        for row in rows:
-            _add_step(tuple(row)).run(conn, row)
+        if rows:
+            _add_step(tuple(rows[0])).run_all(conn, rows)
 
 
 @cache
 def _add_step(names: tuple[str, ...]) -> Prepared:
-    return Prepared(lambda _: step_run.insert().values({name: given(_s[name]) for name in names}))
+    return Prepared(f"{_HERE}:add_step", names)
 
 
 def plans_of(conn: sa.Connection, run_id: str, parent: str) -> Sequence[Mapping[str, Json]]:
     """What the runner said of the items of a list."""
-    query = sa.select(_s.plan).where(_s.project == caller().project, _s.run == run_id, _s.parent == parent)
+    query = sa.select(tables.STEP.plan).where(
+        tables.STEP.project == caller().project, tables.STEP.run == run_id, tables.STEP.parent == parent
+    )
     return conn.execute(query).scalars().all()
 
 
@@ -340,15 +235,7 @@ def begun_of(conn: sa.Connection, run_id: str, parent: str) -> dict[str, tuple[S
     return {step: (StepState(state), attempt, failures) for step, state, attempt, failures in rows}
 
 
-_INNER = (_s.project == given(_s.project), _s.run == given(_s.run), _s.parent == given(_s.parent))
-_STEPS_OF_PARENT = Prepared(lambda _: sa.select(_s.step).where(*_INNER))
-_BEGUN = Prepared(
-    lambda _: (
-        sa.select(_s.step, _s.state, _s.attempt, _s.failures)
-        .where(*_INNER)
-        .where(sa.or_(_s.state != StepState.WAITING, _s.attempt > 0, _s.failures > 0))
-    )
-)
+_STEPS_OF_PARENT, _BEGUN = Prepared(f"{_HERE}:steps_of_parent"), Prepared(f"{_HERE}:begun")
 
 
 def change_step(conn: sa.Connection, run_id: str, step: str, values: Mapping[str, object]) -> None:
@@ -359,9 +246,7 @@ def change_step(conn: sa.Connection, run_id: str, step: str, values: Mapping[str
 
 @cache
 def _change_of(names: tuple[str, ...]) -> Prepared:
-    here = (_s.project == given(_s.project, "at_project"), _s.run == given(_s.run, "at_run"))
-    update = step_run.update().where(*here, _s.step == given(_s.step, "at_step"))
-    return Prepared(lambda _: update.values({name: given(_s[name]) for name in names}))
+    return Prepared(f"{_HERE}:change_step", names)
 
 
 def end_steps(conn: sa.Connection, run_id: str, *, running: StepState, at: int) -> None:
@@ -371,41 +256,31 @@ def end_steps(conn: sa.Connection, run_id: str, *, running: StepState, at: int) 
     _SKIP.run(conn, here)
 
 
-_STEPS_HERE = (_s.project == given(_s.project, "at_project"), _s.run == given(_s.run, "at_run"))
-_STOP = Prepared(
-    lambda _: (
-        step_run.update()
-        .where(*_STEPS_HERE, _s.state == sa.bindparam("before", StepState.RUNNING, _s.state.type))
-        .values(state=given(_s.state), finished_at=given(_s.finished_at))
-    )
-)
-_SKIP = Prepared(
-    lambda _: (
-        step_run.update()
-        .where(*_STEPS_HERE, sa.or_(_s.state == StepState.WAITING, _s.state == StepState.ASKED))
-        .values(state=sa.bindparam("skipped", StepState.SKIPPED, _s.state.type))
-    )
-)
+_STOP, _SKIP = Prepared(f"{_HERE}:stop_steps"), Prepared(f"{_HERE}:skip_steps")
 
 
 def is_answered(conn: sa.Connection, run_id: str) -> bool:
     """Whether no question of a run is open."""
-    here = (_s.project == caller().project, _s.run == run_id, _s.state == StepState.ASKED)
-    found = conn.execute(sa.select(_s.decision).where(*here)).scalars().all()
+    here = (tables.STEP.project == caller().project, tables.STEP.run == run_id, tables.STEP.state == StepState.ASKED)
+    found = conn.execute(sa.select(tables.STEP.decision).where(*here)).scalars().all()
     return all(decision and decision["approved"] is not None for decision in found)
 
 
 def open_questions(conn: sa.Connection, now: int) -> list[tuple[str, str, str]]:
     """Project, run and step of every question of every project whose time is over: for settling."""
-    query = sa.select(_s.project, _s.run, _s.step, _s.decision).where(_s.state == StepState.ASKED).limit(500)
+    query = (
+        sa.select(tables.STEP.project, tables.STEP.run, tables.STEP.step, tables.STEP.decision)
+        .where(tables.STEP.state == StepState.ASKED)
+        .limit(500)
+    )
     found = [(row.project, row.run, row.step, row.decision) for row in conn.execute(query)]
     return [(p, r, s) for p, r, s, d in found if d["approved"] is None and 0 < d["until"] <= now]
 
 
 def change_states(conn: sa.Connection, run_id: str, before: StepState, values: Mapping[str, object]) -> None:
     """Change all steps of a run that are in one state."""
-    here = (_s.project == caller().project, _s.run == run_id, _s.state == before)
-    conn.execute(step_run.update().where(*here).values(dict(values)))
+    here = (tables.STEP.project == caller().project, tables.STEP.run == run_id, tables.STEP.state == before)
+    conn.execute(tables.step_run.update().where(*here).values(dict(values)))
 
 
 def steps_of(conn: sa.Connection, run_id: str) -> tuple[StepRun, ...]:
@@ -413,7 +288,7 @@ def steps_of(conn: sa.Connection, run_id: str) -> tuple[StepRun, ...]:
     shared, found, last = _Shared(), list[tuple[int, StepRun]](), ""
     here, more = {"project": caller().project, "run": run_id}, True
     while more:  # by pages: the driver of Postgres keeps all rows of an answer
-        rows = [_named(_s, row) for row in _STEPS_PAGE.rows(conn, {**here, "step": last})]
+        rows = _STEPS_PAGE.named(conn, {**here, "step": last})
         found += [(row["position"], _step(row, shared)) for row in rows]
         more = len(rows) == _PLANNED
         last = rows[-1]["step"] if more else ""
@@ -421,27 +296,29 @@ def steps_of(conn: sa.Connection, run_id: str) -> tuple[StepRun, ...]:
     return _in_order(step for _, step in found)
 
 
-_STEPS_PAGE = Prepared(
-    lambda _: (
-        step_run.select()
-        .where(_s.project == given(_s.project), _s.run == given(_s.run), _s.step > given(_s.step))
-        .order_by(_s.step)
-        .limit(sa.literal_column(str(_PLANNED)))
-    )
-)
+_STEPS_PAGE = Prepared(f"{_HERE}:page_of_steps", _PLANNED)
 
 
 def outline_of(conn: sa.Connection, run_id: str, *, most: int) -> tuple[StepRun, ...]:
     """As `steps_of`, with less of them where there may be many: items of lists, and all steps when more than `most`
     are no items, have their name, state, times and error only."""
-    here = (_s.project == caller().project, _s.run == run_id)
-    names = (_s.step, _s.parent, _s.function, _s.state, _s.attempt, _s.error, _s.started_at, _s.finished_at)
-    brief = sa.select(*names).where(*here).order_by(_s.position)
+    here = (tables.STEP.project == caller().project, tables.STEP.run == run_id)
+    names = (
+        tables.STEP.step,
+        tables.STEP.parent,
+        tables.STEP.function,
+        tables.STEP.state,
+        tables.STEP.attempt,
+        tables.STEP.error,
+        tables.STEP.started_at,
+        tables.STEP.finished_at,
+    )
+    brief = sa.select(*names).where(*here).order_by(tables.STEP.position)
     tops: list[StepRun] = []
-    if conn.execute(sa.select(sa.func.count()).where(*here, _s.parent == "")).scalar_one() <= most:
-        whole = step_run.select().where(*here, _s.parent == "").order_by(_s.position)
+    if conn.execute(sa.select(sa.func.count()).where(*here, tables.STEP.parent == "")).scalar_one() <= most:
+        whole = tables.step_run.select().where(*here, tables.STEP.parent == "").order_by(tables.STEP.position)
         tops = [_step(row) for row in conn.execute(whole).mappings()]
-        brief = brief.where(_s.parent != "")
+        brief = brief.where(tables.STEP.parent != "")
     rest = [
         StepRun(
             id=step,
@@ -469,17 +346,29 @@ def _in_order(steps: Iterable[StepRun]) -> tuple[StepRun, ...]:
 
 def step_of(conn: sa.Connection, run_id: str, step: str) -> StepRun | None:
     """One step of a run."""
-    here = (_s.project == caller().project, _s.run == run_id, _s.step == step)
-    row = conn.execute(step_run.select().where(*here)).mappings().first()
-    return _step(row) if row else None
+    rows = _STEP.named(conn, {"at_project": caller().project, "at_run": run_id, "at_step": step})
+    return next((_step(row) for row in rows), None)
+
+
+_STEP = Prepared(f"{_HERE}:step")
 
 
 def measured(conn: sa.Connection, pipeline: str, *, runs: int) -> list[Measured]:
     """What the steps of the latest runs of a pipeline asked for and took; items of a list count for their step."""
-    latest = sa.select(_r.id).where(_r.project == caller().project, _r.pipeline == pipeline)
-    latest = latest.order_by(_r.created_at.desc()).limit(runs)
-    names = (_s.step, _s.parent, _s.plan, _s.started_at, _s.finished_at, _s.cpu_us, _s.memory)
-    query = sa.select(*names).where(_s.project == caller().project, _s.run.in_(latest), _s.memory > 0)
+    latest = sa.select(tables.RUN.id).where(tables.RUN.project == caller().project, tables.RUN.pipeline == pipeline)
+    latest = latest.order_by(tables.RUN.created_at.desc()).limit(runs)
+    names = (
+        tables.STEP.step,
+        tables.STEP.parent,
+        tables.STEP.plan,
+        tables.STEP.started_at,
+        tables.STEP.finished_at,
+        tables.STEP.cpu_us,
+        tables.STEP.memory,
+    )
+    query = sa.select(*names).where(
+        tables.STEP.project == caller().project, tables.STEP.run.in_(latest), tables.STEP.memory > 0
+    )
     return [
         Measured(
             step=row.parent or row.step,
@@ -488,26 +377,33 @@ def measured(conn: sa.Connection, pipeline: str, *, runs: int) -> list[Measured]
             cpu_s=row.cpu_us / 1e6,
             memory=row.memory,
         )
-        for row in conn.execute(query.where(_s.state == StepState.FINISHED))
+        for row in conn.execute(query.where(tables.STEP.state == StepState.FINISHED))
     ]
 
 
 def step_plan(conn: sa.Connection, run_id: str, step: str) -> tuple[StepRun, StepPlan, int]:
     """A step as it stands, what the drawing says about it, and how often it has failed."""
-    here = (_s.project == caller().project, _s.run == run_id, _s.step == step)
-    row = conn.execute(step_run.select().where(*here)).mappings().one()
+    here = (tables.STEP.project == caller().project, tables.STEP.run == run_id, tables.STEP.step == step)
+    row = conn.execute(tables.step_run.select().where(*here)).mappings().one()
     return _step(row), StepPlan.from_json(row["plan"]), int(row["failures"])
 
 
 def earlier_step(conn: sa.Connection, run: PipelineRun, step: StepRun) -> tuple[str, StepRun] | None:
     """The same step in the latest run of the pipeline before `run` that had its key, with that run's id."""
-    joined = step_run.join(pipeline_run, sa.and_(_r.project == _s.project, _r.id == _s.run))
+    joined = tables.step_run.join(
+        tables.pipeline_run, sa.and_(tables.RUN.project == tables.STEP.project, tables.RUN.id == tables.STEP.run)
+    )
     query = (
-        sa.select(*step_run.c)
+        sa.select(*tables.step_run.c)
         .select_from(joined)
-        .where(_s.project == caller().project, _s.step == step.id, _r.pipeline == run.pipeline, _s.key != "")
-        .where(_r.created_at <= run.created_at, _r.id != run.id)
-        .order_by(_r.created_at.desc(), _r.id.desc())
+        .where(
+            tables.STEP.project == caller().project,
+            tables.STEP.step == step.id,
+            tables.RUN.pipeline == run.pipeline,
+            tables.STEP.key != "",
+        )
+        .where(tables.RUN.created_at <= run.created_at, tables.RUN.id != run.id)
+        .order_by(tables.RUN.created_at.desc(), tables.RUN.id.desc())
         .limit(1)
     )
     row = conn.execute(query).mappings().first()
@@ -526,16 +422,7 @@ def store_cached(conn: sa.Connection, key: str, cached: Cached, at: int) -> None
     _STORE_CACHED.run(conn, {"project": caller().project, "key": key, **values})
 
 
-def _store_cached(conn: sa.Connection) -> sa.Executable:
-    insert = insert_into(conn, step_cache).values({column.key: given(column) for column in _c})
-    fresh = {name: insert.excluded[name] for name in ("output", "reads", "run", "created_at")}
-    return insert.on_conflict_do_update(index_elements=["project", "key"], set_=fresh)
-
-
-_FIND_CACHED = Prepared(
-    lambda _: sa.select(_c.output, _c.reads, _c.run).where(_c.project == given(_c.project), _c.key == given(_c.key))
-)
-_STORE_CACHED = Prepared(_store_cached)
+_FIND_CACHED, _STORE_CACHED = Prepared(f"{_HERE}:find_cached"), Prepared(f"{_HERE}:store_cached")
 
 
 def _fresh(plan: Mapping[str, Json]) -> dict[str, Json]:
