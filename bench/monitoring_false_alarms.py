@@ -221,14 +221,10 @@ class Year:
         moods = cell.kind.moods(cell.before + 365, cell.columns, self.rng)
         self.moods, self.later = moods[: cell.before], moods[cell.before :]
         rows = min(cell.reference, cell.window)
-        kept = _kept_days(cell.before)
-        shown = self._draw(self.moods[kept], np.full(len(kept), rows))
-        others = cell.before - len(kept)
-        whole = shown.sum(0) + (
-            self._draw(self.moods[~np.isin(np.arange(cell.before), kept)], np.full(others, rows)).sum(0)
-            if others
-            else 0
-        )
+        kept, sizes = _kept_days(cell.before), cell.kind.sizes(cell.before, rows, self.rng)
+        shown = self._draw(self.moods[kept], sizes[kept])
+        others = ~np.isin(np.arange(cell.before), kept)
+        whole = shown.sum(0) + (self._draw(self.moods[others], sizes[others]).sum(0) if others.any() else 0)
         named = tuple(replace(grid, name=f"c{i:02}") for i in range(cell.columns))
         self.grid = Grid(named)
         days = [int(day) for day in kept] if rows >= 200 else []

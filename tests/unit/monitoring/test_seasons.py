@@ -126,3 +126,11 @@ def test_windows_count_as_many_as_their_rows_let_them(reference: Reference, rows
 
 def _of_rows(reference: Reference, rows: int) -> Sketch:
     return sketch(day(0, rows), reference.profile.grid)
+
+
+def test_a_reference_of_uneven_days_has_as_many_as_their_rows_let_it() -> None:
+    grown = pl.concat([day(number, rows) for number, rows in enumerate([200] * 27 + [3000] * 3)])
+    even = pl.concat([day(number, 480) for number in range(30)])
+    few, many = (Reference.of(learn_profile(rows, time_column="at"), ["x"]).usual.days[0] for rows in (grown, even))
+    assert few == pytest.approx(14_400**2 / (27 * 200**2 + 3 * 3000**2))
+    assert many == pytest.approx(30)

@@ -54,7 +54,7 @@ class Usual:
         doubt: Standard deviation of that variance, as it is only estimated.
         memory: Correlation of the moods of windows that follow each other, in [0, 0.9].
         tail: Excess kurtosis of moods, 0 where they are normal.
-        days: How many windows the whole reference has, those without a sketch of their own too.
+        days: How many windows of one size the whole reference has, those without a sketch of their own too.
     """
 
     day: Floats
@@ -177,8 +177,9 @@ def learn(windows: Sequence[WindowSketch], rows: int) -> tuple[Usual, list[Seaso
                 column, season = apart, Season(totals)
         found.append(column)
         seasons.append(season)
-    size = sum(window.sketch.rows for window in windows) / len(windows)
-    usual = _pooled(found, max(len(windows), rows / max(size, 1)))
+    sizes = np.array([window.sketch.rows for window in windows], np.float64)
+    size, even = float(sizes.mean()), float(sizes.mean() ** 2 / max(np.square(sizes).mean(), 1.0))
+    usual = _pooled(found, max(1.0, even * max(len(windows), rows / max(size, 1))))
     days = np.array([usual.days[i] / (1 if one is None else WEEK) for i, one in enumerate(seasons)])
     return replace(usual, days=np.maximum(days, 1.0)), seasons
 
