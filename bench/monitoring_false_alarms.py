@@ -2,7 +2,7 @@
 
     python bench/monitoring_false_alarms.py                      # the main cells and the power, some minutes
     python bench/monitoring_false_alarms.py --all                # every cell of the specification
-    python bench/monitoring_false_alarms.py --parts flights      # days of real flights of one season, shuffled
+    python bench/monitoring_false_alarms.py --parts flights,weather   # real days of one season, shuffled
 
 A cell is a kind of data, a size of the daily window and a size of the reference. Rows are not drawn: the counts in the
 cells of the grid are drawn from their exact probabilities (for windows of 50,000 rows from the normal distribution
@@ -44,7 +44,7 @@ from mainspring.monitoring.rules.performance import Outcomes
 from mainspring.monitoring.rules.rates import rate_p_value
 from mainspring.monitoring.rules.reference import Reference
 from mainspring.monitoring.rules.scanning import Scan, Stretch, extended
-from mainspring.monitoring.rules.windows import InputWindow, LabelWindow
+from mainspring.monitoring.rules.windows import InputWindow, LabelWindow, closed_inputs
 
 Floats = NDArray[np.float64]
 SPEC = MonitorSpec()
@@ -423,6 +423,7 @@ def _with_missing(counts: Floats, share: float, rng: np.random.Generator) -> Flo
     return np.asarray(kept, np.float64)
 
 
+WEATHER = ("origin", "temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
 SEASONS = {"January to April": [1, 2, 3, 4], "June to August": [6, 7, 8], "September to November": [9, 10, 11]}
 
 
@@ -434,12 +435,24 @@ def flights(replays: int) -> None:
         (pl.col("scheduled") - pl.duration(hours=5)).dt.date().alias("day"),
         pl.col("scheduled").dt.month().alias("month"),
     )
-    print("\nFlights of a season, its days in random order: half of them are the reference, the others are judged")
+    _shuffled("Flights", flown, list(FEATURES), replays, least=500)
+
+
+def weather(replays: int) -> None:
+    """Days of the weather at three airports, by hour: a day has one mood, and so few rows that three are one window."""
+    from mainspring.demo.flights import find_data
+
+    told = pl.read_csv(find_data() / "weather.csv", null_values="NA", infer_schema_length=None)
+    _shuffled("Weather", told.with_columns(day=pl.date("year", "month", "day")), list(WEATHER), replays, least=60)
+
+
+def _shuffled(what: str, rows: pl.DataFrame, features: list[str], replays: int, *, least: int) -> None:
+    print(f"\n{what} of a season, its days in random order: half of them are the reference, the others are judged")
     alarms = judged = 0
     for name, months in SEASONS.items():
-        parts = flown.filter(pl.col("month").is_in(months)).partition_by("day", maintain_order=True)
-        days = [day for day in parts if day.height >= 500]
-        found = [_replayed(days, list(FEATURES), seed) for seed in range(replays)]
+        parts = rows.filter(pl.col("month").is_in(months)).partition_by("day", maintain_order=True)
+        days = [day for day in parts if day.height >= least]
+        found = [_replayed(days, features, seed) for seed in range(replays)]
         print(f"{name}, {len(days)} days in {replays} orders: {sum(found)} alarms", flush=True)
         alarms, judged = alarms + sum(found), judged + replays * (len(days) - len(days) // 2)
     years = judged / 365
@@ -453,11 +466,9 @@ def _replayed(days: list[pl.DataFrame], features: list[str], seed: int) -> int:
     dated = [days[i].with_columns(at=pl.lit(START + n * DAY_US).cast(pl.Datetime("us"))) for n, i in enumerate(order)]
     profile = learn_profile(pl.concat(dated[:half]).select(*features, "at"), time_column="at")
     reference = Reference.of(profile, features)
-    windows = [
-        InputWindow.joined([(START + n * DAY_US, sketch(day, reference.profile.grid))])
-        for n, day in enumerate(dated)
-        if n >= half
-    ]
+    grid = reference.profile.grid
+    hours = ((START + n * DAY_US, sketch(day, grid)) for n, day in enumerate(dated) if n >= half)
+    windows = closed_inputs(hours, grid, START + len(dated) * DAY_US)
     return len(judge_inputs(VERSION, reference, windows, SPEC).drafts)
 
 
@@ -510,7 +521,7 @@ def main() -> None:
     parser.add_argument("--mixtures", action="store_true", help="columns that vary by day in different ways")
     parser.add_argument("--uneven", action="store_true", help="days that do not have the same number of rows")
     parser.add_argument("--only", default="", help="kinds of data whose name has this in it")
-    parser.add_argument("--parts", default="loss,power,false,flights", help="what is done")
+    parser.add_argument("--parts", default="loss,power,false,flights,weather", help="what is done")
     args = parser.parse_args()
     known = MIXTURES if args.mixtures else UNEVEN if args.uneven else KINDS
     kinds = [kind for kind in known if args.only in kind.name]
@@ -526,6 +537,7 @@ def main() -> None:
         "power": lambda: power(args.years + 1, args.columns),
         "false": lambda: false_alarms(cells, args.years, args.processes),
         "flights": lambda: flights(args.years),
+        "weather": lambda: weather(args.years),
     }
     for name in args.parts.split(","):
         parts[name]()
