@@ -25,6 +25,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from mainspring.storage import migrations
+from mainspring.storage.light import whole
 from mainspring.storage.schema import APPEND_ONLY, append_only
 from mainspring.storage.sqlite import SqliteTables
 from mainspring.testing.schema import all_metadata, room_of, whole_schema
@@ -79,7 +80,7 @@ def _write(revision: str, message: str) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         tables = SqliteTables(Path(folder) / "before.sqlite")
         with tables.write() as conn:
-            config = _config(conn)
+            config = _config(whole(conn))
             if _newest():
                 command.upgrade(config, "head")
             config.attributes["metadata"] = all_metadata()

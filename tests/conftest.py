@@ -29,7 +29,7 @@ pytest.register_assert_rewrite(
 
 Database = Callable[[], Tables]
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
-HEAVY = ("torch", "safetensors", "ray", "kserve", "kserve.models", "kubernetes.client")
+HEAVY = ("torch", "safetensors", "ray", "kserve", "kserve.models", "kubernetes.client", "mlserver", "mlserver.types")
 
 # threads that spin while they wait for others cost many times what they win where several processes share the cores
 for name, calm in (("OPENBLAS_NUM_THREADS", "1"), ("OMP_WAIT_POLICY", "passive")):
