@@ -21,8 +21,8 @@ from mainspring import step
 from mainspring.core.errors import Conflict, Fenced, Invalid, NotFound, Unavailable
 from mainspring.engines import Engine, ProcessEngine
 from mainspring.pipelines import PipelineRun, Pipelines, RunState, StepState
+from mainspring.pipelines.desk import KIND
 from mainspring.pipelines.keys import check_code, codes_of
-from mainspring.pipelines.ledger import KIND
 from mainspring.pipelines.worker import Worker
 from mainspring.storage.files import FileBlobs
 from mainspring.storage.jobs import Lease

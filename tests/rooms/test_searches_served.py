@@ -19,8 +19,8 @@ from mainspring.core.errors import Conflict, Invalid
 from mainspring.core.settings import Settings, load
 from mainspring.core.wiring import Wiring
 from mainspring.pipelines import Pipelines
-from mainspring.pipelines.ledger import KIND
-from mainspring.pipelines.ledger import QUEUE as RUNS
+from mainspring.pipelines.desk import KIND
+from mainspring.pipelines.desk import QUEUE as RUNS
 from mainspring.pipelines.search import SearchState, Study, TrialState
 from mainspring.pipelines.search.commands import group
 from mainspring.pipelines.search.service import QUEUE, Searches

@@ -10,20 +10,21 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from mainspring.core.caller import Caller, caller, calling
 from mainspring.core.canonical import canonical_json
-from mainspring.core.clock import SECOND_US, Clock
+from mainspring.core.clock import SECOND_US
 from mainspring.core.errors import Fenced, MainspringError, NoRoom, NotFound, Refused, Timeout, Unavailable
 from mainspring.core.events import Fact
 from mainspring.core.values import dataclass
 from mainspring.engines import Message
 from mainspring.engines.port import pack_error, unpack_error
 from mainspring.pipelines import logs, records
+from mainspring.pipelines.claims import claim, is_free
+from mainspring.pipelines.desk import ATTEMPTS, Desk, requeue
 from mainspring.pipelines.events import ApprovalAsked, RunFailed, RunFinished, RunStarted, StepFinished
-from mainspring.pipelines.machine import Machine
 from mainspring.pipelines.model import (
     GROUPS,
     Artifact,
@@ -40,20 +41,13 @@ from mainspring.pipelines.records import StepPlan, StepRow
 from mainspring.pipelines.rules import check_resources, same_code, told_again
 from mainspring.pipelines.tracked import TrackedRun
 from mainspring.pipelines.worker import check_hold
-from mainspring.storage.jobs import JobState, Lease, NewJob, backoff_s
-from mainspring.storage.ports import Blobs, Journal, Queue, Tables
+from mainspring.storage.jobs import JobState, Lease, backoff_s
 from mainspring.storage.together import together
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from mainspring.data import Data
-    from mainspring.tracking import Tracking
-
 T = TypeVar("T")
-QUEUE, KIND = "pipelines", "pipelines.run"
-ATTEMPTS = 10
-"""How many workers may have a run. Errors of steps do not count: they end the run or are tried again in it."""
 RENEW_S = 5.0
 HELD = 100
 """How many steps taken from the cache are noted in one transaction, at most."""
@@ -64,21 +58,6 @@ AWAY_S = 60.0
 when only this one cannot reach it; what this one wants to store is refused then."""
 DEATHS = 3
 """How often a step's process may die without a word before the run fails."""
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What ledgers work with."""
-
-    tables: Tables
-    journal: Journal
-    queue: Queue
-    blobs: Blobs
-    clock: Clock
-    data: Data | None
-    tracking: Tracking | None
-    lease_s: float
-    machine: Machine
 
 
 @dataclass(slots=True)
@@ -360,10 +339,13 @@ class Ledger:
         cards = self._desk.machine.take(self._run.id, step, row.plan.resources) if self._run.engine != "ray" else []
         if cards is None:
             return {"do": "wait"}
+        values |= {"state": StepState.RUNNING, "attempt": row.attempt + 1, "finished_at": 0, "source": "", "log": ""}
+        answer = self._claim(row, key, values, batch)
+        if answer is not None:
+            self._desk.machine.free(self._run.id, step)
+            return answer
         self._tracked.open(self._run)
         row.state, row.key, row.started_at, row.attempt = StepState.RUNNING, key, self._now, row.attempt + 1
-        values |= {"state": row.state, "attempt": row.attempt, "finished_at": 0, "source": "", "log": ""}
-        batch.writes.append(lambda conn: records.change_step(conn, self._run.id, step, values))
         limit = None if message.get("elsewhere") else row.plan.timeout_s
         self._running[step] = time.monotonic() + limit if limit else None
         return {"do": "run", "attempt": row.attempt, "cards": cards}
@@ -381,12 +363,38 @@ class Ledger:
         step = self._read(lambda conn: records.step_of(conn, self._run.id, row.id))
         return step.output if step and step.key == key and step.output and self._is_there(step.output) else None
 
+    def _may_take(self, row: StepRow) -> bool:
+        return self._run.cache and row.plan.may_reuse and not row.is_barred
+
     def _stored(self, row: StepRow, key: str) -> records.Cached | None:
         """The result of another run under the same key."""
-        if not (self._run.cache and row.plan.may_reuse) or row.is_barred:
+        if not self._may_take(row):
             return None
         found = self._read(lambda conn: records.find_cached(conn, key))
         return found if found and self._is_there(found.output) and self._is_fresh(found.reads) else None
+
+    def _claim(self, row: StepRow, key: str, values: dict[str, object], batch: _Batch) -> Message | None:
+        """Begin a step; else the answer, when another run is making the same result, or has made it meanwhile."""
+        begin = partial(records.change_step, run_id=self._run.id, step=row.id, values=values)
+        if self._run.engine == "inline" or not self._may_take(row):
+            batch.writes.append(begin)
+            return None
+        about = (self._desk, self._run.id, key)
+        if not (self._read(partial(is_free, *about)) and self._store_first(partial(claim, *about, begin), batch)):
+            return {"do": "wait"}
+        found = self._stored(row, key)
+        return self._reuse(row, found, key, values | {"attempt": row.attempt}, batch) if found else None
+
+    def _store_first(self, work: Callable[[Connection], T], batch: _Batch) -> T:
+        """Store what was to be stored and then this, of which the answer is needed."""
+        writes, facts, run, done = batch.writes, batch.facts, batch.run, list[T]()
+        batch.writes, batch.facts, batch.run = [], [], {}
+
+        def last(conn: Connection) -> None:
+            done.append(work(conn))
+
+        self._store(lambda conn: [write(conn) for write in (*writes, last)], *facts, run=run)
+        return done[-1]
 
     def _reuse(
         self, row: StepRow, cached: records.Cached, key: str, values: dict[str, object], batch: _Batch
@@ -582,16 +590,6 @@ class Ledger:
                 return ask(conn)
 
         return self._patience.until_it_works(read)
-
-
-def requeue(conn: Connection, desk: Desk, run: PipelineRun) -> None:
-    """Give a run that rests a new job; for whoever asked for it, at the priority it had."""
-    with calling(Caller(run.actor or caller().actor, caller().project)):
-        job = NewJob(queue=QUEUE, kind=KIND, payload={"run": run.id}, priority=run.priority, max_attempts=ATTEMPTS)
-        job_id = desk.queue.put(conn, job)
-    engine = "process" if run.engine == "inline" else run.engine
-    values = {"state": RunState.QUEUED, "job_id": job_id, "engine": engine, "pausing": False}
-    records.change_run(conn, run.id, values, states=list(RunState))
 
 
 def _took(message: Message) -> dict[str, object]:

@@ -10,7 +10,7 @@ from mainspring.core.wiring import Wiring
 from mainspring.storage.ports import Blobs
 
 if TYPE_CHECKING:
-    from mainspring.pipelines.ledger import Desk
+    from mainspring.pipelines.desk import Desk
 
 
 def open_house(opener: str) -> Wiring:

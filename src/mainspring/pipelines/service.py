@@ -20,8 +20,9 @@ from mainspring.engines.port import pack_error
 from mainspring.engines.ray import check_address
 from mainspring.pipelines import child, logs, records, rules
 from mainspring.pipelines.decorators import Pipeline
+from mainspring.pipelines.desk import ATTEMPTS, KIND, QUEUE, Desk
 from mainspring.pipelines.events import RunRequested
-from mainspring.pipelines.ledger import ATTEMPTS, KIND, QUEUE, Desk, Ledger
+from mainspring.pipelines.ledger import Ledger
 from mainspring.pipelines.machine import Machine
 from mainspring.pipelines.model import Change, Json, PipelineRun, RunState, Size, StepRun, Why
 from mainspring.pipelines.opening import small_house

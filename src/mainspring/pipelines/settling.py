@@ -12,8 +12,8 @@ from mainspring.core.caller import Caller, calling
 from mainspring.core.clock import DAY_US, HOUR_US, SECOND_US
 from mainspring.core.errors import NotFound
 from mainspring.pipelines import records
+from mainspring.pipelines.desk import Desk
 from mainspring.pipelines.events import RunFailed
-from mainspring.pipelines.ledger import Desk
 from mainspring.pipelines.model import RunState, StepState
 from mainspring.pipelines.tracked import close_tracked
 from mainspring.storage.jobs import JobState

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from mainspring.core.caller import Caller, caller, calling
 from mainspring.core.errors import Conflict, Forbidden, NotFound
 from mainspring.pipelines import records
+from mainspring.pipelines.desk import Desk, requeue
 from mainspring.pipelines.events import ApprovalGiven, RunCancelled, RunPaused, RunResumed
-from mainspring.pipelines.ledger import Desk, requeue
 from mainspring.pipelines.model import Decision, PipelineRun, RunState, StepRun, StepState
 from mainspring.pipelines.tracked import close_tracked
 

@@ -16,7 +16,8 @@ import sqlalchemy as sa
 
 from mainspring.engines import Message, ProcessEngine
 from mainspring.pipelines import Pipelines
-from mainspring.pipelines.ledger import KIND, Ledger
+from mainspring.pipelines.desk import KIND
+from mainspring.pipelines.ledger import Ledger
 from mainspring.pipelines.worker import Worker
 from mainspring.storage import open_tables
 from mainspring.storage.files import FileBlobs

@@ -12,7 +12,8 @@ from mainspring.core.events import Fact
 from mainspring.engines import Message
 from mainspring.engines.port import pack_error
 from mainspring.pipelines import records
-from mainspring.pipelines.ledger import Desk, Ledger
+from mainspring.pipelines.desk import Desk
+from mainspring.pipelines.ledger import Ledger
 from mainspring.pipelines.machine import Machine
 from mainspring.pipelines.model import Json, PipelineRun, Resources, RunState, StepRun, StepState
 from mainspring.pipelines.parts.model import Part, What

@@ -12,7 +12,7 @@ from mainspring.core.errors import Conflict, Failed, Fenced, MainspringError, Un
 from mainspring.core.ids import new_id
 from mainspring.engines import Engine, Outcome, OutcomeState, Task
 from mainspring.pipelines import records
-from mainspring.pipelines.ledger import Desk
+from mainspring.pipelines.desk import Desk
 from mainspring.pipelines.model import PipelineRun, RunState, StepState
 from mainspring.pipelines.parts.ledger import TRIES, PartLedger
 from mainspring.pipelines.parts.model import Part, PartEnd, What

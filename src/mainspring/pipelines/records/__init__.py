@@ -422,6 +422,19 @@ def store_cached(conn: sa.Connection, key: str, cached: Cached, at: int) -> None
     _STORE_CACHED.run(conn, {"project": caller().project, "key": key, **values})
 
 
+def is_made_elsewhere(conn: sa.Connection, key: str, *, run_id: str, now: int) -> bool:
+    """Whether a step of another run, which a worker holds, is making the result of this key."""
+    given = {"project": caller().project, "key": key, "run": run_id, "now": now}
+    return bool(_MADE_ELSEWHERE.rows(conn, given))
+
+
+def only_one(conn: sa.Connection, key: str) -> None:
+    """Wait until no other transaction decides who makes the result of this key; on SQLite only one writes anyway."""
+    if conn.dialect.name == "postgresql":
+        _ONLY_ONE.rows(conn, {"key": f"{caller().project}/{key}"})
+
+
+_MADE_ELSEWHERE, _ONLY_ONE = Prepared(f"{_HERE}:is_made_elsewhere"), Prepared(f"{_HERE}:only_one")
 _FIND_CACHED, _STORE_CACHED = Prepared(f"{_HERE}:find_cached"), Prepared(f"{_HERE}:store_cached")
 
 

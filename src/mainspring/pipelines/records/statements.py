@@ -6,7 +6,9 @@ import sqlalchemy as sa
 
 from mainspring.pipelines.model import RunState, StepState
 from mainspring.pipelines.records.tables import CACHE, RUN, STEP, pipeline_run, step_cache, step_run
+from mainspring.storage.jobs import JobState
 from mainspring.storage.prepared import given
+from mainspring.storage.schema import job
 from mainspring.storage.upsert import insert_into
 
 _HERE = (RUN.project == given(RUN.project), RUN.id == given(RUN.id))
@@ -94,6 +96,22 @@ def page_of_steps(_: sa.Connection, most: int) -> sa.Executable:
     """The next steps of a run, by their names."""
     here = (STEP.project == given(STEP.project), STEP.run == given(STEP.run), STEP.step > given(STEP.step))
     return step_run.select().where(*here).order_by(STEP.step).limit(sa.literal_column(str(most)))
+
+
+def is_made_elsewhere(_: sa.Connection) -> sa.Executable:
+    """A step of another run that is making the result of a key, while its lease holds."""
+    run = sa.and_(RUN.project == STEP.project, RUN.id == STEP.run)
+    joined = step_run.join(pipeline_run, run).join(job, job.c.id == RUN.job_id)
+    is_running: sa.ColumnElement[str] = sa.literal_column(f"'{StepState.RUNNING.value}'")  # as the index has it
+    making = (STEP.project == given(STEP.project), STEP.key == given(STEP.key), STEP.state == is_running)
+    held = (job.c.state == JobState.RUNNING, job.c.lease_until >= given(job.c.lease_until, "now"))
+    found = sa.select(STEP.run).select_from(joined).where(*making, STEP.run != given(STEP.run), *held)
+    return found.limit(sa.literal_column("1"))
+
+
+def only_one(_: sa.Connection) -> sa.Executable:
+    """Holds a key until the end of the transaction, on Postgres."""
+    return sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(sa.bindparam("key", type_=sa.Text), 0)))
 
 
 def find_cached(_: sa.Connection) -> sa.Executable:

@@ -92,6 +92,8 @@ step_run = sa.Table(
 
 _asked = step_run.c.state == StepState.ASKED.value
 sa.Index("ix_step_run_asked", step_run.c.project, step_run.c.run, sqlite_where=_asked, postgresql_where=_asked)
+_making = step_run.c.state == StepState.RUNNING.value
+sa.Index("ix_step_run_making", step_run.c.project, step_run.c.key, sqlite_where=_making, postgresql_where=_making)
 
 step_cache = sa.Table(
     "step_cache",

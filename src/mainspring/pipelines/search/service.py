@@ -15,9 +15,9 @@ from mainspring.core.errors import Conflict, Fenced, Invalid, MainspringError, N
 from mainspring.core.ids import new_id
 from mainspring.engines import Engine, OutcomeState, ProcessEngine, Task
 from mainspring.pipelines.decorators import Pipeline
-from mainspring.pipelines.ledger import ATTEMPTS
-from mainspring.pipelines.ledger import KIND as RUN
-from mainspring.pipelines.ledger import QUEUE as RUNS
+from mainspring.pipelines.desk import ATTEMPTS
+from mainspring.pipelines.desk import KIND as RUN
+from mainspring.pipelines.desk import QUEUE as RUNS
 from mainspring.pipelines.patience import PASSING
 from mainspring.pipelines.search import child, records
 from mainspring.pipelines.search.declaring import search_for, section_of

@@ -8,8 +8,8 @@ from typing import cast
 from mainspring.core.settings import Settings, load
 from mainspring.core.wiring import Wiring
 from mainspring.engines import ProcessEngine
+from mainspring.pipelines.desk import KIND, QUEUE
 from mainspring.pipelines.export.place import Schedules
-from mainspring.pipelines.ledger import KIND, QUEUE
 from mainspring.pipelines.queues import Queues
 from mainspring.pipelines.search.service import Searches
 from mainspring.pipelines.service import Pipelines

@@ -545,6 +545,8 @@ CREATE TABLE step_run (
 
 CREATE INDEX ix_step_run_asked ON step_run (project, run) WHERE state = 'asked';
 
+CREATE INDEX ix_step_run_making ON step_run (project, "key") WHERE state = 'running';
+
 CREATE TABLE alias_change (
     seq INTEGER NOT NULL,
     model INTEGER NOT NULL,

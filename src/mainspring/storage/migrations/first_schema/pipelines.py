@@ -139,3 +139,11 @@ def _step_run() -> None:
         sqlite_where=sa.text("state = 'asked'"),
         postgresql_where=sa.text("state = 'asked'"),
     )
+    op.create_index(
+        "ix_step_run_making",
+        "step_run",
+        ["project", "key"],
+        unique=False,
+        sqlite_where=sa.text("state = 'running'"),
+        postgresql_where=sa.text("state = 'running'"),
+    )
