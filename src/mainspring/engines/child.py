@@ -8,6 +8,7 @@ second process is in. The second process does the work, and dies with the guard.
 from __future__ import annotations
 
 import atexit
+import errno
 import json
 import os
 import resource
@@ -16,16 +17,19 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn, cast
 
-from mainspring.engines.port import Message, find_entry, pack_error
+from mainspring.engines.port import NO_ROOM, Message, find_entry, pack_error
 
 _PR_SET_PDEATHSIG = 1
 _LOOK_S = 1.0
+_ROOM_S = 30.0
+_AGAIN_S = 0.1
 
 
 class Channel:
@@ -109,11 +113,11 @@ def _work(folder: Path, channel: Channel) -> NoReturn:
         answer: Message = {"result": find_entry(task["entry"])(task["payload"], channel.ask)}
         text = json.dumps(answer)
     except Exception as error:  # noqa: BLE001 - the edge of a process: the reason goes into the result and the log
-        traceback.print_exc()
+        with suppress(OSError):  # the log may be on a full disk
+            traceback.print_exc()
         text = json.dumps({"error": pack_error(error)})
         code = 1
-    _write_whole(folder / "result.json", text)
-    _leave(code)
+    _leave(code if _write_when_there_is_room(folder / "result.json", text) else NO_ROOM)
 
 
 def _leave(code: int) -> NoReturn:
@@ -133,13 +137,33 @@ def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + signal.SIGTERM)
 
 
+def _write_when_there_is_room(path: Path, text: str) -> bool:
+    """A disk that is full now may have room a moment later, and a result is not lost for that."""
+    until = time.monotonic() + _ROOM_S
+    while True:
+        try:
+            _write_whole(path, text)
+        except OSError as reason:
+            if reason.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+        else:
+            return True
+        if time.monotonic() > until:
+            return False
+        time.sleep(_AGAIN_S)
+
+
 def _write_whole(path: Path, text: str) -> None:
     part = path.with_suffix(".part")
-    with part.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        with part.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
 
 
 if __name__ == "__main__":

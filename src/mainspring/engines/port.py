@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import field
@@ -19,6 +20,8 @@ Ask = Callable[[Message], Message]
 """How running work asks its watcher: a message out, an answer back."""
 Entry = Callable[[Message, Ask], Message]
 """What a task runs: the payload and the way to ask, a result."""
+NO_ROOM = os.EX_IOERR
+"""How a process exits that could not store its result, as the disk was full all the time."""
 
 
 @dataclass(frozen=True, slots=True)

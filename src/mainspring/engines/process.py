@@ -18,8 +18,8 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import cast
 
-from mainspring.core.errors import Failed, Timeout
-from mainspring.engines.port import Message, Outcome, OutcomeState, Task, Watch, describe_exit, unpack_error
+from mainspring.core.errors import Failed, MainspringError, NoRoom, Timeout
+from mainspring.engines.port import NO_ROOM, Message, Outcome, OutcomeState, Task, Watch, describe_exit, unpack_error
 
 TASK, RESULT, LOG = "task.json", "result.json", "log.txt"
 _BLOCK = 1 << 16
@@ -173,7 +173,12 @@ def _outcome(task: Task, code: int, seconds: float, *, in_time: bool) -> Outcome
         return Outcome(state=OutcomeState.TIMED_OUT, seconds=seconds, error=late, exit_code=code, log=log)
     answer = _read(task.folder / RESULT)
     if answer is None:
-        died = Failed(f"the child process {describe_exit(code)}", where=str(log), hint="read the last lines of the log")
+        died: MainspringError = Failed(
+            f"the child process {describe_exit(code)}", where=str(log), hint="read the last lines of the log"
+        )
+        if code == NO_ROOM:
+            what = "the disk is full: the child process could not store its result"
+            died = NoRoom(what, where=str(task.folder), hint="free some space, then run it again")
         return Outcome(state=OutcomeState.DIED, seconds=seconds, error=died, exit_code=code, log=log)
     if "error" in answer:
         error = unpack_error(cast(Message, answer["error"]))

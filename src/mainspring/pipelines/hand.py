@@ -10,11 +10,12 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
 from mainspring.core.caller import Caller, calling
-from mainspring.core.errors import Failed, Invalid, MainspringError, NotFound, Refused
+from mainspring.core.errors import Failed, Invalid, MainspringError, NoRoom, NotFound, Refused
 from mainspring.core.wiring import Wiring
 from mainspring.engines import Ask, Message
 from mainspring.engines.port import pack_error
@@ -94,11 +95,18 @@ class Hand:
             done: Message = {"output": output.to_json(), "reads": surroundings.reads, "inputs": [*surroundings.inputs]}
         except Exception as reason:  # noqa: BLE001 - the edge of a step: the reason goes into its log and its record
             error = _without(_told(reason, name, step), masks)
-            logs.note(path, "".join(traceback.format_exception(reason)).rstrip(), masks)
+            with suppress(OSError):  # the log may be on a full disk
+                logs.note(path, "".join(traceback.format_exception(reason)).rstrip(), masks)
             done = {"error": pack_error(error)}
         cpu_s, memory = usage.stop()
-        text = logs.tail(path)
-        return done | {"log": self._blobs.put(text) if text else "", "cpu_s": cpu_s, "memory": memory}
+        return done | {"log": self._kept(path), "cpu_s": cpu_s, "memory": memory}
+
+    def _kept(self, path: Path) -> str:
+        """The end of a log as a blob. A disk without room for it is no reason to lose what the step did."""
+        with suppress(NoRoom, OSError):
+            text = logs.tail(path)
+            return self._blobs.put(text) if text else ""
+        return ""
 
     def _call(self, step: AnyStep, call: Message, masks: Sequence[bytes]) -> Artifact:
         name, given = str(call["step"]), cast("dict[str, Message]", call["arguments"])

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -91,9 +91,13 @@ class _Sieve:
         while data := os.read(self._read, 1 << 16):
             held = masked(held + data, self._masks)
             keep = max((_overlap(held, mask) for mask in self._masks), default=0)
-            self._file.write(held[: len(held) - keep])
+            self._write(held[: len(held) - keep])
             held = held[len(held) - keep :]
-        self._file.write(held)
+        self._write(held)
+
+    def _write(self, text: bytes) -> None:
+        with suppress(OSError):  # on a full disk: who writes into the pipe must not wait for it
+            self._file.write(text)
 
 
 def _overlap(text: bytes, mask: bytes) -> int:
@@ -102,5 +106,6 @@ def _overlap(text: bytes, mask: bytes) -> int:
 
 
 def _flush() -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # on a full disk
+            stream.flush()

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from mainspring.core.errors import Fenced, Invalid, NotFound, Unavailable
-from mainspring.engines import Engine, InlineEngine, Message, OutcomeState, ProcessEngine, RayEngine, Task
+from mainspring.core.errors import Fenced, Invalid, NoRoom, NotFound, Unavailable
+from mainspring.engines import Engine, InlineEngine, Message, OutcomeState, ProcessEngine, RayEngine, Task, child
 
 ENTRIES = """
 import os, signal, subprocess, sys, time
@@ -35,6 +35,10 @@ def break_other(payload, ask):
 
 def leave(payload, ask):
     os._exit(3)
+
+def leave_without_room(payload, ask):
+    from mainspring.engines.port import NO_ROOM
+    os._exit(NO_ROOM)
 
 def shoot(payload, ask):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -178,6 +182,37 @@ def test_a_process_that_dies_without_a_word_is_described(task: Callable[..., Tas
     assert outcome.state is OutcomeState.DIED
     assert outcome.error is not None
     assert words in outcome.error.what
+
+
+def test_a_process_whose_log_is_on_a_full_disk_says_what_its_work_said(task: Callable[..., Task]) -> None:
+    broken = task("break_other")
+    broken.folder.mkdir()
+    (broken.folder / "log.txt").symlink_to("/dev/full")
+    outcome = ProcessEngine().run(broken, Listener())
+    assert outcome.state is OutcomeState.FAILED
+    assert outcome.error is not None
+    assert outcome.error.what == "ZeroDivisionError: seven by none"
+
+
+def test_a_result_waits_for_room_on_a_full_disk(task: Callable[..., Task]) -> None:
+    full = task("chat", words=["a"])
+    full.folder.mkdir()
+    (full.folder / "result.part").symlink_to("/dev/full")  # it goes with the first try
+    outcome = ProcessEngine().run(full, Listener())
+    assert (outcome.state, outcome.result) == (OutcomeState.FINISHED, {"heard": ["A"]})
+
+
+def test_a_result_for_which_there_never_is_room_is_given_up_by_name(
+    task: Callable[..., Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "_ROOM_S", -1.0)
+    (tmp_path / "result.part").symlink_to("/dev/full")
+    assert not child._write_when_there_is_room(tmp_path / "result.json", "{}")
+    assert not [each for each in tmp_path.iterdir() if each.name.startswith("result")]
+    assert child._write_when_there_is_room(tmp_path / "result.json", "{}")
+    outcome = ProcessEngine().run(task("leave_without_room"), Listener())
+    assert outcome.state is OutcomeState.DIED
+    assert isinstance(outcome.error, NoRoom)
 
 
 def test_a_stopped_process_may_tidy_up_and_leaves_no_family(task: Callable[..., Task]) -> None:
