@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
-from typing import TYPE_CHECKING, ClassVar, Protocol, cast
+from typing import TYPE_CHECKING, ClassVar, Protocol, cast, get_args, get_type_hints
 
 from mainspring.core.errors import Invalid, did_you_mean
 from mainspring.gates.model import CheckSpec
@@ -91,7 +92,7 @@ def build(spec: CheckSpec, *, where: str = "") -> Check:
     except Invalid as reason:
         raise Invalid(reason.what, where=where, hint=reason.hint) from None
     except msgspec.ValidationError as reason:
-        raise Invalid(f"{spec.kind}: {reason}", where=where, hint=f"options: {', '.join(_fields(kind))}") from None
+        raise Invalid(f"{spec.kind}: {reason}", where=where, hint=_hint(kind, str(reason))) from None
 
 
 def _spec(kind: str, options: dict[str, object], where: str) -> CheckSpec:
@@ -100,6 +101,14 @@ def _spec(kind: str, options: dict[str, object], where: str) -> CheckSpec:
 
 def _fields(kind: type[Check]) -> list[str]:
     return [entry.name for entry in fields(cast("type[DataclassInstance]", kind))]
+
+
+def _hint(kind: type[Check], reason: str) -> str:
+    """What an option may be, when there are only some words for it; else the options there are."""
+    option = re.search(r"Invalid enum value .* at `\$\.(\w+)`", reason)
+    if option is None:
+        return f"options: {', '.join(_fields(kind))}"
+    return f"{option[1]} is one of {', '.join(get_args(get_type_hints(kind)[option[1]]))}"
 
 
 def _names(entry: Mapping[str, object]) -> str:

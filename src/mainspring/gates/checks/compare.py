@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from mainspring.core.errors import Invalid
 from mainspring.core.values import dataclass
 from mainspring.gates.rules.margin import margin_of
-from mainspring.gates.rules.names import check_metric, check_task
+from mainspring.gates.rules.names import check_metric, check_size, check_task
 
 if TYPE_CHECKING:
     from mainspring.gates.case import Answers, Case
@@ -43,7 +43,9 @@ class Check:
 
     def __post_init__(self) -> None:
         check_metric(self.metric)
-        size, _ = margin_of(self.margin)
+        size, is_share = margin_of(self.margin)
+        if not is_share:
+            check_size(self.metric, size)
         if size < 0 or (self.compare == "non_inferior" and size == 0):
             raise Invalid(
                 f"the margin is {self.margin!r}", hint='non-inferiority needs a margin above 0: 0.005 or "2%"'

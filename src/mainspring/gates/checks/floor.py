@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from mainspring.core.errors import Invalid
 from mainspring.core.values import dataclass
-from mainspring.gates.rules.names import check_metric, check_task
+from mainspring.gates.rules.names import check_line, check_metric, check_task
 
 if TYPE_CHECKING:
     from mainspring.gates.case import Case
@@ -47,6 +47,7 @@ class Check:
         if less_is_better == (self.ceiling is None):
             better, line = ("less", "ceiling") if less_is_better else ("more", "floor")
             raise Invalid(f"of {self.metric} {better} is better", hint=f"give it a {line}")
+        check_line(self.metric, self.floor if self.floor is not None else float(self.ceiling or 0.0))
         if self.cluster and self.block:
             raise Invalid("cluster and block exclude each other", hint="give one of them")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, ClassVar
 
 from mainspring.core.errors import Invalid
@@ -28,7 +29,7 @@ class Check:
     def __post_init__(self) -> None:
         if not 1 <= self.golden <= 10_000:
             raise Invalid(f"{self.golden} golden requests asked for", hint="use 1 to 10000")
-        if self.tolerance < 0:
+        if not 0 <= self.tolerance < math.inf:
             raise Invalid(f"the tolerance is {self.tolerance}", hint="use 0 or more")
 
     def title(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, ClassVar
 
@@ -31,7 +32,7 @@ class Check:
     requests: int = 200
 
     def __post_init__(self) -> None:
-        if self.latency_p95_ms <= 0:
+        if not 0 < self.latency_p95_ms < math.inf:
             raise Invalid(f"the limit is {self.latency_p95_ms} ms", hint="use a time above 0")
         if not 60 <= self.requests <= 10_000:
             raise Invalid(f"{self.requests} requests asked for", hint="use 60 to 10000: fewer say nothing about a p95")

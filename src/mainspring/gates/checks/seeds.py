@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -34,7 +35,7 @@ class Check:
     def __post_init__(self) -> None:
         if not 2 <= self.seeds <= 50:
             raise Invalid(f"{self.seeds} trainings asked for", hint="use 2 to 50")
-        if self.max_sd <= 0:
+        if not 0 < self.max_sd < math.inf:
             raise Invalid(f"max_sd is {self.max_sd}", hint="use a limit above 0, such as 0.01")
         if not 0 <= self.wait_s <= 3600:
             raise Invalid(f"wait_s is {self.wait_s}", hint="use 0 to 3600 seconds")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, ClassVar
 
 from mainspring.core.errors import Invalid
@@ -24,7 +25,7 @@ class Check:
     size_mb: float
 
     def __post_init__(self) -> None:
-        if self.size_mb <= 0:
+        if not 0 < self.size_mb < math.inf:
             raise Invalid(f"the limit is {self.size_mb} MB", hint="use a size above 0")
 
     def title(self) -> str:
