@@ -157,6 +157,12 @@ def test_sections_of_the_file_are_refused_with_their_line(folder: Path) -> None:
         open_house(load(folder))
 
 
+def test_an_option_of_a_deployment_out_of_its_range_says_of_which_one() -> None:
+    with pytest.raises(Invalid, match="a log of 7 of all requests") as told:
+        options_of({"log_share": 7}, "deployment.churn")
+    assert told.value.where == "deployment.churn"
+
+
 def test_objects_of_python_have_the_settings_of_the_file(said: list[python.Declared]) -> None:
     assert [entry.name for entry in fields(ms.Gate)] == [entry.name for entry in fields(GateSpec)]
     for written, read in ((ms.Policy, Policy), (ms.Trigger, Trigger)):

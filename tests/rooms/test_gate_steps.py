@@ -147,5 +147,5 @@ def test_a_pass_that_waits_for_its_approval_says_so(house: House) -> None:
 
 def test_a_gate_that_is_not_declared_is_named(house: House) -> None:
     run = house.pipelines.run_inline(released, {"gate": "hihg"})
-    assert run.state is RunState.FAILED
+    assert (run.state, run.steps) == (RunState.FAILED, ()), "no version is registered for a gate that is not there"
     assert "hihg" in run.error and "high" in run.error

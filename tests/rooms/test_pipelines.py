@@ -19,7 +19,8 @@ import pytest
 
 from mainspring import step
 from mainspring.core.errors import Conflict, Fenced, Invalid, NotFound, Unavailable
-from mainspring.engines import Engine, ProcessEngine
+from mainspring.core.wiring import Wiring
+from mainspring.engines import Engine, InlineEngine, ProcessEngine
 from mainspring.pipelines import PipelineRun, Pipelines, RunState, StepState
 from mainspring.pipelines.desk import KIND
 from mainspring.pipelines.keys import check_code, codes_of
@@ -27,7 +28,7 @@ from mainspring.pipelines.worker import Worker
 from mainspring.storage.files import FileBlobs
 from mainspring.storage.jobs import Lease
 from mainspring.storage.journal import SqlJournal
-from mainspring.storage.ports import Tables
+from mainspring.storage.ports import Blobs, Tables
 from mainspring.storage.queue import SqlQueue
 
 T = TypeVar("T")
@@ -55,6 +56,7 @@ def load(rows: int) -> list[int]:
 
 @step
 def train(numbers: list[int], factor: int) -> dict[str, int]:
+    print("training", flush=True)
     mark("train")
     wait_for("train")
     return {"weight": factor * sum(numbers)}
@@ -189,18 +191,21 @@ class Site:
         self.queue = SqlQueue(self.tables)
         self.pipelines = self.room()
 
-    def room(self, engine: Engine | None = None) -> Pipelines:
+    def room(self, *engines: Engine) -> Pipelines:
+        blobs, wiring = FileBlobs(self.folder / "blobs"), Wiring()
+        wiring.add(Blobs, lambda _: blobs)  # type: ignore[type-abstract]  # the wiring knows ports by name
         return Pipelines(
             tables=self.tables,
             journal=SqlJournal(self.tables),
             queue=self.queue,
-            blobs=FileBlobs(self.folder / "blobs"),
+            blobs=blobs,
             scratch=self.folder / "scratch",
+            wiring=wiring,
             house="house_of_flow:open_house",
             house_env={"PYTHONPATH": str(self.folder)},
             root=self.folder,
             lease_s=self.lease_s,
-            engines=[engine or ProcessEngine(beat_s=0.05, grace_s=0.5)],
+            engines=engines or [ProcessEngine(beat_s=0.05, grace_s=0.5)],
         )
 
     def marks(self, word: str = "") -> list[str]:
@@ -407,6 +412,7 @@ def test_cancel_stops_the_step_and_refuses_its_result(site: Site) -> None:
     run = site.pipelines.get(run_id)
     assert (run.state, run.error) == (RunState.CANCELLED, "not today")
     assert [step.state for step in run.steps] == ["finished", "cancelled", "skipped", "skipped"]
+    assert site.pipelines.log(run_id, "train") == "training\n"
     assert not site.pipelines.cancel(run_id)
     assert site.kinds()[-1] == "run_cancelled"
 
@@ -432,6 +438,17 @@ def test_a_step_over_its_time_is_stopped_tried_again_and_then_fails(site: Site) 
     site.close("slow")
     run = site.run("flow.py:slowly")
     assert (run.state, len(site.marks("slow"))) == (RunState.FAILED, 2)
+    assert run.error.splitlines()[0] == "step slow took longer than its 0.3 s"
+    assert site.pipelines.log(run.id, "slow") == "thinking\n"
+
+
+def test_a_run_in_the_caller_stops_its_steps_at_their_time_and_keeps_what_they_said(site: Site) -> None:
+    site.close("slow")
+    site.pipelines = site.room(InlineEngine(), ProcessEngine(beat_s=0.05, grace_s=0.5))
+    name = f"timely_{site.tables.dialect}.py"  # this process keeps the modules it loaded
+    (site.folder / name).write_text(FLOW)
+    run = site.pipelines.run_inline(f"{name}:slowly")
+    assert (run.state, len(site.marks("slow"))) == (RunState.FAILED, 2), run.error
     assert run.error.splitlines()[0] == "step slow took longer than its 0.3 s"
     assert site.pipelines.log(run.id, "slow") == "thinking\n"
 

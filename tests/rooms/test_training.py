@@ -215,6 +215,13 @@ def test_many_rows_get_a_round_on_few_and_the_worse_half_goes(
     assert all(each.early is not None for each in found.candidates)
 
 
+def test_a_split_by_a_column_that_is_not_there_names_those_that_are(training: Training, house: Wiring) -> None:
+    ref = house.get(Data).ingest("two", pl.DataFrame({"x": [1.0] * 40, "customer": [*range(40)]})).ref
+    with pytest.raises(Invalid, match="no column 'nope'") as told:
+        house.get(Splits).make(ref, SplitSpec("group", 2, 0.2, "nope"))
+    assert told.value.hint == "columns are x, customer"
+
+
 def test_splits_by_group_and_time_are_kept_and_made_once(training: Training, house: Wiring) -> None:
     request = replace(QUICK, families=("baseline", "linear"))
     by_group = made(training, replace(request, group="customer"))

@@ -13,7 +13,7 @@ from mainspring.core.errors import Invalid, Refused
 from mainspring.pipelines.context import StepContext, context
 from mainspring.pipelines.decorators import drawing_now, step
 from mainspring.pipelines.handles import Handle, argument, question_of
-from mainspring.pipelines.model import Argument, Choice, Condition, Guard, Json, Kind, Literal, Node, StepOptions
+from mainspring.pipelines.model import Argument, Choice, Condition, Graph, Guard, Json, Kind, Literal, Node, StepOptions
 
 __all__ = ["Judge", "approval", "gate", "gate_answers", "repeat", "when"]
 T = TypeVar("T")
@@ -138,6 +138,15 @@ def _held(found: object) -> Mapping[str, object]:
 class Judge(Protocol):
     """How a run has a model version or a frame of answers judged by a declared gate; the house says who does it."""
 
+    def check(self, gate: str) -> None:
+        """Return when the gate is declared as a gate is.
+
+        Raises:
+            NotFound: Nothing declares it.
+            Invalid: Its declaration is wrong.
+        """
+        ...
+
     def version(
         self, *, gate: str, model: str, version: int | str, data: str, label: str, key: str
     ) -> Mapping[str, object]:
@@ -212,6 +221,23 @@ def judge(name: str, model: str, version: int | str, data: str, label: str, must
         gate=name, model=model, version=version, data=data, label=label, key=surroundings.key
     )
     return _verdict(surroundings, name, found, must_pass=must_pass)
+
+
+def check_gates(graph: Graph, find: Callable[[], Judge]) -> None:
+    """Look for each gate that a pipeline names outright, so that no step runs for one that is not there.
+
+    Args:
+        graph: The drawing.
+        find: Gives the judge; it is asked only where there is a gate.
+    Raises:
+        NotFound: Nothing declares one of them.
+    """
+    asked = (node.arguments["name"] for node in graph.nodes if node.function in _JUDGING)
+    for name in dict.fromkeys(str(each.value) for each in asked if isinstance(each, Literal)):
+        find().check(name)
+
+
+_JUDGING = (judge.reference, judge_rows.reference)
 
 
 def _verdict(surroundings: StepContext, name: str, found: Mapping[str, object], *, must_pass: bool) -> dict[str, Json]:

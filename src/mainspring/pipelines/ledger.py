@@ -226,8 +226,7 @@ class Ledger:
 
     def time_is_up(self) -> MainspringError | None:
         """A step was stopped at its time limit: its error, or None when it may be tried again."""
-        late = {name: until for name, until in self._running.items() if until is not None}
-        step = min(late, key=lambda name: late[name])
+        step = min((until, name) for name, until in self._running.items() if until is not None)[1]
         what = f"step {step} took longer than its {self._rows[step].plan.timeout_s:g} s"
         error = Timeout(what, where=f"step {step}", hint="give it a larger timeout_s, or less to do")
         batch = _Batch()
@@ -252,6 +251,13 @@ class Ledger:
                 records.change_step(conn, self._run.id, *each)
 
         self._store(work)
+
+    def keep_logs(self) -> None:
+        """Keep what the steps that a cancel stopped had written."""
+        kept = {step: self._keep_log(step) for step in self._running}
+        with self._desk.tables.write() as conn:
+            for step, log in kept.items():
+                records.keep_log(conn, self._run.id, step, log)
 
     def close_tracked(self, state: RunState) -> None:
         """End the tracked run too."""
@@ -307,8 +313,8 @@ class Ledger:
     def _expand(self, message: Message, batch: _Batch) -> Message:
         """A step goes through a list: its items are steps too."""
         step, plans = str(message["step"]), cast("list[Mapping[str, Json]]", message["items"])
-        values: dict[str, object] = {"state": StepState.RUNNING, "attempt": 1}
-        values |= {} if self._rows[step].attempt else {"started_at": self._now}
+        began = {} if self._rows[step].attempt else {"started_at": self._now}
+        values: dict[str, object] = {"state": StepState.RUNNING, "attempt": 1, **began}
 
         def work(conn: Connection) -> None:
             records.plan_steps(conn, self._run.id, plans, parent=step)
@@ -428,26 +434,23 @@ class Ledger:
 
     def _gather(self, message: Message, batch: _Batch) -> Message:
         """All items of a list have their results."""
-        step = str(message["step"])
-        inner = [row.state for row in self._rows.values() if row.parent == step]
-        row = self._rows[step]
+        row = self._rows[step := str(message["step"])]
+        inner = [each.state for each in self._rows.values() if each.parent == step]
         row.state = StepState.CACHED if inner and set(inner) == {StepState.CACHED} else StepState.FINISHED
         values = {"state": row.state, "output": message["output"], "finished_at": self._now}
         batch.writes.append(lambda conn: records.change_step(conn, self._run.id, step, values))
         return {}
 
     def _skip(self, message: Message, batch: _Batch) -> Message:
-        step = str(message["step"])
-        self._rows[step].state = StepState.SKIPPED
-        batch.writes.append(lambda conn: records.change_step(conn, self._run.id, step, {"state": StepState.SKIPPED}))
+        row = self._rows[str(message["step"])]
+        row.state = StepState.SKIPPED
+        batch.writes.append(lambda conn: records.change_step(conn, self._run.id, row.id, {"state": row.state}))
         return {}
 
     def _fail(self, message: Message, batch: _Batch) -> Message:
         error = unpack_error(cast("Mapping[str, object]", message["error"]))
-        step = str(message["step"])
-        took = _took(message)
-        if message.get("died"):
-            took["log"] = self._keep_log(step)
+        step, took = str(message["step"]), _took(message)
+        took["log"] = took["log"] or self._keep_log(step)  # who was stopped, or died, could not hand it in
         return {"retry_in_s": self._note_failure(step, error, took, batch, died=bool(message.get("died")))}
 
     def _note_failure(

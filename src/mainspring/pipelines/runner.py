@@ -24,6 +24,7 @@ from mainspring.pipelines import hints
 from mainspring.pipelines.codecs import ROOM_BYTES, Shelf
 from mainspring.pipelines.crew import Crew, Order
 from mainspring.pipelines.decorators import AnyStep
+from mainspring.pipelines.flow import Judge, check_gates
 from mainspring.pipelines.hand import Hand, call_of, find_step
 from mainspring.pipelines.keys import Code, code_of_pipeline, codes_of, key_parts
 from mainspring.pipelines.model import (
@@ -184,6 +185,7 @@ class Runner:
         self._secrets.masks(name for step in at_hand for name in step.options.secrets)  # refuses what is missing
         self._codes = codes_of(steps.values())
         own = {f"{pipeline.function.__module__}:{pipeline.name}": code_of_pipeline(pipeline, self._codes)}
+        check_gates(graph, lambda: self._wiring.get(Judge))  # type: ignore[type-abstract]
         self._check_nodes(graph)
         answer = self._tell(plan_of(graph, self._codes | own))
         if "error" in answer:
@@ -255,7 +257,7 @@ class Runner:
                 self._question(agenda, node)
             else:
                 work = Work(replace(node, arguments=self._resolver.arguments(node)), steps[node.id])
-                goes = node.options.process or self._nodes is not None
+                goes = node.options.process or self._must_go(node)
                 (self._there if goes and self._may_go(work) else self._here).append(work)
         except Skipped:
             self._skipped.add(node.id)
@@ -287,8 +289,12 @@ class Runner:
         while fan.left and fan.at_work < limit:
             work = fan.left.popleft()
             fan.at_work += 1
-            goes = fan.node.limit != 1 or self._nodes is not None
+            goes = fan.node.limit != 1 or self._must_go(fan.node)
             (self._there if goes and self._may_go(work) else self._here).append(work)
+
+    def _must_go(self, node: Node) -> bool:
+        """Whether another process should do it: on a cluster, and where nobody could stop it at its time limit here."""
+        return self._nodes is not None or (node.options.timeout_s is not None and not self._owns_process)
 
     def _may_go(self, work: Work) -> bool:
         """Whether another process could do it: it has to find the step by name."""

@@ -450,6 +450,9 @@ class Pipelines:
         except Stopping as reason:
             ledger.give_back(reason.what, retry_in_s=0.0, counts=False)
             raise
+        except Fenced:
+            ledger.keep_logs()
+            raise
         finally:
             self._desk.machine.free(run.id)
             shutil.rmtree(folder, ignore_errors=True)

@@ -83,3 +83,17 @@ def test_gaussian_processes_say_what_they_need() -> None:
     with pytest.raises(Invalid, match="torch is not installed here, and Optuna fits its Gaussian") as told:
         check_installed("gp")
     assert told.value.hint.startswith("pip install 'mainspring[torch]' for it, or take the sampler tpe")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "where"),
+    [
+        ({"sampler": "cmaes", "space": {"kind": ["deep", "wide"]}}, "search.deep.sampler"),
+        ({"objective": {"loss": "smallest"}}, "search.deep.objective"),
+        ({"trials": 0}, "search.deep.trials"),
+    ],
+)
+def test_what_is_wrong_with_a_search_says_in_which_one(wrong: dict[str, object], where: str) -> None:
+    with pytest.raises(Invalid) as told:
+        search_of({"space": SPACE, "objective": {"loss": "minimize"}, **wrong}, where="search.deep")
+    assert told.value.where == where

@@ -49,8 +49,11 @@ class Splits:
 
         version = self._data.resolve(dataset)
         name = check_name(name or version.dataset, "split")
-        columns = [spec.column] if spec.column in {column.name for column in version.columns} else []
-        rows = self._data.frame(version.dataset, version.number).select(columns or [version.columns[0].name])
+        known = [column.name for column in version.columns]
+        if spec.column and spec.column not in known:
+            hint = did_you_mean(spec.column, known) or "columns are " + ", ".join(known[:20])
+            raise Invalid(f"no column {spec.column!r}", where="split column", hint=hint)
+        rows = self._data.frame(version.dataset, version.number).select(spec.column or known[0])
         found = assign(rows.collect(), spec)
         parts = _parts(found, spec.folds)
         manifest = self._blobs.put(manifest_of(version.digest, spec, parts))

@@ -283,6 +283,13 @@ def change_states(conn: sa.Connection, run_id: str, before: StepState, values: M
     conn.execute(tables.step_run.update().where(*here).values(dict(values)))
 
 
+def keep_log(conn: sa.Connection, run_id: str, step: str, log: str) -> None:
+    """Give a cancelled step its log. Nothing else is changed: whoever stopped it has no lease any more."""
+    here = (tables.STEP.project == caller().project, tables.STEP.run == run_id, tables.STEP.step == step)
+    stopped = (tables.STEP.state == StepState.CANCELLED, tables.STEP.log == "")
+    conn.execute(tables.step_run.update().where(*here, *stopped).values(log=log))
+
+
 def steps_of(conn: sa.Connection, run_id: str) -> tuple[StepRun, ...]:
     """The steps of a run in the order of the drawing; items of a list behind the step that goes through it."""
     shared, found, last = _Shared(), list[tuple[int, StepRun]](), ""

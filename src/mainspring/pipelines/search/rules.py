@@ -57,7 +57,10 @@ def search_of(plain: Mapping[str, object], *, where: str) -> Search:
             raise Invalid(f"{name} is no table", where=f"{where}.{name}", hint="write { name = value }")
     parted = {str(name): _dimension(value, f"{where}.space.{name}") for name, value in space.items()}
     aims = {str(name): str(way) for name, way in objective.items()}
-    return Search(**{**plain, "space": parted, "objective": aims})  # type: ignore[arg-type]
+    try:
+        return Search(**{**plain, "space": parted, "objective": aims})  # type: ignore[arg-type]
+    except Invalid as reason:
+        raise Invalid(reason.what, where=f"{where}.{reason.where.removeprefix('search ')}", hint=reason.hint) from None
 
 
 def to_plain(search: Search) -> dict[str, object]:

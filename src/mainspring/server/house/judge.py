@@ -22,6 +22,10 @@ class HouseJudge:
     def __init__(self, gates: Gates) -> None:
         self._gates = gates
 
+    def check(self, gate: str) -> None:
+        """Return when the gate is declared as a gate is."""
+        self._gates.spec(gate)
+
     def version(
         self, *, gate: str, model: str, version: int | str, data: str, label: str, key: str
     ) -> Mapping[str, object]:

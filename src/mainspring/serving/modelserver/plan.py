@@ -199,7 +199,12 @@ def options_of(section: object, where: str) -> Options:
         given["features"] = _uses(given["features"], f"{where}.features")
     if "redact" in given:
         given["redact"] = _texts(given["redact"], f"{where}.redact")
-    return fill(Options, given, where=where)
+    try:
+        return fill(Options, given, where=where)
+    except Invalid as reason:  # a value knows what is wrong with it, and not where it was written
+        raise Invalid(
+            reason.what, where=where if reason.where == "options" else reason.where, hint=reason.hint
+        ) from None
 
 
 def rules_of(entries: object, where: str) -> tuple[Rule, ...]:
