@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import polars as pl
 import pytest
 from sklearn.linear_model import LinearRegression
@@ -23,6 +24,8 @@ from mainspring.pipelines.worker import Worker
 from mainspring.registry import Registry
 from mainspring.server.house import open_house
 from mainspring.serving import Serving
+from mainspring.serving.batch.job import BatchRequest, Job, Parts
+from mainspring.serving.modelserver.plan import ViewPlan
 from mainspring.testing.postgres import PostgresServer
 
 pytest.importorskip("ray")
@@ -84,6 +87,16 @@ def read() -> int:
     return counted("visits")
 """
 
+ANSWER = """
+from pathlib import Path
+
+from mainspring.serving.batch.job import Parts
+from mainspring.serving.batch.onray import answer_on_ray
+
+parts = Parts(Path("out.parquet"))
+answer_on_ray(parts, parts.job(), [0], 1, print)
+"""
+
 
 @contextmanager
 def housed(cluster: RayCluster, **storage: str) -> Iterator[tuple[Path, Wiring]]:
@@ -138,7 +151,26 @@ def test_a_run_is_refused_before_its_first_step_when_a_node_does_not_see_the_sto
         assert [step.id for step in refused.steps if step.attempt] == []
 
 
-def test_a_batch_is_refused_before_its_first_row_and_goes_on_without_ray(
+def test_a_batch_travels_to_nodes_that_see_none_of_its_files(
+    cluster: RayCluster, postgres_server: PostgresServer, s3_url: str
+) -> None:
+    with housed(cluster, db=postgres_server.url(postgres_server.make_database()), blobs=s3_url) as (root, house):
+        frame = pl.DataFrame({"x": [float(number % 97) for number in range(50_000)]})
+        model = LinearRegression().fit(frame.head(3), [2.0, 4.0, 6.0])
+        house.get(Registry).register("line", model, example=frame.head(3))
+        house.get(Serving).deploy("line", "line", 1)
+        frame.write_parquet(root / "in.parquet")
+        (root / "in.csv").write_text(frame.with_columns(pl.lit("?").alias("note")).write_csv())
+        assert predicted(root, house, "in.parquet", "here.parquet").returncode == 0
+        for source, out in (("in.parquet", "there.parquet"), ("in.csv", "read.parquet")):
+            done = predicted(root, house, source, out, "--engine", "ray", "--processes", "2")
+            assert (done.returncode, done.stderr.count("Traceback")) == (0, 0), done.stderr
+            here, there = (pl.read_parquet(root / name) for name in ("here.parquet", out))
+            assert there["prediction"].equals(here["prediction"])
+            assert not (root / f"{out}.parts").exists()
+
+
+def test_a_batch_that_looks_up_what_a_node_does_not_see_is_refused_before_its_first_row(
     cluster: RayCluster, postgres_server: PostgresServer, s3_url: str
 ) -> None:
     with housed(cluster, db=postgres_server.url(postgres_server.make_database()), blobs=s3_url) as (root, house):
@@ -146,18 +178,21 @@ def test_a_batch_is_refused_before_its_first_row_and_goes_on_without_ray(
         house.get(Registry).register("line", LinearRegression().fit(frame, [2.0, 4.0, 6.0]), example=frame)
         house.get(Serving).deploy("line", "line", 1)
         frame.write_parquet(root / "in.parquet")
-        refused = predicted(root, house, "--engine", "ray")
-        assert refused.returncode == 5
-        assert "does not see" in refused.stderr
-        assert f"{root}/out.parquet.parts" in refused.stderr
+        view = ViewPlan(name="visits", number=1, path=str(root / "visits.keyed"), keys=[], names=["x"])
+        plan = msgspec.structs.replace(house.get(Serving).planned("line"), views=[view])
+        request = BatchRequest("line", str(root / "in.parquet"), str(root / "out.parquet"))
+        said = {"stamp": "", "public_key": "", "rows": 3, "texts": False, "started_at": 0}
+        parts = Parts(Path(request.out))
+        parts.folder.mkdir()
+        parts.begin(Job(id="b", request=request, plan=plan, **said))  # type: ignore[arg-type]
+        refused = subprocess.run([sys.executable, "-c", ANSWER], cwd=root, capture_output=True, text=True, timeout=120)
+        assert f"does not see {parts.folder}" in refused.stderr
         assert "leave out --engine ray: the same command goes on" in refused.stderr
-        assert not list(root.glob("out.parquet.parts/0*.parquet"))
-        assert predicted(root, house).returncode == 0
-        assert pl.read_parquet(root / "out.parquet")["prediction"].to_list() == pytest.approx([2.0, 4.0, 6.0])
+        assert not list(parts.folder.glob("0*.parquet"))
 
 
 def predicted(root: Path, house: Wiring, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mainspring", "predict", "line", "--batch", "in.parquet", "out.parquet", *words]
+    command = [sys.executable, "-m", "mainspring", "predict", "line", "--batch", *words]
     storage = house.get(Settings).storage
     env = {**os.environ, "MAINSPRING_STORAGE_DB": storage.db, "MAINSPRING_STORAGE_BLOBS": storage.blobs}
     return subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, timeout=120)

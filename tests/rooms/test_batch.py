@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -28,8 +29,10 @@ from mainspring.core.wiring import Wiring
 from mainspring.data import Data
 from mainspring.monitoring import Monitoring
 from mainspring.registry import Registry
+from mainspring.registry.apart import Own
 from mainspring.server.house import open_house
 from mainspring.serving import Serving
+from mainspring.serving.batch.carried import Away, carried, needs, rows_of
 from mainspring.serving.batch.chunks import _marks, _series
 from mainspring.serving.batch.job import BatchRequest, Parts
 from mainspring.serving.batch.running import Batches, Told
@@ -37,7 +40,7 @@ from mainspring.serving.batch.scoring import score
 from mainspring.serving.commands import predict
 from mainspring.serving.modelserver.humility import Humility
 from mainspring.serving.modelserver.models import LoadedModel, load_model
-from mainspring.serving.modelserver.plan import Options
+from mainspring.serving.modelserver.plan import Options, ViewPlan
 from mainspring.serving.rules.humility import Rule, Seen
 
 LEVELS = ["AA", "UA"]
@@ -111,6 +114,36 @@ def test_actors_of_ray_give_the_same_answers_and_go_on_where_others_were(
     batches(house).run(two, processes=2, engine="ray", tell=lambda count, of: done.append(count))
     assert pl.read_parquet(two.out).drop("prediction_id").equals(first.drop("prediction_id"))
     assert done == [3, 4, 5, 6, 7, 8]
+
+
+def test_a_chunk_that_travelled_is_the_file_that_is_written_here(house: Wiring, tmp_path: Path) -> None:
+    request = asked(tmp_path, rows(150, seed=3))
+    with pytest.raises(KeyboardInterrupt):
+        batches(house).run(request, tell=_stop_at(3))
+    parts = Parts(Path(request.out))
+    job = parts.job()
+    assert job is not None
+    given = carried(job)
+    assert given is not None
+    assert set(given[1]) == {path.name for path in Path(job.plan.arms[0].folder).iterdir()}
+    away = Away(given)
+    for number in range(job.chunks):
+        assert away(number, rows_of(parts, job, number)) == parts.chunk(number).read_bytes()
+
+
+def test_what_is_read_where_it_is_does_not_travel(house: Wiring, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        batches(house).run(request := asked(tmp_path, rows(150, seed=3)), tell=_stop_at(1))
+    parts = Parts(Path(request.out))
+    job = parts.job()
+    assert job is not None
+    view = ViewPlan(name="visits", number=1, path=str(tmp_path / "visits.keyed"), keys=[], names=["hour"])
+    looking = msgspec.structs.replace(job, plan=msgspec.structs.replace(job.plan, views=[view]))
+    assert carried(looking) is None
+    assert needs(parts, looking)[-1] == tmp_path / "visits.keyed"
+    arm = msgspec.structs.replace(job.plan.arms[0], own=Own(python="/opt/of/its/own/bin/python"))
+    apart = msgspec.structs.replace(job, plan=msgspec.structs.replace(job.plan, arms=[arm]))
+    assert carried(apart) is None
 
 
 def test_processes_csv_and_datasets_give_the_same_answers(house: Wiring, tmp_path: Path) -> None:

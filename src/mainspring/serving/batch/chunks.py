@@ -38,23 +38,26 @@ class Scorer:
 
     def __call__(self, number: int) -> None:
         """Answer one chunk. Done twice, it is the same file."""
-        rows = self._parts.rows_of(self._job, number)
+        made = self.answered(number, self._parts.rows_of(self._job, number))
+        path = self._parts.chunk(number)
+        part = path.with_name(f".{path.name}.{os.getpid()}")
+        made.write_parquet(part)
+        settle(part, path)
+
+    def answered(self, number: int, rows: pl.DataFrame) -> pl.DataFrame:
+        """A chunk, made of its rows."""
         with _no_collection():
             given = fill(self._lookups, self.model.features, raws_of(rows, self._features, self._job), rows.height)
             scored = score(self.model, self._humility, given.columns, rows.height, given.reasons)
         keep = self._job.request.keep
         first = number * self._job.request.chunk_rows
-        made = (rows.select(keep) if keep else rows).with_columns(
+        return (rows.select(keep) if keep else rows).with_columns(
             *(_series(name, scored.outputs[name], dtype) for name, dtype in self.answers().items()),
             pl.Series(ID, [f"{self._job.id}.{first + row}" for row in range(rows.height)], dtype=pl.String),
             _marks(scored.marks, rows.height),
             pl.Series(REASON, scored.reasons, dtype=pl.String),
             *([given.series(rows.height, self._job.plan.options.redact)] if self._lookups else []),
         )
-        path = self._parts.chunk(number)
-        part = path.with_name(f".{path.name}.{os.getpid()}")
-        made.write_parquet(part)
-        settle(part, path)
 
     def answers(self) -> Mapping[str, pl.DataType]:
         """The columns of the answers and their types."""

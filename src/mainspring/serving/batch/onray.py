@@ -1,6 +1,7 @@
 """Chunks of a batch answered by actors of Ray, wherever in the cluster there is room for them.
 
-An actor reads and writes the files of the batch itself, so that they must be at the same paths on every node.
+Where every node sees the files of the batch at the same paths, actors read and write these themselves. Else job and
+model go to each actor once, rows go to it and answers come back, through Ray and through here.
 """
 
 from __future__ import annotations
@@ -9,10 +10,14 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mainspring.core.errors import Failed, Unavailable
 from mainspring.engines.ray import PLACES, connected, unseen
+
+if TYPE_CHECKING:
+    from mainspring.serving.batch.carried import Carried
+    from mainspring.serving.batch.job import Job, Parts
 
 LIVES = 3
 """How often the actor of one chunk may die."""
@@ -25,62 +30,64 @@ class Actor:
         folder: The parts of the batch.
         start: Working folder of whoever began the batch.
         threads: How many threads numeric libraries take.
+        given: The batch itself, for a node that does not see the folder.
     """
 
-    def __init__(self, folder: str, start: str, threads: int) -> None:
+    def __init__(self, folder: str, start: str, threads: int, given: Carried | None) -> None:
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
             os.environ[name] = str(threads)  # before they are imported
+        from mainspring.serving.batch.carried import Away
         from mainspring.serving.batch.chunks import work
 
-        self._scorer = work(Path(folder), Path(start))
+        if given is not None:
+            self._answer: Callable[[int, bytes], bytes | None] = Away(given)
+        else:
+            scorer = work(Path(folder), Path(start))
+            self._answer = lambda number, _: scorer(number)
 
     def is_there(self) -> bool:
         """Asked first: whoever answers has the model in memory."""
         return True
 
-    def answer(self, number: int) -> int:
-        """Answer one chunk, and say which."""
-        self._scorer(number)
-        return number
+    def answer(self, number: int, rows: bytes) -> bytes | None:
+        """Answer one chunk: its file, where it was given the rows; else it has written it."""
+        return self._answer(number, rows)
 
 
 def answer_on_ray(
-    folder: Path,
-    todo: Sequence[int],
-    actors: int,
-    tell: Callable[[int], None],
-    *,
-    needs: Sequence[Path] = (),
-    address: str = "",
+    parts: Parts, job: Job, todo: Sequence[int], actors: int, tell: Callable[[int], None], *, address: str = ""
 ) -> None:
     """Return when all these chunks are there. A chunk whose actor dies is answered by another one, a few times.
 
     Args:
-        folder: The parts of the batch.
+        parts: The folder of the batch.
+        job: The batch.
         todo: Numbers of chunks.
         actors: How many answer at once, each on a core.
         tell: Hears how many are done.
-        needs: What else actors read: the source, and the packages of the model.
         address: Of the cluster; "" takes that of RAY_ADDRESS, one that runs here, or starts one.
     Raises:
-        Unavailable: There is no Ray, or a node does not see all of the files.
+        Unavailable: There is no Ray, or a node does not see a file that can't travel.
         Failed: Actors died again and again, or a chunk can't be answered.
     """
+    from mainspring.serving.batch.carried import rows_of
+    from mainspring.serving.batch.job import write_whole
+
     ray, left = connected(address), list(reversed(todo))
-    for node, path in unseen([folder, *needs], address).items():
-        hint = "mount its folder there at the same path, or leave out --engine ray: the same command goes on"
-        raise Unavailable(f"node {node} does not see {path}", where="engine ray", hint=hint)
+    travels = _travels(parts, job, address)
+    given = None if travels is None else ray.put(travels)
     made, lives, places = ray.remote(Actor).options(num_cpus=1), Counter[int](), Counter[int]()
     crew: list[Any] = []
     busy: dict[Any, tuple[int, Any, Any]] = {}
 
     def begin(actor: Any = None, there: Any = None) -> None:
         if actor is None:
-            actor = made.remote(str(folder), str(Path.cwd()), 1)
+            actor = made.remote(str(parts.folder.absolute()), str(Path.cwd()), 1, given)
             crew.append(actor)
             there = actor.is_there.remote()
         number = left.pop()
-        busy[actor.answer.remote(number)] = (number, actor, there)
+        rows = rows_of(parts, job, number) if given is not None else b""
+        busy[actor.answer.remote(number, rows)] = (number, actor, there)
 
     try:
         for _ in range(min(actors, len(todo))):
@@ -90,7 +97,7 @@ def answer_on_ray(
             (ended,), _ = ray.wait(list(busy), num_returns=1)
             number, actor, there = busy.pop(ended)
             try:
-                ray.get(ended)
+                answers = ray.get(ended)
             except ray.exceptions.RayActorError as reason:
                 (lives if reason.actor_init_failed or _has_begun(ray, there) else places)[number] += 1
                 if lives[number] >= LIVES or places[number] >= PLACES:
@@ -98,6 +105,8 @@ def answer_on_ray(
                 left.append(number)  # a chunk is written whole or not at all, so it may be answered again
                 begin()
                 continue
+            if answers is not None:
+                write_whole(parts.chunk(number), answers)
             done += 1
             tell(done)
             if left:
@@ -108,6 +117,22 @@ def answer_on_ray(
     finally:
         for actor in crew:
             ray.kill(actor)
+
+
+def _travels(parts: Parts, job: Job, address: str) -> Carried | None:
+    """The batch as it goes to nodes that do not see its files; None where all see them.
+
+    Raises: Unavailable: A node does not, and what is missing there can't travel.
+    """
+    from mainspring.serving.batch.carried import carried, needs
+
+    missing = unseen(needs(parts, job), address)
+    found = carried(job) if missing else None
+    if missing and found is None:
+        node, path = next(iter(missing.items()))
+        hint = "mount its folder there at the same path, or leave out --engine ray: the same command goes on"
+        raise Unavailable(f"node {node} does not see {path}", where="engine ray", hint=hint)
+    return found
 
 
 def _has_begun(ray: Any, there: Any) -> bool:

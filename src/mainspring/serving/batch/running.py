@@ -331,8 +331,7 @@ def _answer(parts: Parts, job: Job, processes: int, engine: EngineName, tell: To
         def say(count: int) -> None:
             tell(done + count, job.chunks)
 
-        needs = [parts.source(job).absolute(), *(Path(arm.folder) for arm in job.plan.arms)]
-        answer_on_ray(parts.folder.absolute(), todo, processes, say, needs=needs, address=cluster)
+        answer_on_ray(parts, job, todo, processes, say, address=cluster)
         return
     if processes == 1:
         scorer = Scorer(parts, job)
