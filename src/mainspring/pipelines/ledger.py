@@ -245,17 +245,12 @@ class Ledger:
     def note_death(self, error: MainspringError) -> None:
         """Keep what the steps that died had written."""
         kept = [(step, {"error": str(error), "log": self._keep_log(step)}) for step in self._running]
-
-        def work(conn: Connection) -> None:
-            for each in kept:
-                records.change_step(conn, self._run.id, *each)
-
-        self._store(work)
+        self._store(lambda conn: [records.change_step(conn, self._run.id, *each) for each in kept])
 
     def keep_logs(self) -> None:
-        """Keep what the steps that a cancel stopped had written."""
+        """Keep what the steps that a cancel stopped had written, where the storage takes it at once."""
         kept = {step: self._keep_log(step) for step in self._running}
-        with self._desk.tables.write() as conn:
+        with suppress(*PASSING), self._desk.tables.write() as conn:
             for step, log in kept.items():
                 records.keep_log(conn, self._run.id, step, log)
 
