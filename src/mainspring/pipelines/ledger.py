@@ -245,7 +245,12 @@ class Ledger:
     def note_death(self, error: MainspringError) -> None:
         """Keep what the steps that died had written."""
         kept = [(step, {"error": str(error), "log": self._keep_log(step)}) for step in self._running]
-        self._store(lambda conn: [records.change_step(conn, self._run.id, *each) for each in kept])
+
+        def work(conn: Connection) -> None:
+            for each in kept:
+                records.change_step(conn, self._run.id, *each)
+
+        self._store(work)
 
     def keep_logs(self) -> None:
         """Keep what the steps that a cancel stopped had written, where the storage takes it at once."""
@@ -341,8 +346,7 @@ class Ledger:
         if cards is None:
             return {"do": "wait"}
         values |= {"state": StepState.RUNNING, "attempt": row.attempt + 1, "finished_at": 0, "source": "", "log": ""}
-        answer = self._claim(row, key, values, batch)
-        if answer is not None:
+        if (answer := self._claim(row, key, values, batch)) is not None:
             self._desk.machine.free(self._run.id, step)
             return answer
         self._tracked.open(self._run)
