@@ -136,6 +136,7 @@ def ends(word: str = "") -> str:
 @step(secrets=["TOKEN_OF_TEST"])
 def uses_secret(leak: bool) -> str:
     token = context().secret("TOKEN_OF_TEST")
+    print("said:", token)
     context().log(f"the token is {token}")
     if leak:
         return f"x{token}y"
@@ -368,13 +369,15 @@ def test_what_comes_at_the_end_runs_in_any_case_and_hears_what_failed(pipelines:
 
 
 def test_a_secret_is_in_no_log_no_error_no_result_and_no_key(
-    pipelines: Pipelines, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    pipelines: Pipelines, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TOKEN_OF_TEST", "hunter22-hunter22")
     for leak in (False, True):
         run = pipelines.run_inline(secretly, {"leak": leak})
         assert run.state is RunState.FAILED
-        assert "the token is ***" in pipelines.log(run.id, "uses_secret")
+        assert "the token is ***" in (log := pipelines.log(run.id, "uses_secret"))
+        assert "said: ***" in log
+        assert capsys.readouterr().out == "said: ***\n"
     assert "one of its secrets" in run.error
     for path in (each for each in tmp_path.rglob("*") if each.is_file()):
         assert b"hunter22" not in path.read_bytes(), path

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from mainspring.pipelines.listening import heard, overlap
 from mainspring.pipelines.secrets import masked
 
 KEPT_BYTES = 256 * 1024
@@ -43,13 +44,14 @@ def note(path: Path, line: str, masks: Sequence[bytes] = ()) -> None:
 
 @contextmanager
 def captured(path: Path, *, all_output: bool, masks: Sequence[bytes] = ()) -> Iterator[None]:
-    """With `all_output`, what this process writes to stdout and stderr in the block goes to the file.
+    """What is written to stdout and stderr in the block goes to the file: with `all_output` all of this process.
 
-    That is for a process of its own: in a shared one it would take the words of others. With `masks` the output goes
-    through a pipe, and what is a secret does not reach the file.
+    That is for a process of its own: in a shared one it would take the words of others, so there it is what this thread
+    says, which goes on to where it went before. What is a secret, by `masks`, reaches neither.
     """
     if not all_output:
-        yield
+        with heard(path, masks):
+            yield
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = [os.dup(fd) for fd in (1, 2)]
@@ -90,7 +92,7 @@ class _Sieve:
         held = b""
         while data := os.read(self._read, 1 << 16):
             held = masked(held + data, self._masks)
-            keep = max((_overlap(held, mask) for mask in self._masks), default=0)
+            keep = max((overlap(held, mask) for mask in self._masks), default=0)
             self._write(held[: len(held) - keep])
             held = held[len(held) - keep :]
         self._write(held)
@@ -98,11 +100,6 @@ class _Sieve:
     def _write(self, text: bytes) -> None:
         with suppress(OSError):  # on a full disk: who writes into the pipe must not wait for it
             self._file.write(text)
-
-
-def _overlap(text: bytes, mask: bytes) -> int:
-    """How many letters at the end of `text` may be the beginning of `mask`."""
-    return next((n for n in range(min(len(mask) - 1, len(text)), 0, -1) if text.endswith(mask[:n])), 0)
 
 
 def _flush() -> None:
