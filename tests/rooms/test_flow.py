@@ -514,7 +514,7 @@ def test_items_of_a_list_are_folded_on_the_page(pipelines: Pipelines, wiring: Wi
     run = pipelines.run_inline(fan, {"count": 60})
     with TestClient(create_app(wiring, port=80, rooms=["pipelines"]), base_url="http://127.0.0.1") as client:
         page = client.get(f"/pipeline-runs/{run.id}").text
-        assert page.count("<rect") == 3
+        assert page.count('<rect class="under"') == 3
         assert "60 of 60" in page and "60 items" in page
         assert 'id="step-double.7"' in client.get(f"/pipeline-runs/{run.id}?step=double.7").text
         assert "Took at most" in client.get("/pipelines?pipeline=fan").text

@@ -309,7 +309,7 @@ def test_the_pages_show_runs_and_the_graph_of_one(wiring: Wiring, pipelines: Pip
         listed = client.get("/pipelines").text
         assert all(run in listed for run in (finished.id, failed.id, queued))
         page = client.get(f"/pipeline-runs/{finished.id}").text
-        assert page.count("<rect") == 4
+        assert page.count('<rect class="under"') == 4
         assert 'href="#step-three"' in page
         assert "ZeroDivisionError" in client.get(f"/pipeline-runs/{failed.id}").text
         assert "no worker has taken the run" in client.get(f"/pipeline-runs/{queued}").text

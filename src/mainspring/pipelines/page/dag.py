@@ -73,11 +73,13 @@ def _box(step: StepRun, place: tuple[int, int], items: Sequence[StepRun], *, is_
     address = f"?step={step.id}" if is_long else ""
     title = f"{step.group}/{step.id}" if step.group else step.id
     edge = f"M{x + 6} {y + _HEIGHT + 3}H{x + _WIDTH + 3}V{y + 6}"
+    place_and_size = f'x="{x}" y="{y}" width="{_WIDTH}" height="{_HEIGHT}" rx="5"'
     behind = f'<path fill="none" stroke="currentColor" d="{edge}"/>' if step.kind is Kind.EACH else ""
     return (
         f'<a href="{escape(address)}#step-{escape(step.id)}"><g class="{TONES.get(step.state, "")}">'
         f"<title>{escape(title)}</title>{behind}"
-        f'<rect x="{x}" y="{y}" width="{_WIDTH}" height="{_HEIGHT}" rx="5" fill="currentColor" fill-opacity="0.08" '
+        f'<rect class="under" {place_and_size}/>'  # lines go behind a step, not through its words
+        f'<rect {place_and_size} fill="currentColor" fill-opacity="0.08" '
         f'stroke="currentColor" stroke-width="1.5"{dashes}/>'
         f'<text fill="currentColor" x="{x + 10}" y="{y + 18}" font-weight="600">{escape(shown)}</text>'
         f'<text fill="currentColor" x="{x + 10}" y="{y + 34}">{escape(_words(step, items))}</text></g></a>'
