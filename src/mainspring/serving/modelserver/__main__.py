@@ -62,6 +62,8 @@ def _limit_threads(workers: int) -> None:
         os.environ.setdefault(name, threads)
 
 
+BACKLOG = 2048
+"""Clients that may wait to be let in."""
 BIND_S = 10.0
 """How long to wait for a port that a server before this one, killed or draining, still holds."""
 
@@ -79,7 +81,7 @@ def _bind(host: str, port: int) -> socket.socket:
             if reason.errno != errno.EADDRINUSE or time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
-    sock.listen(2048)
+    sock.listen(BACKLOG)
     return sock
 
 

@@ -17,6 +17,7 @@ from mainspring.core.errors import Corrupt
 from mainspring.core.ids import new_id
 from mainspring.core.values import dataclass
 from mainspring.serving.modelserver import tally
+from mainspring.serving.modelserver.accepting import Entrance
 from mainspring.serving.modelserver.app import App
 from mainspring.serving.modelserver.batching import Batcher
 from mainspring.serving.modelserver.connections import Connection, Crowd
@@ -36,8 +37,6 @@ _WATCH_S = 0.05
 _AGAIN_S = 1.0
 _FINISH_S = 60.0
 _GARBAGE = 20_000
-BACKLOG = 2048
-"""Clients that may wait to be let in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +69,10 @@ class _Door:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.drain)
-        server = await loop.create_server(lambda: Connection(self._app.reply, self._crowd), sock=sock, backlog=BACKLOG)
+        entrance = Entrance(sock, lambda: Connection(self._app.reply, self._crowd))
+        entrance.open()
         await self._over.wait()
-        server.close()
+        await entrance.close()
         await self._crowd.close(_FINISH_S)
 
     def drain(self) -> None:
