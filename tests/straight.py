@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, unquote, urlsplit
 
-from litestar import Litestar
+from litestar.types import ASGIApp
 
 _SAFE = "/%:@!$&'()*+,;=-._~[]"
 
@@ -21,6 +21,7 @@ class Answer:
 
     status_code: int
     content: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -33,7 +34,7 @@ class Answer:
 class Straight:
     """Calls an app as a server does once it has read a request, on a loop of its own."""
 
-    def __init__(self, app: Litestar, base_url: str) -> None:
+    def __init__(self, app: ASGIApp, base_url: str) -> None:
         self._app = app
         self._base = urlsplit(base_url)
         self._loop = asyncio.new_event_loop()
@@ -84,4 +85,5 @@ class Straight:
             told.append(message)
 
         await self._app(scope, receive, send)  # type: ignore[arg-type]  # plain dicts, as servers send them
-        return Answer(int(told[0]["status"]), b"".join(message.get("body", b"") for message in told[1:]))
+        headers = {name.decode(): text.decode() for name, text in told[0]["headers"]}
+        return Answer(int(told[0]["status"]), b"".join(message.get("body", b"") for message in told[1:]), headers)

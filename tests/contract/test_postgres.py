@@ -8,19 +8,23 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from mainspring.core.errors import Invalid, Overloaded, TooLarge, Unavailable
-from mainspring.storage import bare
+from mainspring.storage import bare, migrations
 from mainspring.storage.arrays import real, whole
+from mainspring.storage.commits import Joint
 from mainspring.storage.ports import Tables
 from mainspring.storage.prepared import Prepared
 from mainspring.storage.together import together
 from mainspring.testing.postgres import PostgresServer
+from mainspring.tracking.records import points
 
 pytestmark = pytest.mark.postgres
 PATIENCE_S = 60.0
@@ -172,6 +176,38 @@ def test_packed_columns_arrive_as_they_were(postgres_tables: Tables) -> None:
             rows = list(zip(numbers[:count], values[:count], strict=True))
             found = bare.rows(conn, statement, [whole(numbers[:count]), real(values[:count])])
             assert repr(found) == repr(rows)
+
+
+def test_a_statement_that_commits_by_itself_is_planned_once(postgres_tables: Tables) -> None:
+    found: list[Any] = []
+
+    def at_once(conn: sa.Connection, given: Sequence[int]) -> bool:
+        bare.rows(conn, "SELECT ?::int + count(*) FROM unnest(?::bigint[])", [given[0], whole(range(given[0]))])
+        plans = "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE ?"
+        found.extend(bare.rows(conn, plans, ["%unnest($2::bigint[])%"]))
+        return True
+
+    for number in range(20):
+        postgres_tables.submit(Joint(lambda *_: None, number, at_once=at_once)).result(30)
+    planned_once, planned_anew = found[-1]
+    assert (planned_once > 10, planned_anew) == (True, 0)
+
+
+def test_the_one_plan_for_points_finds_runs_by_their_numbers(postgres_tables: Tables) -> None:
+    migrations.migrate(postgres_tables)
+    asked = "EXPLAIN (GENERIC_PLAN) " + "".join(
+        part if number == 0 else f"${number}{part}" for number, part in enumerate(points.STORED_AT.split("?"))
+    )
+    found: list[str] = []
+
+    def at_once(conn: sa.Connection, _: Sequence[int]) -> bool:
+        found.extend(line for (line,) in bare.rows(conn, asked, []))
+        return True
+
+    postgres_tables.submit(Joint(lambda *_: None, 1, at_once=at_once)).result(30)
+    place = next(number for number, line in enumerate(found) if "Scan using pk_run on run" in line)
+    assert found[place + 1].strip().startswith("Index Cond: (number = ")
+    assert not [line for line in found if "Seq Scan" in line and "metric_column_state" not in line]
 
 
 OPENED_FIRST = """

@@ -31,7 +31,7 @@ MAX_METRICS, MAX_PARAMS, MAX_TAGS, MAX_ENTRIES = 1000, 100, 100, 1000
 """Most entries of each kind, and of all, in one batch."""
 
 
-class LoggedPoint(Message, gc=False):
+class LoggedPoint(Message, gc=False, forbid_unknown_fields=True):
     """A point of a metric."""
 
     key: str
@@ -43,7 +43,7 @@ class LoggedPoint(Message, gc=False):
     dataset_digest: MaybeText = UNSET
 
 
-class LogBatch(Message):
+class LogBatch(Message, forbid_unknown_fields=True):
     """Metrics, params and tags of a run."""
 
     run_id: Text
@@ -100,7 +100,7 @@ async def _store(
     tags: Sequence[KeyValue] = (),
 ) -> None:
     kept, change = change_of({tag.key: tag.value[:MAX_TAG] for tag in tags})
-    rows = [_row(entry) for entry in metrics]
+    rows = _rows(metrics)
     stored = tracking.submit_rows(
         run_id,
         rows,
@@ -112,12 +112,16 @@ async def _store(
     await asyncio.wrap_future(stored)
 
 
-def _row(entry: LoggedPoint) -> Row:
-    value, at = entry.value, entry.timestamp
-    if type(value) is float and 0 <= at <= LATEST_MS and value - value == 0:
-        return entry.key, entry.step, at * 1000, 0, value + 0.0
-    number, sort = split(float_of(value, "value"))
-    return entry.key, entry.step, micros(at, "timestamp"), sort, number
+def _rows(entries: Sequence[LoggedPoint]) -> list[Row]:
+    rows = []
+    for entry in entries:
+        value, at = entry.value, entry.timestamp
+        if type(value) is float and 0 <= at <= LATEST_MS and value - value == 0:
+            rows.append((entry.key, entry.step, at * 1000, 0, value + 0.0))
+        else:
+            number, sort = split(float_of(value, "value"))
+            rows.append((entry.key, entry.step, micros(at, "timestamp"), sort, number))
+    return rows
 
 
 def _measured(entries: Sequence[LoggedPoint]) -> dict[ModelUse, list[Metric]]:

@@ -32,10 +32,12 @@ from mainspring.access.model import PUBLIC, check_permission
 from mainspring.access.rules import own_hosts
 from mainspring.core.errors import Invalid, MainspringError
 from mainspring.core.wiring import Wiring
+from mainspring.mlflow import logging
 from mainspring.mlflow.identity import PUBLIC_PATHS
 from mainspring.server.door import Door
-from mainspring.server.errors import exception_handlers
+from mainspring.server.errors import answered, exception_handlers
 from mainspring.server.rooms import ROOMS, SERVICES, collect_handlers, service_type
+from mainspring.server.shortcut import Shortcut
 from mainspring.server.stream import Pulse, run_stream, stream
 from mainspring.storage.ports import Journal
 from mainspring.ui.pages import page_environment
@@ -113,7 +115,9 @@ def create_app(
     app.state.end_streams = pulse.close
     check_routes(app)
     _describe(app)
-    app.asgi_handler = Door(app.asgi_handler, access=access, hosts=own_hosts(port), project=project)
+    quick = logging.calls if "mlflow" in rooms else []
+    inside = Shortcut(app.asgi_handler, quick, access=access, wiring=wiring, longest=BODY_LIMIT, answered=answered)
+    app.asgi_handler = Door(inside, access=access, hosts=own_hosts(port), project=project)
     return app
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
-from litestar.datastructures import Headers
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage, Scope, Send
 
@@ -59,7 +59,7 @@ class Door:
             return  # no websockets here; the connection is closed
         scope["path"] = served(scope["path"])
         request_id = new_id()
-        headers = Headers.from_scope(scope)
+        headers = _headers(scope)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -94,7 +94,7 @@ class Door:
             with calling(Caller(identity.actor, project, request_id)):
                 await self._app(scope, receive_whole, send_with_headers)
 
-    def _look_at(self, scope: HTTPScope, headers: Headers) -> None:
+    def _look_at(self, scope: HTTPScope, headers: Mapping[str, str]) -> None:
         if scope["method"] == "OPTIONS":
             raise MethodNotAllowed("no other origin may ask what is allowed here", where="OPTIONS")
         host = headers.get("host", "")
@@ -107,6 +107,11 @@ class Door:
         if "\x00" in scope["path"] or b"%00" in scope["query_string"]:
             raise Invalid("the address holds a zero byte", where="URL")
         refuse_workspace(scope["path"], headers.get("x-mlflow-workspace", ""))
+
+
+def _headers(scope: HTTPScope) -> dict[str, str]:
+    """The headers of a request by their names in lower case; of those that came twice the first."""
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in reversed(list(scope["headers"]))}
 
 
 async def _refuse(reason: MainspringError, path: str, send: Send) -> None:

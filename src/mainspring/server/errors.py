@@ -13,6 +13,7 @@ from litestar.types import ExceptionHandlersMap
 
 from mainspring.core.caller import caller
 from mainspring.core.errors import Invalid, MainspringError, NotFound, TooLarge
+from mainspring.core.values import dataclass
 from mainspring.mlflow.errors import answer_of
 from mainspring.mlflow.spelling import is_own
 
@@ -52,17 +53,31 @@ class MethodNotAllowed(Invalid):
     code = "method_not_allowed"
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What an error is answered with."""
+
+    status: int
+    body: dict[str, str]
+    headers: dict[str, str]
+
+
+def answered(reason: Exception) -> Answered:
+    """What an error of a call of MLflow's protocol is answered with."""
+    error, status = _understood(reason)
+    told, status = answer_of(error, status if isinstance(reason, HTTPException) or status == 507 else None)
+    return Answered(status, told, _headers(error))
+
+
 def exception_handlers(pages: Environment) -> ExceptionHandlersMap:
     """The handlers of the app, which render pages for people with `pages`."""
 
     def answer(request: Request[object, object, State], reason: Exception) -> Response[object]:
-        error, status = _understood(reason)
-        headers = {"Retry-After": str(RETRY_AFTER_S)} if error.code == "overloaded" else {}
         if is_own(request.scope["path"]):
-            decided = status if isinstance(reason, HTTPException) or status == 507 else None
-            told, status = answer_of(error, decided)
-            return Response(told, status_code=status, media_type="application/json", headers=headers)
-        body = error_body(error)
+            said = answered(reason)
+            return Response(said.body, status_code=said.status, media_type="application/json", headers=said.headers)
+        error, status = _understood(reason)
+        body, headers = error_body(error), _headers(error)
         if _wants_page(request):
             title = HTTPStatus(status).phrase.lower()
             html = pages.get_template("error.html").render(error=body, status=status, title=title)
@@ -81,6 +96,10 @@ def error_body(error: MainspringError) -> dict[str, str]:
         "hint": error.hint,
         "request_id": caller().request_id,
     }
+
+
+def _headers(error: MainspringError) -> dict[str, str]:
+    return {"Retry-After": str(RETRY_AFTER_S)} if error.code == "overloaded" else {}
 
 
 def _understood(reason: Exception) -> tuple[MainspringError, int]:

@@ -25,6 +25,18 @@ _CONTENTION = ("40001", "40P01")  # serialization_failure, deadlock_detected
 _DISK_FULL, _TOO_LONG = "53100", "54000"
 _AWAY = ("08", "57P")
 """Beginnings of the states of a lost connection, and of a server that ends or begins."""
+_PLANNED_ONCE = " ".join(
+    f"-c {setting}"
+    for setting in (
+        "plan_cache_mode=force_generic_plan",
+        "enable_seqscan=off",
+        "enable_hashjoin=off",
+        "enable_mergejoin=off",
+    )
+)
+"""For statements that commit by themselves: few, of many rows each, that find rows by their keys. Postgres would plan
+each of them anew for the rows it is given, which for a hundred points costs as much as half of storing them. The plan
+that it keeps is one for tables of any size."""
 _NOW = sa.select(NOW)
 _SURE_S = 1.0
 """So long after its last use a connection is taken to be alive; later it is asked first."""
@@ -35,7 +47,8 @@ class PostgresTables:
 
     Args:
         url: For instance `postgresql://user@host/name`.
-        pool: How many connections writers and readers each keep open; as many again for a burst.
+        pool: How many connections writers and readers each keep open; as many again for a burst. One more is for
+            statements that commit by themselves.
     Raises:
         Unavailable: The driver is not installed.
         Invalid: The address cannot be read.
@@ -45,9 +58,9 @@ class PostgresTables:
 
     def __init__(self, url: str, *, pool: int = 8) -> None:
         self._writers = _engine(url, pool)
-        self._readers = _engine(url, pool, readers=True)
+        self._readers = _engine(url, pool, options="-c default_transaction_read_only=on", autocommit=True)
         self._thread = threading.local()
-        self._alone = self._writers.execution_options(isolation_level="AUTOCOMMIT")
+        self._alone = _engine(url, 1, options=_PLANNED_ONCE, autocommit=True)
         self._group = GroupCommit(
             self._transaction, separate=self._alone.connect, plainly=self._plainly, again=_is_contention
         )
@@ -91,6 +104,7 @@ class PostgresTables:
     def close(self) -> None:
         """See `ports.Tables.close`."""
         self._group.close()
+        self._alone.dispose()
         self._writers.dispose()
         self._readers.dispose()
 
@@ -147,12 +161,11 @@ def _is_away(reason: sa.exc.DBAPIError) -> bool:
     return reason.connection_invalidated or silent or str(state).startswith(_AWAY)
 
 
-def _engine(url: str, pool: int, *, readers: bool = False) -> sa.Engine:
+def _engine(url: str, pool: int, *, options: str = "", autocommit: bool = False) -> sa.Engine:
     try:
         address = sa.make_url(url).set(drivername="postgresql+psycopg")
     except sa.exc.ArgumentError:
         raise Invalid("the database address cannot be read", hint="write postgresql://user@host/name") from None
-    options = {"options": "-c default_transaction_read_only=on"} if readers else {}
     try:
         arrays.teach()  # first: SQLAlchemy gives its connections what the driver knows by now
         made = sa.create_engine(
@@ -161,8 +174,8 @@ def _engine(url: str, pool: int, *, readers: bool = False) -> sa.Engine:
             max_overflow=pool,
             pool_use_lifo=True,  # the same few again and again: Postgres keeps what a statement needs for each apart
             execution_options={"preserve_rowcount": True},  # also of inserts, as on SQLite
-            connect_args=options,
-            isolation_level="AUTOCOMMIT" if readers else "READ COMMITTED",
+            connect_args={"options": options} if options else {},
+            isolation_level="AUTOCOMMIT" if autocommit else "READ COMMITTED",
         )
     except ModuleNotFoundError:
         raise Unavailable("the Postgres driver is not installed", hint='pip install "mainspring[postgres]"') from None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from mainspring.storage.commits import Joint
 from mainspring.tracking.lifecycle import change_run, writable, writable_runs
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from mainspring.storage.ports import Journal, Tables
 
+T = TypeVar("T")
 _REMEMBERED = 20_000
 """How many metric names, and how many runs, a process keeps the numbers of."""
 _AT_ONCE = 20
@@ -47,6 +48,13 @@ class Batch:
         return bool(self.rows) and not (self.params or self.tags or self.change or self.measured)
 
 
+class _Waiting(NamedTuple):
+    """A batch of points, and they as they are sent where that needs no question to the database."""
+
+    batch: Batch
+    ready: points.Ready | None
+
+
 class Batches:
     """Stores batches, each in one transaction, and many that have only points by the same statements."""
 
@@ -63,7 +71,8 @@ class Batches:
             Overloaded: Too many batches wait to be stored.
         """
         if batch.is_points:
-            stored = self._tables.submit(Joint(self._store_points, batch, at_once=self._store_at_once))
+            ready = self._ready(batch) if self._tables.dialect == "postgresql" else None
+            stored = self._tables.submit(Joint(self._store_points, _Waiting(batch, ready), at_once=self._store_at_once))
         else:
             stored = self._tables.submit(lambda conn: self._store(conn, batch))
         stored.add_done_callback(lambda done: self._remember(batch.keys) if done.exception() is None else None)
@@ -83,8 +92,8 @@ class Batches:
         if batch.tags:
             points.add_texts(conn, tables.tag, number, batch.tags, replace=True)
 
-    def _store_points(self, conn: Connection, batches: Sequence[Batch]) -> None:
-        for some in _pieces(batches):
+    def _store_points(self, conn: Connection, waiting: Sequence[_Waiting]) -> None:
+        for some in _pieces([one.batch for one in waiting]):
             places = writable_runs(conn, [(batch.project, batch.run_id) for batch in some])
             if len(self._places) > _REMEMBERED:
                 self._places.clear()
@@ -95,27 +104,26 @@ class Batches:
             ]
             points.add_points(conn, found)
 
-    def _store_at_once(self, conn: Connection, batches: Sequence[Batch]) -> bool:
+    def _store_at_once(self, conn: Connection, waiting: Sequence[_Waiting]) -> bool:
         """Store points of runs and metrics whose numbers are known; whether all of them were stored.
 
         In a transaction the database rests during each of its turns: this process takes in requests before it goes on.
         """
-        return all(self._store_known(conn, some) for some in _pieces(batches))
+        known = [ready for batch, packed in waiting if (ready := packed or self._ready(batch)) is not None]
+        return len(known) == len(waiting) and all(points.add_points_at(conn, some) for some in _pieces(known))
 
-    def _store_known(self, conn: Connection, batches: Sequence[Batch]) -> bool:
-        known: list[tuple[points.Place, Sequence[Row], Mapping[str, int]]] = []
-        for batch in batches:
-            place = self._places.get((batch.project, batch.run_id))
-            if place is None:
-                return False
-            keys: dict[str, int] = {}
-            for name in {row[0] for row in batch.rows}:
-                number = self._keys.get((place[1], name))
-                if number is None:
-                    return False
-                keys[name] = number
-            known.append((points.Place(*place, batch.project, batch.run_id), batch.rows, keys))
-        return points.add_points_at(conn, known)
+    def _ready(self, batch: Batch) -> points.Ready | None:
+        """The points of a batch as they are sent, where the numbers of its run and its metrics are known."""
+        place = self._places.get((batch.project, batch.run_id))
+        if place is None:
+            return None
+        keys: dict[str, int] = {}
+        for name in {row[0] for row in batch.rows}:
+            number = self._keys.get((place[1], name))
+            if number is None:
+                return None
+            keys[name] = number
+        return points.ready(points.Place(*place, batch.project, batch.run_id), batch.rows, keys)
 
     def _key_numbers(self, conn: Connection, owner: int, batch: Batch) -> Mapping[str, int]:
         """Numbers of metric names. Only committed ones are remembered: a rolled back work may have made others."""
@@ -132,7 +140,7 @@ class Batches:
             self._keys.update(keys)
 
 
-def _pieces(batches: Sequence[Batch]) -> Iterator[list[Batch]]:
+def _pieces(batches: Iterable[T]) -> Iterator[list[T]]:
     left = iter(batches)
     while some := list(islice(left, _AT_ONCE)):
         yield some

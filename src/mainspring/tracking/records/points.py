@@ -6,7 +6,7 @@ import math
 import struct
 import sys
 from array import array
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from itertools import chain
 from typing import Any, NamedTuple, TypeAlias
@@ -20,7 +20,7 @@ from mainspring.tracking.model import Metric, Packed
 from mainspring.tracking.records.tables import metric, metric_key, metric_latest, run
 from mainspring.tracking.rules import Row, joined
 
-_COLUMNS = "(run, key, step, at, sort, value)"
+_COLUMNS, _CODES = "(run, key, step, at, sort, value)", "qqqqqd"
 _MOVE = (
     "ON CONFLICT (run, key) DO UPDATE SET step = excluded.step, at = excluded.at, sort = excluded.sort,"
     " value = excluded.value WHERE (excluded.step, excluded.at, excluded.sort, excluded.value)"
@@ -54,10 +54,11 @@ _POSTGRES = (
     f" INSERT INTO metric_latest {_COLUMNS} {_UNNESTED} {_MOVE}"
 )
 """All at once: a turn between here and the server costs as much as either."""
-_POSTGRES_AT = (
-    "WITH active AS (SELECT count(*) = ? AS all_of_them"
-    " FROM unnest(?::bigint[], ?::bigint[], ?::text[], ?::text[]) AS place (number, experiment, project, id)"
-    " JOIN run USING (number, experiment, project, id) WHERE run.deleted_at IS NULL),"
+STORED_AT = (
+    "WITH active AS (SELECT count(*) FILTER (WHERE (run.experiment, run.project, run.id) = (at.experiment, at.project,"
+    " at.id) AND run.deleted_at IS NULL) = ? AS all_of_them"
+    " FROM unnest(?::bigint[], ?::bigint[], ?::text[], ?::text[]) AS at (number, experiment, project, id)"
+    " JOIN run ON run.number = at.number),"
     f" stored AS (INSERT INTO metric {_COLUMNS} {_UNNESTED} WHERE (SELECT all_of_them FROM active)),"
     " late AS (INSERT INTO metric_column_late (run, turn) SELECT run, turn FROM unnest(?::bigint[]) AS given (run)"
     " JOIN metric_column_state ON announced > run"
@@ -67,7 +68,8 @@ _POSTGRES_AT = (
     " SELECT all_of_them FROM active"
 )
 """As `_POSTGRES`, if all of the runs are where they are said to be and none was deleted. A point that is there already
-is an error: ON CONFLICT looks for each before it writes it, a quarter of what all of this costs the database."""
+is an error: ON CONFLICT looks for each before it writes it, a quarter of what all of this costs the database. Runs are
+joined by their numbers alone, so that it is planned once for few and for many of them."""
 
 
 _Stored: TypeAlias = "tuple[int, int, int, int, int, float]"
@@ -81,6 +83,34 @@ class Place(NamedTuple):
     experiment: int
     project: str
     run_id: str
+
+
+class Ready(NamedTuple):
+    """Points of a run as Postgres receives them: the columns packed, and the latest row of each metric."""
+
+    place: Place
+    columns: tuple[bytes, ...]
+    latest: tuple[_Stored, ...]
+
+
+def ready(place: Place, rows: Sequence[Row], keys: Mapping[str, int]) -> Ready:
+    """Pack points, at least one, while they wait for their turn; `keys` are the numbers of their names."""
+    names, steps, times, sorts, values = zip(*rows, strict=True)
+    numbers, count = [keys[name] for name in names], len(rows)
+    columns = (
+        arrays.same(place.number, count),
+        arrays.piece(numbers, "q"),
+        arrays.piece(steps, "q"),
+        arrays.same(times[0], count) if times.count(times[0]) == count else arrays.piece(times, "q"),
+        arrays.piece(sorts, "q") if any(sorts) else arrays.same(0, count),
+        arrays.piece(values, "d"),
+    )
+    last: dict[str, Row] = {}
+    for row in rows:
+        known = last.get(row[0])
+        if known is None or row > known:
+            last[row[0]] = row
+    return Ready(place, columns, tuple((place.number, keys[name], *row[1:]) for name, row in last.items()))
 
 
 def key_numbers(conn: Connection, owner: int, names: Iterable[str]) -> dict[str, int]:
@@ -114,22 +144,29 @@ def add_points(conn: Connection, batches: Iterable[tuple[int, Iterable[Row], Map
             _insert(conn, statement, several)
 
 
-def add_points_at(conn: Connection, batches: Collection[tuple[Place, Iterable[Row], Mapping[str, int]]]) -> bool:
+def add_points_at(conn: Connection, batches: Sequence[Ready]) -> bool:
     """As `add_points`, by one statement of Postgres, and only if every run is still where it was and not deleted.
 
-    Args:
-        conn: The connection.
-        batches: Of each the run, its points, and the numbers of their names.
     Returns: Whether they were stored; else nothing was.
     Raises:
         sqlalchemy.exc.IntegrityError: A point is there already, and nothing was stored.
     """
-    places = sorted({place for place, _, _ in batches})
-    rows, runs, moved = _sorted((place.number, points, keys) for place, points, keys in batches)
+    places = sorted({one.place for one in batches})
     numbers, owners, projects, ids = (list(column) for column in zip(*places, strict=True))
     known = (len(places), arrays.whole(numbers), arrays.whole(owners), projects, ids)
-    given = (*known, *_arrays(rows), arrays.whole(runs), *_arrays(moved))
-    return bool(bare.rows(conn, _POSTGRES_AT, given)[0][0])
+    joint = map(arrays.joined, zip(*(one.columns for one in batches), strict=True), _CODES)
+    given = (*known, *joint, arrays.whole(numbers), *_arrays(_moved(batches)))
+    return bool(bare.rows(conn, STORED_AT, given)[0][0])
+
+
+def _moved(batches: Iterable[Ready]) -> list[_Stored]:
+    """The latest row of each metric, in one order: no two wait for each other."""
+    last: dict[tuple[int, int], _Stored] = {}
+    for row in chain.from_iterable(one.latest for one in batches):
+        known = last.get(row[:2])
+        if known is None or row > known:
+            last[row[:2]] = row
+    return [last[metric] for metric in sorted(last)]
 
 
 def _sorted(
@@ -261,8 +298,8 @@ def _insert(conn: Connection, statement: str, rows: Sequence[_Stored]) -> None:
 
 
 def _arrays(rows: Sequence[_Stored]) -> list[arrays.Array]:
-    runs, keys, steps, times, sorts, values = zip(*rows, strict=True)
-    return [*map(arrays.whole, (runs, keys, steps, times, sorts)), arrays.real(values)]
+    columns = zip(*rows, strict=True)
+    return [arrays.joined([arrays.piece(column, code)], code) for column, code in zip(columns, _CODES, strict=True)]
 
 
 @cache
