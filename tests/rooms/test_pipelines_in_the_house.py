@@ -380,6 +380,8 @@ def test_the_api_submits_shows_and_cancels(wiring: Wiring, pipelines: Pipelines,
         assert why["reason"] == "it ran for the first time"
         outside = client.post("/api/v1/pipeline-runs", json={"target": "/etc/../etc/x.py:total"})
         assert outside.json()["code"] == "refused"
+        within = client.post("/api/v1/pipeline-runs", json={"target": "flow.py:total", "engine": "inline"})
+        assert (within.status_code, within.json()["what"]) == (400, "a queued run has a process of its own")
 
 
 def test_a_file_named_like_a_module_of_python_runs_and_is_cached(pipelines: Pipelines, tmp_path: Path) -> None:

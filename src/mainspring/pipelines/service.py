@@ -133,7 +133,7 @@ class Pipelines:
             target: "path/to/file.py:function" or "package.module:function".
             params: JSON values by parameter name; texts are read as the parameter's type.
             key: The same key in the same project is the same run, however often it is submitted.
-            engine: "process", "inline" or "ray"; empty for the default.
+            engine: "process" or "ray"; empty for the default.
             confined: Refuse files outside the project folder: for those who ask from another machine.
             cache: Take results of other runs; without it every step runs.
             priority: Runs of a higher one are taken first, -100 to 100.
@@ -149,6 +149,9 @@ class Pipelines:
         place = check_target(target, self._root)
         if not -100 <= priority <= 100:
             raise Invalid(f"priority {priority}", where="priority", hint="use -100 to 100; 0 is usual")
+        if engine == HERE != self._engine:  # whoever asks, the worker's own process is not theirs
+            hint = "leave it out, or use process or ray"
+            raise Invalid("a queued run has a process of its own", where="engine", hint=hint)
         run = self._new_run(place, place.rpartition(":")[2], params or {}, engine or self._engine)
         return self._add(replace(run, cache=cache, priority=priority), key=key, queue=QUEUE, conn=conn).id
 
