@@ -75,7 +75,9 @@ def run_pipeline(payload: Message, ask: Ask) -> Message:
                 folder=Path(str(payload["folder"])),
                 owns_process=held is None,
                 secrets=Secrets(Path(str(payload["secrets"])) if payload["secrets"] else None),
-                crew=(lambda: _crew(payload)) if payload["house"] and (held is None or held.is_target) else None,
+                crew=(lambda: _crew({**payload, "module": loaded.function.__module__}))
+                if payload["house"] and (held is None or held.is_target)
+                else None,
                 nodes=(lambda: _nodes(payload)) if payload["engine"] == "ray" else None,
             )
             params = cast("dict[str, Json]", payload["params"])

@@ -164,7 +164,8 @@ def serve(payload: Message, ask: Ask) -> Message:
     with calling(Caller(str(payload["actor"]), str(payload["project"]))), working_folder(payload) as folder:
         wiring = open_house(str(payload["house"]))
         try:
-            load_target(str(payload["target"]), Path(str(payload["root"])))  # after this its module can be imported
+            # after this its module can be imported
+            load_target(str(payload["target"]), Path(str(payload["root"])), module=str(payload.get("module", "")))
             hand = Hand(
                 wiring,
                 run_id=str(payload["run"]),

@@ -69,27 +69,33 @@ def check_inside(target: str, root: Path) -> None:
         raise Refused("the target is outside the project folder", where="target", hint=hint)
 
 
-def load_target(target: str, root: Path) -> AnyPipeline:
+def load_target(target: str, root: Path, *, module: str = "") -> AnyPipeline:
     """Import the module or file and return its pipeline.
 
+    Args:
+        target: The pipeline.
+        root: Where relative paths start.
+        module: What the file's module is called in the process that asks for it, where that had another one of the
+            file's own name already: steps are found by the names of their modules.
     Raises:
         Invalid: The module cannot be imported, or has no such pipeline.
         NotFound: There is no such file or module.
     """
     place, _, name = check_target(target, root).rpartition(":")
-    module = load_place(place, root)
-    found = getattr(module, name, None)
+    is_beside = bool(module) and place.endswith(".py") and module == _name_beside(Path(place))
+    loaded = _load_file(Path(place), is_beside=True) if is_beside else load_place(place, root)
+    found = getattr(loaded, name, None)
     if isinstance(found, Pipeline):
         return found
-    known = [key for key, value in vars(module).items() if isinstance(value, Pipeline)]
+    known = [key for key, value in vars(loaded).items() if isinstance(value, Pipeline)]
     if found is None:
         hint = did_you_mean(name, known) or f"it has {', '.join(known) or 'no pipelines'}"
-        raise Invalid(f"no pipeline {name!r} in {module.__name__}", where=target, hint=hint)
+        raise Invalid(f"no pipeline {name!r} in {loaded.__name__}", where=target, hint=hint)
     kind = "a step" if isinstance(found, Step) else f"a {type(found).__name__}"
     raise Invalid(f"{name} is {kind}, not a pipeline", where=target, hint=f"write @pipeline above def {name}")
 
 
-def _load_file(path: Path) -> ModuleType:
+def _load_file(path: Path, *, is_beside: bool = False) -> ModuleType:
     folder, name = path.parent, path.stem
     while (folder / "__init__.py").is_file():
         folder, name = folder.parent, f"{folder.name}.{name}"
@@ -97,7 +103,9 @@ def _load_file(path: Path) -> ModuleType:
     loaded = sys.modules.get(name)
     if loaded is not None and getattr(loaded, "__file__", None) == str(path):
         return loaded
-    if loaded is not None and "." not in name:  # a file may have the name of a module that is loaded already
+    if (
+        loaded is not None or is_beside
+    ) and "." not in name:  # a file may have the name of a module that is loaded already
         if str(folder) not in sys.path:
             sys.path.append(str(folder))  # at the end: whoever imports that name later means the other one
         return _load_beside(path)
@@ -106,8 +114,12 @@ def _load_file(path: Path) -> ModuleType:
     return _load(name, str(path))
 
 
+def _name_beside(path: Path) -> str:
+    return f"{path.stem}_{digest(str(path).encode())[:8]}"
+
+
 def _load_beside(path: Path) -> ModuleType:
-    name = f"{path.stem}_{digest(str(path).encode())[:8]}"
+    name = _name_beside(path)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise Invalid(f"{path} cannot be imported", where=str(path))
