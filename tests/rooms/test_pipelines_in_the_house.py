@@ -287,11 +287,18 @@ def test_the_commands_run_list_show_explain_and_cancel(wiring: Wiring, tmp_path:
     assert "ZeroDivisionError" in call("show", text.split()[1], "--log", "fall")[1]
     with pytest.raises(AssertionError, match="an engine or a priority is for queued runs"):
         call("run", f"{tmp_path}/flow.py:total", "--engine", "ray")
+    for wrong in (("flow.py:totals",), ("flow.py:total", "-p", "left=many"), ("flow.py:total", "-p", "lefft=1")):
+        with pytest.raises(AssertionError):
+            call("run", f"{tmp_path}/{wrong[0]}", *wrong[1:], "--queue")
+    (tmp_path / "elsewhere.py").write_text("import a_package_of_the_workers_alone\n")
+    code, text = call("run", f"{tmp_path}/elsewhere.py:total", "--queue")
+    assert (code, call("cancel", text.split()[2].rstrip(";"))[0]) == (0, 0)
     code, text = call("run", f"{tmp_path}/flow.py:total", "-p", "left=1", "--queue", "--key", "k")
     queued = text.split()[2].rstrip(";")
     assert call("cancel", queued)[1] == f"run {queued} is now cancelled\n"
     assert call("cancel", queued)[1] == f"run {queued} is already cancelled\n"
     assert [line.split()[2] for line in call("ls")[1].splitlines()[1:]] == [
+        "cancelled",
         "cancelled",
         "failed",
         "finished",

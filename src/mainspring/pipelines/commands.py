@@ -56,6 +56,7 @@ def run_(
     if (priority and not queue) or (engine and not queue and not key):
         raise Invalid("an engine or a priority is for queued runs", where="--queue", hint="add --queue")
     if queue:
+        pipelines.check(target, values)  # what is wrong with the call is the caller's to hear, and no run
         run = pipelines.get(
             pipelines.submit(target, values, key=key, engine=engine, cache=not no_cache, priority=priority)
         )

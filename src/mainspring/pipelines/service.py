@@ -173,6 +173,18 @@ class Pipelines:
         """
         return load_target(target, self._root)
 
+    def check(self, target: str, params: Mapping[str, Json]) -> None:
+        """Return when a pipeline can be drawn with these parameters, or can't be imported here, which a worker may.
+
+        Raises:
+            Invalid: It has no such parameter, or another type, or is no pipeline.
+        """
+        try:
+            held = load_target(target, self._root)
+        except NotFound:
+            return
+        held.draw(params)
+
     def place_in_project(self, target: str) -> str:
         """The target as it is written in another copy of the project's folder.
 
