@@ -14,7 +14,6 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 from lightgbm import LGBMClassifier
-from litestar.testing import TestClient
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
     ExtraTreesRegressor,
@@ -34,7 +33,6 @@ from mainspring.registry import ModelVersion, Registry
 from mainspring.registry.commands import group
 from mainspring.registry.converting import LEAST_ROWS, convert, rows_for
 from mainspring.registry.flavours.sklearn import FILE, read
-from mainspring.server.app import create_app
 from mainspring.server.house import open_house
 
 ROWS = 600
@@ -151,13 +149,11 @@ def test_what_can_not_be_compared_or_converted_is_refused(house: Wiring) -> None
         registry.accelerate("trees", 1, rows, data=ref)
 
 
-def test_command_route_and_page_say_what_was_found_and_the_file_knows_where_it_is_from(
-    house: Wiring, tmp_path: Path
-) -> None:
+def test_the_command_says_what_was_found_and_the_file_knows_where_it_is_from(house: Wiring, tmp_path: Path) -> None:
     before = registered(house, "m", RandomForestClassifier(10, random_state=0), truth(frame()))
     out = tmp_path / "edge.onnx"
     done = CliRunner().invoke(group, ["onnx", "m", "1", "--out", str(out)], obj=lambda: house, catch_exceptions=False)
-    assert "models/m/1 in ONNX: at most" in done.output and "over 600 rows of datasets/flights/1" in done.output
+    assert "models/m/1 in ONNX: at most" in done.stdout and "over 600 rows of datasets/flights/1" in done.stdout
     assert house.get(Registry).get("m").number == 1
     said = {entry.key: entry.value for entry in onnx.load(out).metadata_props}
     assert (said["mainspring.source"], said["mainspring.digest"]) == ("models/m/1", before.digest)
@@ -167,12 +163,8 @@ def test_command_route_and_page_say_what_was_found_and_the_file_knows_where_it_i
     answers = alone.run(None, {"rows": matrix(frame())})
     expected = house.get(Registry).load("m", 1).predict(frame())["probability"].astype(float)
     np.testing.assert_allclose(np.asarray(answers[-1])[:, 1], expected, atol=1e-5)
-    app = create_app(house, rooms=("registry",))
-    with TestClient(app, base_url="http://127.0.0.1:7600") as http:
-        made = http.post("/api/v1/models/m/versions/1/onnx", json={}).json()
-        assert (made["number"], made["flavour"], made["description"]) == (2, "onnx", "models/m/1 as ONNX")
-        assert "over 600 rows of datasets/flights/1" in http.get("/models/m/2").text
-        refused = http.post("/api/v1/models/m/versions/2/onnx", json={"dataset": "flights"})
-        assert (refused.status_code, refused.json()["code"]) == (409, "refused")
     again = CliRunner().invoke(group, ["onnx", "m", "1"], obj=lambda: house, catch_exceptions=False)
-    assert again.output.startswith("models/m/2 is models/m/1 in ONNX")
+    assert again.stdout.startswith("models/m/2 is models/m/1 in ONNX")
+    assert "both are asked 600 rows of datasets/flights/1" in again.stderr
+    made = house.get(Registry).get("m")
+    assert (made.number, made.flavour, made.description) == (2, "onnx", "models/m/1 as ONNX")

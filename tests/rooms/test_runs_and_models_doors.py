@@ -16,13 +16,17 @@ from sklearn.linear_model import LogisticRegression
 
 from mainspring.core.clock import SystemClock
 from mainspring.core.wiring import Wiring
+from mainspring.data import Data
 from mainspring.registry import Registry
 from mainspring.registry.commands import group as models_group
+from mainspring.registry.conversions import Conversions
 from mainspring.registry.searching import ModelSearch
 from mainspring.server.app import create_app
+from mainspring.storage.delta import DeltaTables, FilePlace
 from mainspring.storage.files import FileBlobs
 from mainspring.storage.journal import SqlJournal
 from mainspring.storage.ports import Journal, Tables
+from mainspring.storage.queue import SqlQueue
 from mainspring.tracking import CodeState, Environment, Files, Metric, Search, Tracking
 from mainspring.tracking.commands import group as runs_group
 from mainspring.tracking.experiments import Experiments
@@ -41,6 +45,11 @@ def wiring(sqlite_tables: Tables, tmp_path: Path) -> Wiring:
     made.add(Tables, lambda _: sqlite_tables)  # type: ignore[type-abstract]
     made.add(Journal, lambda _: journal)  # type: ignore[type-abstract]
     made.add(Registry, lambda _: registry)
+    delta = DeltaTables(FilePlace(tmp_path / "delta"))
+    data = Data(tables=sqlite_tables, journal=journal, delta=delta, blobs=blobs, clock=clock)
+    queue = SqlQueue(sqlite_tables)
+    conversions = Conversions(registry=registry, data=data, tables=sqlite_tables, queue=queue)
+    made.add(Conversions, lambda _: conversions)
     made.add(ModelSearch, lambda _: ModelSearch(tables=sqlite_tables, clock=clock))
     made.add(Tracking, lambda _: tracking)
     made.add(Files, lambda _: files)

@@ -96,19 +96,20 @@ def onnx(ctx: click.Context, name: str, version: str, *, out: Path | None, ref: 
 
     Example: mainspring models onnx flights champion --out flights.onnx
     """
-    from mainspring.registry.converting import parity_in, rows_for
+    from mainspring.registry.converting import parity_in, require_convertible, rows_for
     from mainspring.registry.flavours.onnx import FILE
 
     registry = room(ctx, Registry)
-    found = registry.get(name, version)
+    found = require_convertible(registry.get(name, version))
+    if out is not None and out.exists():
+        raise Conflict("there is something already", where=str(out), hint="take another name")
     rows, data = rows_for(room(ctx, Data), found, ref)
+    click.echo(f"{found.ref} is converted, and both are asked {rows.height} rows of {data} ...", err=True)
     if out is None:
         made = registry.accelerate(name, found.number, rows, data=data)
         parity = registry.parity(made)
         show(made, f"{made.ref} is {parity.words}." if parity else made.ref)
         return
-    if out.exists():
-        raise Conflict("there is something already", where=str(out), hint="take another name")
     package = registry.to_onnx(name, found.number, rows, data=data)
     out.write_bytes(package.files[FILE])
     parity = parity_in(package.manifest.notes)

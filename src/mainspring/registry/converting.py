@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-    from mainspring.data import Data
+    from mainspring.data import Data, DatasetVersion
 
 MOST_APART = 1e-5
 """How far the answer to any row may be off: a probability, or a number in units of itself where it is above one."""
@@ -60,8 +60,20 @@ class Parity:
         )
 
 
-def rows_for(data: Data, version: ModelVersion, ref: str = "") -> tuple[pl.DataFrame, str]:
-    """Rows by which a version is compared, and their reference: of a dataset that is named, or of its own reference.
+def require_convertible(version: ModelVersion) -> ModelVersion:
+    """A version, if it is of the format that is converted.
+
+    Raises:
+        Refused: It is of another.
+    """
+    if version.flavour != sklearn.NAME:
+        hint = "its own format is portable, too: mainspring models download"
+        raise Refused(f"a version of format {version.flavour} is not converted to ONNX", where=version.ref, hint=hint)
+    return version
+
+
+def compared_by(data: Data, version: ModelVersion, ref: str = "") -> DatasetVersion:
+    """The dataset by whose rows a version is compared: one that is named, or its own reference. No row is read.
 
     Raises:
         NotFound: No such dataset.
@@ -72,15 +84,20 @@ def rows_for(data: Data, version: ModelVersion, ref: str = "") -> tuple[pl.DataF
     if not found:
         raise Refused("the version has no reference dataset to be compared by", where=version.ref, hint=hint)
     named = data.resolve(found)
-    frame = data.frame(named.dataset, named.number)
-    there = frame.collect_schema().names()
+    there = {column.name for column in named.columns}
     absent = [name for name in version.columns if name not in there]
     if absent:
         raise Refused(f"{named.ref} has no column {absent[0]!r}", where=version.ref, hint=hint)
-    rows = frame.select(version.columns).head(MOST_ROWS).collect()
-    if rows.height < LEAST_ROWS:
-        raise Refused(f"{named.ref} has {rows.height} rows, {LEAST_ROWS} are the least", where=version.ref, hint=hint)
-    return rows, named.ref
+    if named.rows < LEAST_ROWS:
+        raise Refused(f"{named.ref} has {named.rows} rows, {LEAST_ROWS} are the least", where=version.ref, hint=hint)
+    return named
+
+
+def rows_for(data: Data, version: ModelVersion, ref: str = "") -> tuple[pl.DataFrame, str]:
+    """The rows by which a version is compared, and their reference. Raises: As `compared_by`."""
+    named = compared_by(data, version, ref)
+    frame = data.frame(named.dataset, named.number)
+    return frame.select(version.columns).head(MOST_ROWS).collect(), named.ref
 
 
 def convert(version: ModelVersion, predictor: Predictor, model: object, rows: pl.DataFrame, data: str) -> Package:

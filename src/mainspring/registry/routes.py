@@ -10,8 +10,7 @@ from litestar import Response, delete, get, patch, post, put
 from mainspring.core.clock import micros
 from mainspring.core.errors import Invalid
 from mainspring.core.values import dataclass
-from mainspring.data import Data
-from mainspring.registry import grant_routes, webhook_routes
+from mainspring.registry import conversion_routes, grant_routes, webhook_routes
 from mainspring.registry.flavours.composed import Composition
 from mainspring.registry.model import AliasChange, Model, ModelVersion, StageChange
 from mainspring.registry.provenance import Difference, Kin, Provenance
@@ -50,13 +49,6 @@ class ModelRequest:
     name: str
     description: str = ""
     tags: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class OnnxRequest:
-    """The dataset by whose rows a converted version is compared with its source; "" is the source's reference."""
-
-    dataset: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,15 +203,6 @@ def promote(registry: Registry, name: str, version: str, data: PromoteRequest) -
     return registry.promote(name, version, to=data.to, reason=data.reason)
 
 
-@post("/api/v1/models/{name:str}/versions/{version:str}/onnx", opt=_WRITE, sync_to_thread=True)
-def accelerate(registry: Registry, datasets: Data, name: str, version: str, data: OnnxRequest) -> ModelVersion:
-    """Keep a version of scikit-learn as ONNX, too, once it says the same of every row of a dataset."""
-    from mainspring.registry.converting import rows_for
-
-    rows, ref = rows_for(datasets, registry.get(name, version), data.dataset)
-    return registry.accelerate(name, version, rows, data=ref)
-
-
 @post("/api/v1/models/{name:str}/versions/{version:str}/copy", opt=_WRITE, sync_to_thread=True)
 def copy_version(registry: Registry, name: str, version: str, data: CopyRequest) -> ModelVersion:
     """Copy a version to another name or project; its bytes are kept once."""
@@ -309,7 +292,6 @@ handlers = [
     move_to_stage,
     promote,
     copy_version,
-    accelerate,
     diff,
     lineage,
     show_stage,
@@ -321,6 +303,7 @@ handlers = [
     show_alias,
     set_alias,
     list_changes,
+    *conversion_routes.handlers,
     *grant_routes.handlers,
     *webhook_routes.handlers,
 ]

@@ -46,6 +46,7 @@ SERVICES = {
     "searches": "mainspring.pipelines.search.service:Searches",
     "registry": "mainspring.registry:Registry",
     "model_search": "mainspring.registry.searching:ModelSearch",
+    "conversions": "mainspring.registry.conversions:Conversions",
     "provenance": "mainspring.registry.provenance:Provenance",
     "webhooks": "mainspring.registry.webhooks:Webhooks",
     "governance": "mainspring.governance:Governance",

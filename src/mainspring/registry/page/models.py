@@ -8,6 +8,7 @@ from litestar.response import Template
 from mainspring.registry.service import Registry
 
 READ = {"permission": "models:read"}
+WRITE = {"permission": "models:write"}
 _ROWS = 100
 _CHANGES = 20
 _METRICS = 8

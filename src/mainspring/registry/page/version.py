@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from urllib.parse import quote
 
-from litestar import Response, get
-from litestar.response import Template
+from litestar import Response, get, post
+from litestar.response import Redirect, Template
 
+from mainspring.registry.conversions import Conversions
 from mainspring.registry.flavours.pickle import NAME as PICKLE
-from mainspring.registry.page.models import READ
+from mainspring.registry.flavours.sklearn import NAME as SKLEARN
+from mainspring.registry.page.models import READ, WRITE
 from mainspring.registry.rules import missing
 from mainspring.registry.service import Registry
 from mainspring.tracking.files import Files
@@ -22,7 +25,7 @@ _COLUMNS = 100
 
 
 @get("/models/{name:str}/{version:str}", opt=READ, sync_to_thread=True, include_in_schema=False)
-def version_page(registry: Registry, name: str, version: str, after: str = "") -> Template:
+def version_page(registry: Registry, conversions: Conversions, name: str, version: str, after: str = "") -> Template:
     """One version; `after` shows the files after a path."""
     found = registry.get(name, version)
     kept = [entry for entry in registry.files(name, found.number) if not after or entry.path > after]
@@ -39,6 +42,8 @@ def version_page(registry: Registry, name: str, version: str, after: str = "") -
         "is_pickle": is_pickle,
         "composition": registry.composition(found),
         "parity": registry.parity(found),
+        "converts": found.flavour == SKLEARN,
+        "conversion": conversions.last(found) if found.flavour == SKLEARN else None,
         "importance": registry.importance(found),
         "most": _COLUMNS,
         "grant": registry.grants.of(found) if is_pickle else None,
@@ -47,6 +52,13 @@ def version_page(registry: Registry, name: str, version: str, after: str = "") -
         "moves": registry.stage_history(found.model, found.number, limit=_CHANGES),
     }
     return Template("registry/page/version.html", context=context)
+
+
+@post("/models/{name:str}/{version:str}/onnx", opt=WRITE, sync_to_thread=True, include_in_schema=False)
+def convert_page(conversions: Conversions, name: str, version: str) -> Redirect:
+    """Have the version kept as ONNX, too, and show where what became of it will be."""
+    conversions.ask(name, version)
+    return Redirect(f"/models/{quote(name)}/{quote(version)}#onnx", status_code=303)
 
 
 @get("/models/{name:str}/{version:str}/files/{path:path}", opt=READ, sync_to_thread=True, include_in_schema=False)

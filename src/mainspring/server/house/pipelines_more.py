@@ -70,6 +70,9 @@ def _worker(w: Wiring, settings: Settings) -> Worker:
     from mainspring.monitoring.vectors import KIND as VECTORS_JOB
     from mainspring.monitoring.vectors import QUEUE as MONITORING_QUEUE
     from mainspring.pipelines.childwork import ChildWork
+    from mainspring.registry.conversions import ENTRY as CONVERTING
+    from mainspring.registry.conversions import KIND as ONNX_JOB
+    from mainspring.registry.conversions import QUEUE as MODELS_QUEUE
     from mainspring.training.service import KIND as TRAINING_JOB
     from mainspring.training.service import QUEUE as TRAINING_QUEUE
     from mainspring.training.service import Training
@@ -78,13 +81,17 @@ def _worker(w: Wiring, settings: Settings) -> Worker:
         env = settings.environ()
         return ChildWork(entry, what=what, engine=ProcessEngine(), opener=OPENER, cwd=settings.root, env=env)
 
-    gate, vectors = child(JUDGING, "gate"), child(COMPARING, "vectors")
+    children = {
+        GATE_JOB: child(JUDGING, "gate"),
+        VECTORS_JOB: child(COMPARING, "vectors"),
+        ONNX_JOB: child(CONVERTING, "onnx"),
+    }
     pipelines, training = w.get(Pipelines), w.get(Training)
     return Worker(
         tables(w),
         queue(w),
-        {KIND: pipelines.work_once, GATE_JOB: gate, TRAINING_JOB: training.work_once, VECTORS_JOB: vectors},
-        queues=(QUEUE, LOOP_QUEUE, TRAINING_QUEUE, MONITORING_QUEUE),
+        {KIND: pipelines.work_once, TRAINING_JOB: training.work_once, **children},
+        queues=(QUEUE, LOOP_QUEUE, TRAINING_QUEUE, MONITORING_QUEUE, MODELS_QUEUE),
         threads=settings.loop.workers,
         lease_s=settings.loop.lease_s,
         chores=(pipelines.settle, training.settle),

@@ -8,6 +8,7 @@ from mainspring.core.settings import Settings
 from mainspring.core.wiring import Wiring
 from mainspring.data import Data
 from mainspring.registry import Registry
+from mainspring.registry.conversions import Conversions
 from mainspring.registry.provenance import Provenance
 from mainspring.registry.searching import ModelSearch
 from mainspring.registry.webhooks import Courier, Webhooks
@@ -26,6 +27,7 @@ def furnish(wiring: Wiring, settings: Settings) -> None:
     wiring.add(Registry, lambda w: _registry(w, settings))
     wiring.add(ModelSearch, lambda w: ModelSearch(tables=tables(w), clock=CLOCK))
     wiring.add(Provenance, _provenance)
+    wiring.add(Conversions, _conversions)
     wiring.add(Webhooks, lambda w: _webhooks(w, settings))
     wiring.add(Courier, lambda w: Courier(w.get(Webhooks), tables=tables(w), journal=journal(w), queue=queue(w)))
 
@@ -42,6 +44,10 @@ def _registry(w: Wiring, settings: Settings) -> Registry:
 
 def _provenance(w: Wiring) -> Provenance:
     return Provenance(registry=w.get(Registry), tracking=w.get(Tracking), inputs=w.get(Inputs), data=w.get(Data))
+
+
+def _conversions(w: Wiring) -> Conversions:
+    return Conversions(registry=w.get(Registry), data=w.get(Data), tables=tables(w), queue=queue(w))
 
 
 def _webhooks(w: Wiring, settings: Settings) -> Webhooks:
