@@ -52,8 +52,8 @@ def package_of(files: Sequence[Artifact], get: Callable[[str], bytes]) -> Packag
     return Package(manifest, {}, example)
 
 
-def model_in(manifest: Manifest, get: Callable[[str], bytes], *, where: str) -> object:
-    """The model that a folder of MLflow keeps as data, read by the format that knows its file.
+def model_in(manifest: Manifest, get: Callable[[str], bytes], *, where: str) -> bytes:
+    """The file in which a folder of MLflow keeps its model as data of a known format. It is not read here.
 
     Raises:
         Refused: The files that its `MLmodel` names are pickles, or of no known format.
@@ -65,8 +65,7 @@ def model_in(manifest: Manifest, get: Callable[[str], bytes], *, where: str) -> 
         data = get(manifest.files[path][0])
         if is_pickle(path, data[:64]):
             continue
-        for name in names():
-            if flavour(name).recognises(data):
-                return flavour(name).read(data)
+        if any(flavour(name).recognises(data) for name in names()):
+            return data
     hint = "log it in a format that is data, such as mlflow.sklearn.log_model(..., serialization_format='skops')"
     raise Refused("none of its files is a model of a known format that is no pickle", where=where, hint=hint)

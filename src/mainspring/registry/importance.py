@@ -78,9 +78,11 @@ def _own(model: object, names: Sequence[str]) -> Importance | None:
         scores = model.get_score(importance_type="total_gain")
         known = model.feature_names or [f"f{i}" for i in range(len(names))]
         amounts = [scores.get(name, 0.0) for name in known]
+    elif hasattr(model, "get_feature_importance"):
+        amounts = model.get_feature_importance()
     else:
         amounts = _attribute(model)
-    if amounts is None or len(amounts) != len(names):
+    if amounts is None or getattr(amounts, "ndim", 1) != 1 or len(amounts) != len(names):
         return None
     return Importance.of("own", dict(zip(names, map(float, amounts), strict=True)))
 

@@ -274,17 +274,24 @@ def open_file(path: Path) -> object:
         Refused: It is a pickle.
         Invalid: It is of no known format.
     """
-    if not path.is_file():
-        raise NotFound("there is no such file", where=str(path), hint="give the path of a model file")
-    if path.stat().st_size > MAX_FILE:
-        raise TooLarge(f"{path.stat().st_size} bytes, at most {MAX_FILE} are kept", where=str(path))
-    with path.open("rb") as file:
-        refuse_pickle(path.name, file.read(64))
+    check_file(path)
     data = path.read_bytes()
     for name in names():
         if flavour(name).recognises(data):
             return flavour(name).read(data)
     raise Invalid("no known model format", where=str(path), hint="known are " + ", ".join(names()))
+
+
+def check_file(path: Path) -> int:
+    """The size in bytes of a file that may be one of a model. Raises as `open_file`, but for its content."""
+    if not path.is_file():
+        raise NotFound("there is no such file", where=str(path), hint="give the path of a model file")
+    size = path.stat().st_size
+    if size > MAX_FILE:
+        raise TooLarge(f"{size} bytes, at most {MAX_FILE} are kept", where=str(path))
+    with path.open("rb") as file:
+        refuse_pickle(path.name, file.read(64))
+    return size
 
 
 def refuse_pickle(name: str, head: bytes) -> None:
@@ -402,7 +409,7 @@ def load_folder(
     kind = flavour(manifest.flavour)
     if kind.FILE not in files:
         raise Corrupt(f"the package has no {kind.FILE}", where=str(path))
-    example = _example_of(files.get(EXAMPLE, b"{}"))
+    example = example_of(files.get(EXAMPLE, b"{}"))
     if own is not None and manifest.flavour not in (pickle.NAME, python.NAME):
         refuse_pickle(kind.FILE, files[kind.FILE][:64])
         return _apart(manifest, kind.FILE, files[kind.FILE], own, digest=seal.digest, example=example)
@@ -537,7 +544,7 @@ def _try(manifest: Manifest, kind: Flavour, model: object, content: bytes, examp
             raise Invalid(f"read back, the model answers another {name}", where="example", hint="report this model")
     outputs = {name: cast("list[object]", values.tolist()) for name, values in first.items()}
     plain = _without_nan({"inputs": rows.to_dict(as_series=False), "outputs": outputs})
-    return _example_of(canonical_json(plain))
+    return example_of(canonical_json(plain))
 
 
 def _example_bytes(shown: Example) -> bytes:
@@ -552,6 +559,7 @@ def _without_nan(value: object) -> object:
     return None if isinstance(value, float) and not -float("inf") < value < float("inf") else value
 
 
-def _example_of(data: bytes) -> Example:
+def example_of(data: bytes) -> Example:
+    """What `example.json` of a package says."""
     plain = json.loads(data)
     return Example(dict(plain.get("inputs", {})), dict(plain.get("outputs", {})))

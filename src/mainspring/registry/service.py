@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mainspring.core.caller import Caller, caller, calling
@@ -28,11 +29,11 @@ from mainspring.registry.packages import (
     Predictor,
     build,
     load_folder,
-    open_file,
     read_folder,
     to_frame,
     write_folder,
 )
+from mainspring.registry.packing import packed
 from mainspring.registry.pickles import require_safe, scan, scan_file
 from mainspring.registry.records import models, tables, versions
 from mainspring.registry.rules import check_model_name, check_tags, check_usable, folder_name
@@ -85,7 +86,8 @@ class Registry(Versions):
 
         Args:
             name: Name of the model.
-            model: A fitted model of a known format, or the path of a model file.
+            model: A fitted model of a known format, or the path of a model file, which is read in a process of its own:
+                a damaged one may crash what reads it.
             example: Some rows of its inputs, before encoding.
             signature: Its inputs; taken from the example when absent.
             run_id: The run that trained it.
@@ -100,6 +102,7 @@ class Registry(Versions):
                 of an example of 30 rows or more how far answers move when a column is shuffled.
         Raises:
             Invalid: The model is of no known format, not fitted, or does not fit the example.
+            Corrupt: Its file is damaged.
             Refused: It is a pickle without a grant or one that the scan calls unsafe, or holds types not trusted.
         """
         check_model_name(name)
@@ -111,9 +114,11 @@ class Registry(Versions):
             if not grant.despite_scan:
                 require_safe(report, name)
             model = PickleFile(_path(model).read_bytes(), despite_scan=report.verdict == "unsafe")
-        model = open_file(Path(model)) if isinstance(model, (str, Path)) else model
-        package = build(model, example, signature=signature, levels=encoding)
-        package = with_importance(package, model, example, importance)
+        if isinstance(model, (str, Path)):
+            package = packed(Path(model), example, signature=signature, levels=encoding, importance=importance)
+        else:
+            package = build(model, example, signature=signature, levels=encoding)
+            package = with_importance(package, model, example, importance)
         for data in package.files.values():
             self._blobs.put(data)
         measured = {entry: float(value) for entry, value in (metrics or {}).items()}
@@ -166,13 +171,10 @@ class Registry(Versions):
             Refused: It is of another format, can't be converted, or what comes of it says something else.
             Unavailable: The packages of the extra `onnx` are not here.
         """
-        from mainspring.registry.converting import convert
+        from mainspring.registry.converting import convert, require_convertible
         from mainspring.registry.flavours import sklearn
 
-        found = self.get(name, version)
-        if found.flavour != sklearn.NAME:
-            hint = "its own format is portable, too: mainspring models download"
-            raise Refused(f"a version of format {found.flavour} is not converted to ONNX", where=found.ref, hint=hint)
+        found = require_convertible(self.get(name, version))
         model = sklearn.read(self.file(name, found.number, sklearn.FILE))
         return convert(found, self.load(name, found.number), model, rows, data)
 
@@ -263,11 +265,12 @@ class Registry(Versions):
     def adopt(self, name: str, version: int | str) -> ModelVersion:
         """Make a version of our own of a folder of MLflow whose model is kept as data, so that it can serve.
 
-        The file is read in this process by the format that knows it, as `register` reads a file: no pickle is. The new
+        The file is read in a process of its own by the format that knows it, as by `register`: no pickle is. The new
         version must answer the input example of the folder. Adopting twice gives the same version.
 
         Raises:
             NotFound: No such model or version.
+            Corrupt: The file is damaged.
             Refused: It has no signature or example, or none of its files is of a known format.
         """
         found = self.get(name, version)
@@ -281,9 +284,12 @@ class Registry(Versions):
         known = self._known(found.model, key)
         if known is not None:
             return known
-        model = model_in(manifest, self._blobs.get, where=found.ref)
+        data = model_in(manifest, self._blobs.get, where=found.ref)
         example = to_frame(found.example.inputs, found.inputs)
-        package = build(model, example, signature=found.signature)
+        with TemporaryDirectory(prefix="mainspring-adopting-") as place:
+            file = Path(place) / "model"
+            file.write_bytes(data)
+            package = packed(file, example, signature=found.signature, where=found.ref)
         for data in package.files.values():
             self._blobs.put(data)
         origin = Origin(
@@ -428,10 +434,8 @@ class Registry(Versions):
             Corrupt: Something was changed.
             Refused: It has no package.
         """
-        import tempfile
-
         found = self.get(name, version)
-        with tempfile.TemporaryDirectory(prefix="mainspring-verify-") as place:
+        with TemporaryDirectory(prefix="mainspring-verify-") as place:
             folder = self.materialize(name, found.number, Path(place) / "package")
             read_folder(folder, public_key=self.public_key, expected=found.digest)
         return found
