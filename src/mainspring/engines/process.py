@@ -166,11 +166,17 @@ class _Child:
             os.killpg(self._process.pid, number)
 
 
+def timed_out(task: Task, seconds: float, code: int | None = None) -> Outcome:
+    """The outcome of a task that was stopped after so many seconds, as its time was up."""
+    log = task.folder / LOG
+    late = Timeout(f"the time was up after {seconds:.1f} s", where=str(log))
+    return Outcome(state=OutcomeState.TIMED_OUT, seconds=seconds, error=late, exit_code=code, log=log)
+
+
 def _outcome(task: Task, code: int, seconds: float, *, in_time: bool) -> Outcome:
     log = task.folder / LOG
     if not in_time:
-        late = Timeout(f"the time was up after {seconds:.1f} s", where=str(log))
-        return Outcome(state=OutcomeState.TIMED_OUT, seconds=seconds, error=late, exit_code=code, log=log)
+        return timed_out(task, seconds, code)
     answer = _read(task.folder / RESULT)
     if answer is None:
         died: MainspringError = Failed(

@@ -23,7 +23,7 @@ from typing import Any, cast
 
 from mainspring.core.errors import Failed, Fenced, Invalid, Refused, Timeout, Unavailable
 from mainspring.engines.port import Message, Outcome, OutcomeState, Task, Wants, Watch
-from mainspring.engines.process import ProcessEngine
+from mainspring.engines.process import ProcessEngine, timed_out
 
 NAME, SCHEME = "ray", "ray://"
 _connecting = threading.Lock()
@@ -130,6 +130,10 @@ class RayEngine:
             raise
 
 
+class _Late(Exception):
+    """The time of the task was up while it waited for an answer."""
+
+
 class Runner:
     """What runs on a node: one task in a child process, and what is said between it and its watcher."""
 
@@ -153,7 +157,11 @@ class Runner:
                 error = Refused(what, where=f"node {node}", hint="install the same release on every node")
                 return Outcome(state=OutcomeState.FAILED, seconds=0.0, error=error)
             env = {**task.env, "TMPDIR": str(folder)}  # what is left in it goes with it
-            outcome = self._engine.run(replace(task, folder=folder / "task", cwd=None, env=env), self)
+            task, started = replace(task, folder=folder / "task", cwd=None, env=env), time.monotonic()
+            try:
+                outcome = self._engine.run(task, self)
+            except _Late:
+                outcome = timed_out(task, time.monotonic() - started)
             return _told(outcome, node)
         finally:
             self._asked.put(None)  # who waits for a question need not wait on
@@ -178,8 +186,8 @@ class Runner:
         """What the child asks, for `Watch`."""
         self._asked.put(message)
         found = self._answers.get()
-        if found is None:
-            raise Fenced("the task was stopped")
+        if found is None:  # calls of an actor may overtake each other, so there may be an answer behind it
+            raise _Late if self._is_late else Fenced("the task was stopped")
         return found
 
     def beat(self) -> float | None:

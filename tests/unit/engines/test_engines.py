@@ -7,13 +7,14 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from mainspring.core.errors import Fenced, Invalid, NoRoom, NotFound, Unavailable
-from mainspring.engines import Engine, InlineEngine, Message, OutcomeState, ProcessEngine, RayEngine, Task, child
+from mainspring.engines import Engine, InlineEngine, Message, OutcomeState, ProcessEngine, RayEngine, Task, child, ray
 
 ENTRIES = """
 import os, signal, subprocess, sys, time
@@ -260,6 +261,24 @@ def test_on_ray_a_task_is_stopped_timed_out_and_described_as_in_a_process_of_our
     assert shot.state is OutcomeState.DIED
     assert shot.error is not None
     assert "was killed by SIGKILL" in shot.error.what
+
+
+@pytest.mark.parametrize(("is_late", "state"), [(True, OutcomeState.TIMED_OUT), (False, None)])
+def test_a_task_may_be_stopped_while_it_waits_for_an_answer(
+    task: Callable[..., Task], is_late: bool, state: OutcomeState | None
+) -> None:
+    """What a node does with a stop that overtakes the answer; it needs no cluster."""
+    runner = ray.Runner(0.2)
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(runner.run, task("chat", words=["a"]), ray._release())
+        assert runner.exchange(None) == {"say": "a"}
+        runner.stop(is_late=is_late)
+        if state is None:
+            with pytest.raises(Fenced):
+                done.result()
+        else:
+            assert done.result().state is state
+            assert "the time was up" in str(done.result().error)
 
 
 @pytest.mark.ray
